@@ -1,0 +1,55 @@
+"""The tree of errors. A task decides by family, never by message.
+
+    FlowshiftError
+    ├─ BotError        recorded on that bot, with its code; the batch goes on
+    ├─ TransientError  retried with jittered backoff
+    ├─ StaleError      already done or superseded: logged, acknowledged
+    ├─ UsageError      what was asked for cannot be meant: nothing was started
+    └─ ConfigError     at start; says which setting, what it holds, what it should hold
+
+The docstring of a class is its default message.
+"""
+
+from __future__ import annotations
+
+
+class FlowshiftError(Exception):
+    """flowshift could not do what was asked."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (self.__doc__ or "").partition("\n")[0])
+
+
+class BotError(FlowshiftError):
+    """This bot cannot be converted.
+
+    `code` is one of the codes of design section 5; `also` holds the codes that apply besides it.
+    """
+
+    def __init__(self, code: str, message: str = "", also: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.also = also
+
+
+class TransientError(FlowshiftError):
+    """A server was away or busy: the same work may succeed later."""
+
+
+class StaleError(FlowshiftError):
+    """The work was already done, or somebody else is doing it."""
+
+
+class UsageError(FlowshiftError):
+    """The request cannot be carried out as asked; nothing was started."""
+
+
+class ConfigError(FlowshiftError):
+    """A setting is missing or wrong.
+
+    `setting` is the name of the environment variable, where one is to blame.
+    """
+
+    def __init__(self, message: str = "", *, setting: str | None = None) -> None:
+        super().__init__(f"{setting}: {message}" if setting else message)
+        self.setting = setting
