@@ -1,0 +1,496 @@
+"""Convert a V1 workflow to a V2 draft that makes the same calls and gives the same answer.
+
+What V1 does without being told (every knowledge node searches for the message, an LLM sees every
+search before it, the end takes the first response) becomes mappings and edges; each place where
+that differs from V1's picture becomes a warning. Same input and version, same bytes (design 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, cast
+
+import msgspec
+from msgspec import Raw
+
+from worker.core import v1, v2
+from worker.core.codes import ConversionWarning, WarningCode, quote
+from worker.core.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.v1 import Edge, JsonObject, Node, Workflow
+from worker.core.v2 import TEXT_JOIN, Port
+from worker.errors import BotError
+
+CONVERTER_VERSION: Final = "1"
+
+SEPARATOR: Final = "\n\n"
+NO_LLM_ANSWER: Final = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
+# V1's own prompts for an empty template, with and without something found.
+TEMPLATE_WITH_CONTEXT: Final = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
+TEMPLATE_WITHOUT_CONTEXT: Final = "Question: {question}\n\nAnswer:"
+# Placeholders that the platform's V2 renders and V1 leaves alone.
+_V2_PLACEHOLDERS: Final = ("{query}", "{system_prompt}")
+# One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
+# grow with the square of the workflow's.
+MAX_JOIN_INPUTS: Final = 20_000
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A converted workflow: `graph` is its JSON, `warnings` in the order of V1's nodes."""
+
+    graph: bytes
+    warnings: tuple[ConversionWarning, ...]
+
+
+def convert_text(text: bytes, defaults: Defaults) -> Draft:
+    """Decode the column's text, convert it and hold the draft against the checklist.
+
+    Raises:
+        BotError: V1 refuses the workflow (its code says why), or the draft fails the checklist
+            (`internal_error`: the fault is ours, and nothing is stored).
+    """
+    draft = convert(v1.decode(text, defaults))
+    if issues := v2.check(draft.graph):
+        listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
+        raise BotError("internal_error", f"the draft fails the checklist: {listed}")
+    return draft
+
+
+def convert(workflow: Workflow) -> Draft:
+    """The draft of a workflow that `v1.decode` returned.
+
+    Raises:
+        BotError: `too_large`, where its LLM nodes see more searches together than a draft can hold.
+    """
+    return _Conversion(workflow).draft()
+
+
+class _Target:
+    """What is being gathered for one node of the draft."""
+
+    __slots__ = ("after", "extra_inputs", "mappings", "node")
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.mappings: dict[str, bytes] = {}
+        self.extra_inputs: list[Port] = []
+        self.after: dict[str, str] = {}  # source id → its `after` port
+
+
+class _Conversion:
+    """One conversion: reads the workflow, gathers mappings and edges, then writes the graph."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self.place = {node_id: place for place, node_id in enumerate(workflow.order)}
+        self.nodes = {node.id: node for node in workflow.nodes}
+        self.new_ids = _new_ids(workflow.nodes)
+        self.taken = set(self.new_ids.values())
+        self.targets = {node.id: _Target(node) for node in workflow.nodes}
+        self.connected = {(edge.source, edge.target) for edge in workflow.edges}
+        self.warnings: list[tuple[int, ConversionWarning]] = []
+        self.new_nodes: list[bytes] = []
+        self.new_edges: list[tuple[str, str, str, str]] = []
+        self.join_inputs = 0
+        in_order = [self.nodes[node_id] for node_id in workflow.order]
+        self.searches = [node.id for node in in_order if node.type == "knowledge-retrieval"]
+        self.llms = [node.id for node in in_order if node.type == "llm"]
+        self.start = next(node for node in in_order if node.type == "start")
+        self.end = next(node for node in in_order if node.type == "end")
+
+    def draft(self) -> Draft:
+        for node in self.workflow.nodes:
+            if self.new_ids[node.id] != node.id:
+                self._warn("renamed_node", node.id, f"renamed to {quote(self.new_ids[node.id])}")
+            if node.type in ("knowledge-retrieval", "llm"):
+                self._map(node.id, "query", self.start.id, "query")
+        contexts = {llm: self._map_context(llm) for llm in self.llms}
+        self._map_answer()
+        edges = self._edges(contexts)
+        keys = dict(self.workflow.keys)
+        keys["nodes"] = Raw(_encode([self._node(node, contexts) for node in self.workflow.nodes]))
+        if self.new_nodes:
+            keys["nodes"] = Raw(bytes(keys["nodes"])[:-1] + b"," + b",".join(self.new_nodes) + b"]")
+        keys["edges"] = Raw(_encode(edges))
+        order = {node.id: index for index, node in enumerate(self.workflow.nodes)}
+        ordered = sorted(self.warnings, key=lambda entry: order.get(entry[1].node or "", -1))
+        return Draft(_encode(keys), tuple(warning for _, warning in ordered))
+
+    # -- what flows where ------------------------------------------------------------------------
+
+    def _map(self, target: str, port: str, source: str, source_port: str) -> None:
+        self.targets[target].mappings[port] = _mapping(self.new_ids[source], source_port)
+
+    def _map_context(self, llm: str) -> tuple[str, ...]:
+        """Map the context of an LLM node; returns the knowledge nodes that it is made of."""
+        node = self.nodes[llm]
+        wanted = cast("LlmConfig", node.config).use_context_from
+        sources = tuple(
+            source
+            for source in (wanted or self.searches)
+            if source in self.nodes
+            and self.nodes[source].type == "knowledge-retrieval"
+            and self.place[source] < self.place[llm]
+        )
+        self._warn_of_context(llm, sources)
+        if len(sources) == 1:
+            self._map(llm, "context", sources[0], "context")
+            if (sources[0], llm) not in self.connected:
+                self._add_edge(sources[0], "context", llm, "context")
+        elif sources:
+            self._join(llm, sources)
+        return sources
+
+    def _warn_of_context(self, llm: str, sources: Sequence[str]) -> None:
+        hidden = [
+            source for source in dict.fromkeys(sources) if (source, llm) not in self.connected
+        ]
+        if hidden:
+            self._warn(
+                "implicit_context",
+                llm,
+                f"V1 gives it what {_listed(hidden)} found, without an edge",
+            )
+        unused = [
+            edge.source
+            for edge in self.workflow.edges
+            if edge.target == llm
+            and self.nodes[edge.source].type == "knowledge-retrieval"
+            and edge.source not in sources
+        ]
+        if unused:
+            named = _listed(dict.fromkeys(unused))
+            self._warn(
+                "context_not_used", llm, f"use_context_from leaves out {named}, an edge or not"
+            )
+
+    def _join(self, llm: str, sources: Sequence[str]) -> None:
+        """Put a text-join in front of an LLM node's context."""
+        self.join_inputs += len(sources)
+        if self.join_inputs > MAX_JOIN_INPUTS:
+            raise BotError(
+                "too_large",
+                f"its LLM nodes see more than {MAX_JOIN_INPUTS:,} searches together, "
+                "which a draft would have to spell out",
+            )
+        join = self._free_id("text-join-{}")
+        names = [f"text_{number}" for number in range(1, len(sources) + 1)]
+        self._add_node(
+            join,
+            position=_beside(self.nodes[llm]),
+            default="",
+            inputs=[Port(name, "string", False, "이어 붙일 텍스트", name) for name in names],
+            mappings={
+                name: _mapping(self.new_ids[source], "context")
+                for name, source in zip(names, sources, strict=True)
+            },
+        )
+        for name, source in zip(names, sources, strict=True):
+            self.new_edges.append((self.new_ids[source], "context", join, name))
+        self.targets[llm].mappings["context"] = _mapping(join, "text")
+        self.new_edges.append((join, "text", self.new_ids[llm], "context"))
+        self._warn(
+            "join_node",
+            llm,
+            f"{quote(join)} joins what {_listed(dict.fromkeys(sources))} found: "
+            f"the platform must have the node type {TEXT_JOIN}",
+        )
+
+    def _map_answer(self) -> None:
+        end = self.end.id
+        if not self.llms:
+            self._answer_without_llm()
+            return
+        first = self.llms[0]
+        self._map(end, "response", first, "response")
+        shown = {
+            edge.source
+            for edge in self.workflow.edges
+            if edge.target == end and self.nodes[edge.source].type == "llm"
+        }
+        if first not in {edge.source for edge in self.workflow.edges if edge.target == end}:
+            self._add_edge(first, "response", end, "response")
+        if shown != {first}:
+            self._warn(
+                "end_takes_first_llm", end, f"V1 answers with {quote(first)}, the first LLM to run"
+            )
+
+    def _answer_without_llm(self) -> None:
+        """A text-join that holds V1's fixed sentence: it has no text inputs, so it gives its default.
+
+        The edge from the start makes it reachable; its port stays unmapped, so that nothing is
+        joined.
+        """
+        join = self._free_id("text-join-{}")
+        self._add_node(
+            join,
+            position=_beside(self.end),
+            default=NO_LLM_ANSWER,
+            inputs=[_after_port("after", "string")],
+            mappings={},
+        )
+        self.new_edges.append((self.new_ids[self.start.id], "query", join, "after"))
+        self.new_edges.append((join, "text", self.new_ids[self.end.id], "response"))
+        self.targets[self.end.id].mappings["response"] = _mapping(join, "text")
+        self._warn(
+            "no_llm", self.end.id, "there is no LLM: V1 always answers with its fixed sentence"
+        )
+
+    # -- edges -----------------------------------------------------------------------------------
+
+    def _add_edge(self, source: str, source_port: str, target: str, target_port: str) -> None:
+        self.new_edges.append(
+            (self.new_ids[source], source_port, self.new_ids[target], target_port)
+        )
+
+    def _edges(self, contexts: dict[str, tuple[str, ...]]) -> list[JsonObject]:
+        unique = _EdgeIds(self.workflow.edges)
+        edges = []
+        for index, edge in enumerate(self.workflow.edges):
+            source_port, target_port = self._ports(edge, contexts)
+            keys = dict(edge.keys)
+            keys["id"] = unique.of(index, edge, self._warn)
+            _connect(
+                keys, self.new_ids[edge.source], source_port, self.new_ids[edge.target], target_port
+            )
+            edges.append(keys)
+        for source, source_port, target, target_port in self.new_edges:
+            keys = {"id": Raw(_encode(unique.free(f"e-{source}-{target}")))}
+            _connect(keys, source, source_port, target, target_port)
+            edges.append(keys)
+        self._warn_of_order_only()
+        return edges
+
+    def _ports(self, edge: Edge, contexts: dict[str, tuple[str, ...]]) -> tuple[str, str]:
+        """The ports of one of V1's edges: those that data flows between, else an `after` port."""
+        source, target = self.nodes[edge.source], self.nodes[edge.target]
+        if source.type == "start" and target.type in ("knowledge-retrieval", "llm"):
+            return "query", "query"
+        if target.type == "llm" and contexts[target.id] == (source.id,):
+            return "context", "context"
+        if target.type == "end" and self.llms[:1] == [source.id]:
+            return "response", "response"
+        return self._after(source, self.targets[target.id])
+
+    def _after(self, source: Node, target: _Target) -> tuple[str, str]:
+        output = v2.PORTS[source.type].outputs[0]
+        if source.id not in target.after:
+            number = len(target.after) + 1
+            name = "after" if number == 1 else f"after_{number}"
+            target.after[source.id] = name
+            target.extra_inputs.append(_after_port(name, output.type))
+            target.mappings[name] = _mapping(self.new_ids[source.id], output.name)
+        return output.name, target.after[source.id]
+
+    def _warn_of_order_only(self) -> None:
+        """Name the edges that seem to carry something between two nodes, and do not."""
+        for target in self.targets.values():
+            if target.node.type not in ("knowledge-retrieval", "llm"):
+                continue
+            silent = [
+                source
+                for source in target.after
+                if not (
+                    target.node.type == "llm" and self.nodes[source].type == "knowledge-retrieval"
+                )
+            ]
+            if silent:
+                self._warn(
+                    "order_only_edge",
+                    target.node.id,
+                    f"V1 passes nothing on from {_listed(silent)}",
+                )
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def _node(self, node: Node, contexts: dict[str, tuple[str, ...]]) -> JsonObject:
+        target = self.targets[node.id]
+        keys = dict(node.keys)
+        keys["id"] = Raw(_encode(self.new_ids[node.id]))
+        keys["type"] = Raw(_encode(node.type))
+        keys.setdefault("position", Raw(b'{"x":0,"y":0}'))
+        keys["data"] = Raw(_encode(self._data(node, contexts)))
+        keys["ports"] = _ports_json(node.type, target.extra_inputs)
+        keys["variable_mappings"] = _mappings_json(target.mappings)
+        return keys
+
+    def _data(self, node: Node, contexts: dict[str, tuple[str, ...]]) -> JsonObject:
+        """The node's data with V1's normalised values written out, the rest as it was."""
+        data = dict(node.data)
+        if isinstance(node.config, LlmConfig):
+            template = self._template(node, node.config, with_context=bool(contexts[node.id]))
+            data["model"] = Raw(_encode(node.config.model))
+            data["provider"] = Raw(_encode(node.config.provider))
+            data["prompt_template"] = Raw(_encode(template))
+            data["temperature"] = Raw(node.config.temperature)
+            data["max_tokens"] = Raw(node.config.max_tokens)
+        elif isinstance(node.config, KnowledgeConfig):
+            data["document_ids"] = Raw(_encode(node.config.document_ids))
+            if node.config.dataset_id is not None:
+                data["dataset_id"] = Raw(_encode(node.config.dataset_id))
+            data["top_k"] = Raw(node.config.top_k)
+            data["mode"] = Raw(_encode(node.config.mode))
+        return data
+
+    def _template(self, node: Node, config: LlmConfig, *, with_context: bool) -> str:
+        template = config.template
+        if not template:
+            template = TEMPLATE_WITH_CONTEXT if with_context else TEMPLATE_WITHOUT_CONTEXT
+            if with_context:
+                self._warn(
+                    "empty_template",
+                    node.id,
+                    "where a search finds nothing V1 leaves the context line out; the draft keeps it",
+                )
+        found = [name for name in _V2_PLACEHOLDERS if name in template]
+        if found:
+            self._warn(
+                "query_placeholder",
+                node.id,
+                f"its prompt holds {' and '.join(found)}: plain text in V1, a placeholder in V2",
+            )
+        return template
+
+    def _add_node(
+        self,
+        node_id: str,
+        *,
+        position: dict[str, float],
+        default: str,
+        inputs: list[Port],
+        mappings: dict[str, bytes],
+    ) -> None:
+        keys = {
+            "id": node_id,
+            "type": TEXT_JOIN,
+            "position": position,
+            "data": {
+                "title": node_id,
+                "type": TEXT_JOIN,
+                "separator": SEPARATOR,
+                "default": default,
+            },
+            "ports": _ports_json(TEXT_JOIN, inputs),
+            "variable_mappings": _mappings_json(mappings),
+        }
+        self.new_nodes.append(_encode(keys))
+
+    def _free_id(self, pattern: str) -> str:
+        number = 1
+        while (node_id := pattern.format(number)) in self.taken:
+            number += 1
+        self.taken.add(node_id)
+        return node_id
+
+    def _warn(self, code: WarningCode, node: str | None, message: str) -> None:
+        self.warnings.append((len(self.warnings), ConversionWarning(code, node, message)))
+
+
+class _EdgeIds:
+    """Gives every edge an id of its own: V1 does not need one, V2's editor does."""
+
+    def __init__(self, edges: Iterable[Edge]) -> None:
+        self._used: set[bytes] = set()
+        self._reserved = {bytes(edge.keys["id"]) for edge in edges if _has_id(edge)}
+
+    def of(
+        self, index: int, edge: Edge, warn: Callable[[WarningCode, str | None, str], None]
+    ) -> Raw:
+        """The id of V1's edge, or a new one where it has none or another edge has it already."""
+        raw = bytes(edge.keys["id"]) if _has_id(edge) else b""
+        if raw and raw not in self._used:
+            self._used.add(raw)
+            return Raw(raw)
+        fresh = self.free(f"e-{edge.source}-{edge.target}")
+        if raw:
+            warn(
+                "edge_id_replaced",
+                edge.target,
+                f"edges[{index}] is now {quote(fresh)}: its id was taken",
+            )
+        return Raw(_encode(fresh))
+
+    def free(self, wanted: str) -> str:
+        """`wanted`, or `wanted` with the first number that makes it free."""
+        number, candidate = 1, wanted
+        while (raw := _encode(candidate)) in self._used or raw in self._reserved:
+            number += 1
+            candidate = f"{wanted}-{number}"
+        self._used.add(raw)
+        return candidate
+
+
+def _has_id(edge: Edge) -> bool:
+    raw = edge.keys.get("id")
+    return raw is not None and bytes(raw) not in (b"null", b'""')
+
+
+def _new_ids(nodes: Iterable[Node]) -> dict[str, str]:
+    """The draft's id of every node: its own, unless a selector could not name it.
+
+    >>> _new_ids([Node("a.b", "llm", {}, {}, None), Node("a_b", "llm", {}, {}, None)])
+    {'a.b': 'a_b_2', 'a_b': 'a_b'}
+    """
+    ids = [node.id for node in nodes]
+    taken = set(ids)
+    new_ids = {}
+    for node_id in ids:
+        new_id = node_id
+        if "." in node_id or node_id in v2.RESERVED_IDS:
+            wanted = node_id.replace(".", "_") if "." in node_id else f"{node_id}_node"
+            new_id, number = wanted, 1
+            while new_id in taken or new_id in v2.RESERVED_IDS:
+                number += 1
+                new_id = f"{wanted}_{number}"
+            taken.add(new_id)
+        new_ids[node_id] = new_id
+    return new_ids
+
+
+def _mapping(node_id: str, port: str) -> bytes:
+    return _encode({"variable": f"{node_id}.{port}", "value_type": "string"})
+
+
+def _mappings_json(mappings: dict[str, bytes]) -> Raw:
+    return Raw(_encode({name: Raw(mapping) for name, mapping in mappings.items()}))
+
+
+_STANDARD_PORTS: Final = {node_type: Raw(_encode(ports)) for node_type, ports in v2.PORTS.items()}
+
+
+def _ports_json(node_type: str, extra_inputs: Sequence[Port]) -> Raw:
+    if not extra_inputs:
+        return _STANDARD_PORTS[node_type]
+    ports = v2.PORTS[node_type]
+    return Raw(_encode(v2.Ports((*ports.inputs, *extra_inputs), ports.outputs)))
+
+
+def _after_port(name: str, port_type: v2.PortType) -> Port:
+    return Port(name, port_type, False, "실행 순서만 정하는 연결", "순서")
+
+
+def _connect(
+    keys: JsonObject, source: str, source_port: str, target: str, target_port: str
+) -> None:
+    keys["source"] = Raw(_encode(source))
+    keys["target"] = Raw(_encode(target))
+    keys["source_port"] = Raw(_encode(source_port))
+    keys["target_port"] = Raw(_encode(target_port))
+    keys["data_type"] = Raw(b'"string"')
+
+
+def _beside(node: Node) -> dict[str, float]:
+    """A position left of `node`, the origin where its own cannot be read."""
+    try:
+        position = msgspec.json.decode(node.keys["position"], type=dict[str, float])
+        return {"x": position["x"] - 160, "y": position["y"]}
+    except (KeyError, msgspec.ValidationError):
+        return {"x": 0, "y": 0}
+
+
+def _listed(ids: Iterable[str], limit: int = 5) -> str:
+    """Ids for a person: quoted, the first few, and how many more."""
+    quoted = [quote(node_id, 40) for node_id in ids]
+    more = f" and {len(quoted) - limit} more" if len(quoted) > limit else ""
+    return ", ".join(quoted[:limit]) + more

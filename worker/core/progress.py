@@ -1,0 +1,121 @@
+"""Progress: arithmetic on committed counts (design section 6, guarantee 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from worker.core.codes import OUTCOMES, Outcome
+from worker.core.states import OVER, RunState
+
+RECENT_S: Final = 30.0
+"""Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
+
+_VERSION_STEP: Final = 2**31
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many bots had each outcome, and how often there were warnings."""
+
+    converted: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+    warnings: int = 0
+
+    @property
+    def bots(self) -> int:
+        """Bots with an outcome.
+
+        >>> Counts(converted=3, failed=1, warnings=9).bots
+        4
+        """
+        return self.converted + self.unchanged + self.skipped + self.failed
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is, as it is published.
+
+    `bots_total` follows the fleet while the run goes on (bots appear and vanish); `rate` is bots
+    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said.
+    """
+
+    run_id: int
+    request_id: str
+    state: RunState
+    dry_run: bool
+    counts: Counts
+    bots_total: int
+    batches_done: int
+    batches_failed: int
+    batches_total: int
+    rate: float
+    eta_s: float | None
+    elapsed_s: float
+    version: int
+    reason: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.state in OVER
+
+    @property
+    def share(self) -> float:
+        """How much of the fleet has an outcome, from 0 to 1; 1 for an empty fleet that is done."""
+        if self.bots_total == 0:
+            return 1.0 if self.is_over else 0.0
+        return min(1.0, self.counts.bots / self.bots_total)
+
+
+def version_of(run_version: int, batches_ended: int) -> int:
+    """One number that never goes back: both parts only grow, the run's version counting first.
+
+    It fits the 53 bits that a Redis script compares exactly.
+
+    >>> version_of(1, 7) < version_of(2, 0) < version_of(2, 1)
+    True
+    """
+    return run_version * _VERSION_STEP + batches_ended
+
+
+def rate_of(recent_bots: int, elapsed_s: float) -> float:
+    """Bots per second, from the bots of the last `RECENT_S` seconds of `elapsed_s`.
+
+    >>> rate_of(300, 10.0), rate_of(300, 600.0), rate_of(5, 0.0)
+    (30.0, 10.0, 0.0)
+    """
+    window = min(RECENT_S, elapsed_s)
+    return recent_bots / window if window > 0 else 0.0
+
+
+def eta_of(bots_left: int, rate: float) -> float | None:
+    """Seconds until `bots_left` are done at `rate`, None where that is unknown.
+
+    >>> eta_of(100, 50.0), eta_of(0, 0.0), eta_of(10, 0.0)
+    (2.0, 0.0, None)
+    """
+    if bots_left <= 0:
+        return 0.0
+    return bots_left / rate if rate > 0 else None
+
+
+def count(outcomes: Iterable[tuple[Outcome, str | None, int]]) -> tuple[Counts, dict[str, int]]:
+    """Add up (outcome, code, warnings) of a batch's bots: the counts, and how often each code.
+
+    Codes are keyed `outcome:code`, so that a word that is a skip and a failure stays two things.
+
+    >>> count([("converted", None, 2), ("failed", "cycle", 0)])
+    (Counts(converted=1, unchanged=0, skipped=0, failed=1, warnings=2), {'failed:cycle': 1})
+    """
+    totals: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+    codes: dict[str, int] = {}
+    warnings = 0
+    for outcome, code, noticed in outcomes:
+        totals[outcome] += 1
+        warnings += noticed
+        if code is not None:
+            codes[f"{outcome}:{code}"] = codes.get(f"{outcome}:{code}", 0) + 1
+    return Counts(**totals, warnings=warnings), codes

@@ -1,0 +1,73 @@
+"""The life of a run and of a batch: one table of legal transitions each (design section 6).
+
+The same states stand in the database's CHECK constraints; UPDATE statements name the states that
+they leave, so that a late message finds nothing to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+RunState = Literal[
+    "planning",
+    "running",
+    "paused",
+    "finishing",
+    "completed",
+    "completed_with_failures",
+    "cancelled",
+    "failed",
+]
+BatchState = Literal["pending", "running", "done", "failed"]
+
+RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
+BATCH_STATES: Final[tuple[BatchState, ...]] = get_args(BatchState)
+
+RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
+    ("planning", "running"): "every bot is in a batch",
+    ("planning", "cancelled"): "a person cancelled it before it began",
+    ("planning", "failed"): "the fleet could not be split into batches",
+    ("running", "paused"): "a person, or too many failures, paused it",
+    ("running", "finishing"): "the last batch is done",
+    ("running", "cancelled"): "a person cancelled it",
+    ("paused", "running"): "a person resumed it",
+    ("paused", "cancelled"): "a person cancelled it while it was paused",
+    ("finishing", "completed"): "every bot was converted, unchanged or skipped",
+    ("finishing", "completed_with_failures"): "some bots or batches failed",
+}
+
+BATCH_TRANSITIONS: Final[Mapping[tuple[BatchState, BatchState], str]] = {
+    ("pending", "running"): "a worker claimed it",
+    ("running", "running"): "its worker was lost: another one claimed it",
+    ("running", "done"): "its one transaction committed",
+    ("running", "failed"): "it was tried as often as allowed",
+    ("pending", "failed"): "it could not be claimed as often as allowed",
+}
+
+OVER: Final[frozenset[RunState]] = frozenset(
+    {"completed", "completed_with_failures", "cancelled", "failed"}
+)
+
+
+def runs_may_go(old: RunState, new: RunState) -> bool:
+    """Whether a run may go from `old` to `new`.
+
+    >>> runs_may_go("running", "paused"), runs_may_go("completed", "running")
+    (True, False)
+    """
+    return (old, new) in RUN_TRANSITIONS
+
+
+def states_before(new: RunState) -> tuple[RunState, ...]:
+    """The states that an UPDATE to `new` may leave.
+
+    >>> states_before("finishing")
+    ('running',)
+    """
+    return tuple(old for old, to in RUN_TRANSITIONS if to == new)
+
+
+def final_state(*, bots_failed: int, batches_failed: int) -> RunState:
+    """How a run ends whose every batch is done or failed."""
+    return "completed_with_failures" if bots_failed or batches_failed else "completed"

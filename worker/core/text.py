@@ -1,0 +1,125 @@
+"""What a column may hold, decided on its text before anything is parsed (design section 5).
+
+Three rules: PostgreSQL's jsonb must be able to hold it, it is not too large, it is not too deep.
+Each is decided in one pass without recursion, so that no text can exhaust the stack or the memory.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Final
+
+from worker.core.codes import Issue
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+MAX_LEVELS: Final = 100
+
+_SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+# jsonb keeps numbers as `numeric`: up to 131,072 digits before the point, 16,383 after it
+# (PostgreSQL documentation, 8.1.2). Only an exponent or thousands of digits get there.
+_LONG_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4}")
+_NUMBER = re.compile(rb"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+_NUMERIC_WHOLE_DIGITS: Final = 131_072
+_NUMERIC_SCALE: Final = 16_383
+
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_DELTA: Final = [{"[": 1, "{": 1, "]": -1, "}": -1}.get(chr(code), 0) for code in range(256)]
+_LONE_SURROGATE: Final = "it holds half of a surrogate pair, which PostgreSQL's jsonb cannot store"
+
+
+def issues_of_text(text: bytes) -> list[Issue]:
+    r"""What is wrong with the text itself: `invalid_text`, `too_large`, both or neither.
+
+    Linear in the length of `text`; an empty list means that it is safe to parse.
+
+    >>> [issue.code for issue in issues_of_text(rb'{"a": "\u0000"}')]
+    ['invalid_text']
+    """
+    issues = []
+    outside = outside_strings(text)
+    if fault := _bad_character(text) or _bad_number(outside):
+        issues.append(Issue("invalid_text", "", fault))
+    if len(text) > MAX_BYTES:
+        issues.append(Issue("too_large", "", f"{len(text):,} bytes of JSON; at most {MAX_BYTES:,}"))
+    elif _may_be_deep(outside) and (levels := levels_of(outside)) > MAX_LEVELS:
+        issues.append(
+            Issue("too_large", "", f"nested {levels:,} levels deep; at most {MAX_LEVELS}")
+        )
+    return issues
+
+
+def outside_strings(text: bytes) -> bytes:
+    r"""`text` without its string literals: brackets, numbers and words.
+
+    Escaped backslashes go first, then escaped quotes; what is left of quotes then opens and closes
+    strings in turn. (Whole-text operations: several times faster than a tokeniser.)
+
+    >>> outside_strings(rb'{"a\"[": [1, "b"]}')
+    b'{: [1, ]}'
+    """
+    if b"\\" in text:
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(text.split(b'"')[::2])
+
+
+def levels_of(outside: bytes) -> int:
+    """How deep arrays and objects nest; the outermost is level 1.
+
+    >>> levels_of(b"[[][[]]]"), levels_of(b"7")
+    (3, 0)
+    """
+    brackets = outside.translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_DELTA.__getitem__, brackets)), default=0)
+
+
+def _may_be_deep(outside: bytes) -> bool:
+    """Whether there are brackets enough to be too deep: spares most texts the walk."""
+    return outside.count(b"[") + outside.count(b"{") > MAX_LEVELS
+
+
+def _bad_character(text: bytes) -> str | None:
+    """The first character that jsonb refuses: NUL, or half of a surrogate pair."""
+    if b"\x00" in text:
+        return "it holds a NUL character, which PostgreSQL's jsonb cannot store"
+    if b"\\u" not in text or not _SUSPECT.search(text):
+        return None
+    expected_low_at = -1
+    for match in _ESCAPE.finditer(text):
+        unit = int(match[1], 16) if match[1] else -1
+        in_place = match.start() == expected_low_at
+        if (0xDC00 <= unit <= 0xDFFF) != in_place or (expected_low_at >= 0 and not in_place):
+            return _LONE_SURROGATE
+        if unit == 0:
+            return "it holds a NUL character (\\u0000), which PostgreSQL's jsonb cannot store"
+        expected_low_at = match.end() if 0xD800 <= unit <= 0xDBFF else -1
+    return _LONE_SURROGATE if expected_low_at >= 0 else None
+
+
+def _bad_number(outside: bytes) -> str | None:
+    """The first number beyond PostgreSQL's `numeric`."""
+    if len(outside) <= _NUMERIC_SCALE and not _LONG_EXPONENT.search(outside):
+        return None
+    for match in _NUMBER.finditer(outside):
+        whole, fraction, exponent = match[1], match[2] or b"", match[3] or b"0"
+        shift = int(exponent) if len(exponent) < 12 else int(exponent[:12])
+        if not (whole + fraction).strip(b"0"):
+            shift = min(shift, 0)  # zero has no whole digits, but it keeps its scale
+        if len(whole) + shift > _NUMERIC_WHOLE_DIGITS or len(fraction) - shift > _NUMERIC_SCALE:
+            return "it holds a number beyond PostgreSQL's numeric, which jsonb cannot store"
+    return None
+
+
+def mend_text(text: bytes) -> bytes:
+    """`text` with every unstorable escape replaced, so that its other problems can be named.
+
+    Only for looking: what is mended is never converted.
+    """
+
+    def harmless(match: re.Match[bytes]) -> bytes:
+        if match[1] is None or not (match[1] == b"0000" or match[1][:1] in b"dD"):
+            return match[0]
+        return b"\\ufffd"
+
+    return _ESCAPE.sub(harmless, text.replace(b"\x00", b" "))

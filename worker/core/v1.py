@@ -1,0 +1,294 @@
+"""V1: decode a workflow from its column's text, or say everything that is wrong with it (design 2).
+
+Only what V1 itself reads is decoded; the rest of a workflow stays the JSON text that it was, so that
+unknown keys and numbers survive to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw
+
+from worker.core import config
+from worker.core.codes import Issue, first_issue, quote
+from worker.core.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.text import issues_of_text, mend_text
+from worker.errors import BotError
+
+MAX_NODES: Final = 2_000
+MAX_EDGES: Final = 10_000
+
+NodeType = Literal["start", "knowledge-retrieval", "llm", "end"]
+_TYPES: Final[Mapping[str, NodeType]] = {
+    "start": "start",
+    "knowledge-retrieval": "knowledge-retrieval",
+    "knowledge": "knowledge-retrieval",
+    "llm": "llm",
+    "end": "end",
+}
+_EDITOR_TYPE: Final = "custom"
+
+JsonObject = dict[str, Raw]
+_object = msgspec.json.Decoder(JsonObject)
+_array = msgspec.json.Decoder(list[Raw])
+_objects = msgspec.json.Decoder(list[JsonObject])
+_text = msgspec.json.Decoder(str)
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A node as V1 reads it: `config` normalised, `keys` and `data` as they stand in the column."""
+
+    id: str
+    type: NodeType
+    keys: JsonObject
+    data: JsonObject
+    config: LlmConfig | KnowledgeConfig | None
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """An edge between two existing, different nodes."""
+
+    source: str
+    target: str
+    keys: JsonObject
+
+
+class Workflow(msgspec.Struct, frozen=True):
+    """A workflow that V1 runs.
+
+    `keys` are the top-level keys, `order` the node ids in V1's execution order.
+    """
+
+    keys: JsonObject
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    order: tuple[str, ...]
+
+
+def is_json_null(text: bytes) -> bool:
+    """Whether a column holds JSON's null, which is no workflow at all (SQLAlchemy writes it for None)."""
+    return text.strip(b" \t\r\n") == b"null"
+
+
+def decode(text: bytes, defaults: Defaults) -> Workflow:
+    """The workflow in `text` (UTF-8 JSON), with V1's spellings normalised by `defaults`.
+
+    Limits are checked before anything recurses: 4 MiB, 100 levels, 2,000 nodes, 10,000 edges.
+
+    Raises:
+        BotError: V1 refuses this workflow, or it cannot be stored. Its code is the first that
+            applies in the order of design section 5; the message names the others.
+    """
+    issues = issues_of_text(text)
+    workflow = None
+    if not any(issue.code == "too_large" for issue in issues):
+        workflow = _inspect(mend_text(text) if issues else text, defaults, issues)
+    if issues or workflow is None:
+        first, also = first_issue(issues)
+        named = f" (also: {', '.join(also)})" if also else ""
+        raise BotError(first.code, first.message + named, also)
+    return workflow
+
+
+def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow | None:
+    """Add what is wrong to `issues`; the workflow, where one can be built in spite of it."""
+    try:
+        keys, raw_nodes, raw_edges = _parts(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        issues.append(Issue("not_a_workflow", "", _why_not(error)))
+        return None
+    if too_many := _too_many(raw_nodes, raw_edges):
+        issues.append(too_many)
+        return None
+    if not raw_nodes:
+        issues.append(Issue("no_nodes", "", "the workflow has no nodes"))
+        return None
+    nodes = [node for node in _nodes(raw_nodes, defaults, issues) if node is not None]
+    edges = list(_edges(raw_edges, {node.id for node in nodes}, issues))
+    _count(nodes, issues)
+    order = _execution_order(nodes, edges)
+    if len(order) < len({node.id for node in nodes}):
+        issues.append(Issue("cycle", "edges", "the edges form a cycle"))
+    issues.extend(_disconnected(nodes, edges))
+    return Workflow(keys, tuple(nodes), tuple(edges), order)
+
+
+def _parts(text: bytes) -> tuple[JsonObject, list[JsonObject], list[JsonObject]]:
+    """The top-level keys, the nodes and the edges; a missing or null list is empty.
+
+    Raises:
+        msgspec.DecodeError: not JSON, or not of a workflow's shape.
+    """
+    text.decode()  # msgspec leaves what it passes through unchecked
+    keys = _object.decode(text)
+    nodes, edges = keys.get("nodes"), keys.get("edges")
+    return (
+        keys,
+        [] if nodes is None or is_null(nodes) else _objects.decode(nodes),
+        [] if edges is None or is_null(edges) else _objects.decode(edges),
+    )
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return f"not of a workflow's shape: {error}"
+    return f"not JSON: {error}"
+
+
+def _too_many(nodes: list[JsonObject], edges: list[JsonObject]) -> Issue | None:
+    for name, things, limit in (("nodes", nodes, MAX_NODES), ("edges", edges, MAX_EDGES)):
+        if len(things) > limit:
+            return Issue("too_large", name, f"{len(things):,} {name}; at most {limit:,}")
+    return None
+
+
+def _nodes(
+    raw_nodes: list[JsonObject], defaults: Defaults, issues: list[Issue]
+) -> Iterator[Node | None]:
+    seen: set[str] = set()
+    for index, keys in enumerate(raw_nodes):
+        path = f"nodes[{index}]"
+        node_id = text_of(keys.get("id"))
+        if not node_id:
+            issues.append(Issue("node_without_id", path, f"{path} has no id (a text, not empty)"))
+        elif node_id in seen:
+            issues.append(
+                Issue("duplicate_node_id", path, f"two nodes have the id {quote(node_id)}")
+            )
+        else:
+            seen.add(node_id)
+        yield _node(keys, node_id or "", path, defaults, issues)
+
+
+def _node(
+    keys: JsonObject, node_id: str, path: str, defaults: Defaults, issues: list[Issue]
+) -> Node | None:
+    name = quote(node_id) if node_id else path
+    data = _data(keys.get("data"))
+    if data is None:
+        issues.append(Issue("not_a_workflow", path, f"the data of node {name} is no object"))
+        return None
+    node_type = _type(keys, data, name, path, issues)
+    if node_type is None:
+        return None
+    node_config: LlmConfig | KnowledgeConfig | None = None
+    if node_type == "llm":
+        node_config = config.llm(data, defaults, lambda why: _invalid(issues, path, name, why))
+    elif node_type == "knowledge-retrieval":
+        node_config = config.knowledge(data, lambda why: _invalid(issues, path, name, why))
+    return Node(node_id, node_type, keys, data, node_config) if node_id else None
+
+
+def _invalid(issues: list[Issue], path: str, name: str, why: str) -> None:
+    issues.append(Issue("invalid_config", path, f"node {name}: {why}"))
+
+
+def _data(raw: Raw | None) -> JsonObject | None:
+    """The data of a node: missing and null are empty, anything but an object is None."""
+    if raw is None or is_null(raw):
+        return {}
+    try:
+        return _object.decode(raw)
+    except msgspec.ValidationError:
+        return None
+
+
+def _type(
+    keys: JsonObject, data: JsonObject, name: str, path: str, issues: list[Issue]
+) -> NodeType | None:
+    raw = keys.get("type")
+    if raw is not None and text_of(raw) == _EDITOR_TYPE:
+        raw = data.get("type")
+    if raw is None or is_falsy(raw):
+        issues.append(Issue("node_without_type", path, f"node {name} has no type"))
+        return None
+    found = _TYPES.get(text_of(raw) or "")
+    if found is None:
+        shown = quote(bytes(raw).decode())
+        issues.append(Issue("unknown_node_type", path, f"node {name} has the unknown type {shown}"))
+    return found
+
+
+def _edges(raw_edges: list[JsonObject], ids: set[str], issues: list[Issue]) -> Iterator[Edge]:
+    for index, keys in enumerate(raw_edges):
+        path = f"edges[{index}]"
+        source, target = text_of(keys.get("source")), text_of(keys.get("target"))
+        ends = {"source": source, "target": target}
+        for end, node_id in ends.items():
+            if node_id not in ids:
+                what = f"does not exist: {quote(node_id)}" if node_id else "is missing"
+                issues.append(Issue("edge_endpoint_missing", path, f"{path}: its {end} {what}"))
+        if source is None or target is None or source not in ids or target not in ids:
+            continue
+        if source == target:
+            issues.append(Issue("self_loop", path, f"{path} leads from {quote(source)} to itself"))
+        else:
+            yield Edge(source, target, keys)
+
+
+def _count(nodes: list[Node], issues: list[Issue]) -> None:
+    for node_type in ("start", "end"):
+        found = sum(node.type == node_type for node in nodes)
+        if found != 1:
+            code = f"{node_type}_count"
+            issues.append(Issue(code, "nodes", f"{found} {node_type} nodes; exactly one is needed"))
+
+
+def _execution_order(nodes: list[Node], edges: list[Edge]) -> tuple[str, ...]:
+    """V1's order: Kahn's algorithm, first in first out, ties in the order of `nodes`.
+
+    A node waits for each of its edges, so that a doubled edge counts twice. Nodes on a cycle, or
+    behind one, are missing.
+    """
+    waits = dict.fromkeys((node.id for node in nodes), 0)
+    targets: dict[str, list[str]] = {node_id: [] for node_id in waits}
+    for edge in edges:
+        waits[edge.target] += 1
+        targets[edge.source].append(edge.target)
+    ready = deque(node_id for node_id, count in waits.items() if count == 0)
+    order = []
+    while ready:
+        node_id = ready.popleft()
+        order.append(node_id)
+        for target in targets[node_id]:
+            waits[target] -= 1
+            if waits[target] == 0:
+                ready.append(target)
+    return tuple(order)
+
+
+def _disconnected(nodes: list[Node], edges: list[Edge]) -> Iterator[Issue]:
+    left = {edge.source for edge in edges}
+    entered = {edge.target for edge in edges}
+    for node in nodes:
+        if node.type != "end" and node.id not in left:
+            yield Issue("disconnected", node.id, f"no edge leads out of node {quote(node.id)}")
+        if node.type != "start" and node.id not in entered:
+            yield Issue("disconnected", node.id, f"no edge leads into node {quote(node.id)}")
+
+
+def text_of(raw: Raw | None) -> str | None:
+    """The string that `raw` holds, None where it holds anything else."""
+    if raw is None:
+        return None
+    try:
+        return _text.decode(raw)
+    except msgspec.ValidationError:
+        return None
+
+
+def is_null(raw: Raw) -> bool:
+    """Whether `raw` is JSON's null."""
+    return bytes(raw) == b"null"
+
+
+def is_falsy(raw: Raw) -> bool:
+    """Whether the platform, written in Python, takes `raw` for not given."""
+    try:
+        return not msgspec.json.decode(raw)
+    except msgspec.ValidationError:  # a number beyond a float
+        return False
