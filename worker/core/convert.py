@@ -85,7 +85,7 @@ class _Conversion:
         self.workflow = workflow
         self.place = {node_id: place for place, node_id in enumerate(workflow.order)}
         self.nodes = {node.id: node for node in workflow.nodes}
-        self.new_ids = _new_ids(workflow.nodes)
+        self.new_ids = new_ids(workflow.nodes)
         self.taken = set(self.new_ids.values())
         self.targets = {node.id: _Target(node) for node in workflow.nodes}
         self.connected = {(edge.source, edge.target) for edge in workflow.edges}
@@ -426,10 +426,10 @@ def _has_id(edge: Edge) -> bool:
     return raw is not None and bytes(raw) not in (b"null", b'""')
 
 
-def _new_ids(nodes: Iterable[Node]) -> dict[str, str]:
+def new_ids(nodes: Iterable[Node]) -> dict[str, str]:
     """The draft's id of every node: its own, unless a selector could not name it.
 
-    >>> _new_ids([Node("a.b", "llm", {}, {}, None), Node("a_b", "llm", {}, {}, None)])
+    >>> new_ids([Node("a.b", "llm", {}, {}, None), Node("a_b", "llm", {}, {}, None)])
     {'a.b': 'a_b_2', 'a_b': 'a_b'}
     """
     ids = [node.id for node in nodes]

@@ -20,9 +20,10 @@ _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 # jsonb keeps numbers as `numeric`: up to 131,072 digits before the point, 16,383 after it
 # (PostgreSQL documentation, 8.1.2). Only an exponent or thousands of digits get there.
 _LONG_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4}")
-_NUMBER = re.compile(rb"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?")
+_NUMBER = re.compile(rb"([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]+))?")
 _NUMERIC_WHOLE_DIGITS: Final = 131_072
 _NUMERIC_SCALE: Final = 16_383
+_NUMERIC_EXPONENT: Final = 2**30 - 1
 
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DELTA: Final = [{"[": 1, "{": 1, "]": -1, "}": -1}.get(chr(code), 0) for code in range(256)]
@@ -99,16 +100,24 @@ def _bad_character(text: bytes) -> str | None:
 
 def _bad_number(outside: bytes) -> str | None:
     """The first number beyond PostgreSQL's `numeric`."""
-    if len(outside) <= _NUMERIC_SCALE and not _LONG_EXPONENT.search(outside):
+    if len(outside) < _NUMERIC_SCALE - 999 and not _LONG_EXPONENT.search(outside):
         return None
-    for match in _NUMBER.finditer(outside):
-        whole, fraction, exponent = match[1], match[2] or b"", match[3] or b"0"
-        shift = int(exponent) if len(exponent) < 12 else int(exponent[:12])
-        if not (whole + fraction).strip(b"0"):
-            shift = min(shift, 0)  # zero has no whole digits, but it keeps its scale
-        if len(whole) + shift > _NUMERIC_WHOLE_DIGITS or len(fraction) - shift > _NUMERIC_SCALE:
-            return "it holds a number beyond PostgreSQL's numeric, which jsonb cannot store"
+    if any(_is_beyond_numeric(match) for match in _NUMBER.finditer(outside)):
+        return "it holds a number beyond PostgreSQL's numeric, which jsonb cannot store"
     return None
+
+
+def _is_beyond_numeric(number: re.Match[bytes]) -> bool:
+    """Whether `numeric` refuses a number: too long an exponent, too many digits on either side."""
+    whole, fraction, sign = number[1], number[2] or b"", number[3] or b""
+    exponent = (number[4] or b"").lstrip(b"0") or b"0"
+    if len(exponent) > 10 or int(exponent) > _NUMERIC_EXPONENT:
+        return True
+    shift = int(sign + exponent)
+    digits = whole + fraction
+    leading_zeros = len(digits) - len(digits.lstrip(b"0"))
+    whole_digits = len(whole) - leading_zeros + shift if leading_zeros < len(digits) else 0
+    return whole_digits > _NUMERIC_WHOLE_DIGITS or len(fraction) - shift > _NUMERIC_SCALE
 
 
 def mend_text(text: bytes) -> bytes:

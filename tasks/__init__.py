@@ -1,0 +1,10 @@
+"""The Celery tasks: an id in, one step, enqueue the next.
+
+By name, with JSON arguments: `flowshift.migrate`, `flowshift.plan_run`, `flowshift.convert_batch`,
+`flowshift.refresh_progress`. From Python: `tasks.start_run(Request(...))`.
+"""
+
+from tasks.queue import start_run
+from tasks.runs import convert_batch, migrate, plan_run, refresh_progress
+
+__all__ = ["convert_batch", "migrate", "plan_run", "refresh_progress", "start_run"]

@@ -1,0 +1,122 @@
+"""Putting work into the queue. PostgreSQL holds the work; a message only says that it is there."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+
+from celery.exceptions import OperationalError
+from kombu.exceptions import OperationalError as TransportError
+from redis.exceptions import RedisError
+
+from worker.app import app
+from worker.db import batches
+from worker.db.batches import ToPublish
+from worker.db.engine import map_database_errors
+from worker.db.runs import Run
+from worker.errors import TransientError
+from worker.log import get_logger
+from worker.publisher import AWAY_S
+from worker.runtime import Runtime, runtime
+from worker.steps.start import Request
+from worker.steps.start import start_run as write_run
+
+log = get_logger(__name__)
+
+_AWAY = (OperationalError, TransportError, RedisError, OSError)
+
+
+def start_run(
+    request: Request, *, request_id: str | None = None, requested_by: str = "python"
+) -> Run:
+    """Start a run and enqueue its planning; returns the run, in state `planning`.
+
+    On repeat with the same `request_id` nothing new is started, and planning is enqueued again if
+    it is not over (harmless: a plan is made once).
+
+    Raises:
+        UsageError: the request cannot be carried out; nothing was started.
+        TransientError: PostgreSQL was away (nothing was started), or Redis was (the run waits in
+            `planning`; the message names it).
+    """
+    current = runtime()
+    run = write_run(
+        current.engine,
+        request,
+        request_id=request_id or str(uuid.uuid4()),
+        requested_by=requested_by,
+        default_batch_size=current.settings.batch_size,
+    )
+    if run.state == "planning":
+        try:
+            send_plan(run.run_id)
+        except _AWAY as error:
+            raise TransientError(
+                f"run {run.run_id} is written down but Redis is away, so nobody is told of it: "
+                f"{error}"
+            ) from error
+    return run
+
+
+def send_plan(run_id: int) -> None:
+    """Enqueue the planning of a run."""
+    app.send_task(
+        "flowshift.plan_run",
+        kwargs={"run_id": run_id},
+        task_id=f"run-{run_id}-plan",
+        kwargsrepr=f"run {run_id}",
+    )
+
+
+def send_batch(run_id: int, batch: ToPublish) -> None:
+    """Enqueue a batch; what Flower shows of it names the run and the slice."""
+    app.send_task(
+        "flowshift.convert_batch",
+        kwargs={"run_id": run_id, "batch": batch.number},
+        task_id=f"run-{run_id}-batch-{batch.number}",
+        kwargsrepr=f"run {run_id}, batch {batch.number}: {batch.slice}",
+    )
+
+
+class Sender:
+    """Sends batches while the queue answers; remembers for a moment that it does not.
+
+    The moment spares every batch the wait for a connection that will not come.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[int, ToPublish], None] = send_batch,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send = send
+        self._clock = clock
+        self._away_until = 0.0
+
+    def send(self, run_id: int, batch: ToPublish) -> bool:
+        """Whether the batch is in the queue now."""
+        if self._clock() < self._away_until:
+            return False
+        try:
+            self._send(run_id, batch)
+        except _AWAY as error:
+            self._away_until = self._clock() + AWAY_S
+            log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
+            return False
+        return True
+
+
+def publish_next(current: Runtime, sender: Sender, run_id: int, count: int) -> int | None:
+    """Put the next `count` batches of a run into the queue.
+
+    Returns the number of a batch that the caller must do itself, because the queue is away: the
+    work goes on without Redis. The rest of those that could not be sent are given back.
+    """
+    with map_database_errors(), current.engine.begin() as connection:
+        taken = batches.take_to_publish(connection, run_id, count)
+    unsent = [batch.number for batch in taken if not sender.send(run_id, batch)]
+    if len(unsent) > 1:
+        with map_database_errors(), current.engine.begin() as connection:
+            batches.unpublish(connection, run_id, unsent[1:])
+    return unsent[0] if unsent else None

@@ -1,0 +1,84 @@
+"""Commands about the database: db upgrade, db downgrade, db check."""
+
+from __future__ import annotations
+
+import click
+from rich.text import Text
+
+from worker.cli import render
+from worker.cli.session import configure_logging, opened, reading
+from worker.db import upgrade as schema
+from worker.db.check import Readiness, TableReport, check
+
+
+@click.group()
+def db() -> None:
+    """Create, adopt and check the database's tables."""
+
+
+@db.command()
+@click.option("--revision", default="head", show_default=True, help="How far.")
+def upgrade(*, revision: str) -> int:
+    """Create the tables, or adopt a platform's that are there: only what is missing is added.
+
+    Indexes on big tables are built without blocking writes. The same as `alembic upgrade head`.
+    """
+    configure_logging(verbose=True)
+    with opened(needs_redis=False, needs_tables=False) as current:
+        schema.upgrade(current.engine, revision)
+        click.echo(f"the database is at revision {schema.current(current.engine)}")
+    return 0
+
+
+@db.command()
+@click.argument("revision")
+def downgrade(*, revision: str) -> int:
+    """Take the tables down to REVISION, or to `base`.
+
+    What was adopted, and what holds data, stays.
+    """
+    configure_logging(verbose=True)
+    with opened(needs_redis=False, needs_tables=False) as current:
+        schema.downgrade(current.engine, revision)
+        click.echo(f"the database is at revision {schema.current(current.engine) or 'base'}")
+    return 0
+
+
+@db.command("check")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def check_command(*, as_json: bool) -> int:
+    """Say table by table what is there, what is missing, and whether the database is ready.
+
+    The exit code is 0 if it is ready, 3 if not. Changes nothing.
+    """
+    configure_logging()
+    with (
+        opened(needs_redis=False, needs_tables=False) as current,
+        reading(current) as connection,
+    ):
+        readiness = check(connection)
+    if as_json:
+        render.print_json(readiness)
+    else:
+        _print(readiness)
+    return 0 if readiness.ready else 3
+
+
+def _print(readiness: Readiness) -> None:
+    out = render.console()
+    for report in readiness.tables:
+        found = Text("there", "green") if report.present else Text("missing", "red")
+        out.print(Text(f"{report.owner:<10}{report.name:<28}"), found, sep="")
+        for line in _details(report):
+            out.print(Text(f"{'':<10}{line}", "yellow"))
+    revision = readiness.revision or "none"
+    out.print(f"revision {revision}, newest {readiness.newest_revision}", markup=False)
+    for problem in readiness.problems:
+        out.print(Text(f"- {problem}", "red"))
+    out.print(Text("ready", "bold green") if readiness.ready else Text("not ready", "bold red"))
+
+
+def _details(report: TableReport) -> list[str]:
+    lines = [f"column {name} is missing" for name in report.missing_columns]
+    lines += [f"index {name} is missing" for name in report.missing_indexes]
+    return [*lines, *report.notes]

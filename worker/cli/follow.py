@@ -1,0 +1,139 @@
+"""Follow a run until it is over: from Redis while that answers, from the database otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import redis
+
+from worker.cli.render import advance, console, one_line, run_bar
+from worker.cli.session import reading
+from worker.core.progress import Counts, Progress
+from worker.db import runs
+from worker.errors import TransientError, UsageError
+from worker.publisher import run_key
+from worker.runtime import Runtime
+
+POLL_S = 0.25
+STALE_S = 2.0
+"""A hash in Redis that has not moved for so long is checked against the database."""
+
+_LINE_EVERY_S = 10.0
+
+
+def from_database(current: Runtime, run_id: int) -> Progress:
+    """How far a run is; UsageError where there is no such run."""
+    with reading(current) as connection:
+        progress = runs.progress(connection, run_id)
+    if progress is None:
+        raise UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
+    return progress
+
+
+def from_redis(client: redis.Redis, namespace: str, run_id: int) -> Progress | None:
+    """How far a run is by Redis; None where Redis is away or does not know the run."""
+    try:
+        found = client.hgetall(run_key(namespace, run_id))
+    except (redis.RedisError, OSError):
+        return None
+    fields = {key.decode(): value.decode() for key, value in found.items()}  # type: ignore[union-attr]
+    if not fields:
+        return None
+    return Progress(
+        run_id=run_id,
+        request_id=fields["request_id"],
+        state=fields["state"],  # type: ignore[arg-type]
+        dry_run=fields["dry_run"] == "1",
+        counts=Counts(
+            **{
+                name: int(fields[name])
+                for name in ("converted", "unchanged", "skipped", "failed", "warnings")
+            }
+        ),
+        bots_total=int(fields["bots_total"]),
+        batches_done=int(fields["batches_done"]),
+        batches_failed=int(fields["batches_failed"]),
+        batches_total=int(fields["batches_total"]),
+        rate=float(fields["bots_per_s"]),
+        eta_s=float(fields["eta_s"]) if "eta_s" in fields else None,
+        elapsed_s=float(fields["elapsed_s"]),
+        version=int(fields["version"]),
+        reason=fields.get("reason"),
+    )
+
+
+def states_of(
+    current: Runtime,
+    run_id: int,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Progress]:
+    """The progress of a run, now and then, until it is over; the last one is the database's.
+
+    Raises:
+        UsageError: there is no such run.
+        TransientError: neither server answers.
+    """
+    progress = from_database(current, run_id)
+    request_id, moved_at = progress.request_id, clock()
+    yield progress
+    while not progress.is_over:
+        sleep(POLL_S)
+        seen = from_redis(current.redis, current.settings.namespace, run_id)
+        if seen is None or seen.request_id != request_id or clock() - moved_at > STALE_S:
+            seen = from_database(current, run_id)
+            moved_at = clock()
+        if seen.version > progress.version:
+            moved_at = clock()
+        if seen.version >= progress.version:
+            progress = from_database(current, run_id) if seen.is_over else seen
+            yield progress
+
+
+def follow(current: Runtime, run_id: int, *, quiet: bool = False) -> Progress:
+    """Show a run until it is over: a bar on a terminal, a line now and then elsewhere.
+
+    Goes on while the database is away for a moment; `quiet` shows nothing.
+    """
+    out = console(stderr=True)
+    if quiet:
+        return _last(_persistent(current, run_id))
+    if not out.is_terminal:
+        return _as_lines(current, run_id)
+    with run_bar(out) as bar:
+        task = bar.add_task(f"run {run_id}", total=None)
+        progress = from_database(current, run_id)
+        for progress in _persistent(current, run_id):
+            advance(bar, task, progress)
+    return progress
+
+
+def _as_lines(current: Runtime, run_id: int) -> Progress:
+    out = console(stderr=True)
+    progress = from_database(current, run_id)
+    next_at = time.monotonic() + 1.0
+    for progress in _persistent(current, run_id):
+        if time.monotonic() >= next_at and not progress.is_over:
+            out.print(one_line(progress), markup=False)
+            next_at = time.monotonic() + _LINE_EVERY_S
+    return progress
+
+
+def _persistent(current: Runtime, run_id: int) -> Iterator[Progress]:
+    while True:
+        try:
+            yield from states_of(current, run_id)
+        except TransientError as error:
+            console(stderr=True).print(f"waiting for the database: {error}", markup=False)
+            time.sleep(1.0)
+        else:
+            return
+
+
+def _last(states: Iterator[Progress]) -> Progress:
+    progress = next(states)
+    for progress in states:  # noqa: B007  (the last one is what is wanted)
+        pass
+    return progress

@@ -1,0 +1,217 @@
+"""What people see: tables, bars and summaries. Colour only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from worker.core.codes import OUTCOMES
+from worker.core.progress import Progress
+from worker.db.fleet import ExecutionsOfStatus
+from worker.db.runs import Failure, Run
+
+_COLOURS: Mapping[str, str] = {
+    "converted": "green",
+    "unchanged": "cyan",
+    "skipped": "yellow",
+    "failed": "red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that is as wide as the terminal, and 100 columns where there is none."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 100
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, for scripts."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(None), duration(3.21), duration(75), duration(7321)
+    ('–', '3.2 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+class _Counts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        fields = task.fields
+        text = Text(f"{int(task.completed):,}/{int(task.total or 0):,}")
+        if fields.get("failed"):
+            text.append(f"  {fields['failed']:,} failed", style="red")
+        return text
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        eta = task.fields.get("eta_s")
+        left = f"  {duration(eta)} left" if eta else ""
+        return Text(f"{task.fields.get('rate', 0):,.0f} bots/s{left}")
+
+
+def run_bar(to: Console) -> Bar:
+    """A live bar for a run; `advance` moves it."""
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        _Counts(),
+        _Rate(),
+        console=to,
+        expand=True,
+        refresh_per_second=8,
+    )
+
+
+def advance(bar: Bar, task: TaskID, progress: Progress) -> None:
+    """Move a run's bar to where the run is."""
+    bar.update(
+        task,
+        description=label(progress),
+        completed=progress.counts.bots,
+        total=progress.bots_total or (1 if progress.is_over else None),
+        failed=progress.counts.failed,
+        rate=progress.rate,
+        eta_s=progress.eta_s,
+    )
+
+
+def label(progress: Progress) -> str:
+    """A run's name and state, before its bar."""
+    dry = " (dry run)" if progress.dry_run else ""
+    return f"run {progress.run_id}{dry} {progress.state.replace('_', ' ')}"
+
+
+def one_line(progress: Progress) -> str:
+    """A run's progress as a line of a log, for where there is no terminal."""
+    counts = progress.counts
+    return (
+        f"{label(progress)}: {counts.bots:,}/{progress.bots_total:,} ({progress.share:.0%}), "
+        f"{counts.failed:,} failed, {progress.rate:,.0f} bots/s, {duration(progress.eta_s)} left"
+    )
+
+
+def print_summary(
+    to: Console,
+    progress: Progress,
+    codes: Mapping[str, int],
+    failures: Sequence[Failure],
+    failed_batches: Sequence[tuple[int, str]] = (),
+) -> None:
+    """What a run came to: by outcome, by code, and the first failures with their reasons."""
+    to.print(f"\n[bold]{label(progress)}[/] in {duration(progress.elapsed_s)}", style=None)
+    if progress.reason:
+        to.print(f"  {progress.reason}", markup=False)
+    to.print(_outcomes(progress, codes))
+    if failures:
+        to.print(_failures(failures, progress.counts.failed))
+    for number, reason in failed_batches:
+        to.print(f"batch {number} failed as a whole: {reason}", style="red", markup=False)
+    if progress.counts.failed or failed_batches:
+        to.print(
+            f"Mend the bots, then: flowshift retry {progress.run_id}   "
+            "One bot in detail: flowshift show BOT",
+            markup=False,
+        )
+
+
+def _outcomes(progress: Progress, codes: Mapping[str, int]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("outcome")
+    table.add_column("bots", justify="right")
+    table.add_column("why")
+    for outcome in OUTCOMES:
+        total = getattr(progress.counts, outcome)
+        why = [
+            f"{code.partition(':')[2]} {count:,}"
+            for code, count in codes.items()
+            if code.startswith(f"{outcome}:")
+        ]
+        table.add_row(Text(outcome, _COLOURS[outcome]), f"{total:,}", ", ".join(why))
+    table.add_row("total", f"{progress.counts.bots:,}", _warned(progress.counts.warnings))
+    return table
+
+
+def _warned(warnings: int) -> str:
+    return f"{warnings:,} warnings (see flowshift show BOT)" if warnings else ""
+
+
+def _failures(failures: Sequence[Failure], total: int) -> Table:
+    more = f" (the first {len(failures)} of {total:,})" if total > len(failures) else ""
+    table = Table(title=f"failed{more}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("bot", overflow="fold")
+    table.add_column("code")
+    table.add_column("reason", overflow="fold")
+    for failure in failures:
+        table.add_row(Text(failure.bot_id), Text(failure.code, "red"), Text(failure.message or ""))
+    return table
+
+
+def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
+    """Runs, newest first, a line each."""
+    table = Table(box=None, pad_edge=False)
+    for name, right in (
+        ("run", True),
+        ("state", False),
+        ("bots", True),
+        ("converted", True),
+        ("unchanged", True),
+        ("skipped", True),
+        ("failed", True),
+        ("took", True),
+        ("started (UTC)", False),
+        ("by", False),
+    ):
+        table.add_column(name, justify="right" if right else "left")
+    for run, progress in entries:
+        counts = progress.counts
+        dry = " (dry run)" if run.dry_run else ""
+        retry = f" (retry of {run.parent_run_id})" if run.parent_run_id else ""
+        table.add_row(
+            str(run.run_id),
+            run.state.replace("_", " ") + dry + retry,
+            f"{progress.bots_total:,}",
+            f"{counts.converted:,}",
+            f"{counts.unchanged:,}",
+            f"{counts.skipped:,}",
+            Text(f"{counts.failed:,}", "red" if counts.failed else ""),
+            duration(progress.elapsed_s),
+            f"{run.created_at:%Y-%m-%d %H:%M:%S}",
+            Text(run.requested_by),
+        )
+    return table
+
+
+def executions_table(entries: Sequence[ExecutionsOfStatus]) -> Table:
+    """Executions of the last 24 hours by status."""
+    table = Table(title="executions, last 24 hours", title_justify="left", box=None, pad_edge=False)
+    table.add_column("status")
+    for name in ("count", "average ms", "average tokens"):
+        table.add_column(name, justify="right")
+    for entry in entries:
+        time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
+        tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
+        table.add_row(Text(entry.status), f"{entry.count:,}", time_ms, tokens)
+    return table

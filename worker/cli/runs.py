@@ -1,0 +1,304 @@
+"""Commands about runs: migrate, retry, runs, status, watch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+import msgspec
+from rich.text import Text
+
+from tasks import start_run
+from worker.app import app
+from worker.cli import render
+from worker.cli.follow import follow, from_database
+from worker.cli.session import configure_logging, opened, person, reading
+from worker.core.codes import FAILURE_CODES
+from worker.core.progress import Progress
+from worker.db import fleet
+from worker.db import runs as runs_table
+from worker.db.runs import Failure, Run
+from worker.errors import UsageError
+from worker.publisher import as_fields
+from worker.runtime import Runtime
+from worker.steps.start import Request
+from worker.supervisor import Supervisor, worker_program
+
+FAILURES_SHOWN = 10
+PING_S = 1.0
+
+run_argument = click.argument("run_id", metavar="[RUN]", type=int, required=False)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Do everything but write to the platform's tables.")
+@click.option(
+    "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
+)
+@click.option(
+    "--bots-from",
+    type=click.File("r", encoding="utf-8"),
+    help="Only the bots in this file (- for standard input), an id a line.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N bots that have a workflow.")
+@click.option("--batch-size", type=click.IntRange(1, 10_000), help="Bots per batch.")
+@click.option("--overwrite-edited", is_flag=True, help="Replace drafts that a person changed, too.")
+@click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
+@click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
+@json_option
+def migrate(
+    *,
+    dry_run: bool,
+    bot_ids: tuple[str, ...],
+    bots_from: TextIO | None,
+    limit: int | None,
+    batch_size: int | None,
+    overwrite_edited: bool,
+    detach: bool,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """Convert bots from V1 to V2 drafts.
+
+    Without options: every bot. Drafts that say the same already are left alone, so that a second
+    run changes nothing. Published bots, and drafts that a person changed, are skipped.
+
+    \b
+    flowshift migrate --dry-run            what would happen
+    flowshift migrate --limit 5 --verbose  a few, to look at
+    flowshift migrate                      the fleet
+    """
+    listed = _listed(bot_ids, bots_from)
+    request = Request(
+        dry_run=dry_run,
+        bot_ids=listed,
+        limit=limit,
+        batch_size=batch_size,
+        overwrite_edited=overwrite_edited,
+    )
+    return _run(request, detach=detach, verbose=verbose, as_json=as_json)
+
+
+def _listed(bot_ids: tuple[str, ...], bots_from: TextIO | None) -> tuple[str, ...] | None:
+    if bots_from is None:
+        return bot_ids or None
+    lines = (line.strip() for line in bots_from)
+    listed = (*bot_ids, *(line for line in lines if line))
+    if not listed:
+        raise UsageError(f"there are no bot ids in {bots_from.name}")
+    return listed
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN", type=int)
+@click.option("--code", type=click.Choice(FAILURE_CODES), help="Only bots that failed with this.")
+@click.option(
+    "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
+)
+@click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
+@click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
+@json_option
+def retry(
+    *,
+    run_id: int,
+    code: str | None,
+    bot_ids: tuple[str, ...],
+    detach: bool,
+    verbose: bool,
+    as_json: bool,
+) -> int:
+    """Start a new run over exactly the bots that failed in RUN."""
+    request = Request(retry_of=run_id, code=code, bot_ids=bot_ids or None)
+    return _run(request, detach=detach, verbose=verbose, as_json=as_json)
+
+
+def _run(request: Request, *, detach: bool, verbose: bool, as_json: bool) -> int:
+    configure_logging()
+    with opened() as current:
+        run = start_run(request, requested_by=person())
+        if detach:
+            return _detached(run, as_json=as_json)
+        with _somebody_works(current, quiet=as_json):
+            progress = follow(current, run.run_id, quiet=as_json)
+        if verbose and not as_json:
+            _print_bots(current, run)
+        return _report(current, progress, as_json=as_json)
+
+
+def _detached(run: Run, *, as_json: bool) -> int:
+    if as_json:
+        render.print_json({"run_id": run.run_id, "state": run.state})
+    else:
+        click.echo(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
+    if not _workers_answer():
+        click.echo("no worker answers yet: start some with `flowshift up`", err=True)
+    return 0
+
+
+def _workers_answer() -> bool:
+    return bool(app.control.ping(timeout=PING_S))
+
+
+@contextmanager
+def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[None]:
+    """See to it that there is a worker: one of our own for the time being, where none answers."""
+    if _workers_answer():
+        yield
+        return
+    processes = current.settings.worker_processes
+    if not quiet:
+        click.echo(f"no worker answers: starting one here, with {processes} processes", err=True)
+    log_dir = current.settings.data_path / "log"
+    with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir):
+        yield
+
+
+def _print_bots(current: Runtime, run: Run) -> None:
+    with reading(current) as connection:
+        for row in runs_table.outcomes(connection, run.run_id):
+            why = f" {row.code}" if row.code else ""
+            noted = f", {row.warnings} warnings" if row.warnings else ""
+            said = f": {row.message}" if row.message else ""
+            click.echo(f"{row.bot_id}  {row.outcome}{why}{noted}{said}")
+
+
+def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
+    """Print what a run came to; returns the exit code."""
+    with reading(current) as connection:
+        codes = runs_table.codes(connection, progress.run_id)
+        limit = None if as_json else FAILURES_SHOWN
+        failures = runs_table.failures(connection, progress.run_id, limit=limit)
+        failed_batches = runs_table.failed_batches(connection, progress.run_id)
+    if as_json:
+        render.print_json(_summary(progress, codes, failures, failed_batches))
+    else:
+        render.print_summary(render.console(), progress, codes, failures, failed_batches)
+    failed = progress.counts.failed or progress.batches_failed
+    return 1 if failed or progress.state in ("failed", "cancelled") else 0
+
+
+def _summary(
+    progress: Progress,
+    codes: dict[str, int],
+    failures: list[Failure],
+    failed_batches: Any,
+) -> dict[str, Any]:
+    return {
+        **as_fields(progress),
+        "codes": codes,
+        "failures": msgspec.to_builtins(failures),
+        "batch_failures": [{"batch": number, "error": error} for number, error in failed_batches],
+    }
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@json_option
+def runs(*, limit: int, as_json: bool) -> int:
+    """List runs, the newest first."""
+    configure_logging()
+    with opened(needs_redis=False) as current, reading(current) as connection:
+        entries = [
+            (run, progress)
+            for run in runs_table.latest(connection, limit)
+            if (progress := runs_table.progress(connection, run.run_id)) is not None
+        ]
+    if as_json:
+        render.print_json([as_fields(progress) for _, progress in entries])
+    elif entries:
+        render.console().print(render.runs_table(entries))
+    else:
+        click.echo("no runs yet: flowshift migrate --dry-run")
+    return 0
+
+
+@click.command()
+@run_argument
+@json_option
+def status(*, run_id: int | None, as_json: bool) -> int:
+    """Say how a run is doing (the latest, if none is named), and how the fleet is.
+
+    The exit code is 0 while all is well, 1 if bots failed.
+    """
+    configure_logging()
+    with opened(needs_redis=False) as current:
+        chosen = _chosen(current, run_id)
+        with reading(current) as connection:
+            whole = fleet.overview(connection)
+            executions = fleet.executions_by_status(connection)
+        if as_json:
+            return _status_json(current, chosen, whole, executions)
+        out = render.console()
+        code = 0
+        if chosen is None:
+            out.print("no runs yet")
+        else:
+            progress = from_database(current, chosen)
+            if not progress.is_over:
+                out.print(render.one_line(progress), markup=False)
+            code = _report(current, progress, as_json=False)
+        out.print(_fleet_text(whole))
+        if executions:
+            out.print(render.executions_table(executions))
+        return code
+
+
+def _status_json(
+    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: Any
+) -> int:
+    summary: dict[str, Any] | None = None
+    failed = 0
+    if run_id is not None:
+        progress = from_database(current, run_id)
+        failed = progress.counts.failed + progress.batches_failed
+        with reading(current) as connection:
+            summary = _summary(
+                progress,
+                runs_table.codes(connection, run_id),
+                runs_table.failures(connection, run_id, limit=None),
+                runs_table.failed_batches(connection, run_id),
+            )
+    render.print_json(
+        {
+            "run": summary,
+            "fleet": msgspec.to_builtins(whole),
+            "executions_24h": msgspec.to_builtins(executions),
+        }
+    )
+    return 1 if failed else 0
+
+
+def _fleet_text(whole: fleet.Overview) -> Text:
+    return Text(
+        f"\nfleet: {whole.total_bots:,} bots with a workflow, {whole.migrated_bots:,} backed up, "
+        f"{whole.v2_bots:,} on V2, {whole.drafts:,} drafts"
+    )
+
+
+def _chosen(current: Runtime, run_id: int | None) -> int | None:
+    if run_id is not None:
+        return run_id
+    with reading(current) as connection:
+        latest = runs_table.latest(connection, 1)
+    return latest[0].run_id if latest else None
+
+
+@click.command()
+@run_argument
+def watch(*, run_id: int | None) -> int:
+    """Follow a run (the latest, if none is named) until it is over, whoever started it.
+
+    Leaving with Ctrl-C does not stop the run.
+    """
+    configure_logging()
+    with opened(needs_redis=False) as current:
+        chosen = _chosen(current, run_id)
+        if chosen is None:
+            raise UsageError("there are no runs yet")
+        progress = follow(current, chosen)
+        sys.stdout.flush()
+        return _report(current, progress, as_json=False)

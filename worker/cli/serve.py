@@ -1,0 +1,150 @@
+"""Commands that keep processes running: up, flower."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from worker import settings as settings_module
+from worker.cli.session import configure_logging, opened
+from worker.errors import ConfigError
+from worker.settings import Settings
+from worker.supervisor import Program, Supervisor, beat_program, celery, worker_program
+
+TASKS_COLUMNS = "name,uuid,state,result,kwargs,received,started,runtime,worker"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+TEND_S = 0.5
+
+
+@click.command()
+@click.option("--processes", type=click.IntRange(1, 256), help="Child processes of the worker.")
+@click.option("--beat/--no-beat", default=True, help="Run the beat.  [default: beat]")
+@click.option("--flower/--no-flower", "with_flower", default=True, help="Run Flower.")
+def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
+    """Run a worker, the beat and Flower in the foreground until Ctrl-C.
+
+    What dies is started again. On Ctrl-C or SIGTERM the worker finishes its batches, or hands them
+    back, within 20 seconds.
+    """
+    configure_logging(verbose=True)
+    with opened() as current:
+        values = current.settings
+        state = state_dir(values)
+        programs = [worker_program(processes or values.worker_processes)]
+        if beat:
+            programs.append(beat_program(state / "celerybeat-schedule"))
+        if with_flower:
+            port = free_port(values.flower_address, values.flower_port)
+            programs.append(flower_program(values, port, state))
+            click.echo(f"Flower: {flower_url(values, port)}", err=True)
+        with Supervisor(programs) as supervisor:
+            wait(supervisor)
+    return 0
+
+
+@click.command()
+def flower() -> None:
+    """Run Flower alone, on FLOWSHIFT_FLOWER_ADDRESS and FLOWSHIFT_FLOWER_PORT.
+
+    It refuses to listen beyond loopback without FLOWSHIFT_FLOWER_BASIC_AUTH, and cannot change
+    anything (read only).
+    """
+    configure_logging(verbose=True)
+    values = settings_module.load()
+    program = flower_program(values, values.flower_port, state_dir(values))
+    sys.stdout.flush()
+    os.execve(  # noqa: S606  (Flower takes our place, and our supervisor's signals)
+        program.command[0], program.command, {**os.environ, **program.environment}
+    )
+
+
+def flower_program(values: Settings, port: int, state: Path) -> Program:
+    """Flower, told everything by its environment: a password on a command line is in `ps`.
+
+    Raises:
+        ConfigError: it would listen beyond loopback without a password.
+    """
+    if values.flower_address not in _LOOPBACK and not values.flower_basic_auth:
+        raise ConfigError(
+            f"Flower would listen on {values.flower_address} without a password: "
+            "set it to user:password, or FLOWSHIFT_FLOWER_ADDRESS to 127.0.0.1",
+            setting="FLOWSHIFT_FLOWER_BASIC_AUTH",
+        )
+    environment = {
+        "FLOWER_ADDRESS": values.flower_address,
+        "FLOWER_PORT": str(port),
+        "FLOWER_READ_ONLY": "True",
+        "FLOWER_PERSISTENT": "True",
+        "FLOWER_DB": str(state / "flower"),
+        "FLOWER_STATE_SAVE_INTERVAL": "5000",
+        "FLOWER_TASKS_COLUMNS": TASKS_COLUMNS,
+        "FLOWER_NATURAL_TIME": "False",
+    }
+    if values.flower_basic_auth:
+        environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
+    return Program("flower", celery("flower"), environment)
+
+
+def flower_url(values: Settings, port: int) -> str:
+    """Where a browser finds Flower."""
+    address = values.flower_address
+    return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/tasks"  # noqa: S104
+
+
+def free_port(address: str, wanted: int) -> int:
+    """`wanted` if nobody listens there, else any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return wanted
+
+
+def state_dir(values: Settings) -> Path:
+    """Where the beat and Flower keep their files."""
+    path = values.data_path / "state"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+class _Stopped(Exception):  # noqa: N818  (a signal, not an error)
+    pass
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that everything is stopped."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Stopped
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    except (_Stopped, KeyboardInterrupt):
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def wait(supervisor: Supervisor) -> None:
+    """Tend the programs until a signal comes."""
+    with stoppable():
+        while True:
+            supervisor.tend()
+            time.sleep(TEND_S)

@@ -1,0 +1,96 @@
+"""What changed between a V1 workflow and its draft, told for a person.
+
+Works on any two graphs: the draft may be one that a person edited since, or may be broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+Change = Literal["added", "removed", "changed"]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One difference; `before` and `after` are what stood there, None where nothing did."""
+
+    change: Change
+    what: str
+    before: Any = None
+    after: Any = None
+
+
+def differences(
+    workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[str, str]
+) -> list[Difference]:
+    """How `graph` differs from `workflow`; `new_ids` says which nodes were renamed.
+
+    Ports and mappings are what a draft is, so they are not differences; the values of `data` and
+    the nodes and edges are.
+    """
+    before = {node.get("id"): node for node in _objects(workflow.get("nodes"))}
+    after = {node.get("id"): node for node in _objects(graph.get("nodes"))}
+    return [
+        *_nodes(before, after, new_ids),
+        *_edges(_objects(workflow.get("edges")), _objects(graph.get("edges")), new_ids),
+    ]
+
+
+def _nodes(
+    before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[str, str]
+) -> Iterator[Difference]:
+    kept = {new_ids.get(node_id, node_id) for node_id in before}
+    for node_id, old in before.items():
+        new_id = new_ids.get(node_id, node_id)
+        if new_id != node_id:
+            yield Difference("changed", "node id", node_id, new_id)
+        new = after.get(new_id)
+        if new is None:
+            yield Difference("removed", f"node {node_id}")
+            continue
+        if old.get("type") != new.get("type"):
+            yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
+        yield from _data(new_id, _object(old.get("data")), _object(new.get("data")))
+    for node_id, new in after.items():
+        if node_id not in kept:
+            yield Difference("added", f"node {node_id}", None, new.get("type"))
+
+
+def _data(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    for key in [*old, *(key for key in new if key not in old)]:
+        what = f"{node_id}: {key}"
+        if key not in new:
+            yield Difference("removed", what, old[key])
+        elif key not in old:
+            yield Difference("added", what, None, new[key])
+        elif old[key] != new[key]:
+            yield Difference("changed", what, old[key], new[key])
+
+
+def _edges(before: list[Any], after: list[Any], new_ids: Mapping[str, str]) -> Iterator[Difference]:
+    old = [
+        (new_ids.get(source, source), new_ids.get(target, target))
+        for source, target in _ends(before)
+    ]
+    new = list(_ends(after))
+    for source, target in dict.fromkeys(old):
+        if (source, target) not in new:
+            yield Difference("removed", f"edge {source} → {target}")
+    for source, target in dict.fromkeys(new):
+        if (source, target) not in old:
+            yield Difference("added", f"edge {source} → {target}")
+
+
+def _ends(edges: list[Any]) -> Iterator[tuple[str, str]]:
+    for edge in edges:
+        yield str(edge.get("source")), str(edge.get("target"))
+
+
+def _objects(value: object) -> list[Any]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,295 @@
+"""Bots, drafts and ledger rows: read and written set-based, inside a batch's transaction.
+
+The hot path speaks to psycopg directly: arrays of bots go over in binary form, which PostgreSQL
+takes in a fraction of the time of text (see docs/benchmark.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+from psycopg.adapt import Dumper, Loader
+from psycopg.pq import Format
+
+from worker.core.codes import ConversionWarning, Outcome
+from worker.core.text import MAX_BYTES
+
+FETCH_ROWS = 50
+"""Rows fetched at a time: with every workflow at the limit of 4 MiB, 200 MiB at most."""
+
+CHUNK_BYTES = 16 * 1024 * 1024
+"""Workflow text converted and written at a time, within a batch's one transaction."""
+
+
+class BotRow(msgspec.Struct, frozen=True):
+    """A bot as the batch found it, locked.
+
+    `workflow` is the column's text in UTF-8; None where the column is null, and also where it is
+    over the limit: `workflow_bytes` tells the two apart.
+    """
+
+    bot_id: str
+    uses_v2: bool
+    workflow: bytes | None
+    workflow_bytes: int | None
+    has_draft: bool
+
+
+class DraftRow(msgspec.Struct, frozen=True):
+    """The draft that a bot has, seen against the one that it should get.
+
+    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one.
+    """
+
+    bot_id: str
+    is_same: bool
+    is_empty: bool
+    is_ours: bool
+    content_hash: int
+
+
+class LedgerRow(msgspec.Struct, frozen=True):
+    """What a run did for one bot."""
+
+    bot_id: str
+    outcome: Outcome
+    code: str | None = None
+    message: str | None = None
+    warnings: tuple[ConversionWarning, ...] = ()
+    traceback: str | None = None
+    draft_hash: int | None = None
+
+
+class JsonText(bytes):
+    """JSON in UTF-8, sent as jsonb as it is."""
+
+    __slots__ = ()
+
+
+class _JsonbDumper(Dumper):
+    format = Format.BINARY
+    oid = psycopg.adapters.types["jsonb"].oid
+
+    def dump(self, obj: Any) -> bytes:
+        return b"\x01" + bytes(obj)  # the version of jsonb's binary form
+
+
+class _BytesLoader(Loader):
+    """Leaves text as the bytes that came: a workflow is parsed from bytes."""
+
+    def load(self, data: Any) -> bytes:
+        return bytes(data)
+
+
+def driver(connection: sa.Connection) -> psycopg.Connection[Any]:
+    """The psycopg connection under SQLAlchemy's, able to send `JsonText`."""
+    raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    raw.adapters.register_dumper(JsonText, _JsonbDumper)
+    return raw
+
+
+_READ = """
+    SELECT b.bot_id::varchar, b.use_workflow_v2, octet_length(w.text),
+           CASE WHEN octet_length(w.text) <= {max_bytes} THEN w.text END,
+           EXISTS (
+               SELECT FROM bot_workflow_versions d
+               WHERE d.bot_id = b.bot_id AND d.status = 'draft'
+           )
+    FROM bots b
+    CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w  -- OFFSET 0: computed once
+    WHERE {which}
+    ORDER BY b.bot_id
+"""
+
+
+def read_chunks(
+    connection: sa.Connection,
+    *,
+    after: str | None,
+    through: str | None,
+    bot_ids: Sequence[str] | None,
+    lock: bool,
+) -> Iterator[list[BotRow]]:
+    """Read the bots of a slice in key order, as committed, a bounded amount of text at a time.
+
+    The slice is every bot after one id through another, or the bots listed; ids that do not exist
+    are passed over. With `lock` no other transaction can change a row read until this one ends
+    (readers and foreign keys go on), and two batches over the same bots lock in the same order.
+    """
+    parameters: list[Any]
+    if bot_ids is not None:
+        which, parameters = sql.SQL("b.bot_id = ANY(%s)"), [list(bot_ids)]
+    elif after is not None:
+        which, parameters = sql.SQL("b.bot_id > %s AND b.bot_id <= %s"), [after, through]
+    else:
+        which, parameters = sql.SQL("b.bot_id <= %s"), [through]
+    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=which)
+    if lock:
+        query += sql.SQL(" FOR NO KEY UPDATE OF b")
+    with driver(connection).cursor("flowshift_bots") as cursor:
+        cursor.adapters.register_loader("text", _BytesLoader)
+        cursor.execute(query, parameters)
+        chunk: list[BotRow] = []
+        octets = 0
+        while rows := cursor.fetchmany(FETCH_ROWS):
+            chunk += [
+                BotRow(bot_id, bool(uses_v2), text, size, has_draft)
+                for bot_id, uses_v2, size, text, has_draft in rows
+            ]
+            octets += sum(size or 0 for _, _, size, _, _ in rows)
+            if octets >= CHUNK_BYTES:
+                yield chunk
+                chunk, octets = [], 0
+        if chunk:
+            yield chunk
+
+
+_COMPARE = """
+    SELECT d.bot_id::varchar, d.graph = n.graph,
+           COALESCE(jsonb_array_length(
+               CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
+           ), 0) = 0,
+           EXISTS (
+               SELECT FROM flowshift.ledger l
+               WHERE l.bot_id = d.bot_id AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
+           ),
+           jsonb_hash_extended(d.graph, 0)
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
+"""
+
+
+def compare_drafts(
+    connection: sa.Connection, graphs: Sequence[tuple[str, bytes]], *, lock: bool
+) -> dict[str, DraftRow]:
+    """Hold the drafts that exist against (bot_id, graph); bots without a draft are missing.
+
+    By content, not by time: a draft is ours if its content has the hash of something that the
+    ledger says we wrote. With `lock` nobody changes them until this transaction ends.
+    """
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_COMPARE + (" FOR UPDATE OF d" if lock else ""), _arrays(graphs))
+        return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+
+
+_INSERT_DRAFTS = """
+    INSERT INTO bot_workflow_versions
+        (id, bot_id, version, status, graph, environment_variables, conversation_variables,
+         features, created_at, updated_at)
+    SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{}', '{}', '{}', now(), now()
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    ON CONFLICT DO NOTHING
+    RETURNING bot_id::varchar, jsonb_hash_extended(graph, 0)
+"""
+
+_UPDATE_DRAFTS = """
+    UPDATE bot_workflow_versions d SET graph = n.graph, updated_at = now()
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    WHERE d.bot_id = n.bot_id AND d.status = 'draft'
+    RETURNING d.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
+"""
+
+
+def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    """Create the drafts of bots that have none; returns the content hash of each one created.
+
+    A bot that got a draft in the meantime is missing from the result: nothing is overwritten.
+    """
+    return _write(connection, _INSERT_DRAFTS, graphs)
+
+
+def update_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    """Replace the graphs of drafts that `compare_drafts` locked; returns their content hashes."""
+    return _write(connection, _UPDATE_DRAFTS, graphs)
+
+
+def _write(
+    connection: sa.Connection, statement: str, graphs: Sequence[tuple[str, bytes]]
+) -> dict[str, int]:
+    if not graphs:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(statement, _arrays(graphs))
+        return dict(cursor.fetchall())
+
+
+def back_up(connection: sa.Connection, bot_ids: Sequence[str]) -> None:
+    """Keep each bot's workflow in `legacy_workflow`, where that is still empty: filled once."""
+    if not bot_ids:
+        return
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            sql.SQL(
+                "UPDATE bots SET legacy_workflow = workflow{} "
+                "WHERE bot_id = ANY(%b::text[]) AND legacy_workflow IS NULL"
+            ).format(_backup_cast(connection)),
+            (list(bot_ids),),
+        )
+
+
+def _backup_cast(connection: sa.Connection) -> sql.SQL:
+    """The cast from `workflow` to `legacy_workflow`, which need not have the same type."""
+    info = cast("dict[str, Any]", connection.info)
+    if "backup_cast" not in info:
+        types: dict[str, str] = dict(
+            connection.execute(
+                sa.text(
+                    "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+                    "WHERE attrelid = 'bots'::regclass AND attname IN ('workflow', 'legacy_workflow')"
+                )
+            ).all()
+        )
+        same = types.get("workflow") == types.get("legacy_workflow")
+        wanted = {"json": sql.SQL("::text::json"), "jsonb": sql.SQL("::text::jsonb")}
+        info["backup_cast"] = sql.SQL("") if same else wanted[types["legacy_workflow"]]
+    return cast("sql.SQL", info["backup_cast"])
+
+
+_INSERT_LEDGER = """
+    INSERT INTO flowshift.ledger
+        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash)
+    SELECT %s, %s, n.*
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::int8[])
+         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash)
+"""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def insert_ledger(
+    connection: sa.Connection, run_id: int, batch: int, rows: Sequence[LedgerRow]
+) -> None:
+    """Record what the run did for each bot: one row per bot and run, in one statement."""
+    if not rows:
+        return
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _INSERT_LEDGER,
+            (
+                run_id,
+                batch,
+                [row.bot_id for row in rows],
+                [row.outcome for row in rows],
+                [row.code for row in rows],
+                [_storable(row.message) for row in rows],
+                [JsonText(_encode(row.warnings)) if row.warnings else None for row in rows],
+                [_storable(row.traceback) for row in rows],
+                [row.draft_hash for row in rows],
+            ),
+        )
+
+
+def _storable(text: str | None) -> str | None:
+    """Text without what PostgreSQL cannot store: messages quote what strangers wrote."""
+    if text is None or (text.isascii() and "\x00" not in text):
+        return text
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _arrays(graphs: Sequence[tuple[str, bytes]]) -> tuple[list[str], list[JsonText]]:
+    return [bot_id for bot_id, _ in graphs], [JsonText(graph) for _, graph in graphs]

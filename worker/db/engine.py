@@ -1,0 +1,228 @@
+"""The connection to PostgreSQL: reading its URL, opening it, and telling its errors apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import exc
+
+from worker.errors import ConfigError, TransientError
+
+SETTING = "FLOWSHIFT_DATABASE_URL"
+OLDEST_SERVER = 13
+
+_DRIVER = "postgresql+psycopg"
+_SCHEMES = frozenset({"postgres", "postgresql", _DRIVER})
+
+# What a URL may overrule. A dead peer is noticed within a minute, not after the kernel's two hours.
+_CONNECT_DEFAULTS: dict[str, str] = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+
+# SQLSTATE classes in which every error may pass by itself: the connection (08), resources (53),
+# and an operator or the server stepping in (57: shutdown, cancelled, not up yet).
+_TRANSIENT_CLASSES = frozenset({"08", "53", "57"})
+_TRANSIENT_STATES = frozenset(
+    {
+        "25006",  # read-only transaction: a failover that has not reached us yet
+        "25P03",  # idle in transaction for too long: the server closed the connection
+        "25P04",  # the transaction ran for too long
+        "40000",  # transaction rolled back
+        "40001",  # serialization failure
+        "40003",  # statement completion unknown
+        "40P01",  # deadlock
+        "55P03",  # lock not available: the lock time-out
+        "58000",  # system error outside PostgreSQL
+        "58030",  # input/output error
+        "72000",  # snapshot too old
+    }
+)
+
+
+def database_url(raw: str) -> sa.URL:
+    """Read a PostgreSQL URL as libpq, SQLAlchemy and hosting providers write it.
+
+    Raises:
+        ConfigError: it is no URL of PostgreSQL, or has a parameter that libpq does not know. The
+            message never repeats the URL.
+
+    >>> database_url("postgres://me@db/platform?sslmode=require").drivername
+    'postgresql+psycopg'
+    """
+    try:
+        url = sa.make_url(raw.strip())
+    except (exc.ArgumentError, ValueError):
+        # Not chained: the parser's message repeats the URL, with its password.
+        raise ConfigError(_EXPECTED, setting=SETTING) from None
+    if url.drivername.lower() not in _SCHEMES:
+        raise ConfigError(f"{_EXPECTED}, not {url.drivername}://", setting=SETTING)
+    _refuse_unknown_parameters(url)
+    password = url.query.get("password")
+    if isinstance(password, str):  # SQLAlchemy hides the password only in its usual place
+        url = url.set(password=password).difference_update_query(["password"])
+    return url.set(drivername=_DRIVER)
+
+
+_EXPECTED = "it should hold a PostgreSQL URL, such as postgresql://user:password@host:5432/database"
+
+
+def create_engine(
+    url: sa.URL, *, lock_timeout_ms: int, statement_timeout_ms: int, application_name: str
+) -> sa.Engine:
+    """An engine whose every connection has these time-outs, in UTC, at READ COMMITTED.
+
+    Nothing connects yet. An idle transaction is closed by the server after `statement_timeout_ms`,
+    so that a process that hangs cannot hold the platform's rows.
+    """
+    options = (
+        f"-c lock_timeout={lock_timeout_ms} -c statement_timeout={statement_timeout_ms} "
+        f"-c idle_in_transaction_session_timeout={statement_timeout_ms} -c timezone=UTC"
+    )
+    given = url.query.get("options", "")
+    connect_args: dict[str, object] = {
+        key: value for key, value in _CONNECT_DEFAULTS.items() if key not in url.query
+    }
+    connect_args |= {
+        "options": f"{given if isinstance(given, str) else ' '.join(given)} {options}".strip(),
+        "application_name": application_name,
+        "client_encoding": "utf8",
+        # A prepared statement outlives neither a pooler's switch of servers nor the platform
+        # altering one of its columns.
+        "prepare_threshold": None,
+    }
+    return sa.create_engine(
+        url,
+        connect_args=connect_args,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=4,
+        max_overflow=4,
+        pool_timeout=30,
+        pool_use_lifo=True,
+        hide_parameters=True,  # parameters are workflow bodies; errors are logged
+    )
+
+
+def check_server(engine: sa.Engine) -> None:
+    """Connect once, and refuse a server that cannot be used.
+
+    Raises:
+        ConfigError: there is no way in (says where it tried and what the server answered), or the
+            server is older than PostgreSQL 13.
+    """
+    try:
+        with engine.connect() as connection:
+            number, name = connection.execute(
+                sa.text(
+                    "SELECT current_setting('server_version_num')::int,"
+                    " current_setting('server_version')"
+                )
+            ).one()
+    except exc.DBAPIError as error:
+        raise ConfigError(
+            f"cannot connect to {place(engine.url)}: {_reason(error)}", setting=SETTING
+        ) from error
+    refuse_old_server(number, name, place(engine.url))
+
+
+def refuse_old_server(number: int, name: str, where: str) -> None:
+    """Raise ConfigError for a `server_version_num` below PostgreSQL 13.
+
+    >>> refuse_old_server(120022, "12.22", "database 'd' at h:5432")
+    Traceback (most recent call last):
+    ...
+    worker.errors.ConfigError: FLOWSHIFT_DATABASE_URL: database 'd' at h:5432 is PostgreSQL 12.22; \
+13 or newer is needed
+    """
+    if number < OLDEST_SERVER * 10_000:
+        raise ConfigError(
+            f"{where} is PostgreSQL {name}; {OLDEST_SERVER} or newer is needed", setting=SETTING
+        )
+
+
+def place(url: sa.URL) -> str:
+    """Where a URL leads, for people, without its password.
+
+    >>> place(database_url("postgresql://me:secret@db.example/platform"))
+    "database 'platform' at db.example:5432 as user 'me'"
+    >>> place(database_url("postgresql:///platform?host=/run/postgresql"))
+    "database 'platform' at /run/postgresql"
+    """
+    host = url.host or url.query.get("host") or "the local socket"
+    hosts = [host] if isinstance(host, str) else list(host)
+    port = url.port or url.query.get("port") or 5432
+    shown = [f"{name}:{port}" if _needs_port(name) else name for name in hosts]
+    database = repr(url.database) if url.database else "(the default one)"
+    user = f" as user {url.username!r}" if url.username else ""
+    return f"database {database} at {', '.join(shown)}{user}"
+
+
+@contextmanager
+def map_database_errors() -> Iterator[None]:
+    """Turn errors that may pass by themselves into TransientError; let every other one through.
+
+    The one place where the driver's errors get a meaning. Also works as a decorator.
+    """
+    try:
+        yield
+    except (exc.SQLAlchemyError, psycopg.Error) as error:
+        if not is_transient(error):
+            raise
+        state = sqlstate(error)
+        raise TransientError(
+            f"the database was away or busy{f' ({state})' if state else ''}: {_reason(error)}"
+        ) from error
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same work may succeed later on a new connection."""
+    # The pool ran out of connections, or an earlier loss of the connection was ignored.
+    if isinstance(error, exc.TimeoutError | exc.PendingRollbackError):
+        return True
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = sqlstate(error)
+    if state is None:
+        # Without a state it is the connection that failed: refused, closed, timed out.
+        return isinstance(_original(error), psycopg.OperationalError)
+    return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """PostgreSQL's five characters for an error of the driver or of SQLAlchemy, if it has them."""
+    original = _original(error)
+    return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def _original(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, exc.DBAPIError) else error
+
+
+def _reason(error: BaseException) -> str:
+    """What the server or the driver said, on one line; never the statement or its parameters."""
+    original = _original(error) or error
+    if isinstance(original, psycopg.Error) and original.diag.message_primary:
+        return original.diag.message_primary
+    lines = (line.strip() for line in str(original).splitlines())
+    return "; ".join(line for line in lines if line)
+
+
+def _refuse_unknown_parameters(url: sa.URL) -> None:
+    for name in url.query:
+        try:
+            make_conninfo("", **{name: "x"})
+        except psycopg.Error as error:
+            raise ConfigError(
+                f"it has the parameter {name!r}, which PostgreSQL does not know", setting=SETTING
+            ) from error
+
+
+def _needs_port(host: str) -> bool:
+    return not host.startswith("/") and host != "the local socket" and ":" not in host

@@ -1,0 +1,96 @@
+"""One bot from every side: its row, its draft, and what the runs did for it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.codes import ConversionWarning
+from worker.db.tables import bots, ledger, versions
+
+
+class BotView(msgspec.Struct, frozen=True, kw_only=True):
+    """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none."""
+
+    bot_id: str
+    name: str | None
+    uses_v2: bool
+    workflow: str | None
+    has_backup: bool
+    graph: str | None
+    draft_updated_at: dt.datetime | None
+
+
+class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run did for a bot."""
+
+    run_id: int
+    outcome: str
+    code: str | None
+    message: str | None
+    warnings: tuple[ConversionWarning, ...]
+    traceback: str | None
+    recorded_at: dt.datetime
+
+
+def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
+    """The bot, None where there is none."""
+    query = (
+        sa.select(
+            bots.c.bot_id,
+            bots.c.name,
+            bots.c.use_workflow_v2.label("uses_v2"),
+            sa.cast(bots.c.workflow, sa.Text).label("workflow"),
+            bots.c.legacy_workflow.is_not(None).label("has_backup"),
+            sa.cast(versions.c.graph, sa.Text).label("graph"),
+            versions.c.updated_at.label("draft_updated_at"),
+        )
+        .select_from(
+            bots.outerjoin(
+                versions,
+                sa.and_(versions.c.bot_id == bots.c.bot_id, versions.c.status == "draft"),
+            )
+        )
+        .where(bots.c.bot_id == bot_id)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else BotView(**row._asdict())
+
+
+def history(connection: sa.Connection, bot_id: str, limit: int = 10) -> list[LedgerView]:
+    """What runs did for a bot, the newest first."""
+    query = (
+        sa.select(
+            ledger.c.run_id,
+            ledger.c.outcome,
+            ledger.c.code,
+            ledger.c.message,
+            ledger.c.warnings,
+            ledger.c.traceback,
+            ledger.c.recorded_at,
+        )
+        .where(ledger.c.bot_id == bot_id)
+        .order_by(ledger.c.run_id.desc())
+        .limit(limit)
+    )
+    return [_view(row._asdict()) for row in connection.execute(query)]
+
+
+def _view(values: dict[str, Any]) -> LedgerView:
+    warnings = msgspec.convert(values.pop("warnings") or [], tuple[ConversionWarning, ...])
+    return LedgerView(**values, warnings=warnings)
+
+
+def similar_ids(connection: sa.Connection, bot_id: str, limit: int = 3) -> list[str]:
+    """Ids that begin like `bot_id`, for a hint; a range of the key's index."""
+    prefix = bot_id[: max(1, len(bot_id) - 2)]
+    query = (
+        sa.select(bots.c.bot_id)
+        .where(bots.c.bot_id >= prefix, bots.c.bot_id.startswith(prefix, autoescape=True))
+        .order_by(bots.c.bot_id)
+        .limit(limit)
+    )
+    return list(connection.scalars(query))

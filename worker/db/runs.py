@@ -1,0 +1,325 @@
+"""Runs: rows of `flowshift.runs`, their states, and how far they are."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from worker.core.progress import RECENT_S, Counts, Progress, eta_of, rate_of, version_of
+from worker.core.states import OVER, RunState, states_before
+from worker.db.tables import audit, batches, ledger, runs
+
+Selection = Literal["all", "limit", "listed", "retry"]
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person asked for, as kept with the run.
+
+    `selection` says which bots: `all`, the first `limit` that have a workflow, those `listed`, or
+    those that failed in the parent run (`retry`).
+    """
+
+    selection: Selection = "all"
+    limit: int | None = None
+    batch_size: int = 500
+    overwrite_edited: bool = False
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as it stands in the database."""
+
+    run_id: int
+    request_id: str
+    parent_run_id: int | None
+    state: RunState
+    state_reason: str | None
+    options: RunOptions
+    dry_run: bool
+    requested_by: str
+    converter_version: str
+    planned_through: str | None
+    batch_count: int
+    bot_count: int
+    version: int
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    values = row._asdict()
+    values["options"] = msgspec.convert(values["options"], RunOptions)
+    return Run(**values)
+
+
+def create(
+    connection: sa.Connection,
+    *,
+    request_id: str,
+    options: RunOptions,
+    dry_run: bool,
+    requested_by: str,
+    converter_version: str,
+    parent_run_id: int | None = None,
+) -> tuple[Run, bool]:
+    """Create a run in state `planning`; returns it and whether it is new.
+
+    On repeat (the same `request_id`) the run that exists is returned, untouched.
+    """
+    statement = (
+        insert(runs)
+        .values(
+            request_id=request_id,
+            options=msgspec.to_builtins(options),
+            dry_run=dry_run,
+            requested_by=requested_by,
+            converter_version=converter_version,
+            parent_run_id=parent_run_id,
+            state="planning",
+        )
+        .on_conflict_do_nothing(index_elements=[runs.c.request_id])
+        .returning(runs)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is not None:
+        run = _run(row)
+        record(connection, run.run_id, requested_by, "run.created", None)
+        return run, True
+    existing = connection.execute(sa.select(runs).where(runs.c.request_id == request_id)).one()
+    return _run(existing), False
+
+
+def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | None:
+    """The run, None where there is none; with `lock` nobody else changes it until the end."""
+    query = sa.select(runs).where(runs.c.run_id == run_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return None if row is None else _run(row)
+
+
+def latest(connection: sa.Connection, limit: int = 1) -> list[Run]:
+    """The newest runs, newest first."""
+    query = sa.select(runs).order_by(runs.c.run_id.desc()).limit(limit)
+    return [_run(row) for row in connection.execute(query)]
+
+
+def recent_ids(connection: sa.Connection) -> list[int]:
+    """The runs that are not over, or have been for less than a minute; oldest first."""
+    since = sa.func.now() - sa.cast("1 minute", sa.Interval)
+    query = sa.select(runs.c.run_id).where(
+        sa.or_(runs.c.state.not_in(OVER), runs.c.finished_at > since)
+    )
+    return list(connection.scalars(query.order_by(runs.c.run_id)))
+
+
+def go(
+    connection: sa.Connection, run_id: int, state: RunState, *, reason: str | None, actor: str
+) -> bool:
+    """Take a run to `state`, if it is in a state that this may leave; says whether it did.
+
+    A conditional UPDATE: of two that try, one succeeds, and a repeat finds nothing to change. Every
+    change is in the audit trail.
+    """
+    values: dict[str, Any] = {
+        "state": state,
+        "state_reason": reason,
+        "version": runs.c.version + 1,
+    }
+    if state == "running":
+        values["started_at"] = sa.func.coalesce(runs.c.started_at, sa.func.now())
+    if state in OVER:
+        values["finished_at"] = sa.func.now()
+    changed = connection.execute(
+        sa.update(runs)
+        .where(runs.c.run_id == run_id, runs.c.state.in_(states_before(state)))
+        .values(values)
+    ).rowcount
+    if changed:
+        record(connection, run_id, actor, f"run.{state}", reason)
+    return bool(changed)
+
+
+def note_planned(
+    connection: sa.Connection, run_id: int, *, through: str | None, batch_count: int, bot_count: int
+) -> None:
+    """Keep how far the plan is: a planner that takes over goes on from here."""
+    connection.execute(
+        sa.update(runs)
+        .where(runs.c.run_id == run_id)
+        .values(planned_through=through, batch_count=batch_count, bot_count=bot_count)
+    )
+
+
+def finish_if_last(connection: sa.Connection, run_id: int, actor: str) -> bool:
+    """Take a running run to `finishing` if no batch is left; says whether it is finishing now.
+
+    Call it after the batch has committed: of the last two to finish at once, the later commit sees
+    both as done (design section 6, guarantee 6). A run that somebody left in `finishing` counts.
+    """
+    open_batches = sa.select(batches.c.number).where(
+        batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"])
+    )
+    if connection.scalar(sa.select(sa.exists(open_batches))):
+        return False
+    if go(connection, run_id, "finishing", reason=None, actor=actor):
+        return True
+    return connection.scalar(sa.select(runs.c.state).where(runs.c.run_id == run_id)) == "finishing"
+
+
+def record(
+    connection: sa.Connection,
+    run_id: int | None,
+    actor: str,
+    action: str,
+    reason: str | None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Add a line to the audit trail, in the transaction of what it tells of."""
+    connection.execute(
+        sa.insert(audit).values(
+            run_id=run_id, actor=actor, action=action, reason=reason, detail=detail or {}
+        )
+    )
+
+
+def progress(connection: sa.Connection, run_id: int) -> Progress | None:
+    """How far a run is, from committed rows, in one statement; None where there is no such run."""
+    ended = batches.c.state.in_(["done", "failed"])
+    bots = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    recent = batches.c.finished_at > sa.func.now() - sa.cast(f"{RECENT_S} seconds", sa.Interval)
+    until = sa.func.coalesce(runs.c.finished_at, sa.func.now())
+    totals = sa.select(
+        *(
+            sa.func.coalesce(sa.func.sum(batches.c[name]), 0).label(name)
+            for name in ("converted", "unchanged", "skipped", "failed", "warnings")
+        ),
+        sa.func.coalesce(sa.func.sum(sa.case((ended, bots), else_=batches.c.bot_count)), 0).label(
+            "bots_total"
+        ),
+        sa.func.count().filter(batches.c.state == "done").label("batches_done"),
+        sa.func.count().filter(batches.c.state == "failed").label("batches_failed"),
+        sa.func.coalesce(sa.func.sum(bots).filter(recent), 0).label("recent"),
+    ).where(batches.c.run_id == run_id)
+    query = sa.select(
+        runs.c.request_id,
+        runs.c.state,
+        runs.c.state_reason,
+        runs.c.dry_run,
+        runs.c.batch_count,
+        runs.c.version,
+        sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
+        sa.literal_column("t.*"),
+    ).select_from(runs.join(totals.lateral("t"), sa.true()))
+    row = connection.execute(query.where(runs.c.run_id == run_id)).one_or_none()
+    return None if row is None else _progress(run_id, row._asdict())
+
+
+def _progress(run_id: int, row: Any) -> Progress:
+    counts = Counts(
+        **{
+            name: int(row[name])
+            for name in ("converted", "unchanged", "skipped", "failed", "warnings")
+        }
+    )
+    state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
+    over = state in OVER
+    rate = (
+        (counts.bots / elapsed_s if elapsed_s else 0.0)
+        if over
+        else rate_of(int(row["recent"]), elapsed_s)
+    )
+    return Progress(
+        run_id=run_id,
+        request_id=row["request_id"],
+        state=state,
+        reason=row["state_reason"],
+        dry_run=row["dry_run"],
+        counts=counts,
+        bots_total=total,
+        batches_done=row["batches_done"],
+        batches_failed=row["batches_failed"],
+        batches_total=row["batch_count"],
+        rate=round(rate, 1),
+        eta_s=0.0 if over else eta_of(total - counts.bots, rate),
+        elapsed_s=round(elapsed_s, 3),
+        version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
+    )
+
+
+def codes(connection: sa.Connection, run_id: int) -> dict[str, int]:
+    """How often each `outcome:code` occurred in a run, the most frequent first."""
+    entry = sa.func.jsonb_each_text(batches.c.codes).table_valued("key", "value").lateral("entry")
+    total = sa.func.sum(sa.cast(entry.c.value, sa.BigInteger)).label("total")
+    query = (
+        sa.select(entry.c.key, total)
+        .select_from(batches.join(entry, sa.true()))
+        .where(batches.c.run_id == run_id)
+        .group_by(entry.c.key)
+        .order_by(total.desc(), entry.c.key)
+    )
+    return {key: int(value) for key, value in connection.execute(query)}
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A bot that failed in a run, and why."""
+
+    bot_id: str
+    code: str
+    message: str | None
+
+
+def failures(
+    connection: sa.Connection, run_id: int, *, limit: int | None, code: str | None = None
+) -> list[Failure]:
+    """Failed bots of a run, by code and bot, at most `limit`."""
+    query = (
+        sa.select(ledger.c.bot_id, ledger.c.code, ledger.c.message)
+        .where(ledger.c.run_id == run_id, ledger.c.outcome == "failed")
+        .order_by(ledger.c.code, ledger.c.bot_id)
+        .limit(limit)
+    )
+    if code is not None:
+        query = query.where(ledger.c.code == code)
+    return [Failure(*row) for row in connection.execute(query)]
+
+
+def failed_batches(connection: sa.Connection, run_id: int) -> Sequence[tuple[int, str]]:
+    """Batches that failed as a whole, with the reason."""
+    query = (
+        sa.select(batches.c.number, sa.func.coalesce(batches.c.error, ""))
+        .where(batches.c.run_id == run_id, batches.c.state == "failed")
+        .order_by(batches.c.number)
+    )
+    return cast("Sequence[tuple[int, str]]", [tuple(row) for row in connection.execute(query)])
+
+
+class OutcomeRow(msgspec.Struct, frozen=True):
+    """What a run did for one bot, in short."""
+
+    bot_id: str
+    outcome: str
+    code: str | None
+    message: str | None
+    warnings: int
+
+
+def outcomes(connection: sa.Connection, run_id: int) -> Iterator[OutcomeRow]:
+    """Every bot of a run in key order, a page at a time: the ledger's key leads with the bot."""
+    page, after = 1_000, ""
+    warned = sa.func.coalesce(sa.func.jsonb_array_length(ledger.c.warnings), 0)
+    query = sa.select(
+        ledger.c.bot_id, ledger.c.outcome, ledger.c.code, ledger.c.message, warned
+    ).where(ledger.c.run_id == run_id)
+    while True:
+        rows = connection.execute(
+            query.where(ledger.c.bot_id > after).order_by(ledger.c.bot_id).limit(page)
+        ).all()
+        for row in rows:
+            yield OutcomeRow(*row)
+        if len(rows) < page:
+            return
+        after = rows[-1].bot_id

@@ -1,0 +1,279 @@
+"""The tables: the platform's, found by the search path, and ours, in the schema `flowshift`.
+
+Queries are built from these. `migrations/` creates the same tables in frozen form, and a test
+compares the two, constraint by constraint. On a platform's own database its tables may have more
+columns, `json` for `jsonb` or time without zone; what `info={"needed": False}` marks may be absent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+SCHEMA = "flowshift"
+
+metadata = sa.MetaData()
+
+_EMPTY = text("'{}'::jsonb")
+_NOT_NEEDED: dict[Any, Any] = {"needed": False}
+
+
+def _json_b() -> JSONB:
+    # None means SQL's NULL. By default SQLAlchemy would write the JSON value null.
+    return JSONB(none_as_null=True)
+
+
+def _time(name: str) -> Column[Any]:
+    return Column(name, sa.DateTime(timezone=True))
+
+
+def _time_now(name: str) -> Column[Any]:
+    return Column(name, sa.DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def _uuid_key() -> Column[Any]:
+    # Adopted tables may have no default here: an INSERT has to give the id.
+    return Column("id", sa.Uuid(), primary_key=True, server_default=text("gen_random_uuid()"))
+
+
+def _count(name: str) -> Column[Any]:
+    return Column(name, sa.Integer, nullable=False, server_default=text("0"))
+
+
+# --- The platform's ---------------------------------------------------------------------------
+
+bots = Table(
+    "bots",
+    metadata,
+    Column("id", sa.Integer, sa.Identity(), primary_key=True, info=_NOT_NEEDED),
+    Column("bot_id", sa.String(50), nullable=False, unique=True),
+    Column("user_id", sa.Integer, info=_NOT_NEEDED),
+    Column("name", sa.String(100), nullable=False, info=_NOT_NEEDED),
+    Column("workflow", JSON(none_as_null=True)),
+    Column("use_workflow_v2", sa.Boolean, nullable=False, server_default=text("false")),
+    Column("legacy_workflow", JSON(none_as_null=True)),
+    Column(
+        "created_at", sa.DateTime(timezone=True), server_default=text("now()"), info=_NOT_NEEDED
+    ),
+    Column("updated_at", sa.DateTime(timezone=True), server_default=text("now()")),
+)
+
+versions = Table(
+    "bot_workflow_versions",
+    metadata,
+    _uuid_key(),
+    Column("bot_id", sa.String(50), ForeignKey("bots.bot_id", ondelete="CASCADE"), nullable=False),
+    Column("version", sa.String(50), nullable=False),
+    Column("status", sa.String(20), nullable=False, server_default=text("'draft'")),
+    Column("graph", _json_b(), nullable=False),
+    Column("environment_variables", _json_b(), server_default=_EMPTY),
+    Column("conversation_variables", _json_b(), server_default=_EMPTY),
+    Column("features", _json_b(), server_default=_EMPTY),
+    Column("created_by", sa.String(36)),
+    _time_now("created_at"),
+    _time_now("updated_at"),
+    _time("published_at"),
+    UniqueConstraint("bot_id", "version", name="uq_bot_workflow_version"),
+    Index("idx_bot_workflow_versions_bot_id", "bot_id"),
+    Index("idx_bot_workflow_versions_status", "bot_id", "status"),
+    Index(
+        "uq_bot_workflow_versions_draft",
+        "bot_id",
+        unique=True,
+        postgresql_where=text("status = 'draft'"),
+    ),
+)
+
+execution_runs = Table(
+    "workflow_execution_runs",
+    metadata,
+    _uuid_key(),
+    Column("bot_id", sa.String(50), ForeignKey("bots.bot_id", ondelete="CASCADE"), nullable=False),
+    Column("workflow_version_id", sa.Uuid(), ForeignKey("bot_workflow_versions.id")),
+    Column("session_id", sa.String(255)),
+    Column("user_id", sa.String(36)),
+    Column("graph_snapshot", _json_b(), nullable=False),
+    Column("inputs", _json_b()),
+    Column("outputs", _json_b()),
+    Column("status", sa.String(20), nullable=False, server_default=text("'running'")),
+    Column("error_message", sa.Text),
+    _time_now("started_at"),
+    _time("finished_at"),
+    Column("elapsed_time", sa.Integer),
+    Column("total_tokens", sa.Integer, server_default=text("0")),
+    Column("total_steps", sa.Integer, server_default=text("0")),
+    _time_now("created_at"),
+    Index("idx_workflow_runs_bot_id", "bot_id"),
+    Index("idx_workflow_runs_session", "session_id"),
+    Index("idx_workflow_runs_created_at", "created_at"),
+)
+
+node_executions = Table(
+    "workflow_node_executions",
+    metadata,
+    _uuid_key(),
+    Column(
+        "workflow_run_id",
+        sa.Uuid(),
+        ForeignKey("workflow_execution_runs.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("node_id", sa.String(255), nullable=False),
+    Column("node_type", sa.String(50), nullable=False),
+    Column("execution_order", sa.Integer, nullable=False),
+    Column("inputs", _json_b()),
+    Column("outputs", _json_b()),
+    Column("process_data", _json_b()),
+    Column("status", sa.String(20), nullable=False),
+    Column("error_message", sa.Text),
+    _time_now("started_at"),
+    _time("finished_at"),
+    Column("elapsed_time", sa.Integer),
+    Column("tokens_used", sa.Integer, server_default=text("0")),
+    Column("is_truncated", sa.Boolean, server_default=text("false")),
+    Column("truncated_fields", _json_b()),
+    _time_now("created_at"),
+    Index("idx_node_exec_run_id", "workflow_run_id"),
+)
+
+# --- Ours -------------------------------------------------------------------------------------
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    Column("request_id", sa.Text, nullable=False, unique=True),
+    Column("parent_run_id", sa.BigInteger, ForeignKey(f"{SCHEMA}.runs.run_id")),
+    Column("state", sa.Text, nullable=False),
+    Column("state_reason", sa.Text),
+    Column("options", _json_b(), nullable=False),
+    Column("dry_run", sa.Boolean, nullable=False),
+    Column("requested_by", sa.Text, nullable=False),
+    Column("converter_version", sa.Text, nullable=False),
+    Column("planned_through", sa.Text),  # the last bot_id that is in a batch
+    Column("batch_count", sa.Integer, nullable=False, server_default=text("0")),
+    Column("bot_count", sa.BigInteger, nullable=False, server_default=text("0")),
+    Column("version", sa.BigInteger, nullable=False, server_default=text("0")),
+    _time_now("created_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    CheckConstraint(
+        "state IN ('planning', 'running', 'paused', 'finishing', 'completed',"
+        " 'completed_with_failures', 'cancelled', 'failed')",
+        name="runs_state_known",
+    ),
+    CheckConstraint(
+        "(state IN ('completed', 'completed_with_failures', 'cancelled', 'failed'))"
+        " = (finished_at IS NOT NULL)",
+        name="runs_finished_when_over",
+    ),
+    schema=SCHEMA,
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column(
+        "run_id",
+        sa.BigInteger,
+        ForeignKey(f"{SCHEMA}.runs.run_id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    # Either every bot after one id through another, or the bots listed.
+    Column("after_bot_id", sa.Text),
+    Column("through_bot_id", sa.Text),
+    Column("bot_ids", sa.ARRAY(sa.Text)),
+    Column("bot_count", sa.Integer, nullable=False),
+    Column("state", sa.Text, nullable=False, server_default=text("'pending'")),
+    _count("attempt"),
+    _time("lease_until"),
+    _time("published_at"),
+    _time("started_at"),
+    _time("finished_at"),
+    Column("worker", sa.Text),
+    _count("converted"),
+    _count("unchanged"),
+    _count("skipped"),
+    _count("failed"),
+    _count("warnings"),
+    Column("codes", _json_b(), nullable=False, server_default=_EMPTY),  # by "outcome:code"
+    Column("duration_ms", sa.Integer),
+    Column("error", sa.Text),
+    CheckConstraint("number >= 1", name="batches_number_from_one"),
+    CheckConstraint("(through_bot_id IS NULL) <> (bot_ids IS NULL)", name="batches_range_or_list"),
+    CheckConstraint(
+        "state IN ('pending', 'running', 'done', 'failed')", name="batches_state_known"
+    ),
+    CheckConstraint(
+        "state <> 'done' OR finished_at IS NOT NULL", name="batches_finished_when_done"
+    ),
+    CheckConstraint(
+        "state <> 'running' OR lease_until IS NOT NULL", name="batches_leased_when_running"
+    ),
+    Index(
+        "batches_open",
+        "run_id",
+        "number",
+        postgresql_where=text("state IN ('pending', 'running')"),
+    ),
+    schema=SCHEMA,
+)
+
+# One row per bot and run. Its run_id has no foreign key: batches insert hundreds of rows at a
+# time, and each would look up, and share-lock, the one row of `runs` that counts progress. Its
+# bot_id has none because the record outlives the bot, and is text in the database's collation, so
+# that it joins and sorts with bots.bot_id as it is.
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("bot_id", sa.Text, primary_key=True),
+    Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("batch", sa.Integer, nullable=False),
+    Column("outcome", sa.Text, nullable=False),
+    Column("code", sa.Text),
+    Column("message", sa.Text),
+    Column("warnings", _json_b()),
+    Column("traceback", sa.Text),
+    Column("draft_hash", sa.BigInteger),
+    _time_now("recorded_at"),
+    CheckConstraint(
+        "outcome IN ('converted', 'unchanged', 'skipped', 'failed')", name="ledger_outcome_known"
+    ),
+    CheckConstraint(
+        "(outcome IN ('skipped', 'failed')) = (code IS NOT NULL)", name="ledger_code_says_why"
+    ),
+    Index("ledger_failed", "run_id", "code", "bot_id", postgresql_where=text("outcome = 'failed'")),
+    schema=SCHEMA,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    _time_now("at"),
+    Column("run_id", sa.BigInteger),
+    Column("actor", sa.Text, nullable=False),
+    Column("action", sa.Text, nullable=False),
+    Column("reason", sa.Text),
+    Column("detail", _json_b(), nullable=False, server_default=_EMPTY),
+    Index("audit_by_run", "run_id", "id"),
+    schema=SCHEMA,
+)
+
+# What the migrations created, as opposed to adopted: only that may go when downgrading.
+created_objects = Table(
+    "created_objects",
+    metadata,
+    Column("kind", sa.Text, primary_key=True),
+    Column("name", sa.Text, primary_key=True),
+    _time_now("created_at"),
+    CheckConstraint("kind IN ('table', 'column', 'index')", name="created_objects_kind_known"),
+    schema=SCHEMA,
+)
+
+PLATFORM_TABLES = (bots, versions, execution_runs, node_executions)
+OUR_TABLES = (runs, batches, ledger, audit, created_objects)

@@ -1,0 +1,104 @@
+"""Bringing a database to a revision of the schema, from within the program."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import exc
+
+import migrations
+from worker.db.engine import map_database_errors, place, sqlstate
+from worker.db.tables import SCHEMA
+from worker.errors import UsageError
+
+# Alembic keeps the context that migrations run in as a global of the process.
+_one_at_a_time = threading.Lock()
+
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def upgrade(engine: sa.Engine, revision: str = "head") -> None:
+    """Bring the database up to `revision`. Safe to repeat, and to run twice at once.
+
+    Raises:
+        UsageError: the platform's tables cannot be adopted as they are (lists why), the role may
+            not change them, or there is no such revision.
+        TransientError: a table was busy for too long, or the server away.
+    """
+    _run(engine, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(engine: sa.Engine, revision: str) -> None:
+    """Take the database down to `revision`, or to `base`.
+
+    Never drops what was adopted, nor a created table or column of the platform's that holds data.
+
+    Raises:
+        UsageError, TransientError: as for `upgrade`.
+    """
+    _run(engine, lambda config: command.downgrade(config, revision))
+
+
+def current(engine: sa.Engine) -> str | None:
+    """The revision that the database is at; None where there is none yet."""
+    with map_database_errors(), engine.connect() as connection:
+        return current_of(connection)
+
+
+def current_of(connection: sa.Connection) -> str | None:
+    """The revision that the database behind `connection` is at."""
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    return context.get_current_revision()
+
+
+def head() -> str:
+    """The newest revision that this version of flowshift knows."""
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    assert revision is not None  # noqa: S101 - the package always holds migrations
+    return revision
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of flowshift has a migration of that name."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
+def alembic_config() -> Config:
+    """Alembic's configuration for the installed migrations, with or without a checkout."""
+    config = Config()
+    # A percent sign begins an interpolation there.
+    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+_SCRIPTS = Path(migrations.__file__).parent
+
+
+def _run(engine: sa.Engine, do: Callable[[Config], None]) -> None:
+    config = alembic_config()
+    try:
+        with _one_at_a_time, map_database_errors(), engine.connect() as connection:
+            config.attributes["connection"] = connection
+            do(config)
+    except CommandError as error:
+        raise UsageError(str(error)) from error
+    except exc.DBAPIError as error:
+        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        raise UsageError(
+            f"the role may not do this in {place(engine.url)}: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: exc.DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

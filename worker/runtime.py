@@ -1,0 +1,101 @@
+"""What a process works with: settings, servers, an engine and a Redis client, made once each.
+
+Prefork children inherit the parent's memory but must not share its sockets: everything that holds
+one is made again in each process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+from functools import cached_property
+
+import redis
+import sqlalchemy as sa
+
+from worker import settings as settings_module
+from worker.core.config import Defaults
+from worker.db.engine import create_engine, database_url
+from worker.servers import Connections, Servers
+from worker.settings import Settings
+
+
+class Runtime:
+    """The connections of one process, each opened when it is first used."""
+
+    def __init__(self, settings: Settings, servers: Servers) -> None:
+        self.settings = settings
+        self.servers = servers
+        self.pid = os.getpid()
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """PostgreSQL, with our time-outs."""
+        return create_engine(
+            database_url(self.servers.database_url),
+            lock_timeout_ms=self.settings.lock_timeout_ms,
+            statement_timeout_ms=self.settings.statement_timeout_ms,
+            application_name="flowshift",
+        )
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        """Redis for progress: short time-outs, since nothing may wait for it."""
+        return redis.Redis.from_url(
+            self.servers.redis_url,
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            health_check_interval=10,
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """What LLM nodes get that name no model or provider."""
+        return Defaults(self.settings.default_model, self.settings.default_provider)
+
+    def close(self) -> None:
+        """Close this process's sockets; the servers stay."""
+        for name in ("engine", "redis"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None:
+                opened.dispose() if name == "engine" else opened.close()
+
+
+_connections = Connections()
+_runtime: Runtime | None = None
+
+
+def configure(settings: Settings | None = None) -> Runtime:
+    """Resolve the servers for this process and its children, starting them where no URL is given.
+
+    Raises:
+        ConfigError: a setting is wrong, or the servers cannot be started.
+    """
+    global _runtime  # noqa: PLW0603  (one per process is the point)
+    shutdown()
+    settings = settings or settings_module.load()
+    _runtime = Runtime(settings, _connections.resolve(settings))
+    return _runtime
+
+
+def runtime() -> Runtime:
+    """The runtime of this very process; in a forked child a new one with the same servers."""
+    global _runtime  # noqa: PLW0603
+    if _runtime is None:
+        return configure()
+    if _runtime.pid != os.getpid():
+        # The parent's engine is dropped, not disposed of: its sockets are the parent's to close.
+        _runtime = Runtime(_runtime.settings, _runtime.servers)
+    return _runtime
+
+
+def shutdown() -> None:
+    """Close everything and leave the servers that were started for us."""
+    global _runtime  # noqa: PLW0603
+    if _runtime is not None and _runtime.pid == os.getpid():
+        _runtime.close()
+        _runtime = None
+        _connections.close()
+
+
+atexit.register(shutdown)

@@ -1,0 +1,183 @@
+"""PostgreSQL and Redis: by URL where one is given, else started in the data directory.
+
+Whoever needs a server asks here; what is returned has answered and is new enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+import redis
+
+from worker import embedded
+from worker.db.engine import check_server, create_engine, database_url
+from worker.errors import ConfigError
+from worker.settings import Settings
+
+REDIS_SETTING = "FLOWSHIFT_REDIS_URL"
+OLDEST_REDIS = (6, 0)
+_SCHEMES = ("redis", "rediss", "unix")
+
+
+class Servers(msgspec.Struct, frozen=True):
+    """URLs of the two servers, as psycopg and redis-py read them. They hold passwords."""
+
+    database_url: str
+    redis_url: str
+
+    @property
+    def broker_url(self) -> str:
+        """Redis as Celery's transport reads it."""
+        return broker_url(self.redis_url)
+
+
+class Connections:
+    """Keeps started servers alive while a process needs them; a context manager, or `close`."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def resolve(self, settings: Settings) -> Servers:
+        """The servers of `settings`; those without a URL are started, or joined.
+
+        Raises:
+            ConfigError: they cannot be started.
+        """
+        if settings.database_url and settings.redis_url:
+            return Servers(settings.database_url, settings.redis_url)
+        attachment = self._stack.enter_context(embedded.attach(settings.data_path))
+        started = attachment.endpoints
+        return Servers(
+            settings.database_url or started.database_url, settings.redis_url or started.redis_url
+        )
+
+    def close(self) -> None:
+        """Leave the servers that were started; the last to leave stops them."""
+        self._stack.close()
+
+
+@contextmanager
+def database_for_command(settings: Settings) -> Iterator[str]:
+    """The URL of the database for the time of a command, started if need be."""
+    connections = Connections()
+    try:
+        yield settings.database_url or connections.resolve(settings).database_url
+    finally:
+        connections.close()
+
+
+def check(servers: Servers, settings: Settings) -> None:
+    """Connect to both servers once.
+
+    Raises:
+        ConfigError: one cannot be reached or is too old; names the setting, never the password.
+    """
+    check_database(servers.database_url, settings)
+    check_redis(servers.redis_url)
+
+
+def check_database(url: str, settings: Settings) -> None:
+    """Connect to PostgreSQL once; ConfigError where that fails or it is older than 13."""
+    engine = create_engine(
+        database_url(url),
+        lock_timeout_ms=settings.lock_timeout_ms,
+        statement_timeout_ms=settings.statement_timeout_ms,
+        application_name="flowshift check",
+    )
+    try:
+        check_server(engine)
+    finally:
+        engine.dispose()
+
+
+def check_redis(url: str) -> None:
+    """Connect to Redis once; ConfigError where that fails or it is older than 6."""
+    place = redis_place(url)
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+            version = str(client.info("server")["redis_version"])
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise ConfigError(f"cannot use {place}: {_reason(error)}", setting=REDIS_SETTING) from error
+    refuse_old_redis(version, place)
+
+
+def refuse_old_redis(version: str, place: str) -> None:
+    """Raise ConfigError for a Redis older than 6.
+
+    >>> refuse_old_redis("5.0.14", "Redis at cache:6379")
+    Traceback (most recent call last):
+    ...
+    worker.errors.ConfigError: FLOWSHIFT_REDIS_URL: Redis at cache:6379 is version 5.0.14; \
+6 or newer is needed
+    """
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        message = f"{place} is version {version}; {OLDEST_REDIS[0]} or newer is needed"
+        raise ConfigError(message, setting=REDIS_SETTING)
+
+
+def redis_place(url: str) -> str:
+    """Where a Redis URL leads, for people, without credentials.
+
+    Raises:
+        ConfigError: it is no Redis URL. The message never repeats it.
+
+    >>> redis_place("rediss://me:secret@cache:6380/2"), redis_place("unix:///run/redis.sock?db=1")
+    ('Redis at cache:6380, database 2', 'Redis at /run/redis.sock, database 1')
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+    except ValueError:
+        raise ConfigError(_EXPECTED, setting=REDIS_SETTING) from None
+    if parts.scheme not in _SCHEMES:
+        raise ConfigError(_EXPECTED, setting=REDIS_SETTING)
+    where = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{port}"
+    return f"Redis at {where}, database {_redis_database(url)}"
+
+
+_EXPECTED = (
+    "it should hold a Redis URL, such as redis://:password@host:6379/0, rediss://… or "
+    "unix:///path/redis.sock?db=0"
+)
+
+
+def _redis_database(url: str) -> int:
+    parts = urlsplit(url)
+    given = parse_qs(parts.query).get("db", [""])[0]
+    if not given and parts.scheme != "unix":
+        given = parts.path.strip("/")
+    return int(given) if given.isdecimal() else 0
+
+
+def broker_url(redis_url: str) -> str:
+    """A Redis URL as Celery's transport reads it.
+
+    Sockets have another scheme there, and TLS is not verified unless asked for (kombu's default
+    is CERT_NONE; redis-py's, which reads the same setting, is to verify).
+
+    >>> broker_url("unix:///run/redis.sock?db=3"), broker_url("rediss://cache/0")
+    ('redis+socket:///run/redis.sock?virtual_host=3', 'rediss://cache/0?ssl_cert_reqs=required')
+    """
+    parts = urlsplit(redis_url)
+    if parts.scheme == "unix":
+        query = dict(parse_qsl(parts.query))
+        user, password = (
+            query.pop("username", parts.username),
+            query.pop("password", parts.password),
+        )
+        credentials = (
+            f"{quote(user or '', safe='')}:{quote(password, safe='')}@" if password else ""
+        )
+        return f"redis+socket://{credentials}{parts.path}?virtual_host={_redis_database(redis_url)}"
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
+        query_text = urlencode([*parse_qsl(parts.query), ("ssl_cert_reqs", "required")])
+        return urlunsplit(parts._replace(query=query_text))
+    return redis_url
+
+
+def _reason(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return "; ".join(line for line in lines if line) or type(error).__name__

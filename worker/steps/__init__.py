@@ -1,0 +1,1 @@
+"""The steps of a run: load → core → save → commit → publish. A task is one step."""

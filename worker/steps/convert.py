@@ -1,0 +1,245 @@
+"""Convert a batch: claim it, then read, convert and write its bots in one transaction.
+
+    claim ─► hold the batch ─► read a chunk, locked ─► convert each bot ─► write the chunk ─┐
+                                      └─────────────────── next chunk ◄──────────────────────┤
+                                                 counters and the batch's end ◄──────────────┘ commit
+
+Everything that the batch did is in that one transaction: a batch that is delivered again finds it
+done, and one whose worker dies has done nothing (design section 6, guarantee 2).
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+
+from worker.core.codes import ConversionWarning, Outcome
+from worker.core.config import Defaults
+from worker.core.convert import convert_text
+from worker.core.progress import Counts, count
+from worker.core.text import MAX_BYTES
+from worker.core.v1 import is_json_null
+from worker.db import batches, bots
+from worker.db.batches import Batch
+from worker.db.bots import BotRow, DraftRow, LedgerRow
+from worker.db.engine import is_transient, map_database_errors, sqlstate
+from worker.db.runs import RunOptions
+from worker.errors import BotError, StaleError
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a batch came to."""
+
+    counts: Counts
+    codes: dict[str, int]
+    duration_ms: int
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """A bot whose draft is ready to be written."""
+
+    bot_id: str
+    graph: bytes
+    warnings: tuple[ConversionWarning, ...]
+    has_draft: bool
+
+
+def convert_batch(
+    engine: sa.Engine, run_id: int, number: int, *, worker: str, lease_s: int, defaults: Defaults
+) -> Report:
+    """Do a batch, once, however often and wherever it is delivered.
+
+    Raises:
+        StaleError: it is done, held by another worker this moment, or its run does not run.
+        TransientError: the database was away or busy; nothing was done.
+    """
+    started = time.monotonic()
+    with map_database_errors():
+        with engine.begin() as connection:
+            batch = batches.claim(connection, run_id, number, worker=worker, lease_s=lease_s)
+        if batch is None:
+            raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
+        with engine.begin() as connection:
+            if not batches.hold(connection, run_id, number):
+                raise StaleError(f"batch {number} of run {run_id} is in other hands")
+            report = _do(connection, batch, defaults, started)
+    log.info(
+        "batch.converted",
+        run_id=run_id,
+        batch=number,
+        attempt=batch.attempt,
+        **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
+        duration_ms=report.duration_ms,
+    )
+    return report
+
+
+def _do(connection: sa.Connection, batch: Batch, defaults: Defaults, started: float) -> Report:
+    options = msgspec.convert(batch.options, RunOptions)
+    chunks = bots.read_chunks(
+        connection,
+        after=batch.after_bot_id,
+        through=batch.through_bot_id,
+        bot_ids=batch.bot_ids,
+        lock=not batch.dry_run,
+    )
+    totals: list[tuple[Outcome, str | None, int]] = []
+    for chunk in chunks:
+        decided = [decide(row, defaults) for row in chunk]
+        ready = [one for one in decided if isinstance(one, Converted)]
+        rows = [one for one in decided if isinstance(one, LedgerRow)]
+        rows += save(connection, ready, dry_run=batch.dry_run, options=options)
+        bots.insert_ledger(connection, batch.run_id, batch.number, rows)
+        totals += [(row.outcome, row.code, len(row.warnings)) for row in rows]
+    counts, codes = count(totals)
+    duration_ms = round((time.monotonic() - started) * 1000)
+    batches.complete(
+        connection,
+        batch.run_id,
+        batch.number,
+        counts=counts,
+        codes=codes,
+        duration_ms=duration_ms,
+    )
+    return Report(counts, codes, duration_ms)
+
+
+# -- core ------------------------------------------------------------------------------------------
+
+
+def decide(row: BotRow, defaults: Defaults) -> Converted | LedgerRow:
+    """Convert a bot, or say why not. Never raises: one bot's failure never fails its batch."""
+    if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
+        return LedgerRow(row.bot_id, "skipped", "no_workflow")
+    if row.uses_v2:
+        return LedgerRow(row.bot_id, "skipped", "already_v2")
+    if row.workflow is None:
+        message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
+        return LedgerRow(row.bot_id, "failed", "too_large", message)
+    try:
+        draft = convert_text(row.workflow, defaults)
+    except BotError as error:
+        return LedgerRow(row.bot_id, "failed", error.code, str(error))
+    except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
+        return _fault(row.bot_id, error)
+    return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft)
+
+
+def _fault(bot_id: str, error: BaseException) -> LedgerRow:
+    """What the ledger keeps of an error that is nobody's workflow's fault."""
+    log.error("bot.faulted", bot_id=bot_id, error=type(error).__name__)
+    message = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return LedgerRow(
+        bot_id,
+        "failed",
+        "internal_error",
+        message[:500],
+        traceback="".join(traceback.format_exception(error))[-8000:],
+    )
+
+
+# -- save ------------------------------------------------------------------------------------------
+
+
+def save(
+    connection: sa.Connection, ready: Sequence[Converted], *, dry_run: bool, options: RunOptions
+) -> list[LedgerRow]:
+    """Write the drafts and backups of `ready`, all in the same few statements.
+
+    Where the database refuses one of them, the bot is found by halving and recorded as failed; the
+    rest is written.
+
+    Raises:
+        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: only transient ones.
+    """
+    if not ready:
+        return []
+    try:
+        with connection.begin_nested():
+            return _write(connection, ready, dry_run=dry_run, options=options)
+    except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+        if is_transient(error):
+            raise
+        if len(ready) == 1:
+            return [_refused(ready[0].bot_id, error)]
+    log.warning("batch.halved", bots=len(ready))
+    middle = len(ready) // 2
+    return [
+        row
+        for half in (ready[:middle], ready[middle:])
+        for row in save(connection, half, dry_run=dry_run, options=options)
+    ]
+
+
+def _refused(bot_id: str, error: psycopg.Error | sa.exc.SQLAlchemyError) -> LedgerRow:
+    """A bot that the database would not take: by its data (class 22) or for another reason."""
+    if (sqlstate(error) or "").startswith("22"):
+        said = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return LedgerRow(bot_id, "failed", "invalid_text", f"PostgreSQL cannot store it: {said}")
+    return _fault(bot_id, error)
+
+
+def _write(
+    connection: sa.Connection, ready: Sequence[Converted], *, dry_run: bool, options: RunOptions
+) -> list[LedgerRow]:
+    # A dry run shows every draft to the database, which may refuse it; a real run writes them.
+    shown = [one for one in ready if one.has_draft or dry_run]
+    found = bots.compare_drafts(connection, _graphs(shown), lock=not dry_run) if shown else {}
+    rows = {}
+    fresh = [one for one in ready if one.bot_id not in found]
+    hashes: dict[str, int | None] = dict.fromkeys((one.bot_id for one in fresh), None)
+    if not dry_run:
+        hashes = dict(bots.insert_drafts(connection, _graphs(fresh)))
+        overtaken = [one for one in fresh if one.bot_id not in hashes]
+        if overtaken:  # somebody made them a draft since we looked: what it holds decides
+            found |= bots.compare_drafts(connection, _graphs(overtaken), lock=True)
+    stale = []
+    for one in ready:
+        draft = found.get(one.bot_id)
+        row = _beside(one, draft, options) if draft is not None else None
+        if row is not None:
+            rows[one.bot_id] = row
+        elif draft is not None:
+            stale.append(one)
+    if dry_run:
+        hashes |= dict.fromkeys((one.bot_id for one in stale), None)
+    else:
+        hashes |= bots.update_drafts(connection, _graphs(stale))
+    for one in ready:
+        if one.bot_id in hashes:
+            rows[one.bot_id] = LedgerRow(
+                one.bot_id, "converted", warnings=one.warnings, draft_hash=hashes[one.bot_id]
+            )
+    if not dry_run:
+        kept = [row.bot_id for row in rows.values() if row.outcome in ("converted", "unchanged")]
+        bots.back_up(connection, kept)
+    return [rows.get(one.bot_id) or _blocked(one.bot_id) for one in ready]
+
+
+def _beside(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
+    """The outcome of a bot that has a draft; None where the draft is to be replaced."""
+    if draft.is_same:
+        return LedgerRow(
+            one.bot_id, "unchanged", warnings=one.warnings, draft_hash=draft.content_hash
+        )
+    if draft.is_empty or draft.is_ours or options.overwrite_edited:
+        return None
+    message = "a person changed the draft; --overwrite-edited replaces it"
+    return LedgerRow(one.bot_id, "skipped", "draft_edited", message)
+
+
+def _blocked(bot_id: str) -> LedgerRow:
+    message = "a version called 'draft' exists whose status is not draft"
+    return LedgerRow(bot_id, "failed", "internal_error", message)
+
+
+def _graphs(ready: Iterable[Converted]) -> list[tuple[str, bytes]]:
+    return [(one.bot_id, one.graph) for one in ready]

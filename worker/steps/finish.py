@@ -1,0 +1,56 @@
+"""Finish a run whose last batch has ended (design section 6, guarantee 6)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from worker.core.progress import Progress
+from worker.core.states import final_state
+from worker.db import batches, runs
+from worker.db.engine import map_database_errors
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+
+def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None:
+    """End the run if no batch is left; returns its last progress if this call ended it, else None.
+
+    Safe to call after every batch and as often as one likes.
+    """
+    with map_database_errors():
+        with engine.begin() as connection:
+            if not runs.finish_if_last(connection, run_id, actor):
+                return None
+        with engine.begin() as connection:
+            progress = runs.progress(connection, run_id)
+            if progress is None:
+                return None
+            state = final_state(
+                bots_failed=progress.counts.failed, batches_failed=progress.batches_failed
+            )
+            if not runs.go(connection, run_id, state, reason=None, actor=actor):
+                return None
+            ended = runs.progress(connection, run_id)
+    log.info(
+        "run.finished",
+        run_id=run_id,
+        state=state,
+        bots=progress.counts.bots,
+        bots_failed=progress.counts.failed,
+        duration_s=progress.elapsed_s,
+    )
+    return ended
+
+
+def fail_run(engine: sa.Engine, run_id: int, reason: str, *, actor: str) -> None:
+    """Record that a run could not be planned."""
+    with map_database_errors(), engine.begin() as connection:
+        runs.go(connection, run_id, "failed", reason=reason, actor=actor)
+
+
+def fail_batch(engine: sa.Engine, run_id: int, number: int, error: str) -> None:
+    """Record that a batch failed as a whole; its bots have no outcome and `retry` takes them."""
+    with map_database_errors(), engine.begin() as connection:
+        if batches.fail(connection, run_id, number, error):
+            log.error("batch.failed", run_id=run_id, batch=number, error=error)

@@ -1,0 +1,170 @@
+"""Keep processes of ours running: started in order, restarted when they die, stopped in reverse.
+
+Each process runs in a session of its own, so that a terminal's Ctrl-C reaches only us and we can
+stop them one by one; stop signals go to the main process only, never to a pool's children
+(a worker whose children are killed first takes it for a loss).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import msgspec
+
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+STEADY_S = 10.0
+"""A process that lived this long is restarted at once when it dies."""
+
+PAUSE_MAX_S = 30.0
+STOP_S = 25.0
+"""A worker that is told to stop hands its work back within 20 s (`worker_soft_shutdown_timeout`)."""
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A process to keep running: its command, and what it has in its environment besides ours."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = {}
+
+
+def celery(*arguments: str) -> tuple[str, ...]:
+    """A command of Celery with our application, run by this very Python."""
+    return (sys.executable, "-m", "celery", "-A", "worker.app", *arguments)
+
+
+def worker_program(processes: int, *, name: str = "worker", log_level: str = "info") -> Program:
+    """A worker with a pool of `processes`."""
+    arguments = (
+        "worker",
+        f"--concurrency={processes}",
+        f"--hostname={name}-{os.getpid()}@%h",
+        f"--loglevel={log_level}",
+        "--without-mingle",
+        "--without-gossip",
+    )
+    # SIGTERM then means: stop within worker_soft_shutdown_timeout and hand back what is unfinished.
+    return Program(name, celery(*arguments), {"REMAP_SIGTERM": "SIGQUIT"})
+
+
+def beat_program(schedule_file: Path) -> Program:
+    """The beat; a second one elsewhere is harmless."""
+    arguments = ("beat", f"--schedule={schedule_file}", "--pidfile=")
+    return Program("beat", celery(*arguments))
+
+
+class _Kept:
+    """A program and its present process."""
+
+    def __init__(self, program: Program, log_file: IO[bytes] | None) -> None:
+        self.program = program
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.failures = 0
+        self.restart_at = 0.0
+        self._log_file = log_file
+
+    def start(self, now: float) -> None:
+        self.process = subprocess.Popen(
+            self.program.command,
+            env={**os.environ, **self.program.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log_file,
+            stderr=subprocess.STDOUT if self._log_file else None,
+            start_new_session=True,
+        )
+        self.started_at = now
+
+    def tend(self, now: float) -> None:
+        """Restart the process if it died; after quick deaths only after a growing pause."""
+        if self.process is None:
+            if now >= self.restart_at:
+                self.start(now)
+            return
+        code = self.process.poll()
+        if code is None:
+            return
+        steady = now - self.started_at >= STEADY_S
+        self.failures = 0 if steady else self.failures + 1
+        pause = min(PAUSE_MAX_S, 0.5 * 2**self.failures) if self.failures else 0.0
+        self.restart_at = now + pause
+        self.process = None
+        log.warning("process.died", name=self.program.name, code=code, restart_in_s=pause)
+
+    def stop(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            log.warning("process.killed", name=self.program.name)
+            self.process.kill()
+            self.process.wait()
+
+
+class Supervisor:
+    """Keeps programs running between `start` and `stop`; a context manager."""
+
+    def __init__(self, programs: Sequence[Program], *, log_dir: Path | None = None) -> None:
+        """`log_dir` takes the output of each program; without it they share ours."""
+        self._log_dir = log_dir
+        self._files: list[IO[bytes]] = []
+        self._kept = [_Kept(program, self._open_log(program)) for program in programs]
+
+    def _open_log(self, program: Program) -> IO[bytes] | None:
+        if self._log_dir is None:
+            return None
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        file = (self._log_dir / f"{program.name}.log").open("ab")
+        self._files.append(file)
+        return file
+
+    def start(self) -> None:
+        """Start every program, in order."""
+        for kept in self._kept:
+            kept.start(time.monotonic())
+            log.info("process.started", name=kept.program.name)
+
+    def tend(self) -> None:
+        """Restart what died. Call it every second or so."""
+        for kept in self._kept:
+            kept.tend(time.monotonic())
+
+    def stop(self) -> None:
+        """Stop every program, the last started first; a second call does nothing."""
+        for kept in reversed(self._kept):
+            kept.stop()
+        for file in self._files:
+            file.close()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of the programs that run."""
+        return {
+            kept.program.name: kept.process.pid
+            for kept in self._kept
+            if kept.process is not None and kept.process.poll() is None
+        }
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
