@@ -391,19 +391,19 @@ class _EdgeIds:
     """Gives every edge an id of its own: V1 does not need one, V2's editor does."""
 
     def __init__(self, edges: Iterable[Edge]) -> None:
-        self._used: set[bytes] = set()
-        self._reserved = {bytes(edge.keys["id"]) for edge in edges if _has_id(edge)}
+        self._used: set[str | bytes] = set()
+        self._reserved = {_edge_id(edge) for edge in edges}
 
     def of(
         self, index: int, edge: Edge, warn: Callable[[WarningCode, str | None, str], None]
     ) -> Raw:
         """The id of V1's edge, or a new one where it has none or another edge has it already."""
-        raw = bytes(edge.keys["id"]) if _has_id(edge) else b""
-        if raw and raw not in self._used:
-            self._used.add(raw)
-            return Raw(raw)
+        given = _edge_id(edge)
+        if given and given not in self._used:
+            self._used.add(given)
+            return edge.keys["id"]
         fresh = self.free(f"e-{edge.source}-{edge.target}")
-        if raw:
+        if given:
             warn(
                 "edge_id_replaced",
                 edge.target,
@@ -414,16 +414,20 @@ class _EdgeIds:
     def free(self, wanted: str) -> str:
         """`wanted`, or `wanted` with the first number that makes it free."""
         number, candidate = 1, wanted
-        while (raw := _encode(candidate)) in self._used or raw in self._reserved:
+        while candidate in self._used or candidate in self._reserved:
             number += 1
             candidate = f"{wanted}-{number}"
-        self._used.add(raw)
+        self._used.add(candidate)
         return candidate
 
 
-def _has_id(edge: Edge) -> bool:
+def _edge_id(edge: Edge) -> str | bytes:
+    """An edge's id: a text however it is escaped, other JSON as it stands; empty where it has none."""
     raw = edge.keys.get("id")
-    return raw is not None and bytes(raw) not in (b"null", b'""')
+    if raw is None or v1.is_null(raw):
+        return ""
+    text = v1.text_of(raw)
+    return bytes(raw) if text is None else text
 
 
 def new_ids(nodes: Iterable[Node]) -> dict[str, str]:

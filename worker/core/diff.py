@@ -30,8 +30,8 @@ def differences(
     Ports and mappings are what a draft is, so they are not differences; the values of `data` and
     the nodes and edges are.
     """
-    before = {node.get("id"): node for node in _objects(workflow.get("nodes"))}
-    after = {node.get("id"): node for node in _objects(graph.get("nodes"))}
+    before = {str(node.get("id")): node for node in _objects(workflow.get("nodes"))}
+    after = {str(node.get("id")): node for node in _objects(graph.get("nodes"))}
     return [
         *_nodes(before, after, new_ids),
         *_edges(_objects(workflow.get("edges")), _objects(graph.get("edges")), new_ids),
@@ -70,15 +70,15 @@ def _data(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
 
 
 def _edges(before: list[Any], after: list[Any], new_ids: Mapping[str, str]) -> Iterator[Difference]:
-    old = [
+    old = dict.fromkeys(
         (new_ids.get(source, source), new_ids.get(target, target))
         for source, target in _ends(before)
-    ]
-    new = list(_ends(after))
-    for source, target in dict.fromkeys(old):
+    )
+    new = dict.fromkeys(_ends(after))
+    for source, target in old:
         if (source, target) not in new:
             yield Difference("removed", f"edge {source} → {target}")
-    for source, target in dict.fromkeys(new):
+    for source, target in new:
         if (source, target) not in old:
             yield Difference("added", f"edge {source} → {target}")
 

@@ -17,6 +17,9 @@ MAX_LEVELS: Final = 100
 
 _SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 _ESCAPE = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_PAIR_OR_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|" + _ESCAPE.pattern, re.DOTALL
+)
 # jsonb keeps numbers as `numeric`: up to 131,072 digits before the point, 16,383 after it
 # (PostgreSQL documentation, 8.1.2). Only an exponent or thousands of digits get there.
 _LONG_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4}")
@@ -127,8 +130,7 @@ def mend_text(text: bytes) -> bytes:
     """
 
     def harmless(match: re.Match[bytes]) -> bytes:
-        if match[1] is None or not (match[1] == b"0000" or match[1][:1] in b"dD"):
-            return match[0]
-        return b"\\ufffd"
+        unit = int(match[1], 16) if match[1] else -1
+        return b"\\ufffd" if unit == 0 or 0xD800 <= unit <= 0xDFFF else match[0]
 
-    return _ESCAPE.sub(harmless, text.replace(b"\x00", b" "))
+    return _PAIR_OR_ESCAPE.sub(harmless, text.replace(b"\x00", b" "))

@@ -7,7 +7,7 @@ unknown keys and numbers survive to the last digit.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -108,10 +108,12 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
         issues.append(Issue("no_nodes", "", "the workflow has no nodes"))
         return None
     nodes = [node for node in _nodes(raw_nodes, defaults, issues) if node is not None]
-    edges = list(_edges(raw_edges, {node.id for node in nodes}, issues))
+    # An edge to a node of an unknown type leads somewhere all the same.
+    ids = dict.fromkeys(filter(None, (text_of(keys.get("id")) for keys in raw_nodes)))
+    edges = list(_edges(raw_edges, ids.keys(), issues))
     _count(nodes, issues)
-    order = _execution_order(nodes, edges)
-    if len(order) < len({node.id for node in nodes}):
+    order = _execution_order(ids, edges)
+    if len(order) < len(ids):
         issues.append(Issue("cycle", "edges", "the edges form a cycle"))
     issues.extend(_disconnected(nodes, edges))
     return Workflow(keys, tuple(nodes), tuple(edges), order)
@@ -171,7 +173,7 @@ def _node(
     data = _data(keys.get("data"))
     if data is None:
         issues.append(Issue("not_a_workflow", path, f"the data of node {name} is no object"))
-        return None
+        data = {}
     node_type = _type(keys, data, name, path, issues)
     if node_type is None:
         return None
@@ -213,7 +215,9 @@ def _type(
     return found
 
 
-def _edges(raw_edges: list[JsonObject], ids: set[str], issues: list[Issue]) -> Iterator[Edge]:
+def _edges(
+    raw_edges: list[JsonObject], ids: Collection[str], issues: list[Issue]
+) -> Iterator[Edge]:
     for index, keys in enumerate(raw_edges):
         path = f"edges[{index}]"
         source, target = text_of(keys.get("source")), text_of(keys.get("target"))
@@ -238,13 +242,13 @@ def _count(nodes: list[Node], issues: list[Issue]) -> None:
             issues.append(Issue(code, "nodes", f"{found} {node_type} nodes; exactly one is needed"))
 
 
-def _execution_order(nodes: list[Node], edges: list[Edge]) -> tuple[str, ...]:
-    """V1's order: Kahn's algorithm, first in first out, ties in the order of `nodes`.
+def _execution_order(ids: Iterable[str], edges: list[Edge]) -> tuple[str, ...]:
+    """V1's order: Kahn's algorithm, first in first out, ties in the order of `ids`.
 
     A node waits for each of its edges, so that a doubled edge counts twice. Nodes on a cycle, or
     behind one, are missing.
     """
-    waits = dict.fromkeys((node.id for node in nodes), 0)
+    waits = dict.fromkeys(ids, 0)
     targets: dict[str, list[str]] = {node_id: [] for node_id in waits}
     for edge in edges:
         waits[edge.target] += 1

@@ -236,7 +236,7 @@ def _check_mappings(
                 fault = Issue("mapping", quote(name), f"no output {quote(mapping.variable)} exists")
             elif not ancestors[node.id] & bit[source_id]:
                 fault = Issue("mapping", quote(name), f"{quote(source_id)} is no ancestor")
-            elif not _agree(given, wanted):
+            elif not _agree(given, wanted) or not _agree(mapping.value_type, given):
                 fault = Issue("types", quote(name), f"{given} does not fit {wanted}")
             else:
                 continue

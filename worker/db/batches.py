@@ -179,9 +179,10 @@ def _slices(wanted: sa.Select[Any], size: int, gather: Any) -> sa.Subquery:
 
 def missing_bots(connection: sa.Connection, bot_ids: Sequence[str]) -> list[str]:
     """Which of these ids are no bots, in the order given."""
-    listed = sa.func.unnest(sa.cast(list(bot_ids), sa.ARRAY(sa.Text))).table_valued(
+    unnested = sa.func.unnest(sa.cast(list(bot_ids), sa.ARRAY(sa.Text)))
+    listed = unnested.table_valued(
         "bot_id", with_ordinality="place", name="listed"
-    )
+    ).render_derived()
     known = sa.select(bots.c.bot_id).where(bots.c.bot_id == listed.c.bot_id).exists()
     query = sa.select(listed.c.bot_id).where(~known).order_by(listed.c.place)
     return list(connection.scalars(query))

@@ -121,16 +121,10 @@ def read_chunks(
     are passed over. With `lock` no other transaction can change a row read until this one ends
     (readers and foreign keys go on), and two batches over the same bots lock in the same order.
     """
-    parameters: list[Any]
-    if bot_ids is not None:
-        which, parameters = sql.SQL("b.bot_id = ANY(%s)"), [list(bot_ids)]
-    elif after is not None:
-        which, parameters = sql.SQL("b.bot_id > %s AND b.bot_id <= %s"), [after, through]
-    else:
-        which, parameters = sql.SQL("b.bot_id <= %s"), [through]
-    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=which)
+    which, parameters = _which(after, through, bot_ids)
     if lock:
-        query += sql.SQL(" FOR NO KEY UPDATE OF b")
+        which, parameters = sql.SQL("b.bot_id = ANY(%s)"), [_lock(connection, which, parameters)]
+    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=which)
     with driver(connection).cursor("flowshift_bots") as cursor:
         cursor.adapters.register_loader("text", _BytesLoader)
         cursor.execute(query, parameters)
@@ -147,6 +141,30 @@ def read_chunks(
                 chunk, octets = [], 0
         if chunk:
             yield chunk
+
+
+def _which(
+    after: str | None, through: str | None, bot_ids: Sequence[str] | None
+) -> tuple[sql.SQL, list[Any]]:
+    if bot_ids is not None:
+        return sql.SQL("b.bot_id = ANY(%s)"), [list(bot_ids)]
+    if after is not None:
+        return sql.SQL("b.bot_id > %s AND b.bot_id <= %s"), [after, through]
+    return sql.SQL("b.bot_id <= %s"), [through]
+
+
+_LOCK = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id FOR NO KEY UPDATE"
+
+
+def _lock(connection: sa.Connection, which: sql.SQL, parameters: list[Any]) -> list[str]:
+    """Lock bots, and return their ids.
+
+    A statement of its own: one that waits for a lock sees the rest of its tables as they were
+    before it waited, so that the workflow must be read by the next.
+    """
+    with driver(connection).cursor() as cursor:
+        cursor.execute(sql.SQL(_LOCK).format(which=which), parameters)
+        return [bot_id for (bot_id,) in cursor.fetchall()]
 
 
 _COMPARE = """

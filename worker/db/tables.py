@@ -51,7 +51,7 @@ bots = Table(
     Column("id", sa.Integer, sa.Identity(), primary_key=True, info=_NOT_NEEDED),
     Column("bot_id", sa.String(50), nullable=False, unique=True),
     Column("user_id", sa.Integer, info=_NOT_NEEDED),
-    Column("name", sa.String(100), nullable=False, info=_NOT_NEEDED),
+    Column("name", sa.String(100), nullable=False),
     Column("workflow", JSON(none_as_null=True)),
     Column("use_workflow_v2", sa.Boolean, nullable=False, server_default=text("false")),
     Column("legacy_workflow", JSON(none_as_null=True)),

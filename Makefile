@@ -1,0 +1,60 @@
+# flowshift: `make help` says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check bench lint types imports coverage docs constraints clean
+SHELL := /bin/sh
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## Make .venv with everything in it, the command `flowshift` included
+
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "flowshift needs Python 3.11 or newer: none was found (set PYTHON=…)" >&2; exit 3; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## Convert a sample fleet with everything started here (DEMO_EXIT=1 ends by itself)
+	@$(BIN)/flowshift demo
+
+test: $(READY) ## Run every test, against servers started here or those of FLOWSHIFT_…_URL
+	$(BIN)/python -m pytest -q
+
+check: lint types imports coverage ## Everything that CI runs
+
+lint: $(READY) ## Format and lint, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+imports: $(READY) ## Check that imports go one way and the core is pure
+	$(BIN)/lint-imports
+
+coverage: $(READY) ## Run every test and measure what they reach
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(READY) ## Measure the speed against a floor, here and now (minutes)
+	$(BIN)/python -m bench
+
+docs: $(READY) ## Write the generated pages of docs/ anew
+	$(BIN)/python -m worker.pages docs
+
+constraints: ## Pin every dependency anew (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --group dev \
+		--no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
+
+clean: ## Remove what was made here, .venv included; never data
+	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

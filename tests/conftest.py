@@ -1,0 +1,165 @@
+"""Servers, databases and namespaces for the tests.
+
+With FLOWSHIFT_DATABASE_URL and FLOWSHIFT_REDIS_URL set, the whole suite runs against those servers
+(it makes databases of its own there, and keys under prefixes of its own); otherwise against servers
+started in a temporary data directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from tests.fleet import Fleet
+from worker import embedded, runtime
+from worker.db import upgrade
+from worker.db.engine import create_engine, database_url
+from worker.runtime import Runtime
+from worker.servers import Servers
+from worker.settings import Settings
+
+GIVEN = Servers(
+    os.environ.pop("FLOWSHIFT_DATABASE_URL", ""), os.environ.pop("FLOWSHIFT_REDIS_URL", "")
+)
+# Nothing that the person at the keyboard has set may steer a test.
+for name in [name for name in os.environ if name.startswith("FLOWSHIFT_")]:
+    del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """A data directory that root's servers can reach too; nothing of it stays."""
+    path = Path(tempfile.mkdtemp(prefix="flowshift-tests-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(data_dir: Path) -> Iterator[Servers]:
+    """PostgreSQL and Redis for the whole session."""
+    if GIVEN.database_url and GIVEN.redis_url:
+        yield GIVEN
+        return
+    with embedded.attach(data_dir) as attachment:
+        started = attachment.endpoints
+        yield Servers(
+            GIVEN.database_url or started.database_url, GIVEN.redis_url or started.redis_url
+        )
+
+
+@pytest.fixture(scope="session")
+def server_url(servers: Servers) -> str:
+    """The URL of a database on the server from which others can be made."""
+    return servers.database_url
+
+
+@pytest.fixture(scope="session")
+def admin(server_url: str) -> Iterator[sa.Engine]:
+    """An engine that makes and drops databases."""
+    engine = sa.create_engine(database_url(server_url), isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+def make_database(admin: sa.Engine, template: str = "template0") -> str:
+    """A new database, a copy of `template`; returns its URL."""
+    name = f"flowshift_test_{uuid.uuid4().hex[:16]}"
+    with admin.connect() as connection:
+        # Names of ours: nothing to quote.
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'"))
+    return admin.url.set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(admin: sa.Engine, url: str) -> None:
+    """Drop a database, whoever is connected to it."""
+    with admin.connect() as connection:
+        connection.execute(
+            sa.text(f"DROP DATABASE IF EXISTS {sa.make_url(url).database} WITH (FORCE)")
+        )
+
+
+@pytest.fixture
+def empty_database(admin: sa.Engine) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    url = make_database(admin)
+    yield url
+    drop_database(admin, url)
+
+
+@pytest.fixture(scope="session")
+def template(admin: sa.Engine) -> Iterator[str]:
+    """The name of a database with our tables, for copying."""
+    url = make_database(admin)
+    engine = create_engine(
+        database_url(url),
+        lock_timeout_ms=5_000,
+        statement_timeout_ms=60_000,
+        application_name="flowshift tests",
+    )
+    upgrade.upgrade(engine)
+    engine.dispose()
+    yield str(sa.make_url(url).database)
+    drop_database(admin, url)
+
+
+@pytest.fixture
+def database(admin: sa.Engine, template: str) -> Iterator[str]:
+    """The URL of a database with our tables and no bots."""
+    url = make_database(admin, template)
+    yield url
+    drop_database(admin, url)
+
+
+@pytest.fixture
+def namespace(servers: Servers) -> Iterator[str]:
+    """A prefix for keys and queues; what begins with it is removed."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    with redis.Redis.from_url(servers.redis_url) as client:
+        for key in client.scan_iter(f"*{name}*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+def settings(servers: Servers, database: str, namespace: str, tmp_path: Path) -> Settings:
+    """Settings of this test's own database and namespace."""
+    return Settings(
+        database_url=database,
+        redis_url=servers.redis_url,
+        namespace=namespace,
+        data_dir=str(tmp_path / "data"),
+        batch_size=50,
+        progress_interval_ms=0,
+    )
+
+
+@pytest.fixture
+def current(settings: Settings) -> Iterator[Runtime]:
+    """The runtime of this process, on this test's database."""
+    yield runtime.configure(settings)
+    runtime.shutdown()
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of a subprocess with this test's settings."""
+    changed = {
+        f"FLOWSHIFT_{name.upper()}": str(getattr(settings, name))
+        for name in ("database_url", "redis_url", "namespace", "data_dir", "batch_size")
+    }
+    return {**os.environ, **changed}
+
+
+@pytest.fixture
+def fleet(current: Runtime) -> Fleet:
+    """The bots of this test's own database, and runs over them."""
+    return Fleet(current)

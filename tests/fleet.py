@@ -1,0 +1,211 @@
+"""A fleet in a test's own database: putting bots in, taking runs through, looking at what is there."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from worker.core.config import Defaults
+from worker.core.progress import Progress
+from worker.db import batches, runs
+from worker.db.runs import Run
+from worker.errors import StaleError
+from worker.runtime import Runtime
+from worker.steps.convert import Report, convert_batch
+from worker.steps.finish import finish_run
+from worker.steps.plan import plan_run
+from worker.steps.start import Request, start_run
+
+Json = dict[str, Any]
+
+
+def node(node_id: str, node_type: str, **data: Any) -> Json:
+    """A node of V1."""
+    return {"id": node_id, "type": node_type, "position": {"x": 1, "y": 2}, "data": data}
+
+
+def edge(source: str, target: str) -> Json:
+    """An edge of V1."""
+    return {"id": f"{source}-{target}", "source": source, "target": target}
+
+
+def a_workflow(prompt: str = "{context} {question}", **llm: Any) -> Json:
+    """start → knowledge → llm → end."""
+    return {
+        "nodes": [
+            node("start", "start"),
+            node("k", "knowledge", document_ids=["doc-1"]),
+            node("llm", "llm", **{"model": "gpt-4", "prompt_template": prompt, **llm}),
+            node("end", "end"),
+        ],
+        "edges": [edge("start", "k"), edge("k", "llm"), edge("llm", "end")],
+    }
+
+
+def a_broken_workflow() -> Json:
+    """A workflow that fails with `invalid_config`."""
+    return a_workflow(temperature=1.5)
+
+
+class Fleet:
+    """The bots of one database, and runs over them, without Celery."""
+
+    def __init__(self, current: Runtime) -> None:
+        self.engine = current.engine
+        self.current = current
+
+    # -- bots --------------------------------------------------------------------------------------
+
+    def add(
+        self, bot_id: str, workflow: Json | str | None = None, *, uses_v2: bool = False
+    ) -> None:
+        """Add a bot; a text is put into the column as it stands."""
+        text = workflow if isinstance(workflow, str) or workflow is None else json.dumps(workflow)
+        self.execute(
+            "INSERT INTO bots (bot_id, name, workflow, use_workflow_v2) "
+            "VALUES (:bot_id, '봇', CAST(:text AS json), :uses_v2)",
+            bot_id=bot_id,
+            text=text,
+            uses_v2=uses_v2,
+        )
+
+    def add_many(self, count: int, prefix: str = "bot-", workflow: Json | None = None) -> list[str]:
+        """Add bots that convert; returns their ids in key order."""
+        ids = [f"{prefix}{number:05d}" for number in range(count)]
+        self.execute(
+            "INSERT INTO bots (bot_id, name, workflow) "
+            "SELECT unnest(CAST(:ids AS text[])), '봇', CAST(:text AS json)",
+            ids=ids,
+            text=json.dumps(workflow or a_workflow()),
+        )
+        return ids
+
+    def change(self, bot_id: str, workflow: Json) -> None:
+        """Change a bot's workflow as the platform does."""
+        self.execute(
+            "UPDATE bots SET workflow = CAST(:text AS json) WHERE bot_id = :bot_id",
+            bot_id=bot_id,
+            text=json.dumps(workflow),
+        )
+
+    def set_draft(self, bot_id: str, graph: Json, status: str = "draft") -> None:
+        """Put a draft there as a person does: over the one that exists, or a new one."""
+        self.execute(
+            "INSERT INTO bot_workflow_versions (bot_id, version, status, graph) "
+            "VALUES (:bot_id, 'draft', :status, CAST(:graph AS jsonb)) "
+            "ON CONFLICT (bot_id, version) DO UPDATE SET graph = excluded.graph",
+            bot_id=bot_id,
+            graph=json.dumps(graph),
+            status=status,
+        )
+
+    def drafts(self) -> dict[str, Json]:
+        """Every draft by bot."""
+        rows = self.rows("SELECT bot_id, graph FROM bot_workflow_versions WHERE status = 'draft'")
+        assert len({row.bot_id for row in rows}) == len(rows)
+        return {row.bot_id: row.graph for row in rows}
+
+    def backups(self) -> dict[str, Json]:
+        """Every filled `legacy_workflow` by bot."""
+        rows = self.rows(
+            "SELECT bot_id, legacy_workflow FROM bots WHERE legacy_workflow IS NOT NULL"
+        )
+        return {row.bot_id: row.legacy_workflow for row in rows}
+
+    # -- runs --------------------------------------------------------------------------------------
+
+    def start(self, **request: Any) -> Run:
+        """Write down a run."""
+        return start_run(
+            self.engine,
+            Request(**request),
+            request_id=str(uuid.uuid4()),
+            requested_by="test",
+            default_batch_size=self.current.settings.batch_size,
+        )
+
+    def planned(self, **request: Any) -> Run:
+        """Write down a run and plan it."""
+        run = self.start(**request)
+        plan_run(self.engine, run.run_id, actor="test")
+        return self.get(run.run_id)
+
+    def get(self, run_id: int) -> Run:
+        """A run as it stands."""
+        with self.engine.connect() as connection:
+            run = runs.get(connection, run_id)
+        assert run is not None
+        return run
+
+    def convert(self, run_id: int, batch: int) -> Report:
+        """Do one batch."""
+        return convert_batch(
+            self.engine, run_id, batch, worker="test", lease_s=60, defaults=Defaults()
+        )
+
+    def run(self, **request: Any) -> Progress:
+        """Take a run from beginning to end."""
+        run = self.planned(**request)
+        for number in range(1, run.batch_count + 1):
+            self.convert(run.run_id, number)
+        finish_run(self.engine, run.run_id, actor="test")
+        return self.progress(run.run_id)
+
+    def try_convert(self, run_id: int, batch: int) -> Report | None:
+        """Do one batch; None where there is nothing to do."""
+        try:
+            return self.convert(run_id, batch)
+        except StaleError:
+            return None
+
+    def progress(self, run_id: int) -> Progress:
+        """How far a run is."""
+        with self.engine.connect() as connection:
+            progress = runs.progress(connection, run_id)
+        assert progress is not None
+        return progress
+
+    def outcomes(self, run_id: int) -> dict[str, str]:
+        """What the run did for each bot: `converted`, `failed cycle` …"""
+        rows = self.rows(
+            "SELECT bot_id, outcome, code FROM flowshift.ledger WHERE run_id = :run_id",
+            run_id=run_id,
+        )
+        assert len({row.bot_id for row in rows}) == len(rows)
+        return {row.bot_id: " ".join(filter(None, (row.outcome, row.code))) for row in rows}
+
+    def batch_slices(self, run_id: int) -> list[tuple[Any, ...]]:
+        """The batches of a run in order: (number, after, through, ids, bots, state)."""
+        rows = self.rows(
+            "SELECT number, after_bot_id, through_bot_id, bot_ids, bot_count, state "
+            "FROM flowshift.batches WHERE run_id = :run_id ORDER BY number",
+            run_id=run_id,
+        )
+        return [tuple(row) for row in rows]
+
+    def take(self, run_id: int, count: int) -> list[int]:
+        """Mark batches as published."""
+        with self.engine.begin() as connection:
+            return [batch.number for batch in batches.take_to_publish(connection, run_id, count)]
+
+    # -- the database ------------------------------------------------------------------------------
+
+    def execute(self, statement: str, **values: Any) -> None:
+        """Run a statement of the test's own."""
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(statement), values)
+
+    def rows(self, query: str, **values: Any) -> Sequence[sa.Row[Any]]:
+        """The rows of a query of the test's own."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.text(query), values).all()
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection of somebody else's: the platform's."""
+        url = self.engine.url.set(drivername="postgresql")
+        return psycopg.connect(url.render_as_string(hide_password=False))
