@@ -94,9 +94,14 @@ class Sender:
         self._clock = clock
         self._away_until = 0.0
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the queue did not answer a moment ago."""
+        return self._clock() < self._away_until
+
     def send(self, run_id: int, batch: ToPublish) -> bool:
         """Whether the batch is in the queue now."""
-        if self._clock() < self._away_until:
+        if self.is_away:
             return False
         try:
             self._send(run_id, batch)
@@ -107,16 +112,17 @@ class Sender:
         return True
 
 
-def publish_next(current: Runtime, sender: Sender, run_id: int, count: int) -> int | None:
-    """Put the next `count` batches of a run into the queue.
+def publish_next(current: Runtime, sender: Sender, run_id: int) -> int | None:
+    """Put what should be in the queue there: a window of the run's batches.
 
-    Returns the number of a batch that the caller must do itself, because the queue is away: the
-    work goes on without Redis. The rest of those that could not be sent are given back.
+    Returns None, or, where the queue is away, the number of a batch that the caller must do itself:
+    the work goes on without Redis, to its end if need be.
     """
     with map_database_errors(), current.engine.begin() as connection:
-        taken = batches.take_to_publish(connection, run_id, count)
+        taken = batches.take_to_publish(connection, run_id, current.settings.batch_window)
     unsent = [batch.number for batch in taken if not sender.send(run_id, batch)]
-    if len(unsent) > 1:
-        with map_database_errors(), current.engine.begin() as connection:
-            batches.unpublish(connection, run_id, unsent[1:])
-    return unsent[0] if unsent else None
+    if not unsent and not sender.is_away:
+        return None
+    with map_database_errors(), current.engine.begin() as connection:
+        batches.unpublish(connection, run_id, unsent)
+        return batches.any_pending(connection, run_id)

@@ -125,9 +125,7 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
         reason = f"planning failed: {type(error).__name__}: {error}"[:2000]
         persist(lambda: fail_run(current.engine, run_id, reason, actor=actor))
     _show(current, here, run_id, actor)
-    left = persist(
-        lambda: publish_next(current, here.sender, run_id, current.settings.batch_window)
-    )
+    left = persist(lambda: publish_next(current, here.sender, run_id))
     if left is not None:
         return _convert_from(self, current, here, actor, run_id, left)
     return f"run {run_id} planned"
@@ -143,16 +141,18 @@ def convert_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
 def _convert_from(
     task: Task[Any, Any], current: Runtime, here: Announcer, actor: str, run_id: int, batch: int
 ) -> str:
-    """Convert `batch`; while the queue is away, also the batches that should have gone into it."""
+    """Convert `batch`; while the queue is away, the rest of the run's batches too.
+
+    A batch with nothing left to do is followed up all the same: its worker may have died between
+    its commit and what follows.
+    """
     said = ""
     left: int | None = batch
     while left is not None:
-        said = _convert_one(task, current, actor, run_id, left)
-        if not said:
-            return "nothing to do"
+        said = _convert_one(task, current, actor, run_id, left) or said
         _show(current, here, run_id, actor)
-        left = persist(lambda: publish_next(current, here.sender, run_id, 1))
-    return said
+        left = persist(lambda: publish_next(current, here.sender, run_id))
+    return said or "nothing to do"
 
 
 def _convert_one(

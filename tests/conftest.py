@@ -19,7 +19,7 @@ import redis
 import sqlalchemy as sa
 
 from tests.fleet import Fleet
-from worker import embedded, runtime
+from worker import embedded, log, runtime
 from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
 from worker.runtime import Runtime
@@ -32,6 +32,12 @@ GIVEN = Servers(
 # Nothing that the person at the keyboard has set may steer a test.
 for name in [name for name in os.environ if name.startswith("FLOWSHIFT_")]:
     del os.environ[name]
+
+
+@pytest.fixture(autouse=True)
+def quiet_logs() -> None:
+    """Logs go to standard error, as they do in every process of ours."""
+    log.configure(log_format="json", level="warning")
 
 
 @pytest.fixture(scope="session")

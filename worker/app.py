@@ -7,13 +7,14 @@ first needed, so that importing this module starts nothing.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import Celery, signals
 
 from worker import log as logging_setup
 from worker import runtime, servers
 from worker.errors import ConfigError
+from worker.runtime import Runtime
 
 HARD_TIME_LIMIT_S = 600
 """A task that takes longer is killed: a batch takes a second or so."""
@@ -23,11 +24,12 @@ VISIBILITY_TIMEOUT_S = 3 * HARD_TIME_LIMIT_S
 app = Celery("flowshift", include=["tasks"], set_as_current=True)
 
 
-def _configuration() -> dict[str, Any]:
-    try:
-        current = runtime.configure()
-    except ConfigError as error:
-        _stop(error)
+def configuration(current: Runtime) -> dict[str, Any]:
+    """Celery's settings for the servers and the namespace of a runtime.
+
+    Raises:
+        ConfigError: the Redis URL is none that Celery's transport reads.
+    """
     namespace = current.settings.namespace
     return {
         "broker_url": current.servers.broker_url,
@@ -42,6 +44,13 @@ def _configuration() -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
+            # Sending while Redis is away fails at once: the work goes on without it. (By default
+            # kombu tries for six seconds. A worker's own connection is tried for ever, see above.)
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0.1,
+            "interval_max": 0.1,
+            "connect_retries_timeout": 1,
         },
         # The result of a batch is in PostgreSQL; a result backend would be one more thing to lose.
         "task_ignore_result": True,
@@ -69,7 +78,14 @@ def _configuration() -> dict[str, Any]:
     }
 
 
-app.add_defaults(_configuration)
+def _configure_when_needed() -> dict[str, Any]:
+    try:
+        return configuration(runtime.runtime())
+    except ConfigError as error:
+        _stop(error)
+
+
+app.add_defaults(_configure_when_needed)
 
 
 @signals.setup_logging.connect
@@ -89,6 +105,6 @@ def _check_servers(**_: object) -> None:
         _stop(error)
 
 
-def _stop(error: ConfigError) -> Any:
+def _stop(error: ConfigError) -> NoReturn:
     sys.stderr.write(f"flowshift: {error}\n")
     raise SystemExit(3)

@@ -43,7 +43,7 @@ def describe(progress: Progress) -> str:
     ]
     if not progress.is_over and progress.rate:
         parts.append(f"{progress.rate:,.0f} bots/s")
-    return (" dry run · " if progress.dry_run else "") + " · ".join(parts)
+    return ("dry run · " if progress.dry_run else "") + " · ".join(parts)
 
 
 class FlowerRow:

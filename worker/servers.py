@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 import redis
@@ -19,7 +20,6 @@ from worker.settings import Settings
 
 REDIS_SETTING = "FLOWSHIFT_REDIS_URL"
 OLDEST_REDIS = (6, 0)
-_SCHEMES = ("redis", "rediss", "unix")
 
 
 class Servers(msgspec.Struct, frozen=True):
@@ -127,15 +127,40 @@ def redis_place(url: str) -> str:
     >>> redis_place("rediss://me:secret@cache:6380/2"), redis_place("unix:///run/redis.sock?db=1")
     ('Redis at cache:6380, database 2', 'Redis at /run/redis.sock, database 1')
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-    except ValueError:
-        raise ConfigError(_EXPECTED, setting=REDIS_SETTING) from None
-    if parts.scheme not in _SCHEMES:
-        raise ConfigError(_EXPECTED, setting=REDIS_SETTING)
-    where = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{port}"
-    return f"Redis at {where}, database {_redis_database(url)}"
+    given = _read_redis_url(url)
+    where = given.get("path") or f"{given.get('host', 'localhost')}:{given.get('port', 6379)}"
+    return f"Redis at {where}, database {given.get('db', 0)}"
+
+
+def broker_url(redis_url: str) -> str:
+    """A Redis URL as Celery's transport reads it: the same server, user and database.
+
+    Sockets have another scheme there; it stumbles over parameters it does not know (time-outs are
+    among its settings in `worker.app`); and TLS is not verified unless asked for (kombu's default is
+    CERT_NONE; redis-py's, which reads the same setting, is to verify).
+
+    >>> broker_url("unix:///run/redis.sock?db=3"), broker_url("rediss://cache/0")
+    ('redis+socket:///run/redis.sock?virtual_host=3', 'rediss://cache:6379/0?ssl_cert_reqs=required')
+    >>> broker_url("redis://:p%40ss@cache?db=2&socket_timeout=5")
+    'redis://:p%40ss@cache:6379/2'
+
+    Raises:
+        ConfigError: it is no Redis URL.
+    """
+    given = _read_redis_url(redis_url)
+    parts = urlsplit(redis_url)
+    user, password = (quote(str(given.get(name, "")), safe="") for name in ("username", "password"))
+    credentials = f"{user}:{password}@" if user or password else ""
+    database = given.get("db", 0)
+    if parts.scheme == "unix":
+        return f"redis+socket://{credentials}{quote(given['path'])}?virtual_host={database}"
+    host = parts.hostname or "localhost"
+    where = f"[{host}]" if ":" in host else host
+    url = f"{parts.scheme}://{credentials}{where}:{given.get('port', 6379)}/{database}"
+    if parts.scheme == "redis":
+        return url
+    query = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    return f"{url}?{urlencode({'ssl_cert_reqs': 'required', **query})}"
 
 
 _EXPECTED = (
@@ -144,38 +169,25 @@ _EXPECTED = (
 )
 
 
-def _redis_database(url: str) -> int:
-    parts = urlsplit(url)
-    given = parse_qs(parts.query).get("db", [""])[0]
-    if not given and parts.scheme != "unix":
-        given = parts.path.strip("/")
-    return int(given) if given.isdecimal() else 0
+def _read_redis_url(url: str) -> dict[str, Any]:
+    """What redis-py reads in a URL: `host` and `port` or `path`, `db`, `username`, `password`…
 
-
-def broker_url(redis_url: str) -> str:
-    """A Redis URL as Celery's transport reads it.
-
-    Sockets have another scheme there, and TLS is not verified unless asked for (kombu's default
-    is CERT_NONE; redis-py's, which reads the same setting, is to verify).
-
-    >>> broker_url("unix:///run/redis.sock?db=3"), broker_url("rediss://cache/0")
-    ('redis+socket:///run/redis.sock?virtual_host=3', 'rediss://cache/0?ssl_cert_reqs=required')
+    Raises:
+        ConfigError: it is no Redis URL, or has a parameter that redis-py does not know.
     """
-    parts = urlsplit(redis_url)
-    if parts.scheme == "unix":
-        query = dict(parse_qsl(parts.query))
-        user, password = (
-            query.pop("username", parts.username),
-            query.pop("password", parts.password),
-        )
-        credentials = (
-            f"{quote(user or '', safe='')}:{quote(password, safe='')}@" if password else ""
-        )
-        return f"redis+socket://{credentials}{parts.path}?virtual_host={_redis_database(redis_url)}"
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
-        query_text = urlencode([*parse_qsl(parts.query), ("ssl_cert_reqs", "required")])
-        return urlunsplit(parts._replace(query=query_text))
-    return redis_url
+    try:
+        pool = redis.ConnectionPool.from_url(url)
+        pool.make_connection()  # which refuses what it does not know, and connects nowhere yet
+    except ValueError:
+        # Not chained: the parser's messages repeat parts of the URL.
+        raise ConfigError(_EXPECTED, setting=REDIS_SETTING) from None
+    except (TypeError, redis.RedisError) as error:
+        reason = str(error).rpartition("() got an ")[2]
+        raise ConfigError(f"its parameters are wrong: {reason}", setting=REDIS_SETTING) from error
+    given: dict[str, Any] = pool.connection_kwargs
+    if urlsplit(url).scheme == "unix" and "path" not in given:
+        raise ConfigError(_EXPECTED, setting=REDIS_SETTING)
+    return given
 
 
 def _reason(error: Exception) -> str:

@@ -7,11 +7,13 @@ stop them one by one; stop signals go to the main process only, never to a pool'
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -63,6 +65,18 @@ def beat_program(schedule_file: Path) -> Program:
     return Program("beat", celery(*arguments))
 
 
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _end_with_us() -> Callable[[], None] | None:
+    """What a child does first, so that Linux tells it to stop when we are killed."""
+    libc = _LIBC
+    if libc is None:
+        return None
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
 class _Kept:
     """A program and its present process."""
 
@@ -82,6 +96,7 @@ class _Kept:
             stdout=self._log_file,
             stderr=subprocess.STDOUT if self._log_file else None,
             start_new_session=True,
+            preexec_fn=_end_with_us(),  # noqa: PLW1509  (one call of the C library, no locks)
         )
         self.started_at = now
 

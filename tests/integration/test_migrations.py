@@ -22,7 +22,7 @@ from migrations import operations
 from worker.db import upgrade as schema
 from worker.db.engine import create_engine, database_url
 from worker.db.tables import metadata
-from worker.errors import TransientError, UsageError
+from worker.errors import ConfigError, TransientError, UsageError
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -926,7 +926,7 @@ def test_a_role_that_may_not_alter_the_platform_is_told_so(
         limited = database_url(empty_database).set(username=role)
         with (
             an_engine(limited.render_as_string(hide_password=False)) as theirs,
-            pytest.raises(UsageError, match="must be owner of table bots"),
+            pytest.raises(ConfigError, match="must be owner of table bots"),
         ):
             schema.upgrade(theirs)
     finally:

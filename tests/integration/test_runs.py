@@ -160,10 +160,13 @@ def test_batches_are_published_in_order_and_each_once(fleet: Fleet) -> None:
     fleet.add_many(10)
     run = fleet.planned(batch_size=1)
     assert fleet.take(run.run_id, 4) == [1, 2, 3, 4]
-    fleet.convert(run.run_id, 5)
-    assert fleet.take(run.run_id, 3) == [6, 7, 8]
-    assert fleet.take(run.run_id, 9) == [9, 10]
-    assert fleet.take(run.run_id, 9) == []
+    assert fleet.take(run.run_id, 4) == []
+    fleet.convert(run.run_id, 2)
+    fleet.convert(run.run_id, 3)
+    assert fleet.take(run.run_id, 4) == [5, 6]
+    fleet.convert(run.run_id, 7)
+    assert fleet.take(run.run_id, 99) == [8, 9, 10]
+    assert fleet.take(run.run_id, 99) == []
 
 
 def test_two_publishers_at_once_take_different_batches(fleet: Fleet) -> None:
@@ -172,10 +175,10 @@ def test_two_publishers_at_once_take_different_batches(fleet: Fleet) -> None:
     with ThreadPoolExecutor(4) as pool:
         taken = [
             n
-            for numbers in pool.map(lambda _: fleet.take(run.run_id, 5), range(4))
+            for numbers in pool.map(lambda _: fleet.take(run.run_id, 20), range(4))
             for n in numbers
         ]
-    assert len(taken) == len(set(taken))
+    assert sorted(taken) == list(range(1, 21))
 
 
 def test_what_could_not_be_sent_is_published_next(fleet: Fleet) -> None:
@@ -184,7 +187,7 @@ def test_what_could_not_be_sent_is_published_next(fleet: Fleet) -> None:
     assert fleet.take(run.run_id, 3) == [1, 2, 3]
     with fleet.engine.begin() as connection:
         batches.unpublish(connection, run.run_id, [2])
-    assert fleet.take(run.run_id, 2) == [2, 4]
+    assert fleet.take(run.run_id, 4) == [2, 4]
 
 
 # -- finishing -------------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ def convert(*, file: BinaryIO) -> int:
     `message`, `graph`, `warnings`. The exit code is 1 if any line failed.
 
     \b
-    psql -Atc "SELECT json_build_object('bot_id', bot_id, 'workflow', workflow)
-               FROM bots" | flowshift convert > drafts.jsonl
+    psql -Atc "SELECT json_build_object('bot_id', bot_id,
+               'column_text', workflow::text) FROM bots" | flowshift convert
     """
     values = settings.load()
     defaults = Defaults(values.default_model, values.default_provider)

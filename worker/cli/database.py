@@ -35,7 +35,8 @@ def upgrade(*, revision: str) -> int:
 def downgrade(*, revision: str) -> int:
     """Take the tables down to REVISION, or to `base`.
 
-    What was adopted, and what holds data, stays.
+    What was adopted stays, and so do tables of the platform's that hold rows. What is flowshift's
+    own (runs, outcomes, audit) goes.
     """
     configure_logging(verbose=True)
     with opened(needs_redis=False, needs_tables=False) as current:

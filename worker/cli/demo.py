@@ -48,7 +48,7 @@ def demo(*, count: int, exits: bool) -> int:
         with Supervisor(_programs(current, port), log_dir=values.data_path / "log") as supervisor:
             click.echo(f"worker, beat and Flower started: {flower_url(values, port)}")
             run = start_run(Request(), requested_by=person())
-            progress = follow(current, run.run_id)
+            progress = follow(current, run.run_id, meanwhile=supervisor.tend)
             _explain(current, progress.run_id)
             click.echo(f"\nFlower: {flower_url(values, port)}")
             click.echo("Look around: flowshift status · flowshift runs · flowshift show BOT")

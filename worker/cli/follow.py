@@ -92,39 +92,52 @@ def states_of(
             yield progress
 
 
-def follow(current: Runtime, run_id: int, *, quiet: bool = False) -> Progress:
+def follow(
+    current: Runtime,
+    run_id: int,
+    *,
+    quiet: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Progress:
     """Show a run until it is over: a bar on a terminal, a line now and then elsewhere.
 
-    Goes on while the database is away for a moment; `quiet` shows nothing.
+    Goes on while the database is away for a moment; `quiet` shows nothing; `meanwhile` is called
+    several times a second.
     """
+    states = _persistent(current, run_id, meanwhile)
     out = console(stderr=True)
     if quiet:
-        return _last(_persistent(current, run_id))
+        return _last(states)
     if not out.is_terminal:
-        return _as_lines(current, run_id)
+        return _as_lines(states)
     with run_bar(out) as bar:
         task = bar.add_task(f"run {run_id}", total=None)
-        progress = from_database(current, run_id)
-        for progress in _persistent(current, run_id):
+        progress = next(states)
+        advance(bar, task, progress)
+        for progress in states:
             advance(bar, task, progress)
     return progress
 
 
-def _as_lines(current: Runtime, run_id: int) -> Progress:
+def _as_lines(states: Iterator[Progress]) -> Progress:
     out = console(stderr=True)
-    progress = from_database(current, run_id)
     next_at = time.monotonic() + 1.0
-    for progress in _persistent(current, run_id):
+    progress = next(states)
+    for progress in states:
         if time.monotonic() >= next_at and not progress.is_over:
             out.print(one_line(progress), markup=False)
             next_at = time.monotonic() + _LINE_EVERY_S
     return progress
 
 
-def _persistent(current: Runtime, run_id: int) -> Iterator[Progress]:
+def _persistent(current: Runtime, run_id: int, meanwhile: Callable[[], None]) -> Iterator[Progress]:
+    def sleep(seconds: float) -> None:
+        meanwhile()
+        time.sleep(seconds)
+
     while True:
         try:
-            yield from states_of(current, run_id)
+            yield from states_of(current, run_id, sleep=sleep)
         except TransientError as error:
             console(stderr=True).print(f"waiting for the database: {error}", markup=False)
             time.sleep(1.0)

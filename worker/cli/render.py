@@ -27,9 +27,9 @@ _COLOURS: Mapping[str, str] = {
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that is as wide as the terminal, and 100 columns where there is none."""
+    """A console that is as wide as the terminal, and 140 columns where there is none."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 100
+    width = None if stream.isatty() else 140
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -122,8 +122,8 @@ def _run(request: Request, *, detach: bool, verbose: bool, as_json: bool) -> int
         run = start_run(request, requested_by=person())
         if detach:
             return _detached(run, as_json=as_json)
-        with _somebody_works(current, quiet=as_json):
-            progress = follow(current, run.run_id, quiet=as_json)
+        with _somebody_works(current, quiet=as_json) as tend:
+            progress = follow(current, run.run_id, quiet=as_json, meanwhile=tend)
         if verbose and not as_json:
             _print_bots(current, run)
         return _report(current, progress, as_json=as_json)
@@ -144,17 +144,20 @@ def _workers_answer() -> bool:
 
 
 @contextmanager
-def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[None]:
-    """See to it that there is a worker: one of our own for the time being, where none answers."""
+def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """See to it that there is a worker: one of our own for the time being, where none answers.
+
+    Yields what keeps it running, to be called now and then.
+    """
     if _workers_answer():
-        yield
+        yield lambda: None
         return
     processes = current.settings.worker_processes
     if not quiet:
         click.echo(f"no worker answers: starting one here, with {processes} processes", err=True)
     log_dir = current.settings.data_path / "log"
-    with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir):
-        yield
+    with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir) as supervisor:
+        yield supervisor.tend
 
 
 def _print_bots(current: Runtime, run: Run) -> None:

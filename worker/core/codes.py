@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -47,6 +48,96 @@ WarningCode = Literal[
     "empty_template",
     "edge_id_replaced",
 ]
+WARNING_CODES: Final[tuple[WarningCode, ...]] = get_args(WarningCode)
+
+MEANINGS: Final[Mapping[str, str]] = {
+    "converted": "A draft was written, or in a dry run would have been",
+    "unchanged": "The draft that is there says the same already",
+    "skipped": "There was nothing to convert, or a person's work would have been lost",
+    "failed": "The bot has no new draft; its V1 workflow goes on running as before",
+    "no_workflow": "The column is empty, or holds JSON's null",
+    "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true)",
+    "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
+    "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
+    "beyond numeric",
+    "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
+    "not_a_workflow": "The column holds no JSON, or JSON that is no workflow",
+    "no_nodes": "The list of nodes is empty or missing",
+    "node_without_id": "A node has no id, or one that is no text",
+    "node_without_type": "A node has no type",
+    "duplicate_node_id": "Two nodes have the same id",
+    "unknown_node_type": "A node has a type that V1 does not know",
+    "start_count": "There is no start node, or more than one",
+    "end_count": "There is no end node, or more than one",
+    "edge_endpoint_missing": "An edge leads from or to a node that does not exist",
+    "self_loop": "An edge leads from a node to itself",
+    "cycle": "The edges form a cycle",
+    "disconnected": "A node has no edge in, or no edge out, that V1 wants there",
+    "invalid_config": "A node's setting is out of bounds or of the wrong kind",
+    "execution_failed": "The draft could not be executed. Not recorded yet: drafts are not executed",
+    "parity_mismatch": "The draft made other calls than V1. Not recorded yet: drafts are not executed",
+    "worker_lost": "The bot kills the worker that converts it. Not recorded yet",
+    "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
+    "renamed_node": "A selector could not name the node: its id has a dot, or is reserved",
+    "implicit_context": "V1 shows an LLM what a search found that no edge connects to it",
+    "context_not_used": "`use_context_from` leaves out a search that an edge connects to the LLM",
+    "join_node": "Several searches feed one LLM: a node of the type `text-join` joins them",
+    "end_takes_first_llm": "V1 answers with the first LLM to run, not with what the end is drawn to",
+    "no_llm": "There is no LLM: V1 always answers with its fixed sentence, and so does the draft",
+    "order_only_edge": "Nothing flows along an edge: in V1 it only fixes the order",
+    "query_placeholder": "The prompt holds `{query}` or `{system_prompt}`: plain text in V1, a "
+    "placeholder in V2",
+    "empty_template": "V1 leaves its context line out where a search finds nothing; the draft keeps it",
+    "edge_id_replaced": "Two edges had the same id: the later one got a new one",
+}
+"""What each outcome and code means, in one line, for the generated page docs/codes.md."""
+
+_MEND: Final = "Mend the workflow in V1's editor, then retry"
+_LOOK: Final = "Nothing, if the bot answers as it should: the draft does what V1 did"
+REMEDIES: Final[Mapping[str, str]] = {
+    "converted": "Read its warnings, if it has any",
+    "unchanged": "Nothing",
+    "skipped": "See the code",
+    "failed": "See the code",
+    "no_workflow": "Nothing",
+    "already_v2": "Nothing",
+    "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
+    "invalid_text": "Remove the character or number that the message names, then retry",
+    "too_large": "Split the workflow or move its contents elsewhere, then retry",
+    "not_a_workflow": "Restore the column from the platform's own history, then retry",
+    **dict.fromkeys(
+        (
+            "no_nodes",
+            "node_without_id",
+            "node_without_type",
+            "duplicate_node_id",
+            "unknown_node_type",
+            "start_count",
+            "end_count",
+            "edge_endpoint_missing",
+            "self_loop",
+            "cycle",
+            "disconnected",
+        ),
+        _MEND,
+    ),
+    "invalid_config": "Set the value that the message names within its bounds, then retry",
+    "execution_failed": "Nothing yet",
+    "parity_mismatch": "Nothing yet",
+    "worker_lost": "Nothing yet",
+    "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
+    "renamed_node": "Change whatever outside the workflow names the node",
+    "implicit_context": _LOOK,
+    "context_not_used": "Remove the edge, or the key, whichever was not meant",
+    "join_node": "Register the node type `text-join` with the platform before publishing",
+    "end_takes_first_llm": "If the last answer was meant, connect it in the draft",
+    "no_llm": "Ask the bot's owner whether it is in use",
+    "order_only_edge": _LOOK,
+    "query_placeholder": "Reword the prompt if the braces were meant as text",
+    "empty_template": "Give the node a template, if a prompt with an empty context does harm",
+    "edge_id_replaced": "Change whatever outside the workflow names the edge",
+}
+"""What a person does next about each outcome and code; beside `MEANINGS` in docs/codes.md."""
 
 
 class Issue(msgspec.Struct, frozen=True):

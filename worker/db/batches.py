@@ -188,21 +188,28 @@ def missing_bots(connection: sa.Connection, bot_ids: Sequence[str]) -> list[str]
     return list(connection.scalars(query))
 
 
-def take_to_publish(connection: sa.Connection, run_id: int, count: int) -> list[ToPublish]:
-    """Mark the next `count` batches as published, in order, and return them.
+def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list[ToPublish]:
+    """Mark as published what should be in the queue and is not, and return it, in order.
 
-    Two publishers at once get different ones. Send them after the commit, and `unpublish` those
-    that could not be sent.
+    The first `window` batches that are not over belong there: a fleet of any size puts no more
+    messages into Redis at once. Two publishers at once get different batches. Send them after the
+    commit, and `unpublish` those that could not be sent.
     """
+    in_window = (
+        sa.select(batches.c.number)
+        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
+        .order_by(batches.c.number)
+        .limit(window)
+        .scalar_subquery()
+    )
     chosen = (
         sa.select(batches.c.number)
         .where(
             batches.c.run_id == run_id,
             batches.c.state == "pending",
             batches.c.published_at.is_(None),
+            batches.c.number.in_(in_window),
         )
-        .order_by(batches.c.number)
-        .limit(count)
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
@@ -240,6 +247,21 @@ def unpublish(connection: sa.Connection, run_id: int, numbers: Sequence[int]) ->
         )
         .values(published_at=None)
     )
+
+
+def any_pending(connection: sa.Connection, run_id: int) -> int | None:
+    """A batch of a running run that nobody has claimed, published or not; None where none is left.
+
+    For doing without the queue. Two that ask at once may get the same: one will find it claimed.
+    """
+    query = (
+        sa.select(batches.c.number)
+        .join(runs, runs.c.run_id == batches.c.run_id)
+        .where(batches.c.run_id == run_id, batches.c.state == "pending", runs.c.state == "running")
+        .order_by(batches.c.number)
+        .limit(1)
+    )
+    return connection.scalar(query)
 
 
 def claim(

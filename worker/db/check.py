@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -11,7 +12,16 @@ from sqlalchemy.dialects.postgresql import JSON
 from worker.db import upgrade
 from worker.db.adoption import Kind, Needs, missing_columns, missing_indexes, obstacles
 from worker.db.catalog import FoundTable, Index, find_table
-from worker.db.tables import OUR_TABLES, PLATFORM_TABLES, SCHEMA, bots
+from worker.db.tables import (
+    OUR_TABLES,
+    PLATFORM_TABLES,
+    SCHEMA,
+    audit,
+    batches,
+    bots,
+    ledger,
+    runs,
+)
 
 Owner = Literal["platform", "flowshift"]
 
@@ -41,7 +51,12 @@ class Readiness(msgspec.Struct, frozen=True):
 
 def check(connection: sa.Connection) -> Readiness:
     """Compare the database with what this version of flowshift needs; changes nothing."""
-    revision, newest = upgrade.current_of(connection), upgrade.head()
+    newest = upgrade.head()
+    if locked_out := _schema_problems(connection):
+        return Readiness(
+            ready=False, revision=None, newest_revision=newest, tables=(), problems=locked_out
+        )
+    revision = upgrade.current_of(connection)
     problems = [*_revision_problems(revision, newest), *_encoding_problems(connection)]
     reports = []
     for table in PLATFORM_TABLES:
@@ -52,6 +67,7 @@ def check(connection: sa.Connection) -> Readiness:
         report = _check_our_table(connection, table)
         reports.append(report)
         problems += _missing_problems(report)
+        problems += _our_privilege_problems(connection, table)
     return Readiness(
         ready=not problems,
         revision=revision,
@@ -199,6 +215,23 @@ def _privilege_problems(
     return tuple(f"the role {row.role} has no right to {row.right} {needs.table}" for row in denied)
 
 
+def _our_privilege_problems(connection: sa.Connection, table: sa.Table) -> tuple[str, ...]:
+    found = find_table(connection, table.name, SCHEMA)
+    if found is None or table not in WRITTEN:
+        return ()
+    name = f"{SCHEMA}.{table.name}"
+    denied = connection.execute(
+        _DENIED, {"oid": found.oid, "wanted": ["SELECT", "INSERT", *WRITTEN[table]]}
+    ).all()
+    return tuple(f"the role {row.role} has no right to {row.right} {name}" for row in denied)
+
+
+def _schema_problems(connection: sa.Connection) -> tuple[str, ...]:
+    """Where the role may not even look: nothing else can be said then."""
+    denied = connection.execute(_LOCKED_OUT, {"schema": SCHEMA}).scalars().all()
+    return tuple(f"the role {role} has no right to use the schema {SCHEMA}" for role in denied)
+
+
 def _revision_problems(revision: str | None, newest: str) -> tuple[str, ...]:
     if revision == newest:
         return ()
@@ -217,6 +250,19 @@ def _encoding_problems(connection: sa.Connection) -> tuple[str, ...]:
         f"the database's encoding is {encoding}; workflows are in every language, and need UTF8",
     )
 
+
+# Our tables that runs write, and the rights needed there besides SELECT and INSERT.
+WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
+    runs: ("UPDATE",),
+    batches: ("UPDATE",),
+    ledger: (),
+    audit: (),
+}
+
+_LOCKED_OUT = sa.text("""
+    SELECT current_user FROM pg_namespace
+    WHERE nspname = :schema AND NOT has_schema_privilege(oid, 'USAGE')
+""")
 
 _DENIED = sa.text("""
     SELECT current_user AS role, wanted AS right

@@ -29,6 +29,9 @@ _CONNECT_DEFAULTS: dict[str, str] = {
 # SQLSTATE classes in which every error may pass by itself: the connection (08), resources (53),
 # and an operator or the server stepping in (57: shutdown, cancelled, not up yet).
 _TRANSIENT_CLASSES = frozenset({"08", "53", "57"})
+_INSUFFICIENT_PRIVILEGE = "42501"
+# Not about the row that is being written: our statement, the role, or the schema.
+_NOT_ABOUT_A_ROW = ("42", "28", "3F")
 _TRANSIENT_STATES = frozenset(
     {
         "25006",  # read-only transaction: a failover that has not reached us yet
@@ -168,11 +171,17 @@ def place(url: sa.URL) -> str:
 def map_database_errors() -> Iterator[None]:
     """Turn errors that may pass by themselves into TransientError; let every other one through.
 
-    The one place where the driver's errors get a meaning. Also works as a decorator.
+    Except a right that the role lacks: a ConfigError, since only a person can grant it. The one
+    place where the driver's errors get a meaning. Also works as a decorator.
     """
     try:
         yield
     except (exc.SQLAlchemyError, psycopg.Error) as error:
+        if sqlstate(error) == _INSUFFICIENT_PRIVILEGE:
+            raise ConfigError(
+                f"the role lacks a right: {_reason(error)} (flowshift db check lists them all)",
+                setting=SETTING,
+            ) from error
         if not is_transient(error):
             raise
         state = sqlstate(error)
@@ -193,6 +202,11 @@ def is_transient(error: BaseException) -> bool:
         # Without a state it is the connection that failed: refused, closed, timed out.
         return isinstance(_original(error), psycopg.OperationalError)
     return state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES
+
+
+def is_about_a_row(error: BaseException) -> bool:
+    """Whether an error that does not pass may come from one row, so that others can be written."""
+    return not (sqlstate(error) or "").startswith(_NOT_ABOUT_A_ROW)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -12,25 +12,23 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import exc
 
 import migrations
-from worker.db.engine import map_database_errors, place, sqlstate
+from worker.db.engine import map_database_errors
 from worker.db.tables import SCHEMA
 from worker.errors import UsageError
 
 # Alembic keeps the context that migrations run in as a global of the process.
 _one_at_a_time = threading.Lock()
 
-_INSUFFICIENT_PRIVILEGE = "42501"
-
 
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     """Bring the database up to `revision`. Safe to repeat, and to run twice at once.
 
     Raises:
-        UsageError: the platform's tables cannot be adopted as they are (lists why), the role may
-            not change them, or there is no such revision.
+        UsageError: the platform's tables cannot be adopted as they are (lists why), or there is no
+            such revision.
+        ConfigError: the role may not change them.
         TransientError: a table was busy for too long, or the server away.
     """
     _run(engine, lambda config: command.upgrade(config, revision))
@@ -42,7 +40,7 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
     Never drops what was adopted, nor a created table or column of the platform's that holds data.
 
     Raises:
-        UsageError, TransientError: as for `upgrade`.
+        UsageError, ConfigError, TransientError: as for `upgrade`.
     """
     _run(engine, lambda config: command.downgrade(config, revision))
 
@@ -92,13 +90,3 @@ def _run(engine: sa.Engine, do: Callable[[Config], None]) -> None:
             do(config)
     except CommandError as error:
         raise UsageError(str(error)) from error
-    except exc.DBAPIError as error:
-        if sqlstate(error) != _INSUFFICIENT_PRIVILEGE:
-            raise
-        raise UsageError(
-            f"the role may not do this in {place(engine.url)}: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: exc.DBAPIError) -> str:
-    return str(error.orig).partition("\n")[0]

@@ -189,6 +189,8 @@ class Postgres(Server):
         "max_connections": "100",
         "shared_buffers": "128MB",
         "max_wal_size": "1GB",
+        # Not "$user" first: the role has the name of our schema, and bots are the platform's.
+        "search_path": "public",
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_checkpoints": "off",

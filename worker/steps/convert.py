@@ -27,7 +27,7 @@ from worker.core.v1 import is_json_null
 from worker.db import batches, bots
 from worker.db.batches import Batch
 from worker.db.bots import BotRow, DraftRow, LedgerRow
-from worker.db.engine import is_transient, map_database_errors, sqlstate
+from worker.db.engine import is_about_a_row, is_transient, map_database_errors, sqlstate
 from worker.db.runs import RunOptions
 from worker.errors import BotError, StaleError
 from worker.log import get_logger
@@ -158,7 +158,7 @@ def save(
     rest is written.
 
     Raises:
-        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: only transient ones.
+        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the fault is no bot's.
     """
     if not ready:
         return []
@@ -166,7 +166,7 @@ def save(
         with connection.begin_nested():
             return _write(connection, ready, dry_run=dry_run, options=options)
     except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-        if is_transient(error):
+        if is_transient(error) or not is_about_a_row(error):
             raise
         if len(ready) == 1:
             return [_refused(ready[0].bot_id, error)]
@@ -232,7 +232,7 @@ def _beside(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow |
         )
     if draft.is_empty or draft.is_ours or options.overwrite_edited:
         return None
-    message = "a person changed the draft; --overwrite-edited replaces it"
+    message = "its draft holds what flowshift did not write; --overwrite-edited replaces it"
     return LedgerRow(one.bot_id, "skipped", "draft_edited", message)
 
 

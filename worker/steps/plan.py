@@ -36,10 +36,8 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
                     raise StaleError(f"run {run_id} is {run.state}, not planning")
                 if run.options.selection != "all" or not _plan_step(connection, run):
                     runs.go(connection, run_id, "running", reason=None, actor=actor)
-                    log.info(
-                        "run.planned", run_id=run_id, batches=run.batch_count, bots=run.bot_count
-                    )
-                    return
+                    break
+    log.info("run.planned", run_id=run_id, batches=run.batch_count, bots=run.bot_count)
 
 
 def _plan_step(connection: sa.Connection, run: Run) -> bool:

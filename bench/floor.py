@@ -1,0 +1,86 @@
+"""The floor: what PostgreSQL needs for the same fleet at the least."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from worker.core.config import Defaults
+from worker.core.convert import convert_text
+from worker.db.bots import JsonText, driver
+from worker.errors import BotError
+from worker.sample import insert_sample, sample_bots
+
+FLOOR_ROWS = 20_000
+"""Graphs inserted by one statement of the floor: a parameter of PostgreSQL holds 1 GB at most."""
+
+
+def load_fleet(engine: sa.Engine, bots: int) -> None:
+    """Insert the sample fleet, and leave the tables as a platform's are: vacuumed, analysed."""
+    with engine.connect() as connection:
+        insert_sample(driver(connection), bots)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE bots"))
+        connection.execute(sa.text("CHECKPOINT"))
+
+
+def measure_floor(engine: sa.Engine) -> float:
+    """Seconds for the drafts and the backups of the fleet in the database, which is left as it was.
+
+    Converting is not counted: the graphs are ready before the clock runs.
+    """
+    with engine.connect() as connection:
+        total = connection.scalar(sa.text("SELECT count(*) FROM bots")) or 0
+        connection.rollback()
+        with engine.begin() as clean:
+            clean.execute(
+                sa.text("CREATE TABLE floor_versions (LIKE bot_workflow_versions INCLUDING ALL)")
+            )
+            clean.execute(sa.text("CREATE TABLE floor_bots (LIKE bots INCLUDING ALL)"))
+            clean.execute(
+                sa.text(
+                    "INSERT INTO floor_bots (bot_id, name, workflow, use_workflow_v2) "
+                    "SELECT bot_id, name, workflow, use_workflow_v2 FROM bots"
+                )
+            )
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
+            vacuum.execute(sa.text("VACUUM ANALYZE floor_bots"))
+            vacuum.execute(sa.text("CHECKPOINT"))
+        spent = 0.0
+        raw = driver(connection)
+        for first in range(0, total, FLOOR_ROWS):
+            ids, graphs = _graphs(min(FLOOR_ROWS, total - first), first)
+            started = time.perf_counter()
+            with raw.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO floor_versions (bot_id, version, status, graph) "
+                    "SELECT i, 'draft', 'draft', g FROM unnest(%b::text[], %b::jsonb[]) AS n (i, g)",
+                    (ids, graphs),
+                )
+            spent += time.perf_counter() - started
+        started = time.perf_counter()
+        with raw.cursor() as cursor:
+            cursor.execute(
+                "UPDATE floor_bots SET legacy_workflow = workflow "
+                "WHERE legacy_workflow IS NULL AND workflow IS NOT NULL"
+            )
+        raw.commit()
+        spent += time.perf_counter() - started
+    with engine.begin() as clean:
+        clean.execute(sa.text("DROP TABLE floor_versions, floor_bots"))
+    return spent
+
+
+def _graphs(count: int, first: int) -> tuple[list[str], list[JsonText]]:
+    ids, graphs = [], []
+    for bot in sample_bots(count, first):
+        if bot.workflow is None or bot.uses_v2:
+            continue
+        try:
+            draft = convert_text(bot.workflow, Defaults())
+        except BotError:
+            continue
+        ids.append(bot.bot_id)
+        graphs.append(JsonText(draft.graph))
+    return ids, graphs

@@ -1,0 +1,354 @@
+"""Live workers, real queues, the real command line, and some of them killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from tests.fleet import Fleet, a_broken_workflow, a_workflow
+from worker.app import configuration
+from worker.embedded.places import find_binaries
+from worker.publisher import run_key
+from worker.runtime import Runtime
+from worker.settings import Settings
+from worker.supervisor import Program, Supervisor, worker_program
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+Environment = dict[str, str]
+
+
+def flowshift(environment: Environment, *arguments: str, timeout_s: float = 90) -> Any:
+    """Run the command as a process."""
+    return subprocess.run(
+        [sys.executable, "-m", "worker", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def eventually(what: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """Wait until `what()` is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+    return found
+
+
+@contextmanager
+def workers(
+    sender: Celery, environment: Environment, count: int = 1, processes: int = 2
+) -> Iterator[Supervisor]:
+    """Live workers that answer, kept running; none is left behind."""
+    programs = [
+        Program(program.name, program.command, {**program.environment, **environment})
+        for program in (worker_program(processes, name=f"w{n}") for n in range(count))
+    ]
+    with Supervisor(programs) as supervisor:
+        eventually(lambda: len(sender.control.ping(timeout=0.3) or ()) >= count)
+        family = [psutil.Process(pid) for pid in supervisor.pids.values()]
+        family += [child for process in family for child in process.children(recursive=True)]
+        yield supervisor
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+@pytest.fixture
+def sender(current: Runtime) -> Iterator[Celery]:
+    """An application of somebody else's that sends to this test's queue, by task name."""
+    app = Celery("somebody else", set_as_current=False)
+    app.conf.update(configuration(current))
+    yield app
+    app.close()
+
+
+def send_batch(sender: Celery, run_id: int, batch: int) -> None:
+    """Put the message of a batch into the queue."""
+    sender.send_task("flowshift.convert_batch", kwargs={"run_id": run_id, "batch": batch})
+
+
+def start(sender: Celery, fleet: Fleet, **request: Any) -> int:
+    """Start a run and enqueue its planning; returns its id."""
+    run_id = fleet.start(**request).run_id
+    sender.send_task("flowshift.plan_run", kwargs={"run_id": run_id})
+    return run_id
+
+
+def is_over(fleet: Fleet, run_id: int) -> Callable[[], bool]:
+    return lambda: fleet.progress(run_id).is_over
+
+
+def has_done(fleet: Fleet, run_id: int, batches: int) -> Callable[[], bool]:
+    return lambda: fleet.progress(run_id).batches_done >= batches
+
+
+def all_is_well(fleet: Fleet, run_id: int, ids: list[str]) -> None:
+    """Every bot has one outcome and one draft; the counts add up to the fleet."""
+    progress = fleet.progress(run_id)
+    assert set(fleet.outcomes(run_id)) == set(ids)
+    assert set(fleet.drafts()) == set(ids)
+    assert progress.counts.bots == len(ids)
+    assert progress.state == "completed"
+
+
+def test_migrate_starts_a_worker_where_none_answers_and_ends_with_a_summary(
+    fleet: Fleet, environment: Environment
+) -> None:
+    fleet.add_many(120)
+    fleet.add("bad", a_broken_workflow())
+    ended = flowshift(environment, "migrate")
+    assert ended.returncode == 1, ended.stderr
+    assert "no worker answers: starting one here" in ended.stderr
+    assert "run 1 completed with failures" in ended.stdout
+    assert "invalid_config 1" in ended.stdout
+
+    again = flowshift(environment, "migrate", "--json")
+    assert again.returncode == 1
+    told = json.loads(again.stdout)
+    assert (told["unchanged"], told["failed"], told["bots_total"]) == (120, 1, 121)
+
+    listed = flowshift(environment, "retry", "2", "--verbose")
+    assert "bad  failed invalid_config" in listed.stdout
+
+
+def test_a_run_started_by_task_name_with_json_arguments(
+    fleet: Fleet, sender: Celery, environment: Environment
+) -> None:
+    fleet.add_many(30)
+    with workers(sender, environment):
+        for _ in range(2):  # the same message twice is one run
+            sender.send_task("flowshift.migrate", kwargs={"limit": 20}, task_id="once")
+        eventually(lambda: fleet.rows("SELECT FROM flowshift.runs WHERE finished_at IS NOT NULL"))
+        sender.send_task("flowshift.migrate", kwargs={"limit": "many"})
+        sender.send_task("flowshift.no_such_task")
+        other = start(sender, fleet, bot_ids=("bot-00029",))
+        eventually(is_over(fleet, other))
+    assert len(fleet.drafts()) == 21
+    assert len(fleet.rows("SELECT FROM flowshift.runs")) == 2
+
+
+def test_every_message_delivered_twice_acts_once(
+    fleet: Fleet, sender: Celery, environment: Environment
+) -> None:
+    ids = fleet.add_many(400)
+    run = fleet.planned(batch_size=20)
+    for number in [*range(1, 21), *range(20, 0, -1)]:
+        send_batch(sender, run.run_id, number)
+    with workers(sender, environment, count=2):
+        eventually(is_over(fleet, run.run_id))
+        send_batch(sender, run.run_id, 3)
+        send_batch(sender, 999, 1)
+        other = start(sender, fleet, limit=1)
+        eventually(is_over(fleet, other))
+    all_is_well(fleet, run.run_id, ids)
+
+
+def test_killed_pool_children_lose_nothing(
+    fleet: Fleet, sender: Celery, environment: Environment
+) -> None:
+    ids = fleet.add_many(1_500)
+    with workers(sender, environment, processes=2) as supervisor:
+        [parent] = supervisor.pids.values()
+        run_id = start(sender, fleet, batch_size=10)
+        for done in (2, 30, 60):
+            eventually(has_done(fleet, run_id, done))
+            children = psutil.Process(parent).children()
+            if children:
+                children[0].send_signal(signal.SIGKILL)
+        eventually(is_over(fleet, run_id))
+    all_is_well(fleet, run_id, ids)
+
+
+@contextmanager
+def private_redis(directory: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A redis-server of the test's own: (its URL, its process)."""
+    socket = directory / "redis.sock"
+    command = [str(find_binaries().redis_server), "--port", "0", "--unixsocket", str(socket)]
+    process = subprocess.Popen(
+        [*command, "--dir", str(directory), "--save", ""], stdout=subprocess.DEVNULL
+    )
+    try:
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            eventually(lambda: socket.exists() and client.ping())
+        yield f"unix://{socket}?db=0", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_redis_going_away_during_a_run_slows_nothing_and_loses_nothing(
+    fleet: Fleet, environment: Environment, tmp_path: Path
+) -> None:
+    ids = fleet.add_many(1_500)
+    with private_redis(tmp_path) as (url, server):
+        environment = {**environment, "FLOWSHIFT_REDIS_URL": url}
+        log = (tmp_path / "up.log").open("wb")
+        up = subprocess.Popen(
+            [sys.executable, "-m", "worker", "up", "--no-flower", "--no-beat"],
+            env=environment,
+            stderr=log,
+        )
+        try:
+            started = flowshift(environment, "migrate", "--detach", "--json", "--batch-size", "10")
+            run_id = json.loads(started.stdout)["run_id"]
+            eventually(lambda: fleet.progress(run_id).batches_done >= 5)
+            server.kill()
+            server.wait()
+            eventually(is_over(fleet, run_id))
+            watched = flowshift(environment, "watch", str(run_id))
+        finally:
+            up.terminate()
+            up.wait(60)
+            log.close()
+    assert watched.returncode == 0
+    assert "completed" in watched.stdout
+    all_is_well(fleet, run_id, ids)
+
+
+def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
+    fleet: Fleet, environment: Environment, settings: Settings
+) -> None:
+    fleet.add_many(300)
+    environment = {**environment, "FLOWSHIFT_FLOWER_PORT": "0"}
+    up = subprocess.Popen(
+        [sys.executable, "-m", "worker", "up"], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert up.stderr is not None
+    try:
+        lines = iter(up.stderr.readline, "")
+        address = next(line for line in lines if line.startswith("Flower: ")).split()[1]
+        base = address.removesuffix("/tasks")
+        os.set_blocking(up.stderr.fileno(), False)
+        drain(up)
+        run = flowshift(environment, "migrate", "--batch-size", "25")
+        assert run.returncode == 0, run.stderr
+        row = eventually(lambda: flower_task(base, "run-1"))
+        assert row["state"] == "SUCCESS"
+        assert "300/300 (100%)" in row["result"]
+        assert "300 converted" in row["result"]
+        batch = eventually(lambda: flower_task(base, "run-1-batch-3"))
+        assert batch["kwargs"].startswith("run 1, batch 3: after bot-00049 through bot-00074")
+        family = psutil.Process(up.pid).children(recursive=True)
+        assert len(family) >= 4
+    finally:
+        drain(up)
+        up.send_signal(signal.SIGTERM)
+        up.wait(60)
+        up.stderr.close()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    assert up.returncode == 0
+
+
+def drain(process: subprocess.Popen[str]) -> None:
+    """Read what a process has written, so that its pipe never fills."""
+    assert process.stderr is not None
+    while process.stderr.read(65_536):
+        pass
+
+
+def flower_task(base: str, task_id: str) -> Any:
+    """What Flower knows of a task; None while it knows nothing final."""
+    # Flower's API asks for credentials; its page of one task is open on loopback.
+    try:
+        with urllib.request.urlopen(f"{base}/task/{task_id}", timeout=5) as answer:
+            page = answer.read().decode()
+    except OSError:
+        return None
+    found = {}
+    for name in ("State", "Result", "Kwargs"):
+        after = page.partition(f"<td>{name}</td>")[2].partition("</td>")[0]
+        found[name.lower()] = " ".join(strip_tags(after).split())
+    return found if found["state"] == "SUCCESS" else None
+
+
+def strip_tags(html: str) -> str:
+    """Text of a piece of HTML."""
+    out, inside = [], False
+    for character in html:
+        inside = character == "<" or (inside and character != ">")
+        if not inside and character != ">":
+            out.append(character)
+    return "".join(out)
+
+
+def test_the_demo_runs_twice_and_the_second_time_finds_everything_unchanged(
+    environment: Environment, data_dir: Path
+) -> None:
+    own = data_dir / "demo"
+    environment = {
+        key: value for key, value in environment.items() if not key.startswith("FLOWSHIFT_")
+    }
+    environment |= {
+        "FLOWSHIFT_DATA_DIR": str(own),
+        "FLOWSHIFT_FLOWER_PORT": "0",
+        "DEMO_EXIT": "1",
+    }
+    first = flowshift(environment, "demo", "--bots", "500")
+    assert first.returncode == 0, first.stderr
+    assert "500 of them new" in first.stdout
+    assert "V2 draft" in first.stdout
+    assert "Flower: http://127.0.0.1:" in first.stdout
+    assert "invalid_text 5" in first.stdout
+
+    second = flowshift(environment, "demo", "--bots", "500")
+    assert second.returncode == 0, second.stderr
+    unchanged = next(line for line in second.stdout.splitlines() if line.startswith("unchanged"))
+    assert int(unchanged.split()[1]) == 460
+    eventually(
+        lambda: (
+            not any(
+                str(own) in " ".join(p.info["cmdline"] or ())
+                for p in psutil.process_iter(["cmdline"])
+            )
+        )
+    )
+
+
+def test_flower_does_not_listen_beyond_loopback_without_a_password(
+    environment: Environment,
+) -> None:
+    ended = flowshift({**environment, "FLOWSHIFT_FLOWER_ADDRESS": "0.0.0.0"}, "flower")
+    assert ended.returncode == 3
+    assert "FLOWSHIFT_FLOWER_BASIC_AUTH" in ended.stderr
+
+
+def test_no_workflow_body_reaches_redis(
+    fleet: Fleet, sender: Celery, environment: Environment, settings: Settings
+) -> None:
+    secret = "tell nobody of the merger"
+    fleet.add("a", a_workflow(secret))
+    fleet.add("b", a_workflow(secret, temperature=9))
+    with redis.Redis.from_url(settings.redis_url) as client, client.monitor() as monitor:
+        with workers(sender, environment):
+            run_id = start(sender, fleet)
+            eventually(is_over(fleet, run_id))
+            eventually(
+                lambda: (
+                    client.hget(run_key(settings.namespace, run_id), "state")
+                    == b"completed_with_failures"
+                )
+            )
+        client.set(f"{settings.namespace}:end", "1", ex=5)
+        for command in monitor.listen():
+            assert secret not in command["command"]
+            if f"{settings.namespace}:end" in command["command"]:
+                break

@@ -1,0 +1,288 @@
+"""The command line, as a person or a script uses it; each command in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fleet import Fleet, a_broken_workflow, a_workflow
+from worker import cli, runtime
+from worker.settings import Settings
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def flowshift(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Run a command with this test's settings: (exit code, standard output, standard error)."""
+    for name in ("database_url", "redis_url", "namespace", "data_dir", "batch_size"):
+        monkeypatch.setenv(f"FLOWSHIFT_{name.upper()}", str(getattr(settings, name)))
+
+    def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["flowshift", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def fleet(settings: Settings) -> Any:
+    """A fleet whose runtime does not get in the way of the commands'."""
+    current = runtime.Runtime(settings, runtime.Servers(settings.database_url, settings.redis_url))
+    yield Fleet(current)
+    current.close()
+
+
+def test_help_names_every_command(flowshift: Run) -> None:
+    code, out, _ = flowshift("--help")
+    assert code == 0
+    for name in ("migrate", "retry", "runs", "status", "watch", "show", "convert", "db", "up"):
+        assert name in out
+
+
+def test_a_wrong_option_exits_with_2(flowshift: Run) -> None:
+    assert flowshift("migrate", "--limit", "none")[0] == 2
+    assert flowshift("no-such-command")[0] == 2
+
+
+def test_an_unknown_setting_exits_with_3_and_a_hint(
+    flowshift: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_BATCHSIZE", "3")
+    code, _, err = flowshift("runs")
+    assert code == 3
+    assert "did you mean FLOWSHIFT_BATCH_SIZE?" in err
+
+
+def test_a_server_that_is_not_there_exits_with_3_and_hides_the_password(
+    flowshift: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:1/there")
+    code, out, err = flowshift("runs")
+    assert code == 3
+    assert "FLOWSHIFT_DATABASE_URL" in err
+    assert "hunter2" not in out + err
+
+
+def test_a_database_without_tables_says_what_to_do(
+    flowshift: Run, empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_DATABASE_URL", empty_database)
+    code, _, err = flowshift("runs")
+    assert code == 3
+    assert "flowshift db upgrade" in err
+    code, out, _ = flowshift("db", "check")
+    assert code == 3
+    assert "not ready" in out
+
+    assert flowshift("db", "upgrade")[0] == 0
+    assert flowshift("db", "check")[0] == 0
+    assert json.loads(flowshift("db", "check", "--json")[1])["ready"] is True
+    assert flowshift("db", "downgrade", "base")[0] == 0
+    assert flowshift("db", "check")[0] == 3
+
+
+def test_no_runs_yet(flowshift: Run) -> None:
+    assert "no runs yet" in flowshift("runs")[1]
+    assert "no runs yet" in flowshift("status")[1]
+    assert flowshift("watch")[0] == 2
+
+
+def test_runs_lists_them_newest_first(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_broken_workflow())
+    fleet.run(dry_run=True)
+    fleet.run()
+    code, out, _ = flowshift("runs")
+    assert code == 0
+    assert out.index("  2  ") < out.index("  1  ")
+    listed = json.loads(flowshift("runs", "--json")[1])
+    assert [(run["run_id"], run["failed"]) for run in listed] == [(2, 1), (1, 1)]
+
+
+def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("good", a_workflow())
+    fleet.add("bad", a_broken_workflow())
+    fleet.run()
+    code, out, _ = flowshift("status")
+    assert code == 1
+    assert "completed with failures" in out
+    assert "invalid_config 1" in out
+    assert "temperature must be a number from 0 to 1" in out
+    assert "fleet: 2 bots with a workflow, 1 backed up, 0 on V2, 1 drafts" in out
+
+    code, out, _ = flowshift("status", "1", "--json")
+    assert code == 1
+    told = json.loads(out)
+    assert told["run"]["codes"] == {"failed:invalid_config": 1}
+    assert told["run"]["failures"][0]["bot_id"] == "bad"
+    assert told["fleet"] == {"total_bots": 2, "v2_bots": 0, "migrated_bots": 1, "drafts": 1}
+    assert told["executions_24h"] == []
+
+
+def test_status_answers_the_guides_question_about_executions(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run()
+    fleet.execute(
+        "INSERT INTO workflow_execution_runs"
+        " (bot_id, graph_snapshot, status, elapsed_time, total_tokens, created_at) VALUES"
+        " ('a', '{}', 'succeeded', 10, 100, now()), ('a', '{}', 'succeeded', 21, 200, now()),"
+        " ('a', '{}', 'failed', NULL, 0, now() - interval '25 hours')"
+    )
+    told = json.loads(flowshift("status", "--json")[1])
+    assert told["executions_24h"] == [
+        {"status": "succeeded", "count": 2, "avg_time_ms": 16, "avg_tokens": 150}
+    ]
+    assert "succeeded" in flowshift("status")[1]
+
+
+def test_status_of_a_run_that_does_not_exist_exits_with_2(flowshift: Run) -> None:
+    code, _, err = flowshift("status", "77")
+    assert code == 2
+    assert "there is no run 77" in err
+
+
+def test_watch_of_a_run_that_is_over_reports_it(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run()
+    code, out, _ = flowshift("watch", "1")
+    assert code == 0
+    assert "completed" in out
+
+
+def test_show_tells_the_outcome_the_draft_and_what_changed(flowshift: Run, fleet: Fleet) -> None:
+    workflow = a_workflow(model={"provider": "Anthropic", "name": "claude-3-haiku"})
+    workflow["nodes"][2]["id"] = "llm.1"
+    for edge in workflow["edges"]:
+        edge.update({key: "llm.1" for key in ("source", "target") if edge[key] == "llm"})
+    fleet.add("a", workflow)
+    fleet.run()
+    code, out, _ = flowshift("show", "a")
+    assert code == 0
+    assert "converted" in out
+    assert "renamed to 'llm_1'" in out
+    assert "context ← k.context" in out
+    assert "~ node id  llm.1 →  llm_1" in out
+    assert (
+        '~ llm_1: model  {"provider":"Anthropic","name":"claude-3-haiku"} →  claude-3-haiku' in out
+    )
+
+    told = json.loads(flowshift("show", "a", "--json")[1])
+    assert told["history"][0]["outcome"] == "converted"
+    assert told["graph"]["nodes"][0]["id"] == "start"
+    assert {"change": "changed", "what": "node id", "before": "llm.1", "after": "llm_1"} in told[
+        "changes"
+    ]
+
+
+def test_show_of_a_failed_bot_exits_with_1_and_says_why(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("bad", a_broken_workflow())
+    fleet.run()
+    code, out, _ = flowshift("show", "bad")
+    assert code == 1
+    assert "failed invalid_config" in out
+    assert "no draft" in out
+
+
+def test_show_of_a_bot_that_no_run_took(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", None)
+    code, out, _ = flowshift("show", "a")
+    assert code == 0
+    assert "no run has taken this bot yet" in out
+
+
+def test_show_of_a_bot_that_does_not_exist_hints_at_its_neighbours(
+    flowshift: Run, fleet: Fleet
+) -> None:
+    fleet.add("bot-17", None)
+    code, _, err = flowshift("show", "bot-18")
+    assert code == 2
+    assert "did you mean bot-17?" in err
+
+
+def test_show_of_hostile_content_moves_no_cursor(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_workflow(model="\x1b[2J\u202e[bold]x", title="\x1b]0;pwned\x07"))
+    fleet.run()
+    out = flowshift("show", "a")[1]
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "\\x1b[2J" in out
+
+
+def test_show_of_a_workflow_that_is_no_workflow(flowshift: Run, fleet: Fleet) -> None:
+    for number, text in enumerate(("[1]", '"x"', '{"nodes": 7, "edges": [3]}', "{}")):
+        fleet.add(f"a{number}", text)
+        fleet.set_draft(f"a{number}", {"nodes": [7, {"id": 1, "data": []}], "edges": "x"})
+        assert flowshift("show", f"a{number}")[0] == 0
+
+
+def test_convert_needs_no_server_and_keeps_order_and_keys(
+    flowshift: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    lines = [
+        {"name": "a", "workflow": a_workflow(), "n": 1},
+        {"name": "b", "column_text": "[]", "code": "what it was"},
+        {"name": "c", "column_text": None},
+        {"name": "d"},
+        {"name": "e", "column_text": json.dumps(a_workflow(), indent=2)},
+        {"name": "f", "column_text": 7},
+    ]
+    text = "\n".join(json.dumps(line) for line in lines[:3]) + "\n\n"
+    text += "\n".join(json.dumps(line) for line in lines[3:])
+    text += '\nno json\n{"name": "g", "big": 1.10, "workflow": {"nodes": [{"id": "\\ud800"}]}}\n'
+    out = io.BytesIO()
+
+    class Stdout(io.TextIOWrapper):
+        pass
+
+    monkeypatch.setattr(sys, "stdout", Stdout(out, encoding="utf-8", write_through=True))
+    code, _, _ = flowshift("convert", stdin=text.encode())
+    assert code == 1
+    results = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [(r.get("name"), r["outcome"], r["code"]) for r in results] == [
+        ("a", "converted", None),
+        ("b", "failed", "not_a_workflow"),
+        ("c", "skipped", "no_workflow"),
+        ("d", "failed", "not_a_workflow"),
+        ("e", "converted", None),
+        ("f", "failed", "not_a_workflow"),
+        (None, "failed", "not_a_workflow"),
+        (None, "failed", "invalid_text"),
+    ]
+    assert results[0]["n"] == 1
+    assert set(results[0]) == {"name", "n", "outcome", "code", "message", "graph", "warnings"}
+    assert results[0]["graph"] == results[4]["graph"]
+
+
+def test_migrate_refuses_bots_that_do_not_exist(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", None)
+    code, _, err = flowshift("migrate", "--bot-id", "ghost")
+    assert code == 2
+    assert "no such bot: 'ghost'" in err
+
+
+def test_migrate_refuses_an_empty_list(flowshift: Run, tmp_path: Any) -> None:
+    (tmp_path / "none").write_text("\n \n")
+    code, _, err = flowshift("migrate", "--bots-from", str(tmp_path / "none"))
+    assert code == 2
+    assert "no bot ids" in err
+
+
+def test_migrate_detached_leaves_the_run_in_the_queue(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    code, out, err = flowshift("migrate", "--detach", "--json")
+    assert code == 0
+    assert json.loads(out) == {"run_id": 1, "state": "planning"}
+    assert "no worker answers yet" in err
+    assert fleet.get(1).requested_by.count("@") == 1

@@ -1,0 +1,152 @@
+"""Logging: one line per event, JSON where nobody looks, and no secret in any of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from worker.log import configure, get_logger, hide_credentials
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """Logging as the other tests have it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("redis://me:secret@cache:6379/0", "redis://***@cache:6379/0"),
+        ("redis://:secret@cache/0", "redis://***@cache/0"),
+        ("postgresql+psycopg://me:@db/x", "postgresql+psycopg://***@db/x"),
+        ("POSTGRESQL://me:secret@db/x", "POSTGRESQL://***@db/x"),
+        ("one a://u:p@h two b://v:q@i", "one a://***@h two b://***@i"),
+        ("redis://cache:6379/0", "redis://cache:6379/0"),
+        ("https://host/path:with@sign", "https://host/path:with@sign"),
+        ("me:secret@cache", "me:secret@cache"),
+        ("", ""),
+    ],
+)
+def test_the_user_and_password_of_every_url_are_hidden(text: str, hidden: str) -> None:
+    assert hide_credentials(text) == hidden
+
+
+def test_an_event_is_one_line_of_json_with_its_keys(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+
+    get_logger("worker.test").info("batch.converted", run_id=12, bots_converted=98)
+
+    (line,) = lines(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "batch.converted",
+        "level": "info",
+        "logger": "worker.test",
+        "run_id": 12,
+        "bots_converted": 98,
+    }
+
+
+def test_a_librarys_record_goes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+
+    logging.getLogger("celery.worker").warning("lost %s", "redis", extra={"hostname": "w1"})
+
+    (line,) = lines(capsys)
+    assert (line["event"], line["level"], line["logger"], line["hostname"]) == (
+        *("lost redis", "warning", "celery.worker", "w1"),
+    )
+
+
+def test_what_is_bound_to_the_task_is_on_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+    structlog.contextvars.bind_contextvars(batch=7)
+
+    get_logger("a").info("one.done")
+    logging.getLogger("b").info("two")
+
+    assert [line["batch"] for line in lines(capsys)] == [7, 7]
+
+
+def test_no_secret_reaches_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+
+    url = "redis://me:s3cret@cache/0"
+    try:
+        raise ConnectionError(f"no answer from {url}")
+    except ConnectionError:
+        get_logger("a").exception("redis.lost", url=url)
+        logging.getLogger("b").exception("lost %s", url)
+
+    for line in lines(capsys):
+        assert "s3cret" not in str(line)
+        assert line["exception"].endswith("no answer from redis://***@cache/0")
+
+
+def test_a_traceback_is_one_value_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+
+    try:
+        raise ValueError("mistake")
+    except ValueError:
+        get_logger("a").exception("bot.failed", bot_id="b1")
+
+    (line,) = lines(capsys)
+    assert line["exception"].startswith("Traceback")
+    assert line["exception"].endswith("ValueError: mistake")
+
+
+def test_a_level_keeps_what_is_below_it_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json", level="warning")
+
+    get_logger("a").info("batch.converted")
+    logging.getLogger("b").info("chatter")
+    get_logger("a").warning("batch.slow")
+
+    assert [line["event"] for line in lines(capsys)] == ["batch.slow"]
+
+
+def test_a_person_gets_readable_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="console")
+
+    get_logger("a").info("batch.converted", url="redis://me:s3cret@cache/0")
+
+    told = capsys.readouterr().err
+    assert "batch.converted" in told
+    assert "s3cret" not in told
+    assert not told.startswith("{")
+
+
+def test_where_standard_error_is_no_terminal_it_is_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure()
+
+    get_logger("a").info("batch.converted")
+
+    assert lines(capsys)[0]["event"] == "batch.converted"
+
+
+def test_configuring_again_replaces_what_was_there(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json")
+    configure(log_format="json")
+
+    get_logger("a").info("batch.converted")
+
+    assert len(lines(capsys)) == 1

@@ -1,0 +1,80 @@
+"""The generated pages: current, complete, and the same on every machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker import pages
+from worker.core import codes
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+EVERY_CODE = (
+    *codes.OUTCOMES,
+    *codes.SKIP_CODES,
+    *codes.FAILURE_CODES,
+    *codes.WARNING_CODES,
+)
+
+
+def test_the_committed_pages_are_current() -> None:
+    assert pages.outdated(DOCS) == [], "run `make docs`"
+
+
+def test_every_code_has_one_meaning_and_one_remedy() -> None:
+    assert len(set(EVERY_CODE)) == len(EVERY_CODE)
+    assert set(codes.MEANINGS) == set(EVERY_CODE)
+    assert set(codes.REMEDIES) == set(EVERY_CODE)
+
+
+@pytest.mark.parametrize("code", EVERY_CODE)
+def test_a_meaning_is_one_line_without_a_full_stop(code: str) -> None:
+    for text in (codes.MEANINGS[code], codes.REMEDIES[code]):
+        assert text
+        assert "\n" not in text
+        assert not text.endswith(".")
+
+
+def test_every_event_that_is_logged_is_in_the_catalogue_and_no_other() -> None:
+    assert {event.name for event in pages.logged_events()} == set(pages.EVENTS)
+
+
+def test_an_event_with_computed_keys_shows_what_is_known_of_them() -> None:
+    (event,) = (event for event in pages.logged_events() if event.name == "batch.converted")
+
+    assert event.keys == ("run_id", "batch", "attempt", "bots_…", "duration_ms")
+
+
+def test_every_command_is_on_the_page() -> None:
+    text = pages.pages()["cli.md"]
+
+    for name in ("migrate", "retry", "runs", "status", "watch", "show", "convert", "up", "flower"):
+        assert f"\n## flowshift {name}\n" in text
+    for name in ("check", "upgrade", "downgrade"):
+        assert f"\n## flowshift db {name}\n" in text
+
+
+def test_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = pages.pages()
+    monkeypatch.setenv("COLUMNS", "40")
+
+    assert pages.pages() == expected
+
+
+def test_writing_makes_what_checking_wants(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "docs"
+
+    assert pages.main([str(directory)]) == 0
+    assert pages.main([str(directory), "--check"]) == 0
+
+    (directory / "codes.md").write_text("old")
+    (directory / "cli.md").unlink()
+    assert pages.main([str(directory), "--check"]) == 1
+    assert (directory / "codes.md").read_text() == "old"
+    said = capsys.readouterr().err
+    assert "codes.md is out of date: run `make docs`" in said
+    assert "cli.md is out of date" in said
