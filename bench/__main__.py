@@ -13,6 +13,8 @@ import json
 import os
 import platform
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -61,26 +63,46 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     log.configure(level="error")
-    results = []
-    with _servers() as (database_url, redis_url, data_dir):
-        for bots in arguments.sizes:
-            settings = Settings(
-                database_url=_fresh_database(database_url, f"bench_{os.getpid()}_{bots}"),
-                redis_url=redis_url,
-                namespace=f"bench-{os.getpid()}-{bots}",
-                data_dir=str(data_dir),
-                batch_size=arguments.batch_size,
-                log_level="warning",
-            )
-            results.append(_measure(settings, bots))
-            _drop_database(database_url, settings.database_url)
-            if not arguments.json:
-                print(_line(results[-1]), flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
+    if len(arguments.sizes) == 1:
+        results = [_one_size(arguments.sizes[0], arguments.batch_size)]
+        if not arguments.json:
+            print(_line(results[0]), flush=True)
+    else:
+        results = [_in_a_process(bots, arguments) for bots in arguments.sizes]
     if arguments.json:
         print(json.dumps({"machine": _machine(), "results": msgspec.to_builtins(results)}))
     else:
         print(_report(results))
     return 0
+
+
+def _in_a_process(bots: int, arguments: argparse.Namespace) -> Measured:
+    """Measure one size in a process of its own: a process has one database and one queue."""
+    command = [sys.executable, "-m", "bench", "--json", "--sizes", str(bots)]
+    command += ["--batch-size", str(arguments.batch_size)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result = msgspec.convert(json.loads(ended.stdout)["results"][0], Measured)
+    if not arguments.json:
+        print(_line(result), flush=True)
+    return result
+
+
+def _one_size(bots: int, batch_size: int) -> Measured:
+    with _servers() as (database_url, redis_url, data_dir):
+        settings = Settings(
+            database_url=_fresh_database(database_url, f"bench_{os.getpid()}_{bots}"),
+            redis_url=redis_url,
+            namespace=f"bench-{os.getpid()}-{bots}",
+            data_dir=str(data_dir),
+            batch_size=batch_size,
+            log_level="warning",
+        )
+        try:
+            return _measure(settings, bots)
+        finally:
+            runtime.shutdown()
+            _drop_database(database_url, settings.database_url)
 
 
 def _measure(settings: Settings, bots: int) -> Measured:
@@ -102,7 +124,6 @@ def _measure(settings: Settings, bots: int) -> Measured:
     parts = batch_times(current.engine, current.defaults)
     after = measure_floor(current.engine)
     floor = (before + after) / 2
-    runtime.shutdown()
     assert run_id
     return Measured(
         bots=bots,

@@ -94,7 +94,7 @@ def _begin(task: Task[Any, Any], **ids: object) -> tuple[Runtime, Announcer, str
     return runtime(), announcer(hostname), f"worker:{hostname}"
 
 
-@app.task(bind=True, name="flowshift.migrate", max_retries=REDELIVERIES)
+@app.task(bind=True, name="flowshift.migrate", max_retries=REDELIVERIES, default_retry_delay=1)
 def migrate(self: Task[Any, Any], /, **options: Any) -> str:
     """Start a run with the fields of `Request` as JSON; one message is one run, often as it comes.
 
@@ -110,7 +110,7 @@ def migrate(self: Task[Any, Any], /, **options: Any) -> str:
     return f"run {run.run_id}"
 
 
-@app.task(bind=True, name="flowshift.plan_run", max_retries=REDELIVERIES)
+@app.task(bind=True, name="flowshift.plan_run", max_retries=REDELIVERIES, default_retry_delay=1)
 def plan_run(self: Task[Any, Any], run_id: int) -> str:
     """Split a run into batches and put the first of them into the queue."""
     current, here, actor = _begin(self, run_id=run_id)
@@ -131,7 +131,9 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
     return f"run {run_id} planned"
 
 
-@app.task(bind=True, name="flowshift.convert_batch", max_retries=REDELIVERIES)
+@app.task(
+    bind=True, name="flowshift.convert_batch", max_retries=REDELIVERIES, default_retry_delay=1
+)
 def convert_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
     """Convert a batch, then put the next one into the queue."""
     current, here, actor = _begin(self, run_id=run_id, batch=batch)
@@ -209,7 +211,7 @@ def _progress(current: Runtime, run_id: int) -> Progress | None:
         return runs.progress(connection, run_id)
 
 
-@app.task(bind=True, name="flowshift.refresh_progress", expires=30)
+@app.task(bind=True, name="flowshift.refresh_progress", expires=30, send_events=False)
 def refresh_progress(self: Task[Any, Any]) -> str:
     """Show the progress of every run again: after Redis lost it, or a message got lost.
 
