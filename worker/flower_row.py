@@ -64,11 +64,19 @@ class FlowerRow:
             with self._app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
                 for kind, fields in self._events(progress):
                     dispatcher.send(kind, uuid=row_id(progress.run_id), retry=False, **fields)
+            self._remember(progress)
         except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
             self._away_until = self._clock() + AWAY_S
             log.warning("flower_row.unsent", run_id=progress.run_id, error=str(error))
             return False
         return True
+
+    def _remember(self, progress: Progress) -> None:
+        """Keep in mind which rows have been begun, once that has been sent."""
+        if progress.is_over:
+            self._begun.discard(progress.run_id)
+        else:
+            self._begun.add(progress.run_id)
 
     def _events(self, progress: Progress) -> list[tuple[str, dict[str, object]]]:
         named: dict[str, object] = {
@@ -79,13 +87,11 @@ class FlowerRow:
         text = describe(progress)
         events: list[tuple[str, dict[str, object]]] = []
         if progress.run_id not in self._begun:
-            self._begun.add(progress.run_id)
             events = [
                 ("task-received", {**named, "retries": 0, "eta": None}),
                 ("task-started", {}),
             ]
         if progress.is_over:
-            self._begun.discard(progress.run_id)
             events.append(("task-succeeded", {"result": text, "runtime": progress.elapsed_s}))
         else:
             events.append(("task-progress", {**named, "result": text}))

@@ -10,33 +10,38 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
 
-_CREDENTIALS = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@'\"]*:[^\s/@'\"]*@", re.IGNORECASE
-)
+_URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s'\"<>]*@", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(?P<name>[?&](?:password|passwd|pwd)=)[^&\s'\"<>]+", re.IGNORECASE)
 
 
 def hide_credentials(text: str) -> str:
-    """Replace the user and password of every URL in `text`.
+    """Replace the user and password of every URL in `text`, and passwords in its query.
 
-    >>> hide_credentials("no answer from redis://me:secret@cache:6379/0")
-    'no answer from redis://***@cache:6379/0'
+    Everything up to the last `@` of a URL goes: a password may hold any character.
+
+    >>> hide_credentials("no answer from redis://me:s/e@cret@cache:6379/0?password=x")
+    'no answer from redis://***@cache:6379/0?password=***'
     """
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    hidden = _URL_CREDENTIALS.sub(r"\g<scheme>***@", text)
+    return _QUERY_PASSWORD.sub(r"\g<name>***", hidden)
 
 
-def _hide_credentials(
-    _logger: object, _name: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """The processor that keeps secrets out of every line, whoever wrote it."""
-    for key, value in event.items():
-        if isinstance(value, str) and "://" in value:
-            event[key] = hide_credentials(value)
-    return event
+class _Hiding:
+    """The last processor: renders a line, then hides credentials in all of it.
+
+    In the rendered text nothing is missed, whatever the type of the value that held it.
+    """
+
+    def __init__(self, render: Callable[..., str | bytes]) -> None:
+        self._render = render
+
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        return hide_credentials(str(self._render(logger, name, event)))
 
 
 def configure(*, log_format: str = "auto", level: str = "info") -> None:
@@ -51,14 +56,21 @@ def configure(*, log_format: str = "auto", level: str = "info") -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    # Plain tracebacks: others print the values of variables, which may be workflows or secrets.
     last: list[Any] = (
         [
             structlog.processors.format_exc_info,
-            _hide_credentials,
-            structlog.processors.JSONRenderer(),
+            _Hiding(structlog.processors.JSONRenderer(ensure_ascii=False)),
         ]
         if as_json
-        else [_hide_credentials, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [
+            _Hiding(
+                structlog.dev.ConsoleRenderer(
+                    colors=sys.stderr.isatty(),
+                    exception_formatter=structlog.dev.plain_traceback,
+                )
+            )
+        ]
     )
     structlog.configure(
         processors=[

@@ -5,6 +5,7 @@ Whoever needs a server asks here; what is returned has answered and is new enoug
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -113,7 +114,8 @@ def refuse_old_redis(version: str, place: str) -> None:
     worker.errors.ConfigError: FLOWSHIFT_REDIS_URL: Redis at cache:6379 is version 5.0.14; \
 6 or newer is needed
     """
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+    numbers = re.findall(r"\d+", version)
+    if tuple(int(number) for number in numbers[:2]) < OLDEST_REDIS:
         message = f"{place} is version {version}; {OLDEST_REDIS[0]} or newer is needed"
         raise ConfigError(message, setting=REDIS_SETTING)
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker import cli, runtime
+from worker.servers import Servers
 from worker.settings import Settings
 
 Run = Callable[..., tuple[int, str, str]]
@@ -39,7 +40,7 @@ def flowshift(
 @pytest.fixture
 def fleet(settings: Settings) -> Any:
     """A fleet whose runtime does not get in the way of the commands'."""
-    current = runtime.Runtime(settings, runtime.Servers(settings.database_url, settings.redis_url))
+    current = runtime.Runtime(settings, Servers(settings.database_url, settings.redis_url))
     yield Fleet(current)
     current.close()
 

@@ -71,6 +71,28 @@ def test_a_batch_at_two_workers_at_once_acts_once(fleet: Fleet) -> None:
     assert fleet.progress(run.run_id).counts.converted == 200
 
 
+def test_a_claimed_batch_is_done_though_somebody_else_asked_for_it_that_moment(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(3)
+    run = fleet.planned()
+    claim = batches.claim
+    other = fleet.connect()
+
+    def claimed_and_asked_for(connection: Any, *arguments: Any, **options: Any) -> Any:
+        batch = claim(connection, *arguments, **options)
+        connection.commit()
+        other.execute("SELECT FROM flowshift.batches FOR UPDATE")
+        return batch
+
+    monkeypatch.setattr(batches, "claim", claimed_and_asked_for)
+    with ThreadPoolExecutor(1) as pool, other:
+        doing = pool.submit(fleet.convert, run.run_id, 1)
+        wait_for_a_lock(fleet)
+        other.rollback()
+        assert doing.result().counts.converted == 3
+
+
 def test_two_runs_over_one_fleet_at_once_leave_one_draft_per_bot(fleet: Fleet) -> None:
     ids = fleet.add_many(300)
     one, other = fleet.planned(batch_size=30), fleet.planned(batch_size=37)

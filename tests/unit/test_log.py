@@ -38,7 +38,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
         ("POSTGRESQL://me:secret@db/x", "POSTGRESQL://***@db/x"),
         ("one a://u:p@h two b://v:q@i", "one a://***@h two b://***@i"),
         ("redis://cache:6379/0", "redis://cache:6379/0"),
-        ("https://host/path:with@sign", "https://host/path:with@sign"),
+        ("https://host/path:with@sign", "https://***@sign"),
         ("me:secret@cache", "me:secret@cache"),
         ("", ""),
     ],
@@ -150,3 +150,21 @@ def test_configuring_again_replaces_what_was_there(capsys: pytest.CaptureFixture
     get_logger("a").info("batch.converted")
 
     assert len(lines(capsys)) == 1
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_line_shows_a_secret_whatever_holds_it(
+    log_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(log_format=log_format, level="info")
+    url = "redis://me:hun/t@er2@cache:6379/0"
+    log = get_logger("test")
+    try:
+        raise RuntimeError(f"no answer from {url}")
+    except RuntimeError as error:
+        log.exception("server.lost", error=error, tried=[url], settings={"redis": url})
+    logging.getLogger("a.library").warning("cannot reach %s", url)
+
+    said = capsys.readouterr().err
+    assert said.count("***@cache:6379/0") >= 5
+    assert "er2" not in said

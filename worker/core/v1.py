@@ -113,8 +113,10 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
     edges = list(_edges(raw_edges, ids.keys(), issues))
     _count(nodes, issues)
     order = _execution_order(ids, edges)
-    if len(order) < len(ids):
-        issues.append(Issue("cycle", "edges", "the edges form a cycle"))
+    ran = set(order)
+    if stuck := [node_id for node_id in ids if node_id not in ran]:
+        message = f"{len(stuck)} nodes wait for each other, {quote(stuck[0], 40)} for one"
+        issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
     issues.extend(_disconnected(nodes, edges))
     return Workflow(keys, tuple(nodes), tuple(edges), order)
 

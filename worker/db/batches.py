@@ -323,15 +323,16 @@ def claim(
 
 
 def hold(connection: sa.Connection, run_id: int, number: int) -> bool:
-    """Lock a claimed batch until the transaction ends; False where somebody else holds or ended it.
+    """Lock a claimed batch until the transaction ends; False where it has ended meanwhile.
 
     This lock, not the claim, is what lets a batch delivered twice act once: whoever comes second
-    finds the row locked, or the batch done.
+    waits, and finds the batch done. It must wait: whoever has the row locked may only be asking for
+    it, and if both stepped back nobody would do the batch.
     """
     query = (
         sa.select(batches.c.number)
         .where(batches.c.run_id == run_id, batches.c.number == number, batches.c.state == "running")
-        .with_for_update(skip_locked=True)
+        .with_for_update()
     )
     return connection.execute(query).one_or_none() is not None
 

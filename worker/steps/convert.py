@@ -58,7 +58,7 @@ def convert_batch(
     """Do a batch, once, however often and wherever it is delivered.
 
     Raises:
-        StaleError: it is done, held by another worker this moment, or its run does not run.
+        StaleError: it is done, in another worker's hands, or its run does not run.
         TransientError: the database was away or busy; nothing was done.
     """
     started = time.monotonic()
@@ -69,7 +69,7 @@ def convert_batch(
             raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
         with engine.begin() as connection:
             if not batches.hold(connection, run_id, number):
-                raise StaleError(f"batch {number} of run {run_id} is in other hands")
+                raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
             report = _do(connection, batch, defaults, started)
     log.info(
         "batch.converted",
