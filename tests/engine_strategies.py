@@ -53,7 +53,7 @@ def llm_data(ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def workflows(draw: st.DrawFn, max_middle: int = 6) -> dict[str, Any]:
     """A workflow: a random acyclic graph in which every node has what V1 wants before and behind it."""
-    order = Random(draw(st.integers(0, 2**16)))  # permutations of Hypothesis's own take long
+    order = Random(draw(st.integers(0, 2**16)))  # edges and orders drawn one by one take long
     kinds = draw(
         st.lists(
             st.sampled_from(("llm", "llm", "knowledge-retrieval", "knowledge")), max_size=max_middle
@@ -62,12 +62,14 @@ def workflows(draw: st.DrawFn, max_middle: int = 6) -> dict[str, Any]:
     types = ["start", *kinds, "end"]
     ids = order.sample(IDS, len(types))
     last = len(types) - 1
-    pairs = []
-    for place in range(1, last + 1):
-        pairs += [(draw(st.integers(0, place - 1)), place) for _ in range(draw(st.integers(1, 2)))]
+    pairs = [
+        (order.randrange(place), place)
+        for place in range(1, last + 1)
+        for _ in range(order.randint(1, 2))
+    ]
     led_on = {source for source, _ in pairs}
     pairs += [
-        (place, draw(st.integers(place + 1, last))) for place in range(last) if place not in led_on
+        (place, order.randint(place + 1, last)) for place in range(last) if place not in led_on
     ]
     nodes = []
     for node_id, kind in zip(ids, types, strict=True):
@@ -77,7 +79,7 @@ def workflows(draw: st.DrawFn, max_middle: int = 6) -> dict[str, Any]:
         elif kind.startswith("knowledge"):
             data |= draw(knowledge_data)
         drawn_type = kind
-        if draw(st.booleans()):
+        if order.random() < 0.3:
             drawn_type, data["type"] = "custom", kind
         nodes.append({"id": node_id, "type": drawn_type, "data": data})
     order.shuffle(nodes)

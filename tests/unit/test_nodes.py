@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
 from worker import nodes
-from worker.core.engine.nodes import Llm
+from worker.core.engine.nodes import Llm, Node
 from worker.core.engine.registry import BUILT_IN
 from worker.errors import ConfigError
 
@@ -18,6 +19,13 @@ class Poet(Llm):
 
 class Nameless:
     pass
+
+
+class Portless(Node[dict[str, Any]]):
+    type = "portless"
+
+    def run(self, inputs: Any, data: Any, providers: Any) -> dict[str, Any]:
+        return {}
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -39,6 +47,7 @@ def test_a_package_brings_a_type_by_its_entry_point(monkeypatch: pytest.MonkeyPa
     ("name", "why"),
     [
         ("Nameless", "it is no subclass of worker.core.engine.nodes.Node"),
+        ("Portless", "its class sets no `ports`"),
         ("Llm", "'llm' is registered already"),
         ("Missing", "has no attribute 'Missing'"),
     ],

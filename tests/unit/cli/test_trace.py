@@ -68,6 +68,13 @@ def test_both_engines_run_a_workflow_and_are_compared(trace: Trace) -> None:
     }
 
 
+def test_blank_lines_are_passed_over(trace: Trace) -> None:
+    code, lines = trace(b"", {"message": "hi", "workflow": WORKFLOW}, b"  ")
+
+    assert code == 0
+    assert len(lines) == 1
+
+
 def test_the_corpus_agrees_line_by_line(trace: Trace) -> None:
     code, lines = trace(CORPUS.read_bytes())
 

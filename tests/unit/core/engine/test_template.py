@@ -27,7 +27,7 @@ def test_a_template_becomes(template: str, prompt: str) -> None:
     assert render(template, "Q{context}", "C{question}") == prompt
 
 
-@settings(max_examples=1_000, deadline=None, derandomize=True)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(some.texts, some.messages, some.texts)
 def test_what_is_filled_in_is_never_looked_at_again(
     template: str, question: str, context: str

@@ -70,7 +70,7 @@ def test_the_corpus_gets_the_platforms_answer_and_calls_in_order(case: dict[str,
     assert calls_of(trace) == case["expected"]["calls"]
 
 
-@settings(max_examples=1_000, deadline=None, derandomize=True)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(some.workflows(), some.messages)
 def test_any_workflow_does_what_the_reference_engine_does(
     workflow: dict[str, Any], message: str

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from tests import engine_strategies as some
-from tests.graphs import Clock, Failing, a_graph, a_node, a_plain_graph, run
+from tests.graphs import Clock, Failing, Silent, a_graph, a_node, a_plain_graph, run
 from tests.unit.core.engine.test_v1 import CORPUS, calls_of
 from worker.core import v1
 from worker.core.config import Defaults
@@ -64,6 +64,7 @@ ON_A_BRIDGE = {
 }
 
 
+@pytest.mark.timeout(300)
 @settings(max_examples=3_000, deadline=None, derandomize=True)
 @given(some.workflows(), some.messages)
 @example(ON_A_BRIDGE, "{context}")
@@ -80,6 +81,20 @@ def test_every_draft_makes_v1s_calls_and_gives_its_answer(
     assert one.error is None
     assert compare(one, other) == Parity(True)
     assert [record.status for record in other.nodes] == ["succeeded"] * len(other.nodes)
+
+
+def test_the_known_difference_of_an_empty_template_is_seen() -> None:
+    text = json.dumps(ON_A_BRIDGE).replace('{"use_context', '{"prompt_template": "", "use_context')
+    one = v1_engine.execute(
+        v1_engine.prepare(v1.decode(text.encode(), Defaults())), "hi", Silent(), clock=Clock()
+    )
+    other = run(convert_text(text.encode(), Defaults()).graph, "hi", providers=Silent())
+
+    assert compare(one, other) == Parity(
+        False,
+        r"the prompt of an LLM call is 'Question: hi\n\nAnswer:' in V1 "
+        r"and 'Context: \n\nQuestion: hi\n\nAnswer:' in V2",
+    )
 
 
 def test_the_engine_adds_less_than_half_a_millisecond_to_a_node() -> None:
