@@ -46,7 +46,8 @@ coverage: $(READY) ## Run every test and measure what they reach
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-bench: $(READY) ## Measure the speed against a floor, here and now (minutes)
+bench: $(READY) ## Measure the engines, and the speed against a floor, here and now (minutes)
+	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench
 
 docs: $(READY) ## Write the generated pages of docs/ anew

@@ -50,7 +50,10 @@ def test_an_event_with_computed_keys_shows_what_is_known_of_them() -> None:
 def test_every_command_is_on_the_page() -> None:
     text = pages.pages()["cli.md"]
 
-    for name in ("migrate", "retry", "runs", "status", "watch", "show", "convert", "up", "flower"):
+    for name in (
+        *("migrate", "retry", "runs", "status", "watch", "show"),
+        *("convert", "trace", "up", "flower"),
+    ):
         assert f"\n## flowshift {name}\n" in text
     for name in ("check", "upgrade", "downgrade"):
         assert f"\n## flowshift db {name}\n" in text

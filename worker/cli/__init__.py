@@ -17,6 +17,7 @@ from worker.cli.database import db
 from worker.cli.demo import demo
 from worker.cli.runs import migrate, retry, runs, status, watch
 from worker.cli.serve import flower, up
+from worker.cli.trace import trace
 from worker.errors import FlowshiftError, UsageError
 from worker.log import hide_credentials
 
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (migrate, retry, runs, status, watch, show, convert, db, up, flower, demo):
+for command in (migrate, retry, runs, status, watch, show, convert, trace, db, up, flower, demo):
     cli.add_command(command)
 
 

@@ -10,14 +10,13 @@ import msgspec
 from msgspec import Raw
 
 from worker import settings
+from worker.cli.lines import on_one_line, read_line, take_workflow
 from worker.core.codes import ConversionWarning
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
-from worker.core.text import issues_of_text
 from worker.core.v1 import is_json_null
 from worker.errors import BotError
 
-_line = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -61,20 +60,15 @@ def convert(*, file: BinaryIO) -> int:
 
 def convert_line(line: bytes, defaults: Defaults) -> tuple[dict[str, Raw], Result]:
     """Convert one line of input: the keys to keep, and what became of the workflow."""
+    kept: dict[str, Raw] = {}
     try:
-        keys = _line.decode(line)
-        line.decode()
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        unstorable = issues_of_text(line)
-        if unstorable and unstorable[0].code == "invalid_text":
-            return {}, Result("failed", "invalid_text", unstorable[0].message)
-        return {}, Result("failed", "not_a_workflow", f"the line is no JSON object: {error}")
-    workflow, column_text = keys.pop("workflow", None), keys.pop("column_text", None)
-    kept = {key: Raw(_on_one_line(bytes(value))) for key, value in keys.items()}
-    try:
-        text = _text_of(workflow, column_text)
-    except msgspec.DecodeError as error:
-        return kept, Result("failed", "not_a_workflow", f"column_text is no text: {error}")
+        keys = read_line(line)
+        try:
+            text = take_workflow(keys)
+        finally:
+            kept = {key: on_one_line(bytes(value)) for key, value in keys.items()}
+    except BotError as error:
+        return kept, Result("failed", error.code, str(error))
     if text is None:
         message = "the line has neither workflow nor column_text"
         return kept, Result("failed", "not_a_workflow", message)
@@ -89,14 +83,7 @@ def convert_one(text: bytes, defaults: Defaults) -> Result:
         draft = convert_text(text, defaults)
     except BotError as error:
         return Result("failed", error.code, str(error))
-    return Result("converted", graph=Raw(_on_one_line(draft.graph)), warnings=draft.warnings)
-
-
-def _text_of(workflow: Raw | None, column_text: Raw | None) -> bytes | None:
-    """The column's text; empty where the column is null, None where the line has none."""
-    if column_text is not None:
-        return (msgspec.json.decode(column_text, type=str | None) or "").encode()
-    return None if workflow is None else bytes(workflow)
+    return Result("converted", graph=on_one_line(draft.graph), warnings=draft.warnings)
 
 
 def _fields(result: Result) -> dict[str, Raw]:
@@ -104,8 +91,3 @@ def _fields(result: Result) -> dict[str, Raw]:
         field: Raw(_encode(getattr(result, field)))
         for field in ("outcome", "code", "message", "graph", "warnings")
     }
-
-
-def _on_one_line(text: bytes) -> bytes:
-    """JSON without line breaks between its tokens: a line of output is one line."""
-    return msgspec.json.format(text, indent=-1) if b"\n" in text or b"\r" in text else text

@@ -1,0 +1,134 @@
+"""The V1 engine: what the platform's own did on the corpus, and what V1 does implicitly."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+
+from tests import engine_strategies as some
+from tests import reference
+from tests.graphs import Clock, Failing, Silent
+from worker.core import v1
+from worker.core.config import Defaults
+from worker.core.engine import v1 as engine
+from worker.core.engine.calls import DEFAULT_LIMITS, Limits, Trace
+from worker.errors import BotError
+from worker.providers.echo import Echo
+
+CORPUS = [
+    json.loads(line)
+    for line in (Path(__file__).parents[3] / "data" / "v1_valid.jsonl").read_text().splitlines()
+]
+
+
+def run(
+    workflow: dict[str, Any],
+    message: str = "hello",
+    *,
+    providers: Echo | None = None,
+    clock: Clock | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Trace:
+    decoded = v1.decode(json.dumps(workflow).encode(), Defaults())
+    return engine.execute(
+        engine.prepare(decoded),
+        message,
+        providers or Echo(),
+        clock=clock or Clock(),
+        limits=limits,
+    )
+
+
+def a_chain(*nodes: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    """A workflow whose nodes follow one another: start, n1, n2 …, end."""
+    ids = ["start", *(f"n{number}" for number in range(1, len(nodes) + 1)), "end"]
+    types = [("start", {}), *nodes, ("end", {})]
+    return {
+        "nodes": [
+            {"id": i, "type": t, "data": data} for i, (t, data) in zip(ids, types, strict=True)
+        ],
+        "edges": [{"source": a, "target": b} for a, b in pairwise(ids)],
+    }
+
+
+def calls_of(trace: Trace) -> Any:
+    return json.loads(msgspec.json.encode(trace.calls))
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])
+def test_the_corpus_gets_the_platforms_answer_and_calls_in_order(case: dict[str, Any]) -> None:
+    trace = run(case["workflow"], case["message"])
+
+    assert trace.error is None
+    assert trace.answer == case["expected"]["answer"]
+    assert calls_of(trace) == case["expected"]["calls"]
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(some.workflows(), some.messages)
+def test_any_workflow_does_what_the_reference_engine_does(
+    workflow: dict[str, Any], message: str
+) -> None:
+    trace = run(workflow, message)
+
+    assert (trace.answer, calls_of(trace)) == reference.run_v1(workflow, message)
+
+
+def test_an_empty_template_asks_with_the_context_where_something_was_found() -> None:
+    workflow = a_chain(("knowledge", {"top_k": 1}), ("llm", {"prompt_template": ""}))
+
+    found = run(workflow)
+    nothing = run(workflow, providers=Silent())
+
+    assert found.answer == (
+        "gpt-3.5-turbo: Context: [default-dataset#0] hello\n\nQuestion: hello\n\nAnswer:"
+    )
+    assert nothing.answer == "gpt-3.5-turbo: Question: hello\n\nAnswer:"
+
+
+def test_a_message_full_of_placeholders_is_not_looked_at_again() -> None:
+    workflow = a_chain(
+        ("knowledge", {"document_ids": ["{question}"], "top_k": 1}),
+        ("llm", {"model": "m", "prompt_template": "{context}|{question}|{other}|{{question}}"}),
+    )
+
+    trace = run(workflow, "{context}{question}")
+
+    assert trace.answer == (
+        "m: [{question}#0] {context}{question}|{context}{question}|{other}|{{context}{question}}"
+    )
+
+
+def test_a_provider_that_fails_ends_the_execution_with_the_node_named() -> None:
+    workflow = a_chain(("llm", {"model": "first"}), ("llm", {"model": "second"}))
+
+    trace = run(workflow, providers=Failing(model="second"))
+
+    assert trace.answer is None
+    assert trace.error == "node 'n2' failed: ConnectionError: second is away"
+    assert [call.model for call in trace.calls if hasattr(call, "model")] == ["first", "second"]
+
+
+def test_an_execution_that_takes_too_long_is_given_up() -> None:
+    workflow = a_chain(("llm", {}), ("llm", {}))
+
+    trace = run(workflow, clock=Clock(step_s=1), limits=Limits(timeout_s=1))
+
+    assert trace.error == "node 'n2' failed: TimeoutError: more than 1 seconds"
+
+
+def test_an_execution_of_too_many_steps_is_given_up() -> None:
+    trace = run(a_chain(("llm", {}), ("llm", {})), limits=Limits(max_steps=1))
+
+    assert trace.error == "node 'n2' failed: TimeoutError: more than 1 steps"
+
+
+def test_what_v1_refuses_is_not_executed() -> None:
+    with pytest.raises(BotError, match="no edge leads out of node 'start'"):
+        run({"nodes": a_chain()["nodes"], "edges": []})

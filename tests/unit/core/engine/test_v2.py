@@ -1,0 +1,437 @@
+"""The V2 engine: drafts answer as V1 did, and a graph runs from its ports and edges alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+
+from tests import engine_strategies as some
+from tests.graphs import Clock, Failing, Silent, a_graph, a_node, a_plain_graph, run
+from tests.unit.core.engine.test_v1 import CORPUS, calls_of
+from worker.core import v1
+from worker.core.config import Defaults
+from worker.core.convert import convert_text
+from worker.core.engine import v1 as v1_engine
+from worker.core.engine import v2 as engine
+from worker.core.engine.calls import Limits, Trace
+from worker.core.engine.nodes import Node
+from worker.core.engine.registry import BUILT_IN, register
+from worker.core.parity import Parity, compare
+from worker.core.v2 import Port, Ports
+from worker.errors import BotError
+from worker.providers.echo import Echo
+
+
+def statuses(trace: Trace) -> dict[str, str]:
+    return {record.node_id: record.status for record in trace.nodes}
+
+
+# -- drafts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])
+def test_the_draft_of_the_corpus_gives_the_platforms_answer_and_calls(case: dict[str, Any]) -> None:
+    draft = convert_text(json.dumps(case["workflow"]).encode(), Defaults())
+
+    trace = run(draft.graph, case["message"])
+
+    assert trace.error is None
+    assert trace.answer == case["expected"]["answer"]
+    made, expected = calls_of(trace), case["expected"]["calls"]
+    assert sorted(made, key=json.dumps) == sorted(expected, key=json.dumps) or all(
+        made.count(call) == expected.count(call) for call in (*made, *expected)
+    )
+
+
+ON_A_BRIDGE = {
+    "nodes": [
+        {"id": "end", "type": "end"},
+        {"id": "env", "type": "llm", "data": {"use_context_from": ["k.2", "k.1", "k.2"]}},
+        {"id": "k.2", "type": "knowledge", "data": {"topK": 1}},
+        {"id": "k.1", "type": "custom", "data": {"type": "knowledge", "documentIds": ["a"]}},
+        {"id": "s", "type": "start"},
+    ],
+    "edges": [
+        {"source": "s", "target": "k.1"},
+        {"source": "k.1", "target": "k.2"},
+        {"source": "k.2", "target": "env"},
+        {"source": "env", "target": "end"},
+    ],
+}
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=3_000, deadline=None, derandomize=True)
+@given(some.workflows(), some.messages)
+@example(ON_A_BRIDGE, "{context}")
+def test_every_draft_makes_v1s_calls_and_gives_its_answer(
+    workflow: dict[str, Any], message: str
+) -> None:
+    text = json.dumps(workflow).encode()
+
+    one = v1_engine.execute(
+        v1_engine.prepare(v1.decode(text, Defaults())), message, Echo(), clock=Clock()
+    )
+    other = run(convert_text(text, Defaults()).graph, message)
+
+    assert one.error is None
+    assert compare(one, other) == Parity(True)
+    assert [record.status for record in other.nodes] == ["succeeded"] * len(other.nodes)
+
+
+def test_the_known_difference_of_an_empty_template_is_seen() -> None:
+    text = json.dumps(ON_A_BRIDGE).replace('{"use_context', '{"prompt_template": "", "use_context')
+    one = v1_engine.execute(
+        v1_engine.prepare(v1.decode(text.encode(), Defaults())), "hi", Silent(), clock=Clock()
+    )
+    other = run(convert_text(text.encode(), Defaults()).graph, "hi", providers=Silent())
+
+    assert compare(one, other) == Parity(
+        False,
+        r"the prompt of an LLM call is 'Question: hi\n\nAnswer:' in V1 "
+        r"and 'Context: \n\nQuestion: hi\n\nAnswer:' in V2",
+    )
+
+
+def test_the_engine_adds_less_than_half_a_millisecond_to_a_node() -> None:
+    program = engine.decode(a_plain_graph())
+
+    fastest = min(
+        engine.execute(program, "hello", Echo(), clock=time.perf_counter).elapsed_us
+        for _ in range(50)
+    )
+
+    assert fastest < 500 * len(program.steps)
+
+
+# -- records ---------------------------------------------------------------------------------------
+
+
+def test_every_node_is_recorded_with_what_it_got_and_gave() -> None:
+    trace = run(a_plain_graph(model="m"), "hi", clock=Clock(step_s=0.001))
+
+    start, llm, end = trace.nodes
+    assert (start.node_id, start.type, start.order, start.status) == (
+        "start", "start", 1, "succeeded",
+    )  # fmt: skip
+    assert start.outputs == {"query": "hi", "session_id": ""}
+    assert llm.inputs == {"query": "hi"}
+    assert llm.outputs == {"response": "m: hi", "tokens": 0, "model": "m"}
+    assert end.outputs == {"final_output": {"response": "m: hi"}}
+    assert [record.elapsed_us for record in trace.nodes] == [pytest.approx(1000, abs=1)] * 3
+    assert trace.answer == "m: hi"
+
+
+def test_tokens_are_counted_for_the_node_and_for_the_whole() -> None:
+    class Counting(Echo):
+        def generate(self, prompt: str, *arguments: Any, **_: Any) -> tuple[str, int]:
+            return prompt, 7
+
+    trace = run(a_plain_graph(), providers=Counting())
+
+    assert [record.tokens for record in trace.nodes] == [0, 7, 0]
+    assert trace.tokens == 7
+
+
+def test_a_failing_node_is_named_and_those_behind_it_are_skipped() -> None:
+    trace = run(a_plain_graph(model="away"), providers=Failing(model="away"))
+
+    assert trace.error == "node 'llm' failed: ConnectionError: away is away"
+    assert trace.answer is None
+    assert statuses(trace) == {"start": "succeeded", "llm": "failed", "end": "skipped"}
+    assert trace.nodes[1].error == "ConnectionError: away is away"
+    assert len(trace.calls) == 1
+
+
+def test_a_deadline_that_passes_inside_a_node_stops_before_the_next() -> None:
+    clock = Clock()
+
+    class Slow(Echo):
+        def generate(self, *arguments: Any, **keys: Any) -> tuple[str, int]:
+            clock.now += 11
+            return super().generate(*arguments, **keys)
+
+    trace = run(a_plain_graph(), providers=Slow(), clock=clock, limits=Limits(timeout_s=10))
+
+    assert trace.error == "node 'end' failed: TimeoutError: more than 10 seconds"
+
+
+def test_a_deadline_that_is_just_reached_is_kept() -> None:
+    clock = Clock()
+
+    class Slow(Echo):
+        def generate(self, *arguments: Any, **keys: Any) -> tuple[str, int]:
+            clock.now += 10
+            return super().generate(*arguments, **keys)
+
+    trace = run(a_plain_graph(), providers=Slow(), clock=clock, limits=Limits(timeout_s=10))
+
+    assert trace.error is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "error"), [(3, None), (2, "node 'end' failed: TimeoutError: more than 2 steps")]
+)
+def test_the_step_limit_counts_the_nodes_that_run(steps: int, error: str | None) -> None:
+    assert run(a_plain_graph(), limits=Limits(max_steps=steps)).error == error
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+
+def test_a_search_without_documents_looks_everywhere() -> None:
+    graph = a_graph(
+        [
+            a_node("start", "start"),
+            a_node("search", "knowledge-retrieval", data={"top_k": 1}, query="start.query"),
+            a_node("end", "end", response="search.context"),
+        ],
+        [("start.query", "search.query"), ("search.context", "end.response")],
+    )
+
+    trace = run(graph, "hi")
+
+    assert trace.answer == "[*#0] hi"
+    assert trace.nodes[1].outputs["doc_count"] == 1
+
+
+def test_a_system_prompt_goes_before_the_prompt() -> None:
+    graph = json.loads(a_plain_graph(model="m"))
+    graph["nodes"][1]["variable_mappings"]["system_prompt"] = {
+        "variable": "env.rule",
+        "value_type": "string",
+    }
+
+    trace = run(json.dumps(graph).encode(), variables=engine.Variables(env={"rule": "Be kind."}))
+
+    assert trace.answer == "m: Be kind.\n\nhello"
+
+
+@pytest.mark.parametrize(
+    ("selector", "value"),
+    [
+        ("env.user.name", "dotted"),
+        ("environment.user.name", "dotted"),
+        ("conv.mood", "good"),
+        ("conversation.mood", "good"),
+        ("sys.locale", "ko"),
+        ("system.locale", "ko"),
+    ],
+)
+def test_a_reserved_prefix_finds_a_variable_split_at_the_first_dot(
+    selector: str, value: str
+) -> None:
+    graph = a_graph(
+        [a_node("start", "start"), a_node("end", "end", response=selector)],
+        [("start.query", "end.response")],
+    )
+    variables = engine.Variables(
+        env={"user.name": "dotted"}, conversation={"mood": "good"}, system={"locale": "ko"}
+    )
+
+    assert run(graph, variables=variables).answer == value
+
+
+@pytest.mark.parametrize("selector", ["env.missing", "nobody.response", "start.nothing", "self.x"])
+def test_a_required_input_without_a_value_fails_its_node(selector: str) -> None:
+    graph = a_graph(
+        [a_node("start", "start"), a_node("end", "end", response=selector)],
+        [("start.query", "end.response")],
+    )
+
+    assert run(graph).error == (
+        "node 'end' failed: ValueError: its required input 'response' has no value"
+    )
+
+
+def test_an_answer_that_is_no_text_is_given_as_json() -> None:
+    graph = a_graph(
+        [
+            a_node("start", "start"),
+            a_node("search", "knowledge-retrieval", data={"top_k": 1}, query="start.query"),
+            a_node("end", "end", response="search.documents"),
+        ],
+        [("start.query", "search.query"), ("search.documents", "end.response")],
+    )
+
+    assert run(graph, "hi").answer == '[{"content":"[*#0] hi"}]'
+
+
+# -- branches --------------------------------------------------------------------------------------
+
+ABOUT_REFUNDS = {"conditions": [{"input": "text", "operator": "contains", "value": "환불"}]}
+
+
+def a_branching_graph(data: dict[str, Any], *, ways: tuple[str, str] = ("true", "false")) -> bytes:
+    """start → if → one of two LLMs, joined in front of one end."""
+    llms = [
+        a_node(
+            name, "llm", data={"model": name, "prompt_template": "{question}"},
+            inputs=["after"], query="start.query",
+        )
+        for name in ("yes", "no")
+    ]  # fmt: skip
+    return a_graph(
+        [
+            a_node("start", "start"),
+            a_node("if", "if-else", data=data, inputs=["text"], text="start.query"),
+            *llms,
+            a_node(
+                "join", "text-join", inputs=["text_1", "text_2"],
+                text_1="yes.response", text_2="no.response",
+            ),
+            a_node("end", "end", response="join.text"),
+        ],
+        [
+            ("start.query", "if.text"),
+            (f"if.{ways[0]}", "yes.after"),
+            (f"if.{ways[1]}", "no.after"),
+            ("yes.response", "join.text_1"),
+            ("no.response", "join.text_2"),
+            ("join.text", "end.response"),
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "answer", "skipped"),
+    [("환불 주세요", "yes: 환불 주세요", "no"), ("hello", "no: hello", "yes")],
+)
+def test_only_the_branch_that_was_chosen_runs_and_a_join_waits_for_no_other(
+    message: str, answer: str, skipped: str
+) -> None:
+    trace = run(a_branching_graph(ABOUT_REFUNDS), message)
+
+    assert trace.answer == answer
+    assert [name for name, status in statuses(trace).items() if status == "skipped"] == [skipped]
+    assert len(trace.calls) == 1
+
+
+def test_the_first_case_that_holds_decides() -> None:
+    data = {
+        "cases": [
+            {"id": "a", "conditions": [{"input": "text", "operator": "=", "value": 3}]},
+            {"id": "b", "conditions": [{"input": "text", "operator": "<", "value": 5}]},
+        ]
+    }
+    graph = a_branching_graph(data, ways=("a", "b"))
+
+    assert run(graph, "3").answer == "yes: 3"
+    assert run(graph, "4").answer == "no: 4"
+    assert run(graph, "9").error == "no end was reached"
+
+
+def test_of_several_ends_the_first_that_ran_answers() -> None:
+    graph = a_graph(
+        [
+            a_node("start", "start"),
+            a_node("if", "if-else", data=ABOUT_REFUNDS, inputs=["text"], text="start.query"),
+            a_node("no", "end", inputs=["after"], response="start.query"),
+            a_node("yes", "end", inputs=["after"], response="env.refund"),
+        ],
+        [("start.query", "if.text"), ("if.true", "yes.after"), ("if.false", "no.after")],
+    )
+    variables = engine.Variables(env={"refund": "곧 환불됩니다"})
+
+    refund = run(graph, "환불", variables=variables)
+    assert refund.answer == "곧 환불됩니다"
+    assert statuses(refund)["no"] == "skipped"
+    assert run(graph, "hello", variables=variables).answer == "hello"
+
+
+def test_a_branch_that_leads_nowhere_skips_all_that_is_behind_it() -> None:
+    graph = a_graph(
+        [
+            a_node("start", "start"),
+            a_node("if", "if-else", data=ABOUT_REFUNDS, inputs=["text"], text="start.query"),
+            a_node("llm", "llm", inputs=["after"], query="start.query"),
+            a_node("end", "end", response="llm.response"),
+        ],
+        [("start.query", "if.text"), ("if.true", "llm.after"), ("llm.response", "end.response")],
+    )
+
+    trace = run(graph)
+
+    assert trace.error == "no end was reached"
+    assert statuses(trace)["end"] == "skipped"
+    assert trace.calls == ()
+
+
+# -- node types ------------------------------------------------------------------------------------
+
+
+class Shout(Node[dict[str, Any]]):
+    """A platform's own node."""
+
+    type = "shout"
+    ports = Ports(inputs=(Port("text", required=True),), outputs=(Port("text"),))
+
+    def run(self, inputs: Any, data: dict[str, Any], providers: Any) -> dict[str, Any]:
+        return {"text": inputs["text"].upper() + data.get("ending", "!")}
+
+
+def a_shouting_graph(**mappings: str) -> bytes:
+    return a_graph(
+        [
+            a_node("start", "start"),
+            a_node("shout", "shout", data={"ending": "?"}, inputs=["text"], outputs=["text"], **mappings),
+            a_node("end", "end", response="shout.text"),
+        ],
+        [("start.query", "shout.text"), ("shout.text", "end.response")],
+    )  # fmt: skip
+
+
+def test_a_platforms_own_node_runs_once_it_is_registered() -> None:
+    trace = run(a_shouting_graph(text="start.query"), registry=register(BUILT_IN, Shout()))
+
+    assert trace.answer == "HELLO?"
+
+
+def test_an_input_that_the_type_requires_is_required_whatever_the_graph_says() -> None:
+    trace = run(a_shouting_graph(), registry=register(BUILT_IN, Shout()))
+
+    assert trace.error == "node 'shout' failed: ValueError: its required input 'text' has no value"
+
+
+def test_outputs_that_are_no_dict_fail_the_node() -> None:
+    class Rude(Shout):
+        def run(self, inputs: Any, data: Any, providers: Any) -> Any:
+            return "hello"
+
+    trace = run(a_shouting_graph(text="start.query"), registry=register(BUILT_IN, Rude()))
+
+    assert trace.error == "node 'shout' failed: TypeError: its outputs are no dict but str"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda g: g["nodes"][1].update(type="loop"), "node 'llm' is a loop .type 'loop'."),
+        (lambda g: g["nodes"][1].update(type="iteration"), "is a loop"),
+        (lambda g: g["nodes"][1].update(type="teapot"), "no node type 'teapot' is registered"),
+        (lambda g: g["nodes"][1].update(id="sys"), "edges.0. leads from or to a node"),
+        (lambda g: g["nodes"][1].update(id="start"), "two nodes have the same id"),
+        (lambda g: g["nodes"][1]["data"].update(max_tokens="x"), "the data of node 'llm'"),
+        (lambda g: g["nodes"][1].pop("ports"), "the graph cannot be read"),
+        (lambda g: g["edges"].append({**g["edges"][0], "source": "llm", "target": "start"}), "cycle"),
+        (lambda g: (g["edges"].clear(), g["nodes"][1].update(id="env")), "'env' is reserved"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_with_a_reason(change: Any, why: str) -> None:
+    graph = json.loads(a_plain_graph())
+    change(graph)
+
+    with pytest.raises(BotError, match=why) as refused:
+        engine.decode(json.dumps(graph).encode())
+
+    assert refused.value.code == "execution_failed"
+
+
+def test_a_number_beyond_a_float_in_a_key_that_nobody_reads_does_no_harm() -> None:
+    graph = a_plain_graph().replace(b'"prompt_template"', b'"big": 1e999, "prompt_template"')
+
+    assert run(graph).error is None

@@ -1,0 +1,61 @@
+"""Node types that installed packages bring."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from worker import nodes
+from worker.core.engine.nodes import Llm, Node
+from worker.core.engine.registry import BUILT_IN
+from worker.errors import ConfigError
+
+
+class Poet(Llm):
+    type = "poet"
+
+
+class Nameless:
+    pass
+
+
+class Portless(Node[dict[str, Any]]):
+    type = "portless"
+
+    def run(self, inputs: Any, data: Any, providers: Any) -> dict[str, Any]:
+        return {}
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    found = [EntryPoint(name.lower(), f"{__name__}:{name}", nodes.GROUP) for name in names]
+    monkeypatch.setattr(nodes, "entry_points", lambda *, group: found)
+
+
+def test_without_packages_the_built_in_types_are_there() -> None:
+    assert set(nodes.installed()) >= set(BUILT_IN)
+
+
+def test_a_package_brings_a_type_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "Poet")
+
+    assert isinstance(nodes.installed()["poet"], Poet)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Nameless", "it is no subclass of worker.core.engine.nodes.Node"),
+        ("Portless", "its class sets no `ports`"),
+        ("Llm", "'llm' is registered already"),
+        ("Missing", "has no attribute 'Missing'"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    install(monkeypatch, name)
+
+    with pytest.raises(ConfigError, match=f"the entry point {name.lower()} = .*{why}"):
+        nodes.installed()

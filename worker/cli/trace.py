@@ -1,0 +1,204 @@
+"""The command that executes workflows without any server: trace."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import BinaryIO, Final, Literal
+
+import click
+import msgspec
+from msgspec import Raw
+
+from worker import nodes, settings
+from worker.cli.lines import on_one_line, read_line, take_workflow
+from worker.core import parity, v1, v2
+from worker.core.config import Defaults
+from worker.core.convert import convert_text
+from worker.core.engine import v1 as v1_engine
+from worker.core.engine import v2 as v2_engine
+from worker.core.engine.calls import Call, Trace
+from worker.core.engine.registry import Registry
+from worker.core.parity import Parity
+from worker.core.text import issues_of_text
+from worker.errors import BotError
+from worker.providers.echo import Echo
+
+EngineName = Literal["v1", "v2"]
+ENGINES: Final[dict[str, tuple[EngineName, ...]]] = {
+    "v1": ("v1",),
+    "v2": ("v2",),
+    "both": ("v1", "v2"),
+}
+
+# What was executed, and what a line of output says itself.
+_NOT_KEPT: Final = frozenset(
+    {"workflow", "column_text", "graph", "v1", "v2", "parity", "difference"}
+)
+
+_encode = msgspec.json.Encoder().encode
+_providers: Final = Echo()
+
+
+class Shown(msgspec.Struct, frozen=True):
+    """What a line of output says of one execution."""
+
+    answer: str | None
+    calls: tuple[Call, ...]
+    error: str | None
+    elapsed_us: int
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What one line of input wants executed, on which message."""
+
+    column: bytes | None
+    graph: bytes | None
+    message: str
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option(
+    "--engine",
+    type=click.Choice(list(ENGINES)),
+    default="both",
+    show_default=True,
+    help="Which engine runs the workflow; both also compares them.",
+)
+def trace(*, file: BinaryIO, engine: str) -> int:
+    """Execute workflows without any server: JSON lines in, JSON lines out.
+
+    Each line of FILE (standard input if none is given) is an object with `message` and `workflow`
+    (the workflow), `column_text` (the text of the column) or `graph` (a V2 graph), and whatever
+    else; blank lines are passed over. V1 runs the workflow; V2 runs the graph, or else the
+    workflow's conversion. No model and no search is asked: both are answered by an echo.
+
+    For each line, in the same order, one line comes out: what else there was, for each engine that
+    ran `v1` and `v2` with `answer`, `calls`, `error` and `elapsed_us`, and `parity`: whether both
+    made the same calls and gave the same answer, null where there is nothing to compare;
+    `difference` says what differs first. The exit code is 1 if anything failed or differs.
+
+    \b
+    echo '{"message": "hi", "workflow": …}' | flowshift trace --engine both
+    """
+    values = settings.load()
+    tracer = Tracer(
+        Defaults(values.default_model, values.default_provider), nodes.installed(), ENGINES[engine]
+    )
+    out = sys.stdout.buffer
+    good = True
+    for line in file:
+        if not line.strip():
+            continue
+        fields, succeeded = tracer.line(line)
+        good &= succeeded
+        out.write(_encode(fields) + b"\n")
+        out.flush()
+    return 0 if good else 1
+
+
+class Tracer:
+    """Executes line after line with the chosen engines."""
+
+    def __init__(
+        self, defaults: Defaults, registry: Registry, engines: tuple[EngineName, ...]
+    ) -> None:
+        self._defaults = defaults
+        self._registry = registry
+        self._engines = engines
+
+    def line(self, text: bytes) -> tuple[dict[str, Raw], bool]:
+        """Execute one line of input: what to write, and whether nothing failed or differs."""
+        kept: dict[str, Raw] = {}
+        try:
+            keys = read_line(text)
+            kept = {
+                key: on_one_line(bytes(value))
+                for key, value in keys.items()
+                if key not in _NOT_KEPT
+            }
+            line = _read(keys)
+        except BotError as error:
+            traces = dict.fromkeys(self._engines, _failed(error))
+        else:
+            run = {"v1": self._v1, "v2": self._v2}
+            traces = {name: _attempt(run[name], line) for name in self._engines_for(line)}
+        return _fields(kept, traces, self._compare(traces))
+
+    def _engines_for(self, line: Line) -> tuple[EngineName, ...]:
+        """The chosen engines; for a graph alone, where both were chosen, V2 by itself."""
+        alone = line.column is None and len(self._engines) > 1
+        return ("v2",) if alone else self._engines
+
+    def _v1(self, line: Line) -> Trace:
+        if line.column is None:
+            raise BotError("not_a_workflow", "V1 cannot run a graph: the line has no workflow")
+        workflow = v1.decode(_filled(line.column), self._defaults)
+        return v1_engine.execute(
+            v1_engine.prepare(workflow), line.message, _providers, clock=time.perf_counter
+        )
+
+    def _v2(self, line: Line) -> Trace:
+        graph = line.graph
+        if graph is None:
+            graph = convert_text(_filled(line.column or b""), self._defaults).graph
+        elif issues := issues_of_text(graph) or v2.check(graph):
+            where = f"{issues[0].path}: " if issues[0].path else ""
+            raise BotError("execution_failed", f"no V2 graph: {where}{issues[0].message}")
+        program = v2_engine.decode(graph, self._registry)
+        return v2_engine.execute(program, line.message, _providers, clock=time.perf_counter)
+
+    @staticmethod
+    def _compare(traces: dict[EngineName, Trace]) -> Parity:
+        if len(traces) < 2:
+            return Parity(None)
+        return parity.compare(traces["v1"], traces["v2"])
+
+
+def _read(keys: dict[str, Raw]) -> Line:
+    graph = keys.pop("graph", None)
+    column = take_workflow(keys)
+    if column is None and graph is None:
+        raise BotError("not_a_workflow", "the line has no workflow, column_text or graph")
+    message = v1.text_of(keys.get("message"))
+    if message is None:
+        raise BotError("execution_failed", "the line has no message (a text)")
+    return Line(column, None if graph is None else bytes(graph), message)
+
+
+def _filled(column: bytes) -> bytes:
+    """The column's text.
+
+    Raises:
+        BotError: there is no workflow in it.
+    """
+    if not column or v1.is_json_null(column):
+        raise BotError("no_workflow", "the column is empty")
+    return column
+
+
+def _attempt(run: Callable[[Line], Trace], line: Line) -> Trace:
+    try:
+        return run(line)
+    except BotError as error:
+        return _failed(error)
+
+
+def _failed(error: BotError) -> Trace:
+    return Trace(None, (), f"{error.code}: {error}")
+
+
+def _fields(
+    kept: dict[str, Raw], traces: dict[EngineName, Trace], compared: Parity
+) -> tuple[dict[str, Raw], bool]:
+    fields = dict(kept)
+    for name, one in traces.items():
+        shown = Shown(one.answer, one.calls, one.error, one.elapsed_us)
+        fields[name] = Raw(_encode(shown))
+    fields["parity"] = Raw(_encode(compared.same))
+    if compared.same is False:
+        fields["difference"] = Raw(_encode(compared.difference))
+    good = compared.same is not False and all(one.error is None for one in traces.values())
+    return fields, good

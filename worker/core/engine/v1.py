@@ -1,0 +1,143 @@
+"""V1: nodes one after another, and every node sees everything (design section 2).
+
+`worker.core.v1.decode` has refused what V1 refuses; what is left always runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+
+from worker.core.codes import quote
+from worker.core.config import KnowledgeConfig, LlmConfig
+from worker.core.convert import (
+    NO_LLM_ANSWER,
+    SEPARATOR,
+    TEMPLATE_WITH_CONTEXT,
+    TEMPLATE_WITHOUT_CONTEXT,
+)
+from worker.core.engine.calls import (
+    DEFAULT_LIMITS,
+    Clock,
+    Limits,
+    Providers,
+    Recorder,
+    Trace,
+    microseconds,
+    reason,
+)
+from worker.core.engine.template import render
+from worker.core.v1 import Workflow
+
+_number = msgspec.json.Decoder(int | float)
+
+
+class Search(msgspec.Struct, frozen=True):
+    """A knowledge node: what it searches, for whatever the message is."""
+
+    id: str
+    top_k: int
+    document_ids: tuple[str, ...]
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """An LLM node; `uses` names the searches that make its context, none meaning all before it."""
+
+    id: str
+    template: str
+    model: str
+    provider: str
+    temperature: float
+    max_tokens: int
+    uses: tuple[str, ...]
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A workflow ready to run: the nodes that call something, in V1's order."""
+
+    steps: tuple[Search | Prompt, ...]
+
+
+def prepare(workflow: Workflow) -> Program:
+    """Make a decoded workflow ready; once, for any number of messages."""
+    nodes = {node.id: node for node in workflow.nodes}
+    steps: list[Search | Prompt] = []
+    for node_id in workflow.order:
+        config = nodes[node_id].config
+        if isinstance(config, KnowledgeConfig):
+            steps.append(Search(node_id, int(config.top_k), config.document_ids))
+        elif isinstance(config, LlmConfig):
+            steps.append(_prompt(node_id, config))
+    return Program(tuple(steps))
+
+
+def _prompt(node_id: str, config: LlmConfig) -> Prompt:
+    return Prompt(
+        id=node_id,
+        template=config.template,
+        model=config.model,
+        provider=config.provider,
+        temperature=_number.decode(config.temperature),
+        max_tokens=int(config.max_tokens),
+        uses=config.use_context_from,
+    )
+
+
+def execute(
+    program: Program,
+    message: str,
+    providers: Providers,
+    *,
+    clock: Clock,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Trace:
+    """Run a workflow on `message`, exactly as V1 does."""
+    began = clock()
+    recorder = Recorder(providers)
+    found: dict[str, list[str]] = {}
+    responses: list[str] = []
+    error = None
+    for count, step in enumerate(program.steps):
+        try:
+            if count >= limits.max_steps:
+                raise TimeoutError(f"more than {limits.max_steps:,} steps")
+            if clock() - began > limits.timeout_s:
+                raise TimeoutError(f"more than {limits.timeout_s:g} seconds")
+            if type(step) is Search:
+                found[step.id] = _search(step, message, recorder)
+            else:
+                responses.append(_generate(cast("Prompt", step), message, found, recorder))
+        except Exception as failure:  # noqa: BLE001 - whatever a provider raises is recorded
+            error = f"node {quote(step.id)} failed: {reason(failure)}"
+            break
+    return Trace(
+        answer=None if error else responses[0] if responses else NO_LLM_ANSWER,
+        calls=tuple(recorder.calls),
+        error=error,
+        tokens=recorder.tokens,
+        elapsed_us=microseconds(clock() - began),
+    )
+
+
+def _search(step: Search, message: str, recorder: Recorder) -> list[str]:
+    documents = recorder.retrieve(message, step.top_k, step.document_ids)
+    return [document["content"] for document in documents]
+
+
+def _generate(step: Prompt, message: str, found: dict[str, list[str]], recorder: Recorder) -> str:
+    # `found` is in the order of execution, and holds only what has run.
+    chosen: Sequence[str] = step.uses or list(found)
+    context = SEPARATOR.join([text for node_id in chosen for text in found.get(node_id, ())])
+    template = step.template
+    if not template:
+        template = TEMPLATE_WITH_CONTEXT if context else TEMPLATE_WITHOUT_CONTEXT
+    response, _ = recorder.generate(
+        render(template, message, context),
+        step.model,
+        step.provider,
+        step.temperature,
+        step.max_tokens,
+    )
+    return response
