@@ -6,8 +6,7 @@ unknown keys and numbers survive to the last digit.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -16,6 +15,7 @@ from msgspec import Raw
 from worker.core import config
 from worker.core.codes import Issue, first_issue, quote
 from worker.core.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.order import run_order
 from worker.core.text import issues_of_text, mend_text
 from worker.errors import BotError
 
@@ -112,7 +112,7 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
     ids = dict.fromkeys(filter(None, (text_of(keys.get("id")) for keys in raw_nodes)))
     edges = list(_edges(raw_edges, ids.keys(), issues))
     _count(nodes, issues)
-    order = _execution_order(ids, edges)
+    order = run_order(ids, ((edge.source, edge.target) for edge in edges))
     ran = set(order)
     if stuck := [node_id for node_id in ids if node_id not in ran]:
         message = f"{len(stuck)} nodes wait for each other, {quote(stuck[0], 40)} for one"
@@ -242,29 +242,6 @@ def _count(nodes: list[Node], issues: list[Issue]) -> None:
         if found != 1:
             code = f"{node_type}_count"
             issues.append(Issue(code, "nodes", f"{found} {node_type} nodes; exactly one is needed"))
-
-
-def _execution_order(ids: Iterable[str], edges: list[Edge]) -> tuple[str, ...]:
-    """V1's order: Kahn's algorithm, first in first out, ties in the order of `ids`.
-
-    A node waits for each of its edges, so that a doubled edge counts twice. Nodes on a cycle, or
-    behind one, are missing.
-    """
-    waits = dict.fromkeys(ids, 0)
-    targets: dict[str, list[str]] = {node_id: [] for node_id in waits}
-    for edge in edges:
-        waits[edge.target] += 1
-        targets[edge.source].append(edge.target)
-    ready = deque(node_id for node_id, count in waits.items() if count == 0)
-    order = []
-    while ready:
-        node_id = ready.popleft()
-        order.append(node_id)
-        for target in targets[node_id]:
-            waits[target] -= 1
-            if waits[target] == 0:
-                ready.append(target)
-    return tuple(order)
 
 
 def _disconnected(nodes: list[Node], edges: list[Edge]) -> Iterator[Issue]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from worker.core.engine.calls import (
 )
 from worker.core.engine.nodes import Node
 from worker.core.engine.registry import BUILT_IN, LOOPS, Registry
+from worker.core.order import run_order
 from worker.core.v2 import RESERVED_IDS, PortMapping, Ports, split_selector
 from worker.errors import BotError
 
@@ -133,24 +133,12 @@ def _refused(why: str) -> BotError:
     return BotError("execution_failed", why)
 
 
-def _order(nodes: Mapping[str, _Node], edges: Sequence[_Edge]) -> list[str]:
-    """Kahn's algorithm, first in first out, ties in the order of `nodes`."""
-    waits = dict.fromkeys(nodes, 0)
-    targets: dict[str, list[str]] = {node_id: [] for node_id in nodes}
+def _order(nodes: Mapping[str, _Node], edges: Sequence[_Edge]) -> tuple[str, ...]:
+    """The order in which the nodes run; BotError where there is none."""
     for index, edge in enumerate(edges):
         if edge.source not in nodes or edge.target not in nodes:
             raise _refused(f"edges[{index}] leads from or to a node that does not exist")
-        waits[edge.target] += 1
-        targets[edge.source].append(edge.target)
-    ready = deque(node_id for node_id, count in waits.items() if count == 0)
-    order = []
-    while ready:
-        node_id = ready.popleft()
-        order.append(node_id)
-        for target in targets[node_id]:
-            waits[target] -= 1
-            if waits[target] == 0:
-                ready.append(target)
+    order = run_order(nodes, ((edge.source, edge.target) for edge in edges))
     if len(order) < len(nodes):
         raise _refused("the edges form a cycle")
     return order
