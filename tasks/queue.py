@@ -24,7 +24,8 @@ from worker.steps.start import start_run as write_run
 
 log = get_logger(__name__)
 
-_AWAY = (OperationalError, TransportError, RedisError, OSError)
+AWAY = (OperationalError, TransportError, RedisError, OSError)
+"""What is raised while Redis does not answer."""
 
 
 def start_run(
@@ -51,7 +52,7 @@ def start_run(
     if run.state == "planning":
         try:
             send_plan(run.run_id)
-        except _AWAY as error:
+        except AWAY as error:
             raise TransientError(
                 f"run {run.run_id} is written down but Redis is away, so nobody is told of it: "
                 f"{error}"
@@ -105,7 +106,7 @@ class Sender:
             return False
         try:
             self._send(run_id, batch)
-        except _AWAY as error:
+        except AWAY as error:
             self._away_until = self._clock() + AWAY_S
             log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
             return False

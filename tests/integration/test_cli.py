@@ -12,8 +12,10 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker import cli, runtime
+from worker.cli import follow
 from worker.servers import Servers
 from worker.settings import Settings
+from worker.steps.finish import finish_run
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -153,6 +155,25 @@ def test_status_of_a_run_that_does_not_exist_exits_with_2(flowshift: Run) -> Non
     assert "there is no run 77" in err
 
 
+def test_watch_says_when_nobody_works(
+    flowshift: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("a", a_workflow())
+    run = fleet.planned()
+
+    def done_meanwhile(*arguments: Any, **options: Any) -> Any:
+        fleet.convert(run.run_id, 1)
+        finish_run(fleet.engine, run.run_id, actor="test")
+        return follow.follow(*arguments, **options)
+
+    # The command `runs` hides the module of that name.
+    monkeypatch.setattr(sys.modules["worker.cli.runs"], "follow", done_meanwhile)
+    code, out, err = flowshift("watch", "1")
+    assert code == 0
+    assert "no worker answers: start some" in err
+    assert "run 1 completed" in out
+
+
 def test_watch_of_a_run_that_is_over_reports_it(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("a", a_workflow())
     fleet.run()
@@ -285,5 +306,5 @@ def test_migrate_detached_leaves_the_run_in_the_queue(flowshift: Run, fleet: Fle
     code, out, err = flowshift("migrate", "--detach", "--json")
     assert code == 0
     assert json.loads(out) == {"run_id": 1, "state": "planning"}
-    assert "no worker answers yet" in err
+    assert "no worker answers" in err
     assert fleet.get(1).requested_by.count("@") == 1

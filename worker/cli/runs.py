@@ -12,6 +12,7 @@ import msgspec
 from rich.text import Text
 
 from tasks import start_run
+from tasks.queue import AWAY
 from worker.app import app
 from worker.cli import render
 from worker.cli.follow import follow, from_database
@@ -134,13 +135,21 @@ def _detached(run: Run, *, as_json: bool) -> int:
         render.print_json({"run_id": run.run_id, "state": run.state})
     else:
         click.echo(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
-    if not _workers_answer():
-        click.echo("no worker answers yet: start some with `flowshift up`", err=True)
+    _hint_at_workers()
     return 0
 
 
 def _workers_answer() -> bool:
-    return bool(app.control.ping(timeout=PING_S))
+    """Whether a worker listens; also True where Redis is away and nobody can be asked."""
+    try:
+        return bool(app.control.ping(timeout=PING_S))
+    except AWAY:
+        return True
+
+
+def _hint_at_workers() -> None:
+    if not _workers_answer():
+        click.echo("no worker answers: start some with `flowshift up`", err=True)
 
 
 @contextmanager
@@ -302,6 +311,8 @@ def watch(*, run_id: int | None) -> int:
         chosen = _chosen(current, run_id)
         if chosen is None:
             raise UsageError("there are no runs yet")
+        if not from_database(current, chosen).is_over:
+            _hint_at_workers()
         progress = follow(current, chosen)
         sys.stdout.flush()
         return _report(current, progress, as_json=False)

@@ -115,7 +115,7 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
     order = run_order(ids, ((edge.source, edge.target) for edge in edges))
     ran = set(order)
     if stuck := [node_id for node_id in ids if node_id not in ran]:
-        message = f"{len(stuck)} nodes wait for each other, {quote(stuck[0], 40)} for one"
+        message = f"{len(stuck)} nodes are on it or behind it, {quote(stuck[0], 40)} for one"
         issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
     issues.extend(_disconnected(nodes, edges))
     return Workflow(keys, tuple(nodes), tuple(edges), order)
