@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import psycopg
@@ -193,38 +193,42 @@ def _write(
     # A dry run shows every draft to the database, which may refuse it; a real run writes them.
     shown = [one for one in ready if one.has_draft or dry_run]
     found = bots.compare_drafts(connection, _graphs(shown), lock=not dry_run) if shown else {}
-    rows = {}
     fresh = [one for one in ready if one.bot_id not in found]
-    hashes: dict[str, int | None] = dict.fromkeys((one.bot_id for one in fresh), None)
+    written = _hashes(connection, bots.insert_drafts, fresh, dry_run=dry_run)
+    overtaken = [one for one in fresh if one.bot_id not in written]
+    if overtaken:  # somebody made them a draft since we looked: what it holds decides
+        found |= bots.compare_drafts(connection, _graphs(overtaken), lock=True)
+    kept = {
+        one.bot_id: _kept(one, found[one.bot_id], options) for one in ready if one.bot_id in found
+    }
+    stale = [one for one in ready if one.bot_id in kept and kept[one.bot_id] is None]
+    written |= _hashes(connection, bots.update_drafts, stale, dry_run=dry_run)
+    rows = [
+        LedgerRow(one.bot_id, "converted", warnings=one.warnings, draft_hash=written[one.bot_id])
+        if one.bot_id in written
+        else kept.get(one.bot_id) or _blocked(one.bot_id)
+        for one in ready
+    ]
     if not dry_run:
-        hashes = dict(bots.insert_drafts(connection, _graphs(fresh)))
-        overtaken = [one for one in fresh if one.bot_id not in hashes]
-        if overtaken:  # somebody made them a draft since we looked: what it holds decides
-            found |= bots.compare_drafts(connection, _graphs(overtaken), lock=True)
-    stale = []
-    for one in ready:
-        draft = found.get(one.bot_id)
-        row = _beside(one, draft, options) if draft is not None else None
-        if row is not None:
-            rows[one.bot_id] = row
-        elif draft is not None:
-            stale.append(one)
+        good = [row.bot_id for row in rows if row.outcome in ("converted", "unchanged")]
+        bots.back_up(connection, good)
+    return rows
+
+
+def _hashes(
+    connection: sa.Connection,
+    write: Callable[[sa.Connection, list[tuple[str, bytes]]], dict[str, int]],
+    ones: Sequence[Converted],
+    *,
+    dry_run: bool,
+) -> dict[str, int | None]:
+    """Write drafts; the content hash of each one written, None for one that only would be."""
     if dry_run:
-        hashes |= dict.fromkeys((one.bot_id for one in stale), None)
-    else:
-        hashes |= bots.update_drafts(connection, _graphs(stale))
-    for one in ready:
-        if one.bot_id in hashes:
-            rows[one.bot_id] = LedgerRow(
-                one.bot_id, "converted", warnings=one.warnings, draft_hash=hashes[one.bot_id]
-            )
-    if not dry_run:
-        kept = [row.bot_id for row in rows.values() if row.outcome in ("converted", "unchanged")]
-        bots.back_up(connection, kept)
-    return [rows.get(one.bot_id) or _blocked(one.bot_id) for one in ready]
+        return dict.fromkeys(one.bot_id for one in ones)
+    return dict(write(connection, _graphs(ones)))
 
 
-def _beside(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
+def _kept(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
     """The outcome of a bot that has a draft; None where the draft is to be replaced."""
     if draft.is_same:
         return LedgerRow(
