@@ -221,6 +221,7 @@ class _Execution:
         self.records: list[NodeRecord] = []
         self.answer: str | None = None
         self.steps_run = 0
+        self.characters = 0
         self.pool: dict[str, Mapping[str, Any]] = {
             "env": variables.env,
             "environment": variables.env,
@@ -311,6 +312,9 @@ class _Execution:
         """Put a node's outputs where others find them, and wake those behind it."""
         if not isinstance(outputs, dict):
             raise TypeError(f"its outputs are no dict but {type(outputs).__name__}")
+        self.characters += sum([len(value) for value in outputs.values() if type(value) is str])
+        if self.characters > self.limits.max_characters:
+            raise ValueError(f"more than {self.limits.max_characters:,} characters")
         self.pool[step.id] = outputs
         for way in step.exits:
             if not step.node.branches or way.port in outputs:
