@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.config import Defaults
 from worker.core.progress import Progress
 from worker.db import batches, runs
 from worker.db.runs import Run
@@ -145,7 +144,12 @@ class Fleet:
     def convert(self, run_id: int, batch: int) -> Report:
         """Do one batch."""
         return convert_batch(
-            self.engine, run_id, batch, worker="test", lease_s=60, defaults=Defaults()
+            self.engine,
+            run_id,
+            batch,
+            worker="test",
+            lease_s=60,
+            defaults=self.current.defaults,
         )
 
     def run(self, **request: Any) -> Progress:
