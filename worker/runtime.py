@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from functools import cached_property
 
 import redis
@@ -17,7 +18,10 @@ from worker import nodes
 from worker import settings as settings_module
 from worker.core.config import Defaults
 from worker.core.engine.registry import Registry
+from worker.core.proof import Equipment
 from worker.db.engine import create_engine, database_url
+from worker.db.runs import RunOptions
+from worker.providers.echo import Echo
 from worker.servers import Connections, Servers
 from worker.settings import Settings
 
@@ -58,6 +62,16 @@ class Runtime:
             ConfigError: a package brings one that cannot be used.
         """
         return nodes.installed()
+
+    @cached_property
+    def echo(self) -> Equipment:
+        """What drafts are executed with where no model is to be asked."""
+        echo = Echo()
+        return Equipment(lambda: (echo, echo), time.perf_counter, self.registry)
+
+    def equip(self, options: RunOptions) -> Equipment:  # noqa: ARG002
+        """What a run's drafts are executed with."""
+        return self.echo
 
     @cached_property
     def defaults(self) -> Defaults:

@@ -8,7 +8,7 @@ that differs from V1's picture becomes a warning. Same input and version, same b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +16,7 @@ from msgspec import Raw
 from worker.core import v1, v2
 from worker.core.codes import ConversionWarning, WarningCode, quote
 from worker.core.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
+from worker.core.engine.base import CustomNode
 from worker.core.roles import ROLES, Role, Value
 from worker.core.v1 import Edge, JsonObject, Node, Workflow
 from worker.core.v2 import TEXT_JOIN, Port, Ports
@@ -51,8 +52,17 @@ def convert_text(text: bytes, defaults: Defaults) -> Draft:
         BotError: V1 refuses the workflow (its code says why), or the draft fails the checklist
             (`internal_error`: the fault is ours, and nothing is stored).
     """
-    draft = convert(v1.decode(text, defaults))
-    if issues := v2.check(draft.graph, defaults.types):
+    return convert_checked(v1.decode(text, defaults))
+
+
+def convert_checked(workflow: Workflow) -> Draft:
+    """Convert a decoded workflow and hold the draft against the checklist.
+
+    Raises:
+        BotError: as `convert_text`.
+    """
+    draft = convert(workflow)
+    if issues := v2.check(draft.graph, _own_types(workflow)):
         listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
         raise BotError("internal_error", f"the draft fails the checklist: {listed}")
     return draft
@@ -486,6 +496,11 @@ def new_ids(nodes: Iterable[Node]) -> dict[str, str]:
             taken.add(new_id)
         new_ids[node_id] = new_id
     return new_ids
+
+
+def _own_types(workflow: Workflow) -> dict[str, CustomNode[Any]]:
+    configs = (node.config for node in workflow.nodes)
+    return {one.type.type: one.type for one in configs if isinstance(one, CustomConfig)}
 
 
 def _role(node: Node) -> Role:

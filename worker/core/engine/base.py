@@ -123,7 +123,8 @@ def checked_outputs(node: Node[Any], outputs: dict[str, Any]) -> None:
     """Hold what a node gave against what its type declares.
 
     Raises:
-        TypeError: it is no dict, lacks a required output, or a text is no text.
+        TypeError: it is no dict, lacks a required output, a text is no text, or it is no JSON, which
+            an execution could not be recorded in.
     """
     if not isinstance(outputs, dict):
         raise TypeError(f"its outputs are no dict but {type(outputs).__name__}")
@@ -134,6 +135,12 @@ def checked_outputs(node: Node[Any], outputs: dict[str, Any]) -> None:
                 raise TypeError(f"it gives no {quote(port.name)}, which its type requires")
         elif port.type == "string" and not isinstance(value, str):
             raise TypeError(f"its {quote(port.name)} is no text but {type(value).__name__}")
+    try:
+        msgspec.json.encode(outputs)
+    except UnicodeEncodeError:
+        pass  # half of a surrogate pair: it is escaped where it is recorded
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(f"its outputs are no JSON: {error}") from error
 
 
 def faults(node: Node[Any]) -> list[str]:

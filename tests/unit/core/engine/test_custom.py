@@ -322,6 +322,26 @@ def test_outputs_other_than_declared_fail_the_node_in_both_engines(gives: Any, w
         assert execute(workflow, "hi", defaults).error == f"node 'f' failed: {why}"
 
 
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        (object(), "TypeError: its outputs are no JSON: Encoding objects of type object"),
+        ("\ud800", None),
+        (float("inf"), None),
+    ],
+)
+def test_outputs_that_could_not_be_recorded_fail_the_node(more: object, error: str | None) -> None:
+    class Full(Faulty):
+        def run(self, inputs: Any, data: Any, providers: Any) -> dict[str, Any]:
+            return {"text": "", "more": more}
+
+    workflow = a_workflow(a_node("f", "faulty"))
+    trace = run_draft(workflow, "hi", Defaults(types=custom_types(register(BUILT_IN, Full()))))
+
+    assert (trace.error or "").startswith(f"node 'f' failed: {error}" if error else "")
+    assert (trace.error is None) is (error is None)
+
+
 def test_a_draft_gives_a_type_of_v1s_no_port_that_it_does_not_declare() -> None:
     workflow = a_workflow(an_llm(), a_node("w", "stopwatch"))
 

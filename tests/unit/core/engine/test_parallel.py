@@ -15,13 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from tests.builders import DEFAULTS, a_workflow, an_llm, as_text, paths
 from tests.graphs import Clock, a_graph, a_node, a_plain_graph, run
 from tests.strategies import Tape, examples
+from worker.core import v1
+from worker.core.convert import convert
+from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
 from worker.core.engine.base import Node
 from worker.core.engine.calls import Limits, Trace
 from worker.core.engine.parallel import Pool, walk
 from worker.core.engine.registry import BUILT_IN, register
+from worker.core.proof import Equipment, prove
+from worker.core.recording import as_row
 from worker.core.v2 import Port, Ports
 from worker.providers.echo import Echo
 
@@ -343,6 +349,38 @@ def test_a_record_says_when_its_node_began(threads: ThreadPoolExecutor) -> None:
 
     in_a_row = engine.execute(program, "hi", Echo(), clock=clock).nodes
     assert {record.since_us for record in in_a_row} == {None}
+
+
+def test_a_draft_is_proved_side_by_side_and_recorded_as_it_ran(
+    threads: ThreadPoolExecutor,
+) -> None:
+    workflow = a_workflow(an_llm("a"), an_llm("b"), edges=paths("start>a>end", "start>b>end"))
+    decoded = v1.decode(as_text(workflow), DEFAULTS)
+    clock = Clock()
+
+    class Late(Echo):
+        barrier = threading.Barrier(2, timeout=20)
+
+        def generate(self, *arguments: Any, **keys: Any) -> tuple[str, int]:
+            self.barrier.wait()
+            clock.now = 101
+            return super().generate(*arguments, **keys)
+
+    proof = prove(
+        v1_engine.prepare(decoded),
+        engine.decode(convert(decoded).graph),
+        [(1, "hi", "s-1")],
+        Equipment(lambda: (Echo(), Late()), clock, BUILT_IN, pool=threads),
+    )
+
+    assert proof.agreed
+    rows = as_row("bot-1", proof.executions[0]).nodes
+    assert {row.node_id: (row.since_us, row.elapsed_us) for row in rows} == {
+        "start": (0, 0),
+        "a": (0, 1_000_000),
+        "b": (0, 1_000_000),
+        "end": (1_000_000, 0),
+    }
 
 
 def test_a_pool_that_is_shut_down_is_no_nodes_fault() -> None:
