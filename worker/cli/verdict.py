@@ -61,7 +61,7 @@ def examine(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined
         return None
     graph = view.graph.encode()
     column = None if view.workflow is None else view.workflow.encode()
-    answers = checklist(graph)
+    answers = checklist(graph, equipment.registry)
     pair = prepare(column, graph, defaults, equipment.registry)
     if why := _refusal(answers):
         pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))

@@ -15,7 +15,9 @@ from msgspec import Raw
 
 from worker.core.codes import Issue, quote
 from worker.core.v2 import (
+    NO_TYPES,
     RESERVED_IDS,
+    Declared,
     Graph,
     GraphEdge,
     GraphNode,
@@ -64,8 +66,11 @@ _keys = msgspec.json.Decoder(dict[str, Raw])
 _shape = msgspec.json.Decoder(_Shape)
 
 
-def checklist(graph: bytes) -> tuple[Answer, ...]:
-    """Answer the six questions about a draft's graph (JSON), in order."""
+def checklist(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> tuple[Answer, ...]:
+    """Answer the six questions about a draft's graph (JSON), in order.
+
+    A node of a `declared` type is held against what its type declares, as `v2.check` does.
+    """
     try:
         shape = _shape.decode(graph)
         draft, found = _read(shape)
@@ -76,7 +81,7 @@ def checklist(graph: bytes) -> tuple[Answer, ...]:
     if len(shape.nodes) > MAX_NODES:
         return _undecided(f"{len(shape.nodes):,} nodes; at most {MAX_NODES:,} are looked at")
     unread = {(issue.code, issue.path) for issue in found}
-    found += [one for one in issues_of(draft) if (one.code, one.path) not in unread]
+    found += [one for one in issues_of(draft, declared) if (one.code, one.path) not in unread]
     return _answers(draft, found)
 
 

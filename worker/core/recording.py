@@ -94,6 +94,8 @@ def as_row(bot_id: str, executed: Executed) -> ExecutionRow:
     since_us = 0
     nodes = []
     for record in trace.nodes:
+        if record.since_us is not None:
+            since_us = record.since_us
         nodes.append(_node(record, since_us))
         since_us += record.elapsed_us
     inputs = {"query": executed.message, "session_id": executed.session_id}

@@ -49,7 +49,11 @@ Call = Retrieve | Generate
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
-    """What became of one node; `order` counts from 1 in the order of execution."""
+    """What became of one node; `order` counts from 1 in the order of execution.
+
+    `since_us` is how long after the execution's beginning the node began, where nodes ran side by
+    side; None where it began when the one before it ended.
+    """
 
     node_id: str
     type: str
@@ -60,6 +64,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     error: str | None = None
     tokens: int = 0
     elapsed_us: int = 0
+    since_us: int | None = None
 
 
 class Trace(msgspec.Struct, frozen=True):
