@@ -20,6 +20,7 @@ from worker.core.convert import (
 )
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
+    STOPS,
     Clock,
     Limits,
     Providers,
@@ -93,7 +94,11 @@ def execute(
     clock: Clock,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Trace:
-    """Run a workflow on `message`, exactly as V1 does."""
+    """Run a workflow on `message`, exactly as V1 does.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
+    """
     began = clock()
     recorder = Recorder(providers)
     found: dict[str, list[str]] = {}
@@ -109,7 +114,9 @@ def execute(
                 found[step.id] = _search(step, message, recorder)
             else:
                 responses.append(_generate(cast("Prompt", step), message, found, recorder))
-        except Exception as failure:  # noqa: BLE001 - whatever a provider raises is recorded
+        except STOPS:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever else a provider raises is recorded
             error = f"node {quote(step.id)} failed: {reason(failure)}"
             break
     return Trace(

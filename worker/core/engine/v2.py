@@ -11,6 +11,7 @@ from msgspec import Raw
 from worker.core.codes import quote
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
+    STOPS,
     Clock,
     Limits,
     NodeRecord,
@@ -196,6 +197,9 @@ def execute(
     Nodes run one after another. One runs when an edge into it is live: its source ran, and did not
     choose another way. The answer is that of the first end that ran. A node that fails ends the
     execution; what did not run is recorded as skipped.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
     """
     entry = {"query": message, "session_id": session_id}
     return _Execution(program, entry, providers, clock, limits, variables).run()
@@ -265,7 +269,9 @@ class _Execution:
             inputs = self._inputs(step)
             outputs = step.node.run(inputs, step.data, self.recorder)
             self._hand_on(step, outputs)
-        except Exception as failure:  # noqa: BLE001 - whatever a node raises is recorded
+        except STOPS:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever else a node raises is recorded
             error = reason(failure)
         self.now = self.clock()
         self.records.append(
