@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from worker import settings as settings_module
 from worker.core.config import Defaults
 from worker.db.engine import create_engine, database_url
+from worker.providers import config as providers
+from worker.providers.config import LiveConfig
 from worker.servers import Connections, Servers
 from worker.settings import Settings
 
@@ -23,9 +25,13 @@ from worker.settings import Settings
 class Runtime:
     """The connections of one process, each opened when it is first used."""
 
-    def __init__(self, settings: Settings, servers: Servers) -> None:
+    def __init__(
+        self, settings: Settings, servers: Servers, live: LiveConfig | None = None
+    ) -> None:
         self.settings = settings
         self.servers = servers
+        self.live = live
+        """The models that live trials may ask; None where none is configured."""
         self.pid = os.getpid()
 
     @cached_property
@@ -69,12 +75,14 @@ def configure(settings: Settings | None = None) -> Runtime:
     """Resolve the servers for this process and its children, starting them where no URL is given.
 
     Raises:
-        ConfigError: a setting is wrong, or the servers cannot be started.
+        ConfigError: a setting or the file of providers is wrong, or the servers cannot be started.
     """
     global _runtime  # noqa: PLW0603  (one per process is the point)
     shutdown()
     settings = settings or settings_module.load()
-    _runtime = Runtime(settings, _connections.resolve(settings))
+    path = settings.providers_path
+    live = providers.load(path) if path else None
+    _runtime = Runtime(settings, _connections.resolve(settings), live)
     return _runtime
 
 
@@ -85,7 +93,7 @@ def runtime() -> Runtime:
         return configure()
     if _runtime.pid != os.getpid():
         # The parent's engine is dropped, not disposed of: its sockets are the parent's to close.
-        _runtime = Runtime(_runtime.settings, _runtime.servers)
+        _runtime = Runtime(_runtime.settings, _runtime.servers, _runtime.live)
     return _runtime
 
 
