@@ -116,7 +116,7 @@ def test_runs_lists_them_newest_first(flowshift: Run, fleet: Fleet) -> None:
 def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("good", a_workflow())
     fleet.add("bad", a_broken_workflow())
-    fleet.run()
+    fleet.run(validate="none")
     code, out, _ = flowshift("status")
     assert code == 1
     assert "completed with failures" in out
@@ -135,7 +135,7 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
 
 def test_status_answers_the_guides_question_about_executions(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("a", a_workflow())
-    fleet.run()
+    fleet.run(validate="none")
     fleet.execute(
         "INSERT INTO workflow_execution_runs"
         " (bot_id, graph_snapshot, status, elapsed_time, total_tokens, created_at) VALUES"

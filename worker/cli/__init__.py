@@ -18,6 +18,7 @@ from worker.cli.demo import demo
 from worker.cli.runs import migrate, retry, runs, status, watch
 from worker.cli.serve import flower, up
 from worker.cli.trace import trace
+from worker.cli.validate import validate
 from worker.errors import FlowshiftError, UsageError
 from worker.log import hide_credentials
 
@@ -44,7 +45,21 @@ def cli() -> None:
     """
 
 
-for command in (migrate, retry, runs, status, watch, show, convert, trace, db, up, flower, demo):
+for command in (
+    migrate,
+    validate,
+    retry,
+    runs,
+    status,
+    watch,
+    show,
+    convert,
+    trace,
+    db,
+    up,
+    flower,
+    demo,
+):
     cli.add_command(command)
 
 

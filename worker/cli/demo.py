@@ -88,6 +88,7 @@ def _explain(current: Runtime, run_id: int) -> None:
         assert progress is not None  # noqa: S101  (we have just followed it)
         codes = runs.codes(connection, run_id)
         failures = runs.failures(connection, run_id, limit=5)
-        render.print_summary(out, progress, codes, failures)
+        overhead = runs.overhead(connection, run_id)
+        render.print_summary(out, progress, codes, failures, overhead=overhead)
         out.print("\n[bold]one bot, before and after[/]")
         print_bot(out, connection, f"{PREFIX}{7:08d}", current.defaults)

@@ -10,7 +10,7 @@ import msgspec
 Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
-SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited")
+SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited", "no_draft")
 
 # In the order of design section 5: where several apply, the first counts.
 FAILURE_CODES: Final = (
@@ -58,6 +58,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "no_workflow": "The column is empty, or holds JSON's null",
     "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true)",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
+    "no_draft": "There is no draft to validate, or one without a node",
     "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
     "beyond numeric",
     "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
@@ -74,8 +75,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "cycle": "The edges form a cycle",
     "disconnected": "A node has no edge in, or no edge out, that V1 wants there",
     "invalid_config": "A node's setting is out of bounds or of the wrong kind",
-    "execution_failed": "The draft could not be executed. Not recorded yet: drafts are not executed",
-    "parity_mismatch": "The draft made other calls than V1. Not recorded yet: drafts are not executed",
+    "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
+    "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
     "worker_lost": "The bot kills the worker that converts it. Not recorded yet",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
     "renamed_node": "A selector could not name the node: its id has a dot, or is reserved",
@@ -102,6 +103,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "no_workflow": "Nothing",
     "already_v2": "Nothing",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
+    "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
     "not_a_workflow": "Restore the column from the platform's own history, then retry",
@@ -122,8 +124,9 @@ REMEDIES: Final[Mapping[str, str]] = {
         _MEND,
     ),
     "invalid_config": "Set the value that the message names within its bounds, then retry",
-    "execution_failed": "Nothing yet",
-    "parity_mismatch": "Nothing yet",
+    "execution_failed": "See which node failed (`flowshift show BOT`), mend it, then retry",
+    "parity_mismatch": "Read what differs (`flowshift show BOT`): if the change is meant, leave it; else "
+    "`flowshift migrate --bot-id BOT --overwrite-edited`",
     "worker_lost": "Nothing yet",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",

@@ -50,7 +50,16 @@ def convert_text(text: bytes, defaults: Defaults) -> Draft:
         BotError: V1 refuses the workflow (its code says why), or the draft fails the checklist
             (`internal_error`: the fault is ours, and nothing is stored).
     """
-    draft = convert(v1.decode(text, defaults))
+    return convert_checked(v1.decode(text, defaults))
+
+
+def convert_checked(workflow: Workflow) -> Draft:
+    """Convert a decoded workflow and hold the draft against the checklist.
+
+    Raises:
+        BotError: as `convert_text`.
+    """
+    draft = convert(workflow)
     if issues := v2.check(draft.graph):
         listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
         raise BotError("internal_error", f"the draft fails the checklist: {listed}")

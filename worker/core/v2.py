@@ -113,7 +113,12 @@ class _PortTypes(msgspec.Struct, frozen=True):
     outputs: dict[str, dict[str, PortType]]
 
 
+class _NodesOnly(msgspec.Struct, frozen=True):
+    nodes: list[msgspec.Raw] = []
+
+
 _graph = msgspec.json.Decoder(Graph)
+_nodes_only = msgspec.json.Decoder(_NodesOnly)
 
 
 def split_selector(variable: str) -> tuple[str, str]:
@@ -124,6 +129,18 @@ def split_selector(variable: str) -> tuple[str, str]:
     """
     node_id, _, port = variable.partition(".")
     return node_id, port
+
+
+def is_empty(graph: bytes) -> bool:
+    """Whether a draft holds nothing: no node, which is what publication leaves.
+
+    >>> is_empty(b'{"nodes": []}'), is_empty(b'{"nodes": [{"id": "start"}]}'), is_empty(b"[]")
+    (True, False, False)
+    """
+    try:
+        return not _nodes_only.decode(graph).nodes
+    except msgspec.DecodeError:
+        return False
 
 
 def check(graph: bytes) -> list[Issue]:

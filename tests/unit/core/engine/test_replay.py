@@ -17,8 +17,10 @@ from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.calls import Trace
+from worker.core.engine.registry import BUILT_IN
 from worker.core.engine.replay import Replay
 from worker.core.parity import compare
+from worker.core.proof import Equipment, prove
 from worker.providers.echo import Echo
 
 
@@ -46,6 +48,14 @@ class Moody:
         return f"answer {next(self._number)}", 10
 
 
+END = {"id": "e", "type": "end"}
+ANOTHER = {"id": "m", "type": "llm", "data": {"model": "another"}}
+A_PROMPT: dict[str, Any] = {
+    "nodes": [{"id": "s", "type": "start"}, {"id": "m", "type": "llm"}, END],
+    "edges": [{"source": "s", "target": "m"}, {"source": "m", "target": "e"}],
+}
+
+
 def both(workflow: dict[str, Any], providers: Replay | Moody, message: str) -> tuple[Trace, Trace]:
     text = json.dumps(workflow).encode()
     program = v1_engine.prepare(v1.decode(text, Defaults()))
@@ -70,16 +80,7 @@ def test_a_draft_is_faithful_on_a_model_that_never_says_the_same_twice(
 
 
 def test_without_it_the_same_draft_would_look_unfaithful() -> None:
-    workflow = {
-        "nodes": [
-            {"id": "s", "type": "start"},
-            {"id": "m", "type": "llm"},
-            {"id": "e", "type": "end"},
-        ],
-        "edges": [{"source": "s", "target": "m"}, {"source": "m", "target": "e"}],
-    }
-
-    assert compare(*both(workflow, Moody(), "hello")).same is False
+    assert compare(*both(A_PROMPT, Moody(), "hello")).same is False
 
 
 ARGUMENTS = [
@@ -138,6 +139,47 @@ def test_the_time_of_the_providers_is_told_apart_and_memory_takes_none() -> None
     replay.retrieve("q", 1, ["a"])
     replay.generate(*ARGUMENTS[0])
     assert replay.waited_us == 4_000_000
+
+
+def test_the_overhead_of_a_draft_leaves_out_what_the_model_took() -> None:
+    moody = Moody()
+
+    def pair() -> tuple[Replay, Replay]:
+        replay = Replay(moody, moody.clock)
+        return replay, replay
+
+    text = json.dumps(A_PROMPT).encode()
+    proof = prove(
+        v1_engine.prepare(v1.decode(text, Defaults())),
+        v2_engine.decode(convert_text(text, Defaults()).graph),
+        [(1, "hello", "s-1"), (2, "bye", "s-2")],
+        Equipment(pair, moody.clock, BUILT_IN),
+    )
+
+    assert proof.agreed
+    assert moody.now == 4.0, "each message was asked once"
+    assert proof.overhead_us == 0
+
+
+def test_the_overhead_of_a_call_that_only_v2_makes_leaves_it_out_too() -> None:
+    moody = Moody()
+
+    def pair() -> tuple[Replay, Replay]:
+        replay = Replay(moody, moody.clock)
+        return replay, replay
+
+    text = json.dumps(A_PROMPT).encode()
+    other = json.dumps(A_PROMPT | {"nodes": [*A_PROMPT["nodes"][:1], ANOTHER, END]}).encode()
+    proof = prove(
+        v1_engine.prepare(v1.decode(text, Defaults())),
+        v2_engine.decode(convert_text(other, Defaults()).graph),
+        [(1, "hello", "s-1")],
+        Equipment(pair, moody.clock, BUILT_IN),
+    )
+
+    assert proof.code == "parity_mismatch"
+    assert moody.now == 4.0, "V1's call and V2's"
+    assert proof.overhead_us == 0
 
 
 def test_a_failure_is_not_remembered_but_its_time_is() -> None:
