@@ -30,6 +30,9 @@ def test_a_process_knows_the_providers_from_its_start(configured: Settings) -> N
 
         assert current.live is not None
         assert [one.name for one in current.live.provider] == ["one"]
+        current.pid = -1  # as in a child that was forked
+        assert runtime.runtime() is not current
+        assert runtime.runtime().live == current.live
     finally:
         runtime.shutdown()
 

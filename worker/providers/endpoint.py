@@ -235,7 +235,6 @@ def _client(config: ProviderConfig, key: str | None) -> openai.AsyncOpenAI:
         base_url=config.base_url,
         max_retries=0,  # retried by the chain, within its own time and budget
         http_client=openai.DefaultAsyncHttpxClient(
-            follow_redirects=False,  # prompts go where the configuration says
             verify=_tls(),
             timeout=httpx2.Timeout(config.read_timeout_s, connect=config.connect_timeout_s),
             event_hooks={"request": [dress], "response": [_refuse]},
@@ -252,7 +251,10 @@ def _tls() -> ssl.SSLContext:
 
 
 async def _refuse(response: httpx2.Response) -> None:
-    """Raise NoAnswerError for every status but success, whatever else comes and however much."""
+    """Raise NoAnswerError for every status but success, whatever else comes and however much.
+
+    A redirect is none: prompts go where the configuration says, and nowhere else.
+    """
     if response.is_success:
         return
     status = response.status_code
