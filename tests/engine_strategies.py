@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -50,13 +51,25 @@ def llm_data(ids: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+own_data = _maybe(
+    terms=st.dictionaries(st.sampled_from((*FRAGMENTS, "h")), texts, max_size=3),
+    quiet=st.booleans(),
+)
+
+
 @st.composite
-def workflows(draw: st.DrawFn, max_middle: int = 6) -> dict[str, Any]:
-    """A workflow: a random acyclic graph in which every node has what V1 wants before and behind it."""
+def workflows(
+    draw: st.DrawFn, max_middle: int = 6, own_types: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A workflow: a random acyclic graph in which every node has what V1 wants before and behind it.
+
+    `own_types` are types of an installation's own that it may have too.
+    """
     order = Random(draw(st.integers(0, 2**16)))  # edges and orders drawn one by one take long
     kinds = draw(
         st.lists(
-            st.sampled_from(("llm", "llm", "knowledge-retrieval", "knowledge")), max_size=max_middle
+            st.sampled_from(("llm", "llm", "knowledge-retrieval", "knowledge", *own_types)),
+            max_size=max_middle,
         )
     )
     types = ["start", *kinds, "end"]
@@ -78,6 +91,8 @@ def workflows(draw: st.DrawFn, max_middle: int = 6) -> dict[str, Any]:
             data |= draw(llm_data(ids))
         elif kind.startswith("knowledge"):
             data |= draw(knowledge_data)
+        elif kind in own_types:
+            data |= draw(own_data)
         drawn_type = kind
         if order.random() < 0.3:
             drawn_type, data["type"] = "custom", kind

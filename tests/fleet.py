@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.config import Defaults
 from worker.core.progress import Progress
 from worker.db import batches, runs
 from worker.db.runs import Run
@@ -152,7 +151,7 @@ class Fleet:
             batch,
             worker="test",
             lease_s=60,
-            defaults=Defaults(),
+            defaults=self.current.defaults,
             equipment=self.current.echo,
         )
 
@@ -164,7 +163,7 @@ class Fleet:
             batch,
             worker="test",
             lease_s=60,
-            defaults=Defaults(),
+            defaults=self.current.defaults,
             equip=self.current.equip,
         )
 

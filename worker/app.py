@@ -98,9 +98,10 @@ def _set_up_logging(**_: object) -> None:
 
 @signals.celeryd_init.connect
 def _check_servers(**_: object) -> None:
-    """Refuse to start a worker that cannot use its servers or models, in one readable line."""
+    """Refuse to start a worker that cannot use its servers, node types or models, in one line."""
     current = runtime.runtime()
     try:
+        current.registry  # noqa: B018  (loading is the check)
         servers.check(current.servers, current.settings)
         if current.live is not None:
             chain.check(current.live)

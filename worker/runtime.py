@@ -62,7 +62,7 @@ class Runtime:
 
     @cached_property
     def registry(self) -> Registry:
-        """The node types that are installed here, read once.
+        """The node types that are installed here.
 
         Raises:
             ConfigError: a package brings one that cannot be used.
@@ -79,10 +79,10 @@ class Runtime:
         """What a run's drafts are executed with."""
         return self.echo
 
-    @property
+    @cached_property
     def defaults(self) -> Defaults:
-        """What LLM nodes get that name no model or provider."""
-        return Defaults(self.settings.default_model, self.settings.default_provider)
+        """How V1's workflows are read here."""
+        return nodes.defaults(self.settings, self.registry)
 
     def close(self) -> None:
         """Close this process's sockets; the servers stay."""

@@ -329,13 +329,17 @@ def test_two_workers_with_one_batch_record_one_set(fleet: Fleet) -> None:
     run = fleet.planned(kind="validate", bot_ids=tuple(fleet.drafts()), messages=("hi",))
     both = threading.Barrier(2, timeout=20)
     waits = iter([True, True])
+    claimed = threading.Event()  # two claims at the very same moment are one claim and one stale
 
     def meet() -> None:
+        claimed.set()
         if next(waits, False):
             both.wait()
 
-    def do(_: int) -> str:
+    def do(number: int) -> str:
         try:
+            if number > 0:
+                claimed.wait(20)
             validated(fleet, run.run_id, Interrupting(meet))
         except StaleError:
             return "stale"

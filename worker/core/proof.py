@@ -11,6 +11,7 @@ from worker.core.codes import quote
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
+from worker.core.engine.parallel import Pool
 from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
 from worker.core.engine.v2 import NO_VARIABLES, Variables
@@ -48,13 +49,15 @@ class Equipment(msgspec.Struct, frozen=True):
     """What drafts are executed with.
 
     `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
-    not answer the same twice, that is one `Replay`, made for this message.
+    not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
+    independent nodes run side by side in its threads, which all use the second's providers.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
     clock: Clock
     registry: Registry
     limits: Limits = DEFAULT_LIMITS
+    pool: Pool | None = None
 
 
 def prove(
@@ -88,6 +91,7 @@ def prove(
             limits=equipment.limits,
             variables=variables,
             session_id=session_id,
+            pool=equipment.pool,
         )
         executions.append(Executed(number, message, session_id, began, trace))
         v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)

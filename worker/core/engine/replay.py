@@ -30,7 +30,8 @@ class Replay:
     with two responses the order would look like a difference. A response keeps its tokens when it
     is given again. What a provider raises is not remembered. One for each message of each bot.
 
-    `waited_us` is the time that the providers took so far, which is no engine's.
+    `waited_us` is the time that the providers took so far, which is no engine's; calls side by side
+    add up.
     """
 
     __slots__ = ("_clock", "_documents", "_providers", "_responses", "waited_us")
