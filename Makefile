@@ -54,7 +54,7 @@ docs: $(READY) ## Write the generated pages of docs/ anew
 	$(BIN)/python -m worker.pages docs
 
 constraints: ## Pin every dependency anew (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --group dev \
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --extra live --group dev \
 		--no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made here, .venv included; never data
