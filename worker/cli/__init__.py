@@ -15,9 +15,11 @@ from worker.cli.bots import show
 from worker.cli.convert import convert
 from worker.cli.database import db
 from worker.cli.demo import demo
+from worker.cli.executions import executions
 from worker.cli.runs import migrate, retry, runs, status, watch
 from worker.cli.serve import flower, up
 from worker.cli.trace import trace
+from worker.cli.trial import test
 from worker.cli.validate import validate
 from worker.errors import FlowshiftError, UsageError
 from worker.log import hide_credentials
@@ -53,6 +55,8 @@ for command in (
     status,
     watch,
     show,
+    executions,
+    test,
     convert,
     trace,
     db,

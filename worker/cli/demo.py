@@ -91,4 +91,4 @@ def _explain(current: Runtime, run_id: int) -> None:
         overhead = runs.overhead(connection, run_id)
         render.print_summary(out, progress, codes, failures, overhead=overhead)
         out.print("\n[bold]one bot, before and after[/]")
-        print_bot(out, connection, f"{PREFIX}{7:08d}", current.defaults)
+        print_bot(out, connection, f"{PREFIX}{7:08d}", current)

@@ -13,10 +13,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.terminal import plain
 from worker.core.codes import OUTCOMES
 from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
-from worker.db.fleet import ExecutionsOfStatus
+from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
 from worker.db.runs import Failure, Run
 
 _COLOURS: Mapping[str, str] = {
@@ -243,14 +244,36 @@ def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
     return table
 
 
-def executions_table(entries: Sequence[ExecutionsOfStatus]) -> Table:
-    """Executions of the last 24 hours by status."""
+def executed_table(executed: Executed) -> Table:
+    """Executions of the last 24 hours: all, by status, and by who made them where both did."""
     table = Table(title="executions, last 24 hours", title_justify="left", box=None, pad_edge=False)
-    table.add_column("status")
-    for name in ("count", "average ms", "average tokens"):
+    table.add_column("", no_wrap=True)
+    for name in ("count", "success", "average ms", "average tokens"):
         table.add_column(name, justify="right")
-    for entry in entries:
-        time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
-        tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
-        table.add_row(Text(entry.status), f"{entry.count:,}", time_ms, tokens)
+    _add_executed(table, "all", executed.all)
+    for entry in executed.by_status:
+        _add_executed(table, f"  {plain(entry.status)}", entry)
+    if executed.traffic.count and executed.validation.count:
+        _add_executed(table, "real traffic", executed.traffic)
+    if executed.validation.count:
+        _add_executed(table, "validation", executed.validation)
     return table
+
+
+def _add_executed(table: Table, name: str, entry: Executions | ExecutionsOfStatus) -> None:
+    rate = entry.success_rate if isinstance(entry, Executions) else None
+    time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
+    tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
+    share = "" if rate is None else share_text(rate)
+    table.add_row(Text(name), f"{entry.count:,}", share, time_ms, tokens)
+
+
+def share_text(share: float) -> str:
+    """A share in per cent; what is not all never reads as all, and what is not none never as none.
+
+    >>> share_text(1), share_text(0.99999), share_text(0.923), share_text(0.00001), share_text(0)
+    ('100 %', '99.9 %', '92.3 %', '0.1 %', '0 %')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"

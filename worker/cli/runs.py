@@ -290,7 +290,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         chosen = _chosen(current, run_id)
         with reading(current) as connection:
             whole = fleet.overview(connection)
-            executions = fleet.executions_by_status(connection)
+            executions = fleet.executed(connection)
         if as_json:
             return _status_json(current, chosen, whole, executions)
         out = render.console()
@@ -303,13 +303,13 @@ def status(*, run_id: int | None, as_json: bool) -> int:
                 out.print(render.one_line(progress), markup=False)
             code = _report(current, progress, as_json=False)
         out.print(_fleet_text(whole))
-        if executions:
-            out.print(render.executions_table(executions))
+        if executions.all.count:
+            out.print(render.executed_table(executions))
         return code
 
 
 def _status_json(
-    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: Any
+    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: fleet.Executed
 ) -> int:
     summary: dict[str, Any] | None = None
     failed = 0
@@ -328,7 +328,10 @@ def _status_json(
         {
             "run": summary,
             "fleet": msgspec.to_builtins(whole),
-            "executions_24h": msgspec.to_builtins(executions),
+            "executions_24h": msgspec.to_builtins(executions.by_status),
+            "executions_24h_all": msgspec.to_builtins(executions.all),
+            "executions_24h_traffic": msgspec.to_builtins(executions.traffic),
+            "executions_24h_validation": msgspec.to_builtins(executions.validation),
         }
     )
     return 1 if failed else 0

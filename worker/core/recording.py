@@ -5,6 +5,7 @@ Values are JSON, ready to be stored: nothing in them that jsonb refuses, no fiel
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,6 +17,13 @@ from worker.core.proof import Executed
 MAX_FIELD_BYTES: Final = 16 * 1024
 """A field of inputs or outputs that is longer as JSON is cut, and the node marked `is_truncated`."""
 
+SESSION_PREFIX: Final = "flowshift:"
+"""What the session ids of flowshift's own executions begin with; real traffic has others."""
+
+SESSION_OF_TEST: Final = f"{SESSION_PREFIX}test"
+"""The session of a draft that a person tries out; nothing of it is recorded."""
+
+_OF_RUN: Final = re.compile(r"flowshift:run-([0-9]+):message-([0-9]+)")
 _MAX_ID: Final = 255
 _MAX_TYPE: Final = 50
 _CUT: Final = "…"
@@ -66,7 +74,17 @@ def session_id(run_id: int, number: int) -> str:
     >>> session_id(12, 3)
     'flowshift:run-12:message-3'
     """
-    return f"flowshift:run-{run_id}:message-{number}"
+    return f"{SESSION_PREFIX}run-{run_id}:message-{number}"
+
+
+def run_and_message(session_id: str | None) -> tuple[int, int] | None:
+    """The run and the number of the message of a session id; None for real traffic.
+
+    >>> run_and_message("flowshift:run-12:message-3"), run_and_message("s-17")
+    ((12, 3), None)
+    """
+    found = _OF_RUN.fullmatch(session_id or "")
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def as_row(bot_id: str, executed: Executed) -> ExecutionRow:

@@ -128,7 +128,7 @@ class _NodesOnly(msgspec.Struct, frozen=True):
 
 
 _graph = msgspec.json.Decoder(Graph)
-_NO_TYPES: Final[Mapping[str, Declared]] = {}
+NO_TYPES: Final[Mapping[str, Declared]] = {}
 _nodes_only = msgspec.json.Decoder(_NodesOnly)
 
 
@@ -150,7 +150,7 @@ def is_empty(graph: bytes) -> bool:
     """
     try:
         return not _nodes_only.decode(graph).nodes
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
 
 
@@ -160,19 +160,28 @@ class Declared(Protocol):
     ports: ClassVar[Ports]
 
 
-def check(graph: bytes, declared: Mapping[str, Declared] = _NO_TYPES) -> list[Issue]:
+def check(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
     """Go through the checklist for the draft in `graph` (JSON); an empty list means that it passed.
 
     Read from the stored bytes, not from what the converter had in mind: every node has ports; every
     edge has both ports and they exist on its nodes; every required input is mapped; every mapping
     names an existing output of an ancestor; types agree (or one is `any`); ids are unique; there is
-    no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports that
-    its type requires, and of the types that it declares.
+    no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports
+    that its type requires, and of the types that it declares.
     """
     try:
         draft = _graph.decode(graph)
     except msgspec.DecodeError as error:
         return [Issue("ports", "", f"a node or an edge lacks what V2 needs: {error}")]
+    return issues_of(draft, declared)
+
+
+def issues_of(draft: Graph, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
+    """What is wrong with a draft that could be read.
+
+    Where two nodes share an id nothing else is looked at, and on a cycle there are no ancestors: a
+    mapping may then name any node's output.
+    """
     nodes = {node.id: node for node in draft.nodes}
     if len(nodes) < len(draft.nodes):
         doubled = [
@@ -187,13 +196,14 @@ def check(graph: bytes, declared: Mapping[str, Declared] = _NO_TYPES) -> list[Is
         *_check_declared(draft, declared),
         *_check_edges(draft, types),
         *_check_ends(draft),
+        *_check_required(draft, declared),
     ]
     ancestors = _ancestors(draft, nodes)
     if len(ancestors) < len(nodes):
         issues.append(Issue("cycle", "", "the edges form a cycle"))
+        issues.extend(_check_mappings(draft, types, None))
     else:
         issues.extend(_check_reachable(draft, ancestors))
-        issues.extend(_check_required(draft, declared))
         issues.extend(_check_mappings(draft, types, ancestors))
     return issues
 
@@ -230,8 +240,17 @@ def _check_edges(draft: Graph, types: _PortTypes) -> Iterator[Issue]:
             yield Issue("edge", path, f"its source has no output port {quote(edge.source_port)}")
         elif target_type is None:
             yield Issue("edge", path, f"its target has no input port {quote(edge.target_port)}")
-        elif not _agree(source_type, target_type) or not _agree(edge.data_type, source_type):
-            yield Issue("types", path, f"{source_type} does not fit {target_type}")
+        elif why := _disagree(source_type, target_type, edge.data_type):
+            yield Issue("types", path, why)
+
+
+def _disagree(given: str, wanted: str, said: str) -> str | None:
+    """Why a value's type, its port's and what is said of it do not agree; None where they do."""
+    if not _agree(given, wanted):
+        return f"{given} does not fit {wanted}"
+    if not _agree(said, given):
+        return f"it says {quote(said)}, its source gives {given}"
+    return None
 
 
 def _agree(one: str, other: str) -> bool:
@@ -288,7 +307,7 @@ def _check_required(draft: Graph, declared: Mapping[str, Declared]) -> Iterator[
 
 
 def _check_mappings(
-    draft: Graph, types: _PortTypes, ancestors: Mapping[str, int]
+    draft: Graph, types: _PortTypes, ancestors: Mapping[str, int] | None
 ) -> Iterator[Issue]:
     bit = {node.id: 1 << index for index, node in enumerate(draft.nodes)}
     for node in draft.nodes:
@@ -302,10 +321,10 @@ def _check_mappings(
                 continue
             elif given is None:
                 fault = Issue("mapping", quote(name), f"no output {quote(mapping.variable)} exists")
-            elif not ancestors[node.id] & bit[source_id]:
+            elif ancestors is not None and not ancestors[node.id] & bit[source_id]:
                 fault = Issue("mapping", quote(name), f"{quote(source_id)} is no ancestor")
-            elif not _agree(given, wanted) or not _agree(mapping.value_type, given):
-                fault = Issue("types", quote(name), f"{given} does not fit {wanted}")
+            elif why := _disagree(given, wanted, mapping.value_type):
+                fault = Issue("types", quote(name), why)
             else:
                 continue
             yield Issue(fault.code, f"{quote(node.id)}.{fault.path}", fault.message)

@@ -83,10 +83,15 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """When an execution is given up. Both are looked at before each node, never inside one."""
+    """When an execution is given up: looked at between nodes, never inside one.
+
+    `max_characters` is what V2's nodes may hand on together: prompts that repeat one another
+    double with every node, and a small graph would fill the memory.
+    """
 
     max_steps: int = 10_000
     timeout_s: float = 60.0
+    max_characters: int = 64 * 1024 * 1024
 
 
 DEFAULT_LIMITS: Final = Limits()

@@ -173,6 +173,33 @@ def test_a_deadline_that_is_just_reached_is_kept() -> None:
     assert trace.error is None
 
 
+def test_prompts_that_double_with_every_node_end_before_the_memory_does() -> None:
+    doubling = [
+        a_node(
+            f"llm-{number}",
+            "llm",
+            data={"prompt_template": "{question}{question}"},
+            query=f"llm-{number - 1}.response" if number else "start.query",
+        )
+        for number in range(60)
+    ]
+    nodes = [a_node("start", "start"), *doubling, a_node("end", "end", response="llm-59.response")]
+    edges = [("start.query", "llm-0.query"), ("llm-59.response", "end.response")]
+    edges += [(f"llm-{n}.response", f"llm-{n + 1}.query") for n in range(59)]
+    trace = run(a_graph(nodes, edges), limits=Limits(max_characters=100_000))
+
+    assert trace.error == "node 'llm-11' failed: ValueError: more than 100,000 characters"
+    assert [node.status for node in trace.nodes[-2:]] == ["skipped", "skipped"]
+
+
+def test_what_is_handed_on_up_to_the_limit_is_kept() -> None:
+    # What the start, the LLM (its response and its model) hand on; the end makes an object.
+    handed_on = len("hello" + "") + len("gpt-3.5-turbo: hello") + len("gpt-3.5-turbo")
+
+    assert run(a_plain_graph(), limits=Limits(max_characters=handed_on)).error is None
+    assert run(a_plain_graph(), limits=Limits(max_characters=handed_on - 1)).error is not None
+
+
 @pytest.mark.parametrize(
     ("steps", "error"), [(3, None), (2, "node 'end' failed: TimeoutError: more than 2 steps")]
 )
