@@ -67,7 +67,10 @@ _shape = msgspec.json.Decoder(_Shape)
 
 
 def checklist(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> tuple[Answer, ...]:
-    """Answer the six questions about a draft's graph (JSON), in order; `declared` as `v2.check` has it."""
+    """Answer the six questions about a draft's graph (JSON), in order.
+
+    A node of a `declared` type is held against what its type declares, as `v2.check` does.
+    """
     try:
         shape = _shape.decode(graph)
         draft, found = _read(shape)

@@ -166,8 +166,8 @@ def check(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Iss
     Read from the stored bytes, not from what the converter had in mind: every node has ports; every
     edge has both ports and they exist on its nodes; every required input is mapped; every mapping
     names an existing output of an ancestor; types agree (or one is `any`); ids are unique; there is
-    no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports
-    that its type requires, and of the types that it declares.
+    no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports that
+    its type requires, and of the types that it declares.
     """
     try:
         draft = _graph.decode(graph)

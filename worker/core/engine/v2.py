@@ -327,10 +327,6 @@ class _Execution:
         """Record a node that does not run."""
         self.records.append(NodeRecord(step.id, step.node.type, len(self.records) + 1, "skipped"))
 
-    def too_long(self) -> ValueError:
-        """What there is to say when nodes hand on more than they may."""
-        return ValueError(f"more than {self.limits.max_characters:,} characters")
-
     def trace(self) -> Trace:
         """What there is to say when every node has its record."""
         error = self.error
@@ -351,6 +347,11 @@ class _Execution:
         if self.now - self.began > self.limits.timeout_s:
             raise TimeoutError(f"more than {self.limits.timeout_s:g} seconds")
         self.steps_run += 1
+
+    def check_characters(self) -> None:
+        """Raise ValueError where the nodes have handed on more than they may together."""
+        if self.characters > self.limits.max_characters:
+            raise ValueError(f"more than {self.limits.max_characters:,} characters")
 
     def _inputs(self, step: Step) -> dict[str, Any]:
         """The values of the input ports; those without a value are left out.
@@ -376,8 +377,7 @@ class _Execution:
         if step.is_foreign:
             checked_outputs(step.node, outputs)
         self.characters += sum([len(value) for value in outputs.values() if type(value) is str])
-        if self.characters > self.limits.max_characters:
-            raise self.too_long()
+        self.check_characters()
         self.pool[step.id] = outputs
         for way in step.exits:
             if not step.node.branches or way.port in outputs:
@@ -399,7 +399,6 @@ class _SideBySide:
         self.steps = whole.program.steps
         self.parts: dict[int, _Execution] = {}
         self.failed: list[int] = []
-        self.characters = 0  # handed on so far, more or less: threads add to it
 
     def run(self, pool: Pool) -> Trace:
         walk(_dependents(self.steps), self._visit, pool)
@@ -414,7 +413,7 @@ class _SideBySide:
 
     def _visit(self, place: int) -> None:
         """Run a node, unless no edge into it is live or the execution has ended before it."""
-        if not self.whole.live[place] or self._has_ended_before(place):
+        if not self.whole.live[place] or (self.failed and place > min(self.failed)):
             return
         part = self._part()
         since_us = microseconds(part.now - part.began)
@@ -422,19 +421,8 @@ class _SideBySide:
         (record,) = part.records
         part.records = [msgspec.structs.replace(record, order=place + 1, since_us=since_us)]
         self.parts[place] = part
-        self.characters += part.characters
         if part.error is not None:
             self.failed.append(place)
-
-    def _has_ended_before(self, place: int) -> bool:
-        """Whether the sequence would not come as far: a node failed, or too much was handed on."""
-        if self.failed and place > min(self.failed):
-            return True
-        most = self.whole.limits.max_characters
-        if self.characters <= most:
-            return False
-        before = [part.characters for other, part in self.parts.copy().items() if other < place]
-        return sum(before) > most
 
     def _part(self) -> _Execution:
         """An execution for one node: it records for itself and shares the rest."""
@@ -448,21 +436,17 @@ class _SideBySide:
         whole.recorder.calls += part.recorder.calls
         whole.recorder.tokens += part.recorder.tokens
         whole.characters += part.characters
-        if part.error is None and whole.characters > whole.limits.max_characters:
-            self._fail(part, whole.too_long())
-        whole.records += part.records
         whole.error = part.error
-        if whole.answer is None:
-            whole.answer = part.answer
-
-    @staticmethod
-    def _fail(part: _Execution, failure: ValueError) -> None:
-        """Let a node fail that ran, as the sequence would have."""
         (record,) = part.records
-        error = reason(failure)
-        part.records = [msgspec.structs.replace(record, status="failed", outputs={}, error=error)]
-        part.error = f"node {quote(record.node_id)} failed: {error}"
-        part.answer = None
+        try:
+            whole.check_characters()
+        except ValueError as failure:
+            error = reason(failure)
+            whole.error = f"node {quote(record.node_id)} failed: {error}"
+            record = msgspec.structs.replace(record, status="failed", outputs={}, error=error)
+        whole.records.append(record)
+        if whole.error is None and whole.answer is None:
+            whole.answer = part.answer
 
 
 def _dependents(steps: Sequence[Step]) -> list[list[int]]:

@@ -163,7 +163,7 @@ def in_parallel(graph: bytes, message: str, limits: Limits, pool: Pool, provider
 
 TAPES = st.binary(min_size=200, max_size=200).map(Tape).map(a_wild_graph)
 LIMITS = st.sampled_from(
-    (NEVER, NEVER, Limits(max_steps=3), Limits(max_characters=150), Limits(max_characters=300))
+    (NEVER, NEVER, Limits(max_steps=3), structs.replace(NEVER, max_characters=60))
 )
 MESSAGES = st.sampled_from(("abc", "b", "", "{context}:"))
 
