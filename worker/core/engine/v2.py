@@ -406,6 +406,7 @@ class _SideBySide:
         self.parts: dict[int, _Execution] = {}
         self.failed: list[int] = []
         self.stops: dict[int, Exception] = {}
+        self.characters = 0  # handed on so far, more or less: several threads add to it
 
     def run(self, pool: Pool) -> Trace:
         walk(_dependents(self.steps), self._visit, pool)
@@ -422,7 +423,7 @@ class _SideBySide:
 
     def _visit(self, place: int) -> None:
         """Run a node, unless no edge into it is live or the execution has ended before it."""
-        if not self.whole.live[place] or (self.failed and place > min(self.failed)):
+        if not self.whole.live[place] or self._has_ended_before(place):
             return
         part = self._part()
         since_us = microseconds(part.now - part.began)
@@ -435,8 +436,19 @@ class _SideBySide:
         (record,) = part.records
         part.records = [msgspec.structs.replace(record, order=place + 1, since_us=since_us)]
         self.parts[place] = part
+        self.characters += part.characters
         if part.error is not None:
             self.failed.append(place)
+
+    def _has_ended_before(self, place: int) -> bool:
+        """Whether the sequence would not come as far: a node failed, or too much was handed on."""
+        if self.failed and place > min(self.failed):
+            return True
+        most = self.whole.limits.max_characters
+        if self.characters <= most:
+            return False
+        before = (part.characters for other, part in self.parts.copy().items() if other < place)
+        return sum(before) > most
 
     def _part(self) -> _Execution:
         """An execution for one node: it records for itself and shares the rest."""

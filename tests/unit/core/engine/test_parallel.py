@@ -318,6 +318,21 @@ def test_what_would_be_told_of_nobody_is_not_started() -> None:
     assert 1 < len(asked) < 30
 
 
+def test_texts_that_would_fill_the_memory_are_not_asked_for() -> None:
+    asked = []
+
+    class Talkative(Echo):
+        def generate(self, *arguments: Any, **_: Any) -> tuple[str, int]:
+            asked.append(1)
+            return "x" * 1_000, 0
+
+    limits = Limits(max_characters=3_500)
+    trace = in_parallel(a_fan(30), "hi", limits, AnyOrder(1), Talkative())
+
+    assert trace.error == "node 'llm-3' failed: ValueError: more than 3,500 characters"
+    assert 3 < len(asked) < 30
+
+
 def test_a_deadline_that_passes_meanwhile_stops_what_comes_after(
     threads: ThreadPoolExecutor,
 ) -> None:
