@@ -10,11 +10,12 @@ from celery.exceptions import OperationalError
 from kombu.exceptions import OperationalError as TransportError
 from redis.exceptions import RedisError
 
+from worker import live
 from worker.app import app
 from worker.db import batches
 from worker.db.batches import ToPublish
 from worker.db.engine import map_database_errors
-from worker.db.runs import Run
+from worker.db.runs import ECHO, Run
 from worker.errors import TransientError
 from worker.log import get_logger
 from worker.publisher import AWAY_S
@@ -38,10 +39,13 @@ def start_run(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was started.
+        ConfigError: it asks models, and none can be asked from here; nothing was started.
         TransientError: PostgreSQL was away (nothing was started), or Redis was (the run waits in
             `planning`; the message names it).
     """
     current = runtime()
+    if request.provider != ECHO:
+        live.check(current.live)
     run = write_run(
         current.engine,
         request,

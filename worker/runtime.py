@@ -19,8 +19,11 @@ from worker import settings as settings_module
 from worker.core.config import Defaults
 from worker.core.engine.registry import Registry
 from worker.core.proof import Equipment
+from worker.db.budget import RunBudget
 from worker.db.engine import create_engine, database_url
-from worker.db.runs import RunOptions
+from worker.db.runs import ECHO, RunOptions
+from worker.errors import ConfigError
+from worker.live import Live
 from worker.providers import config as providers
 from worker.providers.config import LiveConfig
 from worker.providers.echo import Echo
@@ -39,6 +42,7 @@ class Runtime:
         self.live = live
         """The models that live trials may ask; None where none is configured."""
         self.pid = os.getpid()
+        self._live_run: tuple[int, Live] | None = None
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -75,9 +79,28 @@ class Runtime:
         echo = Echo()
         return Equipment(lambda: (echo, echo), time.perf_counter, self.registry)
 
-    def equip(self, options: RunOptions) -> Equipment:  # noqa: ARG002
-        """What a run's drafts are executed with."""
-        return self.echo
+    def equip(self, run_id: int, options: RunOptions) -> Equipment:
+        """What a run's drafts are executed with: echo, or models, opened once for a run.
+
+        Raises:
+            ConfigError: the run asks models, and none are configured for this process.
+            TransientError: the run's budget could not be read.
+        """
+        if options.provider == ECHO:
+            return self.echo
+        if self.live is None:
+            message = f"run {run_id} asks models: every worker needs the file that says which"
+            raise ConfigError(message, setting=providers.SETTING)
+        if self._live_run is None or self._live_run[0] != run_id:
+            self._close_live()
+            budget = RunBudget(self.engine, run_id)
+            self._live_run = (run_id, Live(self.live, budget, self.registry))
+        return self._live_run[1].equipment
+
+    def _close_live(self) -> None:
+        if self._live_run is not None:
+            self._live_run[1].close()
+            self._live_run = None
 
     @cached_property
     def defaults(self) -> Defaults:
@@ -86,6 +109,7 @@ class Runtime:
 
     def close(self) -> None:
         """Close this process's sockets; the servers stay."""
+        self._close_live()
         for name in ("engine", "redis"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:

@@ -275,7 +275,7 @@ class Interrupting(Echo):
 
 def equipped(fleet: Fleet, provider: Any) -> Any:
     registry = fleet.current.registry
-    return lambda _: Equipment(lambda: (Echo(), provider), time.perf_counter, registry)
+    return lambda *_: Equipment(lambda: (Echo(), provider), time.perf_counter, registry)
 
 
 def validated(fleet: Fleet, run_id: int, provider: Any) -> None:
@@ -432,7 +432,7 @@ def test_bots_whose_draft_takes_half_a_second_longer_are_listed(fleet: Fleet) ->
         worker="test",
         lease_s=60,
         defaults=fleet.current.defaults,
-        equip=lambda _: equipment,
+        equip=lambda *_: equipment,
     )
     with fleet.engine.connect() as connection:
         summary = runs.overhead(connection, run.run_id)

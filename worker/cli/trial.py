@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,9 +15,11 @@ from rich.text import Text
 from worker.cli import render
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import executed, print_nodes, trace_time, value_text
+from worker.cli.provider import budget_of, provider_options
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import plain
 from worker.core import v1
+from worker.core.budget import Limits
 from worker.core.comparison import Compared, prepare, refused, run_both
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -24,7 +28,11 @@ from worker.core.parity import Parity
 from worker.core.proof import Equipment
 from worker.core.recording import SESSION_OF_TEST
 from worker.db.inspect import BotView
+from worker.db.runs import ECHO, Provider
 from worker.errors import BotError, UsageError
+from worker.live import Live, check
+from worker.providers.budget import LocalBudget
+from worker.runtime import Runtime
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -45,27 +53,50 @@ class Tried(msgspec.Struct, frozen=True):
 @click.option(
     "--message", default=BUILT_IN[0], show_default=True, help="What the user says to the bot."
 )
+@provider_options
 @click.option("--full", is_flag=True, help="Print every value whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def test(*, bot_id: str, message: str, full: bool, as_json: bool) -> int:
+def test(
+    *,
+    bot_id: str,
+    message: str,
+    provider: Provider,
+    max_requests: int | None,
+    max_tokens: int | None,
+    max_money: str | None,
+    full: bool,
+    as_json: bool,
+) -> int:
     """Execute one bot's draft now, node by node, and V1 beside it. Nothing is written.
 
-    No model and no search is asked: both are answered by an echo. A bot without a draft is
-    converted for this once.
+    No model and no search is asked, unless you say `--provider live`: both are answered by an
+    echo. A bot without a draft is converted for this once.
 
     The exit code is 0 if the draft made V1's calls and gave its answer, 1 if it failed or differs,
     2 if there is no such bot, or neither a draft nor a workflow.
     """
     configure_logging()
-    with opened(needs_redis=False) as current:
+    budget = budget_of(max_requests, max_tokens, max_money)
+    with opened(needs_redis=False) as current, _equipment(current, provider, budget) as equipment:
         with reading(current) as connection:
             view = existing_bot(connection, bot_id)
-        tried = try_bot(view, message, current.defaults, current.echo)
+        tried = try_bot(view, message, current.defaults, equipment)
     if as_json:
         render.print_json(_as_json(tried))
     else:
         _print(render.console(), tried, full=full)
     return 0 if tried.is_good else 1
+
+
+@contextmanager
+def _equipment(current: Runtime, provider: Provider, budget: Limits | None) -> Iterator[Equipment]:
+    if (provider == ECHO) != (budget is None):
+        raise UsageError("real models are asked within a budget, and only they need one")
+    if budget is None:
+        yield current.echo
+        return
+    with Live(check(current.live), LocalBudget(budget), current.registry) as live:
+        yield live.equipment
 
 
 def try_bot(view: BotView, message: str, defaults: Defaults, equipment: Equipment) -> Tried:

@@ -6,7 +6,9 @@ from typing import TextIO
 
 import click
 
+from worker.cli.provider import budget_of, provider_options
 from worker.cli.runs import carry_out, json_option, listed, message_options
+from worker.db.runs import Provider
 from worker.errors import UsageError
 from worker.steps.start import Request
 
@@ -26,8 +28,9 @@ from worker.steps.start import Request
     "--sample",
     type=click.IntRange(1),
     metavar="N",
-    help="Try each bot on N of the messages.  [default: all of them]",
+    help="Try each bot on N of the messages.  [default: all; with `live` 1]",
 )
+@provider_options
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -39,6 +42,10 @@ def validate(
     messages: tuple[str, ...],
     messages_from: TextIO | None,
     sample: int | None,
+    provider: Provider,
+    max_requests: int | None,
+    max_tokens: int | None,
+    max_money: str | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -52,6 +59,7 @@ def validate(
     \b
     flowshift validate 3                             the drafts of run 3
     flowshift validate --bot-id bot_000005 --message "환불은 언제 되나요?"
+    flowshift validate 3 --provider live --max-requests 500
     """
     chosen = listed(bot_ids, bots_from, "bot ids")
     if run_id is None and chosen is None:
@@ -62,5 +70,7 @@ def validate(
         bot_ids=chosen,
         validate=None if sample is None else f"sample:{sample}",
         messages=listed(messages, messages_from, "messages") or (),
+        provider=provider,
+        budget=budget_of(max_requests, max_tokens, max_money),
     )
     return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)

@@ -10,7 +10,7 @@ import msgspec
 Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
-SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited", "no_draft")
+SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited", "no_draft", "budget_spent")
 
 # In the order of design section 5: where several apply, the first counts.
 FAILURE_CODES: Final = (
@@ -60,6 +60,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true)",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
     "no_draft": "There is no draft to validate, or one without a node",
+    "budget_spent": "The validation asked real models, and its budget was spent before this bot's turn",
     "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
     "beyond numeric",
     "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
@@ -106,6 +107,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "already_v2": "Nothing",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
     "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
+    "budget_spent": "Validate it again with a larger budget, or on echo",
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
     "not_a_workflow": "Restore the column from the platform's own history, then retry",

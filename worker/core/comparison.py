@@ -100,6 +100,7 @@ def run_both(
             limits=limits,
             variables=variables,
             session_id=session_id,
+            pool=equipment.pool,
         )
     return Compared(message, one, other, compare(one, other))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Literal
 
@@ -50,7 +51,8 @@ class Equipment(msgspec.Struct, frozen=True):
 
     `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
     not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
-    independent nodes run side by side in its threads, which all use the second's providers.
+    independent nodes run side by side in its threads, which all use the second's providers. After
+    `bot_s` seconds no further message of a bot is begun.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -58,6 +60,7 @@ class Equipment(msgspec.Struct, frozen=True):
     registry: Registry
     limits: Limits = DEFAULT_LIMITS
     pool: Pool | None = None
+    bot_s: float = math.inf
 
 
 def prove(
@@ -76,7 +79,13 @@ def prove(
     faults: dict[Code, str] = {}
     undecided = None
     overhead_us = None
+    deadline = equipment.clock() + equipment.bot_s
     for number, message, session_id in messages:
+        if equipment.clock() > deadline:
+            undecided = (
+                undecided or f"it took over {equipment.bot_s:g} s: not tried on all messages"
+            )
+            break
         first, second = equipment.pair()
         expected = v1_engine.execute(
             old, message, first, clock=equipment.clock, limits=equipment.limits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -16,6 +16,8 @@ from worker.core.progress import RECENT_S, Counts, Progress, eta_of, rate_of, ve
 from worker.core.states import OVER, RunKind, RunState, states_before
 from worker.db.tables import audit, batches, ledger, runs
 
+Provider = Literal["echo", "live"]
+ECHO: Final = "echo"
 Selection = Literal["all", "limit", "listed", "retry", "run"]
 
 
@@ -29,7 +31,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     selection: Selection = "all"
     trials: Trials | None = None
-    provider: str = "echo"
+    provider: Provider = ECHO
     limit: int | None = None
     batch_size: int = 500
     overwrite_edited: bool = False

@@ -5,16 +5,18 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.budget import Limits
 from worker.core.convert import CONVERTER_VERSION
 from worker.core.messages import Trials, trials
 from worker.core.states import OVER, RunKind
 from worker.db import batches, runs
+from worker.db import budget as budgets
 from worker.db.batches import Planned
 from worker.db.engine import map_database_errors
-from worker.db.runs import Run, RunOptions, Selection
+from worker.db.runs import ECHO, Provider, Run, RunOptions, Selection
 from worker.errors import UsageError
 
-LIVE_BATCH_SIZE = 10
+LIVE_BATCH_SIZE = 1
 
 _LISTED_AT_A_TIME = 10_000
 
@@ -27,7 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     `kind` is `convert`, or `validate` to execute the drafts that are there. `validate` says how
     many messages each bot is tried on (`none`, `sample:N`, `all`), out of `messages` or else the
-    built-in ones; `provider` answers them.
+    built-in ones; `provider` answers them, `live` within `budget`.
     """
 
     kind: RunKind = "convert"
@@ -41,7 +43,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     code: str | None = None
     validate: str | None = None
     messages: tuple[str, ...] = ()
-    provider: str = "echo"
+    provider: Provider = ECHO
+    budget: Limits | None = None
 
     @property
     def selection(self) -> Selection:
@@ -95,6 +98,8 @@ def start_run(
             converter_version=CONVERTER_VERSION,
             parent_run_id=parent.run_id if parent else None,
         )
+        if is_new and (budget := _budget(connection, request)) is not None:
+            budgets.allow(connection, run.run_id, budget)
         if is_new and request.selection != "all":
             planned = _plan_chosen(connection, run, request)
             runs.note_planned(
@@ -120,10 +125,12 @@ def _check(request: Request) -> None:
         raise UsageError("give either a run or bots, not both")
     if request.kind == "validate":
         _check_validation(request)
-    elif request.provider != "echo":
+    elif request.provider != ECHO:
         raise UsageError(
             "a migration asks no model: validate its drafts afterwards, with a provider"
         )
+    if (request.provider == ECHO) != (request.budget is None):
+        raise UsageError("real models are asked within a budget, and only they need one")
 
 
 def _check_validation(request: Request) -> None:
@@ -134,13 +141,23 @@ def _check_validation(request: Request) -> None:
 
 
 def _trials(request: Request) -> Trials | None:
-    wanted = request.validate or ("all" if request.kind == "validate" else "sample:1")
+    """`migrate` tries one message, and so does a validation that costs something; another tries all."""
+    is_free = request.kind == "validate" and request.provider == ECHO
+    wanted = request.validate or ("all" if is_free else "sample:1")
     return trials(wanted, request.messages)
 
 
-def _batch_size(provider: str, default: int) -> int:
-    """Models take seconds: a batch of theirs is small enough to end well within its lease."""
-    return default if provider == "echo" else min(default, LIVE_BATCH_SIZE)
+def _batch_size(provider: Provider, default: int) -> int:
+    """Models take seconds: a batch that asks them is one bot, which ends within a task's limit."""
+    return default if provider == ECHO else LIVE_BATCH_SIZE
+
+
+def _budget(connection: sa.Connection, request: Request) -> Limits | None:
+    """What the run may spend: what is asked for, or for a retry as much as its parent might."""
+    if request.budget is not None or request.retry_of is None:
+        return request.budget
+    given = budgets.get(connection, request.retry_of)
+    return None if given is None else given.limits
 
 
 def _parent(connection: sa.Connection, request: Request) -> Run | None:

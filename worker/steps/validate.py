@@ -30,7 +30,7 @@ from worker.db.bots import LedgerRow
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
 from worker.db.engine import is_about_a_row, is_transient, map_database_errors
 from worker.db.runs import RunOptions
-from worker.errors import BotError, StaleError
+from worker.errors import BotError, BudgetSpentError, StaleError, TransientError
 from worker.log import get_logger
 from worker.steps.report import Report, Tally
 from worker.steps.trial import Trial, fault, judged, record
@@ -40,7 +40,7 @@ log = get_logger(__name__)
 AT_A_TIME = 50
 """Drafts read at a time: with every one at its limit, 1 GiB at most."""
 
-Equip = Callable[[RunOptions], Equipment]
+Equip = Callable[[int, RunOptions], Equipment]
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ def validate_batch(
         if batch is None:
             raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
         options = msgspec.convert(batch.options, RunOptions)
-        trial = Trial.of(batch, options, equip(options))
+        trial = Trial.of(batch, options, equip(run_id, options))
         if trial is None:
             raise StaleError(f"run {run_id} has no messages to validate on")
         tried = _try_all(engine, batch, defaults, trial)
@@ -112,9 +112,17 @@ def _try_all(
 
 
 def try_draft(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow:
-    """Execute a bot's draft beside V1, or say why not. Never raises."""
+    """Execute a bot's draft beside V1, or say why not.
+
+    Raises:
+        TransientError: a provider's budget could not be read; nothing is known.
+    """
     try:
         return _try(one, defaults, trial)
+    except TransientError:
+        raise
+    except BudgetSpentError as error:
+        return LedgerRow(one.bot_id, "skipped", "budget_spent", str(error))
     except BotError as error:
         return LedgerRow(one.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
