@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from celery.exceptions import OperationalError
 from kombu.exceptions import OperationalError as TransportError
 from redis.exceptions import RedisError
 
-from worker import live
+from worker import live, rabbitmq
 from worker.app import app
 from worker.db import batches
 from worker.db.batches import ToPublish
@@ -25,8 +26,8 @@ from worker.steps.start import start_run as write_run
 
 log = get_logger(__name__)
 
-AWAY = (OperationalError, TransportError, RedisError, OSError)
-"""What is raised while Redis does not answer."""
+AWAY = (OperationalError, TransportError, RedisError, *rabbitmq.ERRORS)
+"""What is raised while the queue does not answer."""
 
 
 def start_run(
@@ -115,6 +116,20 @@ class Sender:
             log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
             return False
         return True
+
+
+def is_empty() -> bool:
+    """Whether the queue was seen to hold no message that waits for a worker."""
+    connection = app.connection_for_read(connect_timeout=2)
+    try:
+        with connection:
+            queue = app.amqp.queues[app.conf.task_default_queue].bind(connection.default_channel)
+            declared: Any = queue.queue_declare(passive=True)
+            return bool(declared.message_count == 0)
+    except connection.channel_errors:  # there is none: Redis forgets a queue that is empty
+        return True
+    except AWAY:
+        return False
 
 
 def publish_next(current: Runtime, sender: Sender, run_id: int) -> int | None:

@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 import msgspec
 import structlog
 from celery import Task
+from celery.exceptions import Reject
 
 from tasks.queue import Sender, publish_next, start_run
+from tasks.sweeping import sweep_once
 from worker.app import app
+from worker.child import process_name, time_limit
 from worker.core.progress import Progress
 from worker.db import runs
 from worker.db.engine import map_database_errors
-from worker.errors import StaleError, TransientError, UsageError
+from worker.errors import SlowError, StaleError, TransientError, UsageError
 from worker.flower_row import FlowerRow
 from worker.log import get_logger
 from worker.publisher import RedisPublisher, Ticker
@@ -25,6 +28,7 @@ from worker.steps.convert import convert_batch as do_convert
 from worker.steps.finish import fail_batch, fail_run, finish_run
 from worker.steps.plan import plan_run as do_plan
 from worker.steps.report import Report
+from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
 from worker.steps.start import Request
 from worker.steps.validate import validate_batch as do_validate
 
@@ -32,9 +36,6 @@ log = get_logger(__name__)
 
 ATTEMPTS = 8
 """Tries of one delivery while a server is away: about half a minute."""
-
-REDELIVERIES = 5
-"""How often a batch comes back after that, before it counts as failed."""
 
 _T = TypeVar("_T")
 
@@ -76,16 +77,26 @@ def persist(work: Callable[[], _T], sleep: Callable[[float], None] = time.sleep)
 
     Raises:
         TransientError: it failed `ATTEMPTS` times.
+        SlowError: our own slowness was the fault, so that another try would be as slow.
     """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return work()
         except TransientError as error:
-            if attempt == ATTEMPTS:
+            if attempt == ATTEMPTS or isinstance(error, SlowError):
                 raise
             log.warning("task.waited", attempt=attempt, error=str(error))
             sleep(random.uniform(0.5, 1.0) * min(10.0, 0.2 * 2**attempt))  # noqa: S311
     raise AssertionError("unreachable")
+
+
+def outlast(work: Callable[[], _T], sleep: Callable[[float], None] = time.sleep) -> _T:
+    """Do `work`, for as long as it takes until the database answers: what it says must be kept."""
+    while True:
+        try:
+            return persist(work, sleep)
+        except TransientError as error:
+            log.warning("task.waited", attempt=ATTEMPTS, error=str(error))
 
 
 def _begin(task: Task[Any, Any], **ids: object) -> tuple[Runtime, Announcer, str]:
@@ -96,7 +107,7 @@ def _begin(task: Task[Any, Any], **ids: object) -> tuple[Runtime, Announcer, str
     return runtime(), announcer(hostname), f"worker:{hostname}"
 
 
-@app.task(bind=True, name="flowshift.migrate", max_retries=REDELIVERIES, default_retry_delay=1)
+@app.task(bind=True, name="flowshift.migrate")
 def migrate(self: Task[Any, Any], /, **options: Any) -> str:
     """Start a run with the fields of `Request` as JSON; one message is one run, often as it comes.
 
@@ -109,10 +120,13 @@ def migrate(self: Task[Any, Any], /, **options: Any) -> str:
     except (msgspec.ValidationError, UsageError) as error:
         log.error("run.refused", error=str(error))
         return f"refused: {error}"
+    except TransientError as error:
+        # Nothing is written down yet: the message is all there is.
+        raise Reject(str(error), requeue=True) from error
     return f"run {run.run_id}"
 
 
-@app.task(bind=True, name="flowshift.plan_run", max_retries=REDELIVERIES, default_retry_delay=1)
+@app.task(bind=True, name="flowshift.plan_run")
 def plan_run(self: Task[Any, Any], run_id: int) -> str:
     """Split a run into batches and put the first of them into the queue."""
     current, here, actor = _begin(self, run_id=run_id)
@@ -121,7 +135,8 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
     except StaleError as error:
         log.info("task.stale", reason=str(error))
     except TransientError as error:
-        raise self.retry(exc=error, countdown=random.uniform(5, 15)) from error  # noqa: S311
+        log.warning("run.put_off", error=str(error))
+        return f"run {run_id} is planned by whoever sweeps next: {error}"
     except Exception as error:
         log.exception("run.unplanned")
         reason = f"planning failed: {type(error).__name__}: {error}"[:2000]
@@ -133,18 +148,14 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
     return f"run {run_id} planned"
 
 
-@app.task(
-    bind=True, name="flowshift.convert_batch", max_retries=REDELIVERIES, default_retry_delay=1
-)
+@app.task(bind=True, name="flowshift.convert_batch")
 def convert_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
     """Convert a batch, then put the next one into the queue."""
     current, here, actor = _begin(self, run_id=run_id, batch=batch)
     return _work_from(self, current, here, actor, run_id, batch)
 
 
-@app.task(
-    bind=True, name="flowshift.validate_batch", max_retries=REDELIVERIES, default_retry_delay=1
-)
+@app.task(bind=True, name="flowshift.validate_batch")
 def validate_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
     """Execute the drafts of a batch beside V1, then put the next one into the queue."""
     current, here, actor = _begin(self, run_id=run_id, batch=batch)
@@ -161,25 +172,35 @@ def _work_from(
     """
     said = ""
     left: int | None = batch
+    me = process_name(task.request.hostname or "flowshift")
     while left is not None:
-        said = _do_one(task, current, actor, run_id, left) or said
+        said = _do_one(current, me, run_id, left, actor=actor) or said
         _show(current, here, run_id, actor)
         left = persist(lambda: publish_next(current, here.sender, run_id))
     return said or "nothing to do"
 
 
-def _do_one(task: Task[Any, Any], current: Runtime, actor: str, run_id: int, number: int) -> str:
+def _do_one(current: Runtime, me: str, run_id: int, number: int, *, actor: str) -> str:
     """What a batch came to, in words; empty where there was nothing to do."""
+    engine = current.engine
     try:
-        report = persist(lambda: _do_batch(current, actor, run_id, number))
+        report = persist(lambda: _do_batch(current, me, run_id, number))
     except StaleError as error:
         log.info("task.stale", batch=number, reason=str(error))
         return ""
+    except SlowError:
+        why = "it held rows for too long without a word (FLOWSHIFT_STATEMENT_TIMEOUT_MS)"
+        persist(lambda: lose_worker(engine, me, why, actor=actor))
+        return why
     except TransientError as error:
-        if task.request.retries < REDELIVERIES:
-            kwargs = {"run_id": run_id, "batch": number}
-            raise task.retry(kwargs=kwargs, exc=error, countdown=random.uniform(5, 15)) from error  # noqa: S311
-        return _give_up(current, run_id, number, f"tried {REDELIVERIES + 1} times: {error}")
+        why = str(error)
+        return outlast(lambda: put_off_batch(engine, run_id, number, why, worker=me))
+    except MemoryError:
+        persist(lambda: lose_worker(engine, me, "it ran out of memory", actor=actor))
+        return "out of memory"
+    except SystemExit:  # told to stop, and out of time
+        hand_back_batch(engine, run_id, number, worker=me, actor=actor)
+        raise
     except Exception as error:
         log.exception("batch.faulted", batch=number)
         return _give_up(current, run_id, number, f"{type(error).__name__}: {error}")
@@ -190,8 +211,13 @@ def _do_one(task: Task[Any, Any], current: Runtime, actor: str, run_id: int, num
     )
 
 
-def _do_batch(current: Runtime, actor: str, run_id: int, number: int) -> Report:
-    """Do a batch as its run's kind says, whichever task brought it."""
+def _do_batch(current: Runtime, me: str, run_id: int, number: int) -> Report:
+    """Do a batch within the time limit, as its run's kind says, whichever task brought it."""
+    with time_limit(current.settings.time_limit_s):
+        return _do_by_kind(current, me, run_id, number)
+
+
+def _do_by_kind(current: Runtime, me: str, run_id: int, number: int) -> Report:
     settings = current.settings
     with map_database_errors(), current.engine.connect() as connection:
         kind = runs.kind_of(connection, run_id)
@@ -200,7 +226,7 @@ def _do_batch(current: Runtime, actor: str, run_id: int, number: int) -> Report:
             current.engine,
             run_id,
             number,
-            worker=actor,
+            worker=me,
             lease_s=settings.lease_s,
             defaults=current.defaults,
             equip=current.equip,
@@ -209,7 +235,7 @@ def _do_batch(current: Runtime, actor: str, run_id: int, number: int) -> Report:
         current.engine,
         run_id,
         number,
-        worker=actor,
+        worker=me,
         lease_s=settings.lease_s,
         defaults=current.defaults,
         equipment=current.echo,
@@ -235,6 +261,26 @@ def _show(current: Runtime, here: Announcer, run_id: int, actor: str) -> None:
 def _progress(current: Runtime, run_id: int) -> Progress | None:
     with map_database_errors(), current.engine.connect() as connection:
         return runs.progress(connection, run_id)
+
+
+@app.task(bind=True, name="flowshift.sweep", send_events=False)
+def sweep(self: Task[Any, Any]) -> str:
+    """Find what nobody looks after any more, and enqueue it again.
+
+    Harmless from two beats at once: what one has found, the other does not.
+    """
+    current, here, actor = _begin(self)
+    try:
+        with time_limit(current.settings.time_limit_s):
+            closed = sweep_once(current, here.sender, actor=actor)
+    except TransientError as error:
+        log.warning("sweep.put_off", error=str(error))
+        return f"the next one does it: {error}"
+    for run_id in closed:
+        progress = persist(lambda: _progress(current, run_id))  # noqa: B023  (called at once)
+        if progress is not None:
+            here.announce(progress)
+    return f"{len(closed)} runs closed"
 
 
 @app.task(bind=True, name="flowshift.refresh_progress", expires=30, send_events=False)

@@ -6,39 +6,74 @@ first needed, so that importing this module starts nothing.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any, NoReturn
 
+from billiard.util import get_logger as billiard_logger
 from celery import Celery, signals
 
+from worker import child, rabbitmq, runtime, servers
 from worker import log as logging_setup
-from worker import runtime, servers
 from worker.errors import ConfigError
 from worker.providers import chain
 from worker.runtime import Runtime
+from worker.settings import Settings
 
-HARD_TIME_LIMIT_S = 600
-"""A task that takes longer is killed: a batch takes a second or so."""
-
-VISIBILITY_TIMEOUT_S = 3 * HARD_TIME_LIMIT_S
-
-app = Celery("flowshift", include=["tasks"], set_as_current=True)
+# The base class of every task: it tells us of lost workers.
+app = Celery("flowshift", include=["tasks"], set_as_current=True, task_cls="tasks.lost:Task")
 
 
 def configuration(current: Runtime) -> dict[str, Any]:
     """Celery's settings for the servers and the namespace of a runtime.
 
     Raises:
-        ConfigError: the Redis URL is none that Celery's transport reads.
+        ConfigError: the queue's URL is none that Celery's transports read.
     """
-    namespace = current.settings.namespace
-    return {
+    settings = current.settings
+    namespace = settings.namespace
+    common = {
         "broker_url": current.servers.broker_url,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
+        # The result of a batch is in PostgreSQL; a result backend would be one more thing to lose.
+        "task_ignore_result": True,
+        "task_default_queue": namespace,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_acks_late": True,
+        # A batch whose worker was lost is rescued from the database (tasks/lost.py), not here.
+        "task_reject_on_worker_lost": False,
+        "task_retry_on_worker_lost": False,
+        "task_publish_retry": False,
+        "task_send_sent_event": True,
+        "worker_send_task_events": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_soft_shutdown_timeout": settings.shutdown_s,
+        # Half of what it may have at most (worker/child.py), in KiB: leaks end here, not there.
+        "worker_max_memory_per_child": settings.child_memory_mb * 512,
+        "worker_hijack_root_logger": False,
+        "event_queue_prefix": f"{namespace}-events",
+        "control_exchange": f"{namespace}-control",
+        "beat_schedule": {
+            "refresh-progress": {"task": "flowshift.refresh_progress", "schedule": 5.0},
+            "sweep": {"task": "flowshift.sweep", "schedule": float(settings.sweep_s)},
+        },
+        "timezone": "UTC",
+    }
+    if current.servers.has_rabbitmq:
+        return common | rabbitmq.celery_settings(current.servers.queue_url, namespace)
+    return common | _redis_settings(settings)
+
+
+def _redis_settings(settings: Settings) -> dict[str, Any]:
+    """What is different where the queue is Redis's."""
+    return {
         "broker_transport_options": {
-            "global_keyprefix": f"{namespace}:queue:",
-            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            "global_keyprefix": f"{settings.namespace}:queue:",
+            "visibility_timeout": max(1_800, 3 * settings.time_limit_s),
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
             "socket_timeout": 30,
@@ -53,29 +88,6 @@ def configuration(current: Runtime) -> dict[str, Any]:
             "interval_max": 0.1,
             "connect_retries_timeout": 1,
         },
-        # The result of a batch is in PostgreSQL; a result backend would be one more thing to lose.
-        "task_ignore_result": True,
-        "task_default_queue": namespace,
-        "task_serializer": "json",
-        "accept_content": ["json"],
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
-        "task_retry_on_worker_lost": True,
-        "task_time_limit": HARD_TIME_LIMIT_S,
-        "task_publish_retry": False,
-        "task_send_sent_event": True,
-        "worker_send_task_events": True,
-        "worker_prefetch_multiplier": 1,
-        "worker_enable_remote_control": True,
-        "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": 20,
-        "worker_hijack_root_logger": False,
-        "event_queue_prefix": f"{namespace}-events",
-        "control_exchange": f"{namespace}-control",
-        "beat_schedule": {
-            "refresh-progress": {"task": "flowshift.refresh_progress", "schedule": 5.0},
-        },
-        "timezone": "UTC",
     }
 
 
@@ -93,7 +105,21 @@ app.add_defaults(_configure_when_needed)
 def _set_up_logging(**_: object) -> None:
     """Keep Celery from setting up logging: every line goes through structlog."""
     settings = runtime.runtime().settings
+    _let_the_pool_log()
     logging_setup.configure(log_format=settings.log_format, level=settings.log_level)
+
+
+def _let_the_pool_log() -> None:
+    """Send the pool's warnings the same way: that a child took too much memory, for one."""
+    logger = billiard_logger()
+    logger.setLevel(logging.WARNING)
+    logger.propagate = True
+
+
+@signals.worker_process_init.connect
+def _limit_child(**_: object) -> None:
+    """Limit the memory and the time of a pool child."""
+    child.begin(memory_mb=runtime.runtime().settings.child_memory_mb)
 
 
 @signals.celeryd_init.connect

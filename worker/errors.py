@@ -3,6 +3,7 @@
     FlowshiftError
     ├─ BotError          recorded on that bot, with its code; the batch goes on
     ├─ TransientError    retried with jittered backoff
+    │  └─ SlowError      not retried: counts as the loss of a worker
     ├─ StaleError        already done or superseded: logged, acknowledged
     ├─ ProviderError     no model answered: fails the node that asked, and its execution
     ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
@@ -36,6 +37,10 @@ class BotError(FlowshiftError):
 
 class TransientError(FlowshiftError):
     """A server was away or busy: the same work may succeed later."""
+
+
+class SlowError(TransientError):
+    """We did nothing for so long, in a transaction, that the database ended it."""
 
 
 class StaleError(FlowshiftError):

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis: by URL where one is given, else started in the data directory.
+"""PostgreSQL, Redis and the queue: by URL where one is given, else started in the data directory.
 
 Whoever needs a server asks here; what is returned has answered and is new enough.
 """
@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import msgspec
 import redis
 
-from worker import embedded
+from worker import embedded, rabbitmq
 from worker.db.engine import check_server, create_engine, database_url
 from worker.errors import ConfigError
 from worker.settings import Settings
@@ -24,15 +24,31 @@ OLDEST_REDIS = (6, 0)
 
 
 class Servers(msgspec.Struct, frozen=True):
-    """URLs of the two servers, as psycopg and redis-py read them. They hold passwords."""
+    """URLs of the servers, as psycopg, redis-py and py-amqp read them. They hold passwords.
+
+    `queue_url` is empty where the queue is in the same Redis as the progress.
+    """
 
     database_url: str
     redis_url: str
+    queue_url: str = ""
 
     @property
     def broker_url(self) -> str:
-        """Redis as Celery's transport reads it."""
-        return broker_url(self.redis_url)
+        """The queue as Celery's transport reads it."""
+        if self.has_rabbitmq:
+            return rabbitmq.without_query(self.queue_url)
+        try:
+            return broker_url(self.queue_url or self.redis_url)
+        except ConfigError as error:
+            if not self.queue_url:
+                raise
+            raise ConfigError(_EXPECTED_QUEUE, setting=rabbitmq.SETTING) from error
+
+    @property
+    def has_rabbitmq(self) -> bool:
+        """Whether the queue is RabbitMQ's."""
+        return rabbitmq.is_meant_by(self.queue_url)
 
 
 class Connections:
@@ -48,11 +64,13 @@ class Connections:
             ConfigError: they cannot be started.
         """
         if settings.database_url and settings.redis_url:
-            return Servers(settings.database_url, settings.redis_url)
+            return Servers(settings.database_url, settings.redis_url, settings.broker_url)
         attachment = self._stack.enter_context(embedded.attach(settings.data_path))
         started = attachment.endpoints
         return Servers(
-            settings.database_url or started.database_url, settings.redis_url or started.redis_url
+            settings.database_url or started.database_url,
+            settings.redis_url or started.redis_url,
+            settings.broker_url,
         )
 
     def close(self) -> None:
@@ -71,13 +89,14 @@ def database_for_command(settings: Settings) -> Iterator[str]:
 
 
 def check(servers: Servers, settings: Settings) -> None:
-    """Connect to both servers once.
+    """Connect to every server once.
 
     Raises:
         ConfigError: one cannot be reached or is too old; names the setting, never the password.
     """
     check_database(servers.database_url, settings)
     check_redis(servers.redis_url)
+    check_queue(servers)
 
 
 def check_database(url: str, settings: Settings) -> None:
@@ -94,18 +113,31 @@ def check_database(url: str, settings: Settings) -> None:
         engine.dispose()
 
 
-def check_redis(url: str) -> None:
+def check_redis(url: str, *, setting: str = REDIS_SETTING) -> None:
     """Connect to Redis once; ConfigError where that fails or it is older than 6."""
-    place = redis_place(url)
+    try:
+        place = redis_place(url)
+    except ConfigError as error:
+        if setting == REDIS_SETTING:
+            raise
+        raise ConfigError(_EXPECTED_QUEUE, setting=setting) from error
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
             version = str(client.info("server")["redis_version"])
     except (redis.RedisError, OSError, ValueError) as error:
-        raise ConfigError(f"cannot use {place}: {_reason(error)}", setting=REDIS_SETTING) from error
-    refuse_old_redis(version, place)
+        raise ConfigError(f"cannot use {place}: {_reason(error)}", setting=setting) from error
+    refuse_old_redis(version, place, setting=setting)
 
 
-def refuse_old_redis(version: str, place: str) -> None:
+def check_queue(servers: Servers) -> None:
+    """Connect to the queue once, where it has a server of its own; ConfigError where that fails."""
+    if servers.has_rabbitmq:
+        rabbitmq.check(servers.queue_url)
+    elif servers.queue_url:
+        check_redis(servers.queue_url, setting=rabbitmq.SETTING)
+
+
+def refuse_old_redis(version: str, place: str, *, setting: str = REDIS_SETTING) -> None:
     """Raise ConfigError for a Redis older than 6.
 
     >>> refuse_old_redis("5.0.14", "Redis at cache:6379")
@@ -117,7 +149,7 @@ def refuse_old_redis(version: str, place: str) -> None:
     numbers = re.findall(r"\d+", version)
     if tuple(int(number) for number in numbers[:2]) < OLDEST_REDIS:
         message = f"{place} is version {version}; {OLDEST_REDIS[0]} or newer is needed"
-        raise ConfigError(message, setting=REDIS_SETTING)
+        raise ConfigError(message, setting=setting)
 
 
 def redis_place(url: str) -> str:
@@ -168,6 +200,10 @@ def broker_url(redis_url: str) -> str:
 _EXPECTED = (
     "it should hold a Redis URL, such as redis://:password@host:6379/0, rediss://… or "
     "unix:///path/redis.sock?db=0"
+)
+
+_EXPECTED_QUEUE = (
+    "it should hold a URL of RabbitMQ, such as amqp://user:password@host:5672/vhost, or of Redis"
 )
 
 

@@ -36,6 +36,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Redis 6 or newer. Empty: one is started for you in the data directory."),
     ] = ""
+    broker_url: Annotated[
+        str,
+        Meta(
+            description="The queue: RabbitMQ 3.10 or newer, or another Redis. Empty: the Redis above."
+        ),
+    ] = ""
     data_dir: Annotated[
         str,
         Meta(
@@ -65,9 +71,41 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: Annotated[
         int,
         Meta(
-            ge=5, le=3_600, description="Seconds after which a running batch counts as abandoned."
+            ge=5,
+            le=3_600,
+            description="Seconds after which a running batch counts as abandoned, unless renewed.",
         ),
-    ] = 120
+    ] = 30
+    sweep_s: Annotated[
+        int,
+        Meta(
+            ge=1, le=3_600, description="Seconds between two searches for what nobody looks after."
+        ),
+    ] = 15
+    time_limit_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86_400,
+            description="Longest time of a batch in seconds; a process that takes longer is killed.",
+        ),
+    ] = 600
+    shutdown_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=20,
+            description="Seconds that a worker told to stop gives its batches; then they are handed back.",
+        ),
+    ] = 20
+    child_memory_mb: Annotated[
+        int,
+        Meta(
+            ge=64,
+            le=1_048_576,
+            description="Memory (MiB) that a worker's child process may have; replaced at half of it.",
+        ),
+    ] = 1_024
     lock_timeout_ms: Annotated[
         int,
         Meta(

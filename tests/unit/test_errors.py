@@ -11,6 +11,7 @@ from worker.errors import (
     ConfigError,
     FlowshiftError,
     ProviderError,
+    SlowError,
     StaleError,
     TransientError,
     UsageError,
@@ -34,7 +35,7 @@ def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
         if isinstance(error, type) and issubclass(error, Exception)
     }
 
-    assert ours == {FlowshiftError, *FAMILIES}
+    assert ours == {FlowshiftError, *FAMILIES, SlowError}
     for family in FAMILIES:
         assert family.__bases__ == (FlowshiftError,)
 

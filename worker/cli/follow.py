@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 
 import redis
 
+from tasks.sweeping import Sweeper
 from worker.cli.render import advance, console, one_line, run_bar
-from worker.cli.session import reading
+from worker.cli.session import person, reading
 from worker.core.progress import Counts, Progress
 from worker.db import runs
 from worker.errors import TransientError, UsageError
@@ -97,9 +98,16 @@ def follow(
     """Show a run until it is over: a bar on a terminal, a line now and then elsewhere.
 
     Goes on while the database is away for a moment; `quiet` shows nothing; `meanwhile` is called
-    several times a second.
+    several times a second. What nobody looks after any more is found and enqueued again meanwhile,
+    so that the run ends though there be no beat.
     """
-    states = _persistent(current, run_id, meanwhile)
+    sweeper = Sweeper(current, actor=person())
+
+    def tend() -> None:
+        meanwhile()
+        sweeper.tend()
+
+    states = _persistent(current, run_id, tend)
     out = console(stderr=True)
     if quiet:
         return _last(states)

@@ -38,6 +38,7 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
         servers.check_database(current.servers.database_url, current.settings)
         if needs_redis:
             servers.check_redis(current.servers.redis_url)
+            servers.check_queue(current.servers)
         if needs_tables:
             _have_tables(current)
         yield current

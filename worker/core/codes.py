@@ -79,7 +79,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "invalid_config": "A node's setting is out of bounds or of the wrong kind",
     "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
     "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
-    "worker_lost": "The bot kills the worker that converts it. Not recorded yet",
+    "worker_lost": "The bot kills the process that converts it, or takes too long or too much memory",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
     "renamed_node": "A selector could not name the node: its id has a dot, or is reserved",
     "implicit_context": "V1 shows an LLM what a search found that no edge connects to it",
@@ -131,7 +131,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "execution_failed": "See which node failed (`flowshift show BOT`), mend it, then retry",
     "parity_mismatch": "Read what differs (`flowshift show BOT`): if the change is meant, leave it; else "
     "`flowshift migrate --bot-id BOT --overwrite-edited`",
-    "worker_lost": "Nothing yet",
+    "worker_lost": "The message says how its workers ended: mend it, or raise the limit that it met; retry",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",
     "implicit_context": _LOOK,

@@ -41,10 +41,11 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
 
 BATCH_TRANSITIONS: Final[Mapping[tuple[BatchState, BatchState], str]] = {
     ("pending", "running"): "a worker claimed it",
-    ("running", "running"): "its worker was lost: another one claimed it",
-    ("running", "done"): "its one transaction committed",
-    ("running", "failed"): "it was tried as often as allowed",
-    ("pending", "failed"): "it could not be claimed as often as allowed",
+    ("running", "running"): "its worker tries again, a server having been away",
+    ("running", "pending"): "its worker was lost, stopped, or gave up waiting for a server",
+    ("running", "done"): "its one transaction committed, or its one bot kills workers",
+    ("running", "failed"): "it was put off as often as allowed, or stopped on a fault",
+    ("pending", "failed"): "it was put off as often as allowed before anybody could claim it",
 }
 
 OVER: Final[frozenset[RunState]] = frozenset(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from worker.core.overhead import Overhead
 from worker.core.progress import Counts
-from worker.core.states import RunKind
+from worker.core.states import BatchState, RunKind
 from worker.db.tables import batches, bots, ledger, runs
 
 
@@ -174,6 +174,77 @@ def _plan_lists(
     return Planned(len(added), sum(row.bot_count for row in added))
 
 
+def split(
+    connection: sa.Connection, run_id: int, number: int, *, first: int | None = None
+) -> int | None:
+    """Cut a pending batch in two; returns the number of the new one, which holds the later bots.
+
+    The batch keeps its number and its `first` bots (default: half, rounded up), so that a message
+    that names it stays right; every bot of the slice stays in exactly one batch. The new one
+    follows the run's last number and inherits losses and faults. None, and nothing changes, where
+    the batch is not pending (any more) or `first` leaves nothing for one of the two.
+    """
+    row = connection.execute(
+        sa.select(batches)
+        .where(batches.c.run_id == run_id, batches.c.number == number, batches.c.state == "pending")
+        .with_for_update()
+    ).one_or_none()
+    if row is None:
+        return None
+    count = len(row.bot_ids) if row.bot_ids is not None else _count_range(connection, row)
+    kept = (count + 1) // 2 if first is None else first
+    if not 0 < kept < count:
+        return None
+    one, other = _halves(connection, row, kept)
+    connection.execute(
+        sa.update(batches)
+        .where(batches.c.run_id == run_id, batches.c.number == number)
+        .values(**one, bot_count=kept)
+    )
+    added: int | None = connection.scalar(
+        sa.update(runs)
+        .where(runs.c.run_id == run_id)
+        .values(batch_count=runs.c.batch_count + 1)
+        .returning(runs.c.batch_count)
+    )
+    connection.execute(
+        sa.insert(batches).values(
+            run_id=run_id,
+            number=added,
+            **other,
+            bot_count=count - kept,
+            losses=row.losses,
+            faults=row.faults,
+        )
+    )
+    return added
+
+
+def _halves(
+    connection: sa.Connection, row: sa.Row[Any], kept: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    if row.bot_ids is not None:
+        return {"bot_ids": row.bot_ids[:kept]}, {"bot_ids": row.bot_ids[kept:]}
+    cut = connection.scalar(
+        sa.select(sa.cast(bots.c.bot_id, sa.Text))
+        .where(_in_range(row))
+        .order_by(bots.c.bot_id)
+        .offset(kept - 1)
+        .limit(1)
+    )
+    return {"through_bot_id": cut}, {"after_bot_id": cut, "through_bot_id": row.through_bot_id}
+
+
+def _count_range(connection: sa.Connection, row: sa.Row[Any]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).where(_in_range(row))) or 0
+
+
+def _in_range(row: sa.Row[Any]) -> sa.ColumnElement[bool]:
+    after, through = row.after_bot_id, row.through_bot_id
+    until: sa.ColumnElement[bool] = bots.c.bot_id <= through
+    return until if after is None else sa.and_(bots.c.bot_id > after, until)
+
+
 def _slices(wanted: sa.Select[Any], size: int, gather: Any) -> sa.Subquery:
     """`wanted` cut into slices of `size` in key order: (slice, last = gather(bot_id), bots)."""
     page = wanted.subquery("page")
@@ -299,8 +370,10 @@ def claim(
 ) -> Batch | None:
     """Claim a batch of a running run of this kind, and count the attempt.
 
-    None where there is nothing to do: it is done, another worker holds it this moment, or the run
-    does not run. A batch that its worker left behind can be claimed again at once.
+    None where there is nothing to do: it is done, another worker has claimed it, or the run does
+    not run. A batch that its worker left behind is somebody's until that is known: until the pool
+    says that the worker died, or the lease runs out (`worker.steps.rescue`). `worker` names one
+    process; it may claim again what it has claimed.
     """
     free = (
         sa.select(batches.c.number)
@@ -308,7 +381,10 @@ def claim(
         .where(
             batches.c.run_id == run_id,
             batches.c.number == number,
-            batches.c.state.in_(["pending", "running"]),
+            sa.or_(
+                batches.c.state == "pending",
+                sa.and_(batches.c.state == "running", batches.c.worker == worker),
+            ),
             runs.c.state == "running",
             runs.c.kind == kind,
         )
@@ -327,7 +403,7 @@ def claim(
             attempt=batches.c.attempt + 1,
             worker=worker,
             started_at=sa.func.coalesce(batches.c.started_at, sa.func.now()),
-            lease_until=sa.func.now() + sa.cast(f"{lease_s} seconds", sa.Interval),
+            lease_until=_lease(lease_s),
         )
         .returning(
             batches.c.after_bot_id,
@@ -354,19 +430,55 @@ def claim(
     )
 
 
-def hold(connection: sa.Connection, run_id: int, number: int) -> bool:
-    """Lock a claimed batch until the transaction ends; False where it has ended meanwhile.
+def hold(connection: sa.Connection, batch: Batch) -> bool:
+    """Keep every other worker from doing this batch until the transaction ends.
 
-    This lock, not the claim, is what lets a batch delivered twice act once: whoever comes second
-    waits, and finds the batch done. It must wait: whoever has the row locked may only be asking for
-    it, and if both stepped back nobody would do the batch.
+    False where the claim is no longer the last one, or the batch has ended. Waits, for as long as
+    `lock_timeout` allows, for a worker that was given up and is still at it.
+
+    An advisory lock, not the row's: the lease in the row is renewed meanwhile, by another
+    connection (`renew`). It ends with the transaction, so that poolers may come between.
     """
-    query = (
-        sa.select(batches.c.number)
-        .where(batches.c.run_id == run_id, batches.c.number == number, batches.c.state == "running")
-        .with_for_update()
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(batch.run_id, batch.number))))
+    return connection.scalar(sa.select(sa.exists().where(*_claimed(batch)))) or False
+
+
+def is_held(connection: sa.Connection, run_id: int, number: int) -> bool:
+    """Whether a worker's transaction is doing the batch this moment; if not, none can begin now."""
+    free = connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_key(run_id, number))))
+    return not free
+
+
+def renew(connection: sa.Connection, batch: Batch, *, lease_s: int) -> bool:
+    """Let the lease end `lease_s` from now; False where the claim is no longer the last one."""
+    return bool(
+        connection.execute(
+            sa.update(batches).where(*_claimed(batch)).values(lease_until=_lease(lease_s))
+        ).rowcount
     )
-    return connection.execute(query).one_or_none() is not None
+
+
+def _claimed(batch: Batch) -> tuple[sa.ColumnElement[bool], ...]:
+    return _attempted(batch.run_id, batch.number, batch.attempt)
+
+
+def _attempted(run_id: int, number: int, attempt: int) -> tuple[sa.ColumnElement[bool], ...]:
+    """The batch while this claim of it stands: whoever was given up can change nothing any more."""
+    return (
+        batches.c.run_id == run_id,
+        batches.c.number == number,
+        batches.c.state == "running",
+        batches.c.attempt == attempt,
+    )
+
+
+def _lease(lease_s: int) -> sa.ColumnElement[Any]:
+    return sa.func.now() + sa.cast(f"{lease_s} seconds", sa.Interval)
+
+
+def _key(run_id: int, number: int) -> sa.ColumnElement[Any]:
+    """A number for the advisory lock of a batch that nobody else's locks are likely to have."""
+    return sa.func.hashtextextended(f"flowshift.batches {run_id} {number}", 0)
 
 
 def complete(
@@ -374,35 +486,92 @@ def complete(
     run_id: int,
     number: int,
     *,
+    attempt: int,
     counts: Counts,
     codes: dict[str, int],
     overhead: Overhead,
     duration_ms: int,
-) -> None:
-    """Take a held batch to `done`, with its counts: part of the transaction that it counts."""
-    connection.execute(
-        sa.update(batches)
-        .where(batches.c.run_id == run_id, batches.c.number == number)
-        .values(
-            state="done",
-            finished_at=sa.func.clock_timestamp(),
-            lease_until=None,
-            converted=counts.converted,
-            unchanged=counts.unchanged,
-            skipped=counts.skipped,
-            failed=counts.failed,
-            validated=counts.validated,
-            warnings=counts.warnings,
-            codes=codes,
-            overhead=msgspec.to_builtins(overhead, str_keys=True) if overhead.counts else {},
-            duration_ms=duration_ms,
-            error=None,
-        )
+) -> bool:
+    """Take a held batch to `done`, with its counts: part of the transaction that it counts.
+
+    False where `attempt` is no longer the last claim: the transaction must be rolled back.
+    """
+    return bool(
+        connection.execute(
+            sa.update(batches)
+            .where(*_attempted(run_id, number, attempt))
+            .values(
+                state="done",
+                finished_at=sa.func.clock_timestamp(),
+                lease_until=None,
+                converted=counts.converted,
+                unchanged=counts.unchanged,
+                skipped=counts.skipped,
+                failed=counts.failed,
+                validated=counts.validated,
+                warnings=counts.warnings,
+                codes=codes,
+                overhead=msgspec.to_builtins(overhead, str_keys=True) if overhead.counts else {},
+                duration_ms=duration_ms,
+                error=None,
+            )
+        ).rowcount
     )
 
 
+def hand_back(connection: sa.Connection, run_id: int, number: int, *, worker: str) -> bool:
+    """Give back what `worker` has claimed, for whoever publishes next: it stops, in good order."""
+    return bool(
+        connection.execute(
+            sa.update(batches)
+            .where(
+                batches.c.run_id == run_id,
+                batches.c.number == number,
+                batches.c.state == "running",
+                batches.c.worker == worker,
+            )
+            .values(state="pending", lease_until=None, published_at=None)
+        ).rowcount
+    )
+
+
+def put_off(
+    connection: sa.Connection, run_id: int, number: int, *, worker: str, error: str, faults_max: int
+) -> BatchState | None:
+    """Give back a batch that could not be done, a server being away; count it as a fault.
+
+    Returns its state: `pending`, or `failed` where this was more than `faults_max` faults; None
+    where it is over, or another worker's, anyway.
+    """
+    faults = batches.c.faults + 1
+    over = faults > faults_max
+    state: BatchState | None = connection.scalar(
+        sa.update(batches)
+        .where(
+            batches.c.run_id == run_id,
+            batches.c.number == number,
+            sa.or_(
+                batches.c.state == "pending",
+                sa.and_(batches.c.state == "running", batches.c.worker == worker),
+            ),
+        )
+        .values(
+            state=sa.case((over, "failed"), else_="pending"),
+            finished_at=sa.case((over, sa.func.now())),
+            lease_until=None,
+            published_at=None,
+            faults=faults,
+            error=sa.case(
+                (over, f"tried {faults_max + 1} times: {error}"[:2000]), else_=error[:2000]
+            ),
+        )
+        .returning(batches.c.state)
+    )
+    return state
+
+
 def fail(connection: sa.Connection, run_id: int, number: int, error: str) -> bool:
-    """Take a batch that was tried as often as allowed to `failed`; says whether this call did it."""
+    """Take a batch that cannot be done to `failed`; says whether this call did it."""
     return bool(
         connection.execute(
             sa.update(batches)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import exc
 
-from worker.errors import ConfigError, TransientError
+from worker.errors import ConfigError, SlowError, TransientError
 
 SETTING = "FLOWSHIFT_DATABASE_URL"
 OLDEST_SERVER = 13
@@ -30,12 +30,14 @@ _CONNECT_DEFAULTS: dict[str, str] = {
 # and an operator or the server stepping in (57: shutdown, cancelled, not up yet).
 _TRANSIENT_CLASSES = frozenset({"08", "53", "57"})
 _INSUFFICIENT_PRIVILEGE = "42501"
+# Idle in transaction for too long: the server closed the connection, for us to let rows go.
+_IDLE_FOR_TOO_LONG = "25P03"
 # Not about the row that is being written: our statement, the role, or the schema.
 _NOT_ABOUT_A_ROW = ("42", "28", "3F")
 _TRANSIENT_STATES = frozenset(
     {
         "25006",  # read-only transaction: a failover that has not reached us yet
-        "25P03",  # idle in transaction for too long: the server closed the connection
+        _IDLE_FOR_TOO_LONG,
         "25P04",  # the transaction ran for too long
         "40000",  # transaction rolled back
         "40001",  # serialization failure
@@ -185,7 +187,8 @@ def map_database_errors() -> Iterator[None]:
         if not is_transient(error):
             raise
         state = sqlstate(error)
-        raise TransientError(
+        kind = SlowError if state == _IDLE_FOR_TOO_LONG else TransientError
+        raise kind(
             f"the database was away or busy{f' ({state})' if state else ''}: {_reason(error)}"
         ) from error
 

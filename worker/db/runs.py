@@ -57,6 +57,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    moved_at: dt.datetime
 
 
 def _run(row: sa.Row[Any]) -> Run:
@@ -165,7 +166,12 @@ def note_planned(
     connection.execute(
         sa.update(runs)
         .where(runs.c.run_id == run_id)
-        .values(planned_through=through, batch_count=batch_count, bot_count=bot_count)
+        .values(
+            planned_through=through,
+            batch_count=batch_count,
+            bot_count=bot_count,
+            moved_at=sa.func.now(),
+        )
     )
 
 

@@ -161,6 +161,7 @@ runs = Table(
     _time_now("created_at"),
     _time("started_at"),
     _time("finished_at"),
+    _time_now("moved_at"),  # its planning was enqueued, or added batches
     CheckConstraint(
         "state IN ('planning', 'running', 'paused', 'finishing', 'completed',"
         " 'completed_with_failures', 'cancelled', 'failed')",
@@ -206,7 +207,9 @@ batches = Table(
     Column("codes", _json_b(), nullable=False, server_default=_EMPTY),  # by "outcome:code"
     Column("overhead", _json_b(), nullable=False, server_default=_EMPTY),  # V2's time over V1's
     Column("duration_ms", sa.Integer),
-    Column("error", sa.Text),
+    Column("error", sa.Text),  # why it failed, or what happened to it last
+    _count("losses"),  # workers that it lost
+    _count("faults"),  # times that it was put off, a server being away
     CheckConstraint("number >= 1", name="batches_number_from_one"),
     CheckConstraint("(through_bot_id IS NULL) <> (bot_ids IS NULL)", name="batches_range_or_list"),
     CheckConstraint(

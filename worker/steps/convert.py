@@ -31,6 +31,7 @@ from worker.db.engine import is_about_a_row, is_transient, map_database_errors, 
 from worker.db.runs import RunOptions
 from worker.errors import BotError, StaleError
 from worker.log import get_logger
+from worker.steps.lease import renewed
 from worker.steps.report import Report, Tally
 from worker.steps.trial import Trial, fault, judged, record
 
@@ -71,8 +72,8 @@ def convert_batch(
             )
         if batch is None:
             raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
-        with engine.begin() as connection:
-            if not batches.hold(connection, run_id, number):
+        with renewed(engine, batch, lease_s), engine.begin() as connection:
+            if not batches.hold(connection, batch):
                 raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
             report = _do(connection, batch, defaults, equipment, started)
     log.info(

@@ -14,6 +14,7 @@ from worker.core.progress import Counts, count
 from worker.db import batches
 from worker.db.batches import Batch
 from worker.db.bots import LedgerRow
+from worker.errors import StaleError
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -42,16 +43,22 @@ class Tally:
         """Take the batch to `done` with its counts, in the transaction that they count.
 
         `started` is the reading of `time.monotonic` when the batch began.
+
+        Raises:
+            StaleError: the batch was taken from us meanwhile; nothing of this may be committed.
         """
         counts, codes = count(self._outcomes)
         duration_ms = round((time.monotonic() - started) * 1000)
-        batches.complete(
+        ended = batches.complete(
             connection,
             batch.run_id,
             batch.number,
+            attempt=batch.attempt,
             counts=counts,
             codes=codes,
             overhead=measure(self._overheads),
             duration_ms=duration_ms,
         )
+        if not ended:
+            raise StaleError(f"batch {batch.number} of run {batch.run_id} went to another worker")
         return Report(counts, codes, duration_ms)

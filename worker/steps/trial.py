@@ -26,6 +26,8 @@ from worker.log import get_logger
 
 log = get_logger(__name__)
 
+OUT_OF_MEMORY = "it takes more memory than a process may have (FLOWSHIFT_CHILD_MEMORY_MB)"
+
 
 class Trial(msgspec.Struct, frozen=True):
     """How the drafts of one run are tried."""
@@ -92,6 +94,8 @@ def record(
 
 def fault(bot_id: str, error: BaseException) -> LedgerRow:
     """What the ledger keeps of an error that is nobody's workflow's fault."""
+    if isinstance(error, MemoryError):
+        return LedgerRow(bot_id, "failed", "worker_lost", OUT_OF_MEMORY)
     log.error("bot.faulted", bot_id=bot_id, error=type(error).__name__)
     message = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     return LedgerRow(

@@ -32,6 +32,7 @@ from worker.db.engine import is_about_a_row, is_transient, map_database_errors
 from worker.db.runs import RunOptions
 from worker.errors import BotError, BudgetSpentError, StaleError, TransientError
 from worker.log import get_logger
+from worker.steps.lease import renewed
 from worker.steps.report import Report, Tally
 from worker.steps.trial import Trial, fault, judged, record
 
@@ -79,11 +80,12 @@ def validate_batch(
         trial = Trial.of(batch, options, equip(run_id, options))
         if trial is None:
             raise StaleError(f"run {run_id} has no messages to validate on")
-        tried = _try_all(engine, batch, defaults, trial)
-        with engine.begin() as connection:
-            if not batches.hold(connection, run_id, number):
-                raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
-            report = _save(connection, batch, trial, tried, started)
+        with renewed(engine, batch, lease_s):
+            tried = _try_all(engine, batch, defaults, trial)
+            with engine.begin() as connection:
+                if not batches.hold(connection, batch):
+                    raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
+                report = _save(connection, batch, trial, tried, started)
     log.info(
         "batch.validated",
         run_id=run_id,

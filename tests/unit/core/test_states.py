@@ -31,7 +31,7 @@ RUNS_MAY = {
 }
 BATCHES_MAY = {
     "pending": {"running", "failed"},
-    "running": {"running", "done", "failed"},
+    "running": {"running", "pending", "done", "failed"},
     "done": set(),
     "failed": set(),
 }

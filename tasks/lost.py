@@ -1,0 +1,93 @@
+"""What a worker's parent process does when one of its children dies with a task.
+
+Celery knows at once that the child is gone, and how. It could only send the message again, for
+ever, or fail; here it tells the database, where `worker.steps.rescue` decides.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import celery
+from billiard.einfo import ExceptionInfo
+from billiard.exceptions import WorkerLostError
+from celery.worker import request, state
+
+from tasks.queue import Sender, publish_next
+from worker import child
+from worker.errors import FlowshiftError
+from worker.log import get_logger
+from worker.runtime import Runtime, runtime
+from worker.steps.finish import finish_run
+from worker.steps.rescue import lose_worker, put_off_batch
+
+log = get_logger(__name__)
+
+_SIGNAL = re.compile(r"signal (\d+)")
+_EXIT_CODE = re.compile(r"exitcode (\d+)")
+
+
+class Request(request.Request):
+    """A delivered message, as the parent process of a worker sees it."""
+
+    def on_failure(
+        self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
+        """Called when a task failed, also because its process died."""
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if not isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
+            return super().on_failure(exc_info, send_failed_event, return_ok)
+        if self._already_cancelled or state.should_terminate:  # type: ignore[attr-defined]
+            # We stop, and stopped it: no loss. Unacknowledged, its message is delivered again.
+            return None
+        answer = super().on_failure(exc_info, send_failed_event, return_ok)
+        if self.worker_pid:
+            name = child.process_name(self.hostname, int(self.worker_pid))
+            report(name, str(error), hostname=self.hostname, brought=dict(self.kwargs))
+        return answer
+
+
+class Task(celery.Task[Any, Any]):
+    """The base class of all tasks."""
+
+    abstract = True
+    Request = "tasks.lost:Request"
+
+
+def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -> None:
+    """Free what the dead process named `worker` had claimed, and have its runs go on.
+
+    `brought` is what its message named. Never raises: with the database away the lease runs out
+    and a sweep does it.
+    """
+    current = runtime()
+    actor, why = f"worker:{hostname}", _why(current, error)
+    log.warning("child.lost", worker=worker, reason=why)
+    try:
+        freed = lose_worker(current.engine, worker, why, actor=actor)
+        run_ids = {run_id for run_id, _ in freed}
+        if isinstance(run_id := brought.get("run_id"), int):
+            run_ids.add(run_id)
+            number = brought.get("batch")
+            if isinstance(number, int) and (run_id, number) not in freed:
+                # It died before it claimed it, or after it was done.
+                put_off_batch(current.engine, run_id, number, why, worker=worker)
+        for run_id in run_ids:
+            publish_next(current, Sender(), run_id)
+            finish_run(current.engine, run_id, actor=actor)
+    except FlowshiftError as problem:
+        log.warning("child.unreported", worker=worker, error=str(problem))
+    finally:
+        # The next child is forked from this process: it should inherit no connection.
+        current.close()
+
+
+def _why(current: Runtime, error: str) -> str:
+    if found := _SIGNAL.search(error):
+        values = current.settings
+        return child.how_it_ended(
+            int(found[1]), time_limit_s=values.time_limit_s, memory_mb=values.child_memory_mb
+        )
+    code = _EXIT_CODE.search(error)
+    return f"it ended by itself{f' with code {code[1]}' if code else ''}"

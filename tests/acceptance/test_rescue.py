@@ -1,0 +1,332 @@
+"""Workers that die, messages that get lost, bots that kill: the run ends by itself, and right."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+from celery import Celery
+
+from tests.acceptance.test_live import (
+    Environment,
+    all_is_well,
+    eventually,
+    has_done,
+    is_over,
+    private_redis,
+    send_batch,
+    start,
+)
+from tests.fleet import Fleet, a_workflow
+from tests.killers import FOR_EVER, KILLED, MEMORY, SEGFAULT, SLOW
+from worker.app import configuration
+from worker.db import runs
+from worker.runtime import Runtime
+from worker.servers import Servers
+from worker.supervisor import Program, Supervisor, beat_program, worker_program
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+
+
+def rabbitmq_answers() -> bool:
+    """Whether there is a RabbitMQ here to test with."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", 5672)) == 0
+
+
+BROKERS = [
+    "redis",
+    pytest.param(
+        "rabbitmq",
+        marks=pytest.mark.skipif(
+            not rabbitmq_answers(), reason="no RabbitMQ answers at 127.0.0.1:5672"
+        ),
+    ),
+]
+
+
+@pytest.fixture(params=BROKERS)
+def broker_url(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
+    """The queue's URL: empty for Redis."""
+    if request.param == "redis":
+        yield ""
+        return
+    yield RABBITMQ
+    app = Celery(broker=RABBITMQ, set_as_current=False)
+    with app.connection_for_write() as connection:
+        channel: Any = connection.default_channel
+        channel.queue_delete(namespace)
+        control = f"{namespace}-control.pidbox"
+        for name in (namespace, f"{namespace}-events", control, f"reply.{control}"):
+            channel.exchange_delete(name)
+
+
+@pytest.fixture
+def quick(environment: Environment) -> Environment:
+    """Everything that waits, waits shortly."""
+    return {
+        **environment,
+        "FLOWSHIFT_SWEEP_S": "1",
+        "FLOWSHIFT_LEASE_S": "5",
+        "FLOWSHIFT_TIME_LIMIT_S": "2",
+        "FLOWSHIFT_SHUTDOWN_S": "1",
+    }
+
+
+@pytest.fixture
+def sender(current: Runtime, broker_url: str) -> Iterator[Celery]:
+    """An application of somebody else's that sends to this test's queue."""
+    with_queue = Runtime(
+        current.settings,
+        Servers(current.servers.database_url, current.servers.redis_url, broker_url),
+    )
+    app = Celery("somebody else", set_as_current=False)
+    app.conf.update(configuration(with_queue))
+    yield app
+    app.close()
+
+
+@contextmanager
+def running(
+    environment: Environment,
+    tmp_path: Path,
+    *,
+    count: int = 1,
+    processes: int = 2,
+    with_beat: bool = True,
+) -> Iterator[Supervisor]:
+    """Live workers that die of the bots in `tests.killers`, and a beat, kept running."""
+    programs = [
+        Program(
+            program.name,
+            (*program.command, "--include=tests.killers"),
+            {**program.environment, **environment},
+        )
+        for program in (worker_program(processes, name=f"w{n}") for n in range(count))
+    ]
+    if with_beat:
+        beat = beat_program(tmp_path / f"beat-{uuid.uuid4().hex[:6]}")
+        programs.append(Program("beat", beat.command, environment))
+    with Supervisor(programs, log_dir=tmp_path / "log") as supervisor:
+        yield supervisor
+        family = [psutil.Process(pid) for pid in supervisor.pids.values()]
+        family += [child for process in family for child in process.children(recursive=True)]
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+def logged(tmp_path: Path, event: str) -> int:
+    """How often the programs logged an event."""
+    return sum(
+        path.read_text(errors="replace").count(f'"event": "{event}')
+        for path in (tmp_path / "log").glob("*.log")
+    )
+
+
+def tending(supervisor: Supervisor, what: Callable[[], Any], timeout_s: float = 60) -> None:
+    """Wait until `what()` is true, restarting what dies meanwhile."""
+
+    def is_it() -> Any:
+        supervisor.tend()
+        return what()
+
+    eventually(is_it, timeout_s)
+
+
+def until_over(fleet: Fleet, run_id: int, supervisor: Supervisor, timeout_s: float = 60) -> None:
+    """Wait for the end of a run, restarting what dies."""
+    tending(supervisor, is_over(fleet, run_id), timeout_s)
+
+
+def audited(fleet: Fleet, run_id: int) -> set[str]:
+    """The actions in the audit trail of a run."""
+    rows = fleet.rows("SELECT action FROM flowshift.audit WHERE run_id = :r", r=run_id)
+    return {row.action for row in rows}
+
+
+def losses(fleet: Fleet, run_id: int) -> int:
+    """How many workers the batches of a run have lost."""
+    query = "SELECT sum(losses) AS n FROM flowshift.batches WHERE run_id = :r"
+    return int(fleet.rows(query, r=run_id)[0].n)
+
+
+# -- the queue, on both brokers --------------------------------------------------------------------
+
+
+def test_messages_twice_late_reordered_unknown_malformed_and_of_no_run_change_nothing(
+    fleet: Fleet, quick: Environment, tmp_path: Path, sender: Celery, broker_url: str
+) -> None:
+    ids = fleet.add_many(400)
+    run = fleet.planned(batch_size=20)
+    for number in (*range(20, 0, -1), *range(1, 21)):
+        send_batch(sender, run.run_id, number)
+        if number == 7:
+            sender.send_task("flowshift.no_such_task")
+            sender.send_task("flowshift.convert_batch", kwargs={"batch": "seven"})
+            send_batch(sender, 999, 1)
+            send_nonsense(sender)
+    with running({**quick, "FLOWSHIFT_BROKER_URL": broker_url}, tmp_path, count=2) as supervisor:
+        until_over(fleet, run.run_id, supervisor)
+        send_batch(sender, run.run_id, 3)
+        last = start(sender, fleet, limit=1)  # behind everything in the queue
+        until_over(fleet, last, supervisor)
+    all_is_well(fleet, run.run_id, ids)
+    assert losses(fleet, run.run_id) == 0
+
+
+def send_nonsense(sender: Celery) -> None:
+    """Put messages into the queue that are no tasks, and no JSON."""
+    with sender.connection_for_write() as connection:
+        queue = sender.amqp.queues[sender.conf.task_default_queue]
+        producer = connection.Producer(exchange=queue.exchange, routing_key=queue.routing_key)
+        producer.publish({"what": "ever"}, serializer="json", declare=[queue])
+        producer.publish(b"{broken", content_type="application/json", content_encoding="utf-8")
+        producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize")
+
+
+def test_a_run_survives_killed_workers_children_beat_and_command_with_nothing_sent_by_hand(
+    fleet: Fleet, quick: Environment, tmp_path: Path, broker_url: str
+) -> None:
+    ids = fleet.add_many(900)
+    environment = {**quick, "FLOWSHIFT_BROKER_URL": broker_url}
+    draw = random.Random(4)
+    victims = ["w0", "w1", "beat", "child", "command"]
+    draw.shuffle(victims)
+    with running(environment, tmp_path, count=2) as supervisor:
+        eventually(lambda: logged(tmp_path, "w0") and logged(tmp_path, "w1"))  # "w0-1@host ready."
+        command = subprocess.Popen(
+            [sys.executable, "-m", "worker", "migrate", "--batch-size", "10"],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually(lambda: fleet.rows("SELECT FROM flowshift.runs"))
+        for done in sorted(draw.sample(range(2, 70), len(victims))):
+            tending(supervisor, has_done(fleet, 1, done))
+            pids = {"command": command.pid, **supervisor.pids}
+            pool = [child for name in ("w0", "w1") for child in children(pids.get(name))]
+            pids |= {"child": draw.choice(pool)} if pool else {}
+            if victim := pids.get(victims.pop()):
+                os.kill(victim, signal.SIGKILL)
+        command.wait(10)
+        until_over(fleet, 1, supervisor)
+    all_is_well(fleet, 1, ids)
+
+
+def test_a_worker_told_to_stop_hands_its_batch_back_and_that_is_no_loss(
+    fleet: Fleet,
+    quick: Environment,
+    tmp_path: Path,
+    sender: Celery,
+    broker_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fleet.add("slow", a_workflow(SLOW))
+    environment = {**quick, "FLOWSHIFT_BROKER_URL": broker_url, "FLOWSHIFT_TIME_LIMIT_S": "60"}
+    patient = {**environment, "SLOW_S": "40"}
+    with running(patient, tmp_path, with_beat=False) as supervisor:
+        run_id = start(sender, fleet)
+        eventually(lambda: fleet.rows("SELECT FROM flowshift.batches WHERE state = 'running'"))
+        supervisor.stop()
+    assert "process.killed" not in caplog.text  # it stopped in time, though its bot takes 40 s
+    assert audited(fleet, run_id) >= {"batch.handed_back"}
+    with running({**environment, "SLOW_S": "0"}, tmp_path) as supervisor:
+        until_over(fleet, run_id, supervisor)
+    assert fleet.outcomes(run_id) == {"slow": "converted"}
+    assert losses(fleet, run_id) == 0
+
+
+# -- Redis -----------------------------------------------------------------------------------------
+
+
+def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
+    fleet: Fleet, quick: Environment, tmp_path: Path
+) -> None:
+    ids = fleet.add_many(1_000)
+    with private_redis(tmp_path) as (url, server), redis.Redis.from_url(url) as client:
+        environment = {**quick, "FLOWSHIFT_REDIS_URL": url}
+        with running(environment, tmp_path) as supervisor:
+            run_id = started(environment)
+            tending(supervisor, has_done(fleet, run_id, 3))
+            client.config_set("maxmemory", "1")
+            tending(supervisor, lambda: logged(tmp_path, "progress.unpublished"))
+            client.config_set("maxmemory", "0")
+            assert not fleet.progress(run_id).is_over
+            for pid in (supervisor.pids["w0"], *children(supervisor.pids["w0"])):
+                os.kill(pid, signal.SIGKILL)  # so that nobody works the run off without Redis
+            server.kill()
+            server.wait()
+            with private_redis(tmp_path):
+                until_over(fleet, run_id, supervisor)
+                assert "batch.resent" in audited(fleet, run_id)
+    all_is_well(fleet, run_id, ids)
+
+
+def started(environment: Environment, batch_size: int = 10) -> int:
+    """Start a run by the command."""
+    command = ["migrate", "--detach", "--json", "--batch-size", str(batch_size)]
+    told = subprocess.run(
+        [sys.executable, "-m", "worker", *command],
+        env=environment,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return int(json.loads(told.stdout)["run_id"])
+
+
+def children(pid: int | None) -> list[int]:
+    """The processes that a process has started; none of one that is gone."""
+    if pid is None or not psutil.pid_exists(pid):
+        return []
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+# -- bots that kill --------------------------------------------------------------------------------
+
+
+def test_bots_that_kill_workers_are_found_and_recorded_and_the_run_goes_on(
+    fleet: Fleet, quick: Environment, tmp_path: Path
+) -> None:
+    ids = fleet.add_many(12)
+    killers = {
+        "bot-00002-segfault": (SEGFAULT, "signal 11 (SIGSEGV)"),
+        "bot-00005-for-ever": (FOR_EVER, "longer than 2 s"),
+        "bot-00007-memory": (MEMORY, "more memory than a process may have"),
+        "bot-00010-killed": (KILLED, "signal 9 (SIGKILL)"),
+    }
+    for name, (prompt, _) in killers.items():
+        fleet.add(name, a_workflow(prompt))
+    limits = {"FLOWSHIFT_CHILD_MEMORY_MB": "256"}
+    environment = {**quick, **limits}
+    with running(environment, tmp_path) as supervisor:
+        run_id = started(environment, batch_size=4)
+        until_over(fleet, run_id, supervisor, 120)
+    outcomes = fleet.outcomes(run_id)
+    lost = {bot_id for bot_id, said in outcomes.items() if said == "failed worker_lost"}
+    assert lost == set(killers)
+    assert set(outcomes) - lost == set(fleet.drafts()) == set(ids)
+    with fleet.engine.connect() as connection:
+        failures = runs.failures(connection, run_id, limit=None, code="worker_lost")
+    for failure in failures:
+        assert killers[failure.bot_id][1] in (failure.message or "")
+    progress = fleet.progress(run_id)
+    assert (progress.state, progress.counts.failed) == ("completed_with_failures", 4)
+    assert progress.counts.bots == len(outcomes)
+    assert audited(fleet, run_id) >= {"batch.lost", "batch.split", "bot.gave_up"}
+    assert logged(tmp_path, "child.limited")
+    assert logged(tmp_path, "child process exiting after exceeding memory limit")

@@ -1,0 +1,89 @@
+"""What the parent of a pool's children tells the database when one of them dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks import lost
+from tests.fleet import Fleet
+from worker.db import batches
+from worker.errors import TransientError
+
+
+@pytest.fixture(autouse=True)
+def published(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The runs whose next batches were published; there is no worker to take them."""
+    run_ids: list[int] = []
+    monkeypatch.setattr(lost, "publish_next", lambda *given: run_ids.append(given[2]))
+    yield run_ids
+    fleet.engine.dispose()  # the runtime has let go of it
+
+
+def claim(fleet: Fleet, run_id: int, number: int) -> None:
+    """Claim a batch as the process `w`."""
+    with fleet.engine.begin() as connection:
+        assert batches.claim(connection, run_id, number, kind="convert", worker="w", lease_s=60)
+
+
+def rows(fleet: Fleet) -> list[tuple[Any, ...]]:
+    """State, losses, faults and what is known of every batch."""
+    query = "SELECT state, losses, faults, error FROM flowshift.batches ORDER BY number"
+    return [tuple(row) for row in fleet.rows(query)]
+
+
+def report(error: str, **brought: object) -> None:
+    """A child named `w` died."""
+    lost.report("w", error, hostname="host", brought=brought)
+
+
+def test_a_death_frees_what_was_claimed_though_the_message_named_another_batch(
+    fleet: Fleet, published: list[int]
+) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    fleet.convert(run.run_id, 1)
+    claim(fleet, run.run_id, 2)
+    report("Worker exited prematurely: signal 11 (SIGSEGV) Job: 1.", run_id=run.run_id, batch=1)
+    assert rows(fleet) == [
+        ("done", 0, 0, None),
+        ("pending", 1, 0, "it was killed by signal 11 (SIGSEGV)"),
+        ("pending", 0, 0, None),
+    ]
+    assert published == [run.run_id]
+
+
+def test_a_death_before_the_claim_is_a_fault_of_the_batch_so_that_it_cannot_go_on_for_ever(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    for _ in range(6):
+        report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
+    said = "tried 6 times: it ended by itself with code 3"
+    assert rows(fleet) == [("failed", 0, 6, said)]
+    assert fleet.get(run.run_id).state == "completed_with_failures"
+
+
+def test_a_death_after_the_last_batch_ends_the_run(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    fleet.convert(run.run_id, 1)
+    report("Worker exited prematurely: signal 9 (SIGKILL) Job: 1.", run_id=run.run_id, batch=1)
+    assert fleet.get(run.run_id).state == "completed"
+
+
+def test_a_death_that_cannot_be_told_is_left_to_the_sweep(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise TransientError
+
+    monkeypatch.setattr(lost, "lose_worker", away)
+    fleet.add_many(1)
+    run = fleet.planned()
+    claim(fleet, run.run_id, 1)
+    report("Worker exited prematurely: signal 9 (SIGKILL) Job: 1.", run_id=run.run_id, batch=1)
+    assert rows(fleet) == [("running", 0, 0, None)]

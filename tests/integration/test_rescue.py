@@ -1,0 +1,596 @@
+"""Rescue: leases, lost workers, lost messages, split batches, and runs that nobody looks after."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tasks.runs import ATTEMPTS, _do_one, persist
+from tests.fleet import Fleet, a_workflow
+from worker.core import v1
+from worker.core.config import Defaults
+from worker.core.overhead import measure
+from worker.core.progress import Counts
+from worker.db import batches, bots, rescue, runs
+from worker.db.engine import create_engine, map_database_errors
+from worker.errors import StaleError, TransientError
+from worker.runtime import Runtime
+from worker.steps import lease
+from worker.steps.convert import convert_batch
+from worker.steps.finish import finish_run
+from worker.steps.report import Report
+from worker.steps.rescue import (
+    FAULTS_MAX,
+    Swept,
+    close_run,
+    hand_back_batch,
+    lose_worker,
+    put_off_batch,
+    runs_to_close,
+    sweep,
+)
+
+
+def claimed(fleet: Fleet, run_id: int, number: int = 1, worker: str = "one") -> batches.Batch:
+    """A batch in the hands of a worker."""
+    with fleet.engine.begin() as connection:
+        batch = batches.claim(connection, run_id, number, kind="convert", worker=worker, lease_s=60)
+    assert batch is not None
+    return batch
+
+
+def state(fleet: Fleet, run_id: int, number: int = 1) -> Any:
+    """A batch's row."""
+    query = "SELECT * FROM flowshift.batches WHERE run_id = :r AND number = :n"
+    return fleet.rows(query, r=run_id, n=number)[0]
+
+
+def let_pass(fleet: Fleet, seconds: int) -> None:
+    """Let time pass in the database: everything in it was longer ago."""
+    for column in ("lease_until", "published_at", "finished_at"):
+        fleet.execute(f"UPDATE flowshift.batches SET {column} = {column} - interval '{seconds} s'")
+    fleet.execute(
+        "UPDATE flowshift.runs SET moved_at = moved_at - :s * interval '1 s', "
+        "started_at = started_at - :s * interval '1 s'",
+        s=seconds,
+    )
+
+
+def swept(fleet: Fleet, *, queue_is_empty: bool = False) -> Swept:
+    """What a sweep finds."""
+    found = sweep(fleet.engine, queue_is_empty=queue_is_empty, actor="sweep")
+    assert found is not None
+    return found
+
+
+def actions(fleet: Fleet, run_id: int) -> list[str]:
+    """What the audit trail says of rescue."""
+    rows = fleet.rows("SELECT action FROM flowshift.audit WHERE run_id = :r ORDER BY id", r=run_id)
+    usual = {"run.created", "run.running", "run.finishing", "run.completed"}
+    usual |= {"run.completed_with_failures"}
+    return [row.action for row in rows if row.action not in usual]
+
+
+# -- leases ----------------------------------------------------------------------------------------
+
+
+def test_a_claimed_batch_is_nobody_elses_until_its_worker_is_known_to_be_lost(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    claimed(fleet, run.run_id)
+    with pytest.raises(StaleError):
+        fleet.convert(run.run_id, 1)
+    assert lose_worker(fleet.engine, "one", "it died", actor="test") == {(run.run_id, 1)}
+    assert lose_worker(fleet.engine, "one", "it died", actor="test") == set()
+    assert fleet.convert(run.run_id, 1).counts.converted == 2
+    assert state(fleet, run.run_id).losses == 1
+
+
+def test_a_batch_whose_lease_ran_out_is_found_once_however_many_sweep(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    run = fleet.planned(batch_size=2)
+    fleet.take(run.run_id, 9)
+    claimed(fleet, run.run_id, 1)
+    swept(fleet)
+    assert state(fleet, run.run_id).state == "running"
+    let_pass(fleet, 61)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(
+            lambda _: sweep(fleet.engine, queue_is_empty=False, actor="sweep"), range(4)
+        )
+        list(found)
+
+    row = state(fleet, run.run_id)
+    assert (row.state, row.losses, row.lease_until, row.published_at) == ("pending", 1, None, None)
+    assert actions(fleet, run.run_id) == ["batch.lost"]
+    assert fleet.take(run.run_id, 9) == [1]
+
+
+def test_a_batch_in_a_workers_transaction_is_alive_though_its_lease_ran_out(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    batch = claimed(fleet, run.run_id)
+    let_pass(fleet, 61)
+    with fleet.engine.begin() as connection:
+        assert batches.hold(connection, batch)
+        swept(fleet)
+        assert state(fleet, run.run_id).state == "running"
+    swept(fleet)
+    assert state(fleet, run.run_id).state == "pending"
+
+
+def test_a_lease_is_renewed_while_the_batchs_transaction_is_open(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    batch = claimed(fleet, run.run_id)
+    let_pass(fleet, 3_600)
+    before = state(fleet, run.run_id).lease_until
+    renewed = threading.Event()
+    renew = batches.renew
+
+    def renew_and_tell(*arguments: Any, **options: Any) -> bool:
+        done = renew(*arguments, **options)
+        renewed.set()
+        return done
+
+    monkeypatch.setattr(batches, "renew", renew_and_tell)
+    with lease.renewed(fleet.engine, batch, 1), fleet.engine.begin() as connection:
+        assert batches.hold(connection, batch)
+        assert renewed.wait(20)
+    assert state(fleet, run.run_id).lease_until > before
+
+
+def test_a_worker_that_was_given_up_can_neither_begin_nor_commit(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    late = claimed(fleet, run.run_id)
+    lose_worker(fleet.engine, "one", "it seemed dead", actor="test")
+    claimed(fleet, run.run_id, worker="another")
+    with fleet.engine.begin() as connection:
+        assert not batches.hold(connection, late)
+        assert not batches.renew(connection, late, lease_s=9)
+        assert not batches.complete(
+            connection,
+            run.run_id,
+            1,
+            attempt=late.attempt,
+            counts=Counts(),
+            codes={},
+            overhead=measure([]),
+            duration_ms=0,
+        )
+    lose_worker(fleet.engine, "another", "it died too", actor="test")
+
+
+def test_a_worker_that_was_overtaken_in_its_transaction_leaves_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    insert = bots.insert_ledger
+
+    def slowly(*arguments: Any) -> None:
+        insert(*arguments)
+        let_pass(fleet, 3_600)
+        lose_worker(fleet.engine, "test", "it seemed dead", actor="test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bots, "insert_ledger", slowly)
+        with pytest.raises(StaleError, match="went to another worker"):
+            fleet.convert(run.run_id, 1)
+    assert fleet.drafts() == {}
+    assert fleet.convert(run.run_id, 1).counts.converted == 2
+
+
+# -- bots that kill --------------------------------------------------------------------------------
+
+
+def lose(fleet: Fleet, run_id: int, number: int) -> None:
+    """Lose the worker of a batch."""
+    claimed(fleet, run_id, number, worker="doomed")
+    lose_worker(fleet.engine, "doomed", "it was killed", actor="test")
+
+
+def test_a_batch_that_loses_two_workers_is_halved_until_the_bot_is_alone_and_recorded(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(4)
+    run = fleet.planned()
+    for number in (1, 1, 1, 1):
+        lose(fleet, run.run_id, number)
+    assert fleet.batch_slices(run.run_id) == [
+        (1, None, "bot-00000", None, 1, "pending"),
+        (2, "bot-00001", "bot-00003", None, 2, "pending"),
+        (3, "bot-00000", "bot-00001", None, 1, "pending"),
+    ]
+    lose(fleet, run.run_id, 1)
+    assert fleet.outcomes(run.run_id) == {"bot-00000": "failed worker_lost"}
+    for number in (2, 3):
+        fleet.convert(run.run_id, number)
+    assert finish_run(fleet.engine, run.run_id, actor="test") is not None
+    progress = fleet.progress(run.run_id)
+    assert progress.state == "completed_with_failures"
+    assert (progress.counts.converted, progress.counts.failed) == (3, 1)
+    assert (progress.bots_total, progress.batches_total) == (4, 3)
+    assert actions(fleet, run.run_id) == [
+        "batch.lost",
+        "batch.split",
+        "batch.split",
+        "batch.lost",
+        "bot.gave_up",
+    ]
+    again = fleet.run(retry_of=run.run_id, code="worker_lost")
+    assert fleet.outcomes(again.run_id) == {"bot-00000": "converted"}
+
+
+def test_a_bot_alone_that_vanished_ends_its_batch_with_nothing(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    run = fleet.planned()
+    fleet.execute("DELETE FROM bots")
+    for _ in range(2):
+        lose(fleet, run.run_id, 1)
+    assert (state(fleet, run.run_id).state, fleet.outcomes(run.run_id)) == ("done", {})
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_split_keeps_every_bot_in_exactly_one_batch(fleet: Fleet, *, listed: bool) -> None:
+    ids = fleet.add_many(11)
+    run = fleet.planned(bot_ids=tuple(ids) if listed else None, batch_size=11)
+
+    draw = random.Random(11)
+    for _ in range(30):
+        slices = fleet.batch_slices(run.run_id)
+        number, first = draw.randint(1, len(slices)), draw.choice([None, 0, 1, 2, 5, 12])
+        before = slices[number - 1][4]
+        with fleet.engine.begin() as connection:
+            new = batches.split(connection, run.run_id, number, first=first)
+        counts = [row[4] for row in fleet.batch_slices(run.run_id)]
+        kept = (before + 1) // 2 if first is None else first
+        assert new == (len(counts) if 0 < kept < before else None)
+        assert counts[number - 1] == (kept if new else before)
+        assert sum(counts) == 11
+        assert fleet.get(run.run_id).batch_count == len(counts)
+    for number, *_ in fleet.batch_slices(run.run_id):
+        held = state(fleet, run.run_id, number).bot_count
+        assert fleet.convert(run.run_id, number).counts.bots == held
+    assert set(fleet.outcomes(run.run_id)) == set(ids)
+
+
+def test_only_a_pending_batch_is_split(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    run = fleet.planned()
+    claimed(fleet, run.run_id)
+    with fleet.engine.begin() as connection:
+        assert batches.split(connection, run.run_id, 1) is None
+        assert batches.split(connection, run.run_id, 7) is None
+
+
+def test_a_bot_whose_conversion_takes_too_much_memory_fails_alone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("a", a_workflow())
+    fleet.add("b", a_workflow("greedy"))
+    decode = v1.decode
+
+    def greedy(text: bytes, *arguments: Any) -> Any:
+        if b"greedy" in text:
+            raise MemoryError
+        return decode(text, *arguments)
+
+    monkeypatch.setattr(v1, "decode", greedy)
+    progress = fleet.run()
+    assert fleet.outcomes(progress.run_id) == {"a": "converted", "b": "failed worker_lost"}
+
+
+# -- stopping, and servers that are away -----------------------------------------------------------
+
+
+def test_a_batch_handed_back_is_no_loss_and_is_published_next(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    fleet.take(run.run_id, 9)
+    claimed(fleet, run.run_id)
+    other = {"worker": "another", "actor": "test"}
+    assert not hand_back_batch(fleet.engine, run.run_id, 1, **other)
+    assert hand_back_batch(fleet.engine, run.run_id, 1, worker="one", actor="test")
+    assert not hand_back_batch(fleet.engine, run.run_id, 1, worker="one", actor="test")
+    assert lose_worker(fleet.engine, "one", "it ended", actor="test") == set()
+    assert state(fleet, run.run_id).losses == 0
+    assert actions(fleet, run.run_id) == ["batch.handed_back"]
+    assert fleet.take(run.run_id, 9) == [1]
+
+
+def test_a_batch_is_put_off_as_often_as_stated_then_fails_and_retry_takes_it(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    engine = fleet.engine
+    for fault in range(FAULTS_MAX + 1):
+        if fault % 2:
+            claimed(fleet, run.run_id)
+        said = put_off_batch(engine, run.run_id, 1, "the database was away", worker="one")
+        assert said.startswith("pending" if fault < FAULTS_MAX else "failed")
+    row = state(fleet, run.run_id)
+    assert (row.state, row.losses, row.faults) == ("failed", 0, FAULTS_MAX + 1)
+    assert row.error == "tried 6 times: the database was away"
+    assert put_off_batch(engine, run.run_id, 1, "again", worker="one") == "over: again"
+    assert finish_run(engine, run.run_id, actor="test") is not None
+    assert fleet.run(retry_of=run.run_id).counts.converted == 2
+
+
+def test_a_batch_in_another_workers_hands_is_not_put_off(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    claimed(fleet, run.run_id)
+    assert put_off_batch(fleet.engine, run.run_id, 1, "away", worker="two") == "over: away"
+    assert state(fleet, run.run_id).state == "running"
+
+
+def test_a_lock_held_for_long_a_deadlock_and_a_cut_connection_are_tried_again(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(3)
+    faults = ((lock_for_long, "55P03"), (deadlock, "40P01"), (cut, "connection is lost"))
+    for disturb, said in faults:
+        run = fleet.planned()
+        met: list[str] = []
+        with fleet.connect() as platform:
+            let_go = disturb(fleet, platform)
+            report = persist(lambda: convert(fleet, run.run_id, met), lambda _: let_go())  # noqa: B023
+        assert report.counts.bots == 3
+        assert [said in error for error in met] == [True], met
+        assert state(fleet, run.run_id).losses == 0
+
+
+def test_a_bot_that_keeps_its_transaction_idle_for_too_long_is_not_tried_again_but_a_loss(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    quick = msgspec.structs.replace(fleet.current.settings, statement_timeout_ms=1_000)
+    current = Runtime(quick, fleet.current.servers)
+    decode = v1.decode
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(1.3)
+        return decode(*arguments)
+
+    monkeypatch.setattr(v1, "decode", slowly)
+    for losses in (1, 2):
+        said = _do_one(current, "slow one", run.run_id, 1, actor="test")
+        assert "held rows for too long" in said
+        row = state(fleet, run.run_id)
+        assert (row.losses, row.attempt) == (losses, losses)
+    current.close()
+    assert fleet.outcomes(run.run_id) == {"bot-00000": "failed worker_lost"}
+
+
+def test_a_batch_that_runs_out_of_memory_outside_a_bot_is_a_loss(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+
+    def too_much(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(bots, "read_chunks", too_much)
+    assert _do_one(fleet.current, "one", run.run_id, 1, actor="test") == "out of memory"
+    assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 1)
+
+
+def test_a_worker_stopped_in_a_batch_hands_it_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(bots, "read_chunks", stopped)
+    with pytest.raises(SystemExit):
+        _do_one(fleet.current, "one", run.run_id, 1, actor="test")
+    assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 0)
+
+
+def convert(fleet: Fleet, run_id: int, met: list[str]) -> Report:
+    """Do the first batch with a short patience for locks; keeps what was `met`."""
+    engine = create_engine(
+        fleet.engine.url, lock_timeout_ms=2_000, statement_timeout_ms=20_000, application_name="t"
+    )
+    try:
+        return convert_batch(
+            engine,
+            run_id,
+            1,
+            worker="test",
+            lease_s=60,
+            defaults=Defaults(),
+            equipment=fleet.current.echo,
+        )
+    except TransientError as error:
+        met.append(str(error))
+        raise
+    finally:
+        engine.dispose()
+
+
+def lock_for_long(_: Fleet, platform: Any) -> Callable[[], None]:
+    """A save of the platform's that takes longer than we wait."""
+    platform.execute("UPDATE bots SET name = 'x' WHERE bot_id = 'bot-00001'")
+    unlock: Callable[[], None] = platform.rollback
+    return unlock
+
+
+def deadlock(fleet: Fleet, platform: Any) -> Callable[[], None]:
+    """A platform that locks a later bot first, then an earlier one that the batch has by then."""
+    platform.execute("SET deadlock_timeout = '60 s'")  # so that it is our batch that finds it
+    platform.execute("UPDATE bots SET name = 'x' WHERE bot_id = 'bot-00002'")
+
+    def cross() -> None:
+        wait_for_a_lock(fleet)
+        with contextlib.suppress(psycopg.Error):
+            platform.execute("UPDATE bots SET name = 'x' WHERE bot_id = 'bot-00000'")
+
+    thread = threading.Thread(target=cross)
+    thread.start()
+
+    def let_go() -> None:
+        thread.join()
+        platform.rollback()
+
+    return let_go
+
+
+def cut(fleet: Fleet, platform: Any) -> Callable[[], None]:
+    """A connection that is ended while it waits."""
+    platform.execute("UPDATE bots SET name = 'x' WHERE bot_id = 'bot-00002'")
+
+    def end() -> None:
+        wait_for_a_lock(fleet)
+        fleet.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+
+    thread = threading.Thread(target=end)
+    thread.start()
+
+    def let_go() -> None:
+        thread.join()
+        platform.rollback()
+
+    return let_go
+
+
+def wait_for_a_lock(fleet: Fleet) -> None:
+    """Until somebody waits for a lock in this database."""
+    query = (
+        "SELECT FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while not fleet.rows(query):
+        time.sleep(0.01)
+
+
+def test_every_passing_fault_of_postgresql_is_transient_and_gives_up_after_the_stated_number(
+    fleet: Fleet,
+) -> None:
+    def serialisation() -> None:
+        raises = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"
+        with map_database_errors(), fleet.engine.begin() as connection:
+            connection.execute(sa.text(raises))
+
+    pauses: list[float] = []
+    with pytest.raises(TransientError, match="40001"):
+        persist(serialisation, pauses.append)
+    assert len(pauses) == ATTEMPTS - 1
+    assert all(0.5 * 0.4 <= pause <= 10 for pause in pauses)
+    assert sum(pauses) <= 40
+
+
+# -- messages and runs that nobody looks after -----------------------------------------------------
+
+
+def test_with_an_empty_queue_a_batch_that_nobody_claimed_is_sent_again(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    fleet.take(run.run_id, 2)
+    swept(fleet, queue_is_empty=True)
+    assert fleet.take(run.run_id, 2) == []
+    let_pass(fleet, 11)
+    assert swept(fleet, queue_is_empty=True).to_publish == (run.run_id,)
+    assert actions(fleet, run.run_id) == ["batch.resent"]
+    assert fleet.take(run.run_id, 2) == [1, 2]
+    swept(fleet, queue_is_empty=True)  # just sent: given its time
+    assert fleet.take(run.run_id, 2) == []
+
+
+def test_a_deep_queue_is_left_alone_however_old_its_messages_are(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    fleet.take(run.run_id, 3)
+    let_pass(fleet, 36_000)
+    swept(fleet)
+    assert fleet.take(run.run_id, 3) == []
+    claimed(fleet, run.run_id, 1)
+    swept(fleet)
+    assert fleet.take(run.run_id, 3) == []
+
+
+def test_a_message_that_later_ones_have_overtaken_is_sent_again(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    run = fleet.planned(batch_size=1)
+    fleet.take(run.run_id, 2)
+    let_pass(fleet, 60)
+    claimed(fleet, run.run_id, 2)
+    fleet.take(run.run_id, 4)
+    swept(fleet)
+    assert state(fleet, run.run_id, 1).published_at is not None
+    claimed(fleet, run.run_id, 3)  # published a minute later than 1
+    swept(fleet)
+    assert fleet.take(run.run_id, 4) == [1]
+
+
+def test_a_run_that_nobody_plans_is_planned_again_but_not_one_that_is_being_planned(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(3)
+    run = fleet.start()
+    assert swept(fleet, queue_is_empty=True).to_plan == ()
+    let_pass(fleet, 11)
+    assert swept(fleet).to_plan == ()  # its message may be waiting
+    with fleet.engine.begin() as connection:
+        runs.get(connection, run.run_id, lock=True)  # as its planner does
+        assert swept(fleet, queue_is_empty=True).to_plan == ()
+    assert swept(fleet, queue_is_empty=True).to_plan == (run.run_id,)
+    assert swept(fleet, queue_is_empty=True).to_plan == ()
+    assert actions(fleet, run.run_id) == ["run.replanned"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_whose_finisher_died_is_closed(fleet: Fleet, *, begun: bool) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    fleet.convert(run.run_id, 1)
+    if begun:
+        with fleet.engine.begin() as connection:
+            runs.finish_if_last(connection, run.run_id, "test")
+    assert runs_to_close(fleet.engine) == []
+    let_pass(fleet, 6)
+    assert runs_to_close(fleet.engine) == [run.run_id]
+    assert close_run(fleet.engine, run.run_id, actor="sweep")
+    assert not close_run(fleet.engine, run.run_id, actor="sweep")
+    assert fleet.get(run.run_id).state == "completed"
+    trail = fleet.rows("SELECT action FROM flowshift.audit ORDER BY id")
+    assert [row.action for row in trail][-2:] == ["run.completed", "run.closed"]
+
+
+def test_a_run_with_no_batches_is_closed_and_one_with_open_batches_is_not(fleet: Fleet) -> None:
+    empty = fleet.planned()
+    fleet.add_many(2)
+    full = fleet.planned(batch_size=1)
+    fleet.convert(full.run_id, 1)
+    let_pass(fleet, 60)
+    assert runs_to_close(fleet.engine) == [empty.run_id]
+
+
+def test_while_one_sweeps_another_does_nothing(fleet: Fleet) -> None:
+    with fleet.engine.begin() as connection:
+        assert rescue.begin_sweep(connection)
+        assert sweep(fleet.engine, queue_is_empty=True, actor="second") is None

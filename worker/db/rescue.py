@@ -1,0 +1,225 @@
+"""What nobody looks after any more: claims of lost workers, lost messages, runs left open.
+
+Times are the database's, whatever the clocks of workers say; every change is a conditional UPDATE.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.db.tables import batches, bots, runs
+
+MESSAGE_GRACE_S = 10
+"""A message that has gone this long without its batch being claimed may be lost."""
+
+CLOSE_GRACE_S = 5
+"""A run whose last batch ended so long ago is not being finished by that batch's worker."""
+
+_A_TIME = 100
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A batch that a worker has claimed and not ended; `overdue_s` since its lease ran out."""
+
+    run_id: int
+    number: int
+    attempt: int
+    worker: str
+    overdue_s: float
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """A batch whose worker was lost: how often that happened to it, with how many bots."""
+
+    losses: int
+    bots: tuple[str, ...]
+    dry_run: bool
+
+
+def begin_sweep(connection: sa.Connection) -> bool:
+    """Keep other sweeps away until the transaction ends; False where one is under way."""
+    key = sa.func.hashtextextended("flowshift.sweep", 0)
+    return connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key))) or False
+
+
+def claims_of(connection: sa.Connection, worker: str) -> list[Claim]:
+    """What the process named `worker` has claimed and not ended, locked."""
+    return _claims(connection, batches.c.worker == worker)
+
+
+def claims_overdue(connection: sa.Connection) -> list[Claim]:
+    """Claims whose lease ran out, the oldest first, locked; those that somebody is changing not."""
+    return _claims(connection, batches.c.lease_until < sa.func.now())
+
+
+def _claims(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Claim]:
+    overdue = sa.func.greatest(0, sa.extract("epoch", sa.func.now() - batches.c.lease_until))
+    query = (
+        sa.select(batches.c.run_id, batches.c.number, batches.c.attempt, batches.c.worker, overdue)
+        .join(runs, runs.c.run_id == batches.c.run_id)
+        .where(batches.c.state == "running", runs.c.state.in_(["running", "paused"]), which)
+        .order_by(batches.c.lease_until)
+        .limit(_A_TIME)
+        .with_for_update(of=batches, skip_locked=True)
+    )
+    return [
+        Claim(run_id, number, attempt, worker or "nobody", float(overdue))
+        for run_id, number, attempt, worker, overdue in connection.execute(query)
+    ]
+
+
+def count_loss(connection: sa.Connection, claim: Claim, why: str) -> Lost | None:
+    """Note that the worker of a claim was lost; None where the claim was ended meanwhile."""
+    row = connection.execute(
+        sa.update(batches)
+        .where(
+            batches.c.run_id == claim.run_id,
+            batches.c.number == claim.number,
+            batches.c.state == "running",
+            batches.c.attempt == claim.attempt,
+            runs.c.run_id == batches.c.run_id,
+        )
+        .values(losses=batches.c.losses + 1, error=why[:2000])
+        .returning(
+            batches.c.losses,
+            batches.c.after_bot_id,
+            batches.c.through_bot_id,
+            batches.c.bot_ids,
+            runs.c.dry_run,
+        )
+    ).one_or_none()
+    return None if row is None else Lost(row.losses, _two_bots(connection, row), row.dry_run)
+
+
+def _two_bots(connection: sa.Connection, row: sa.Row[Any]) -> tuple[str, ...]:
+    """The first two bots of a slice that exist: enough to know whether one is alone."""
+    query = sa.select(sa.cast(bots.c.bot_id, sa.Text)).order_by(bots.c.bot_id).limit(2)
+    if row.bot_ids is not None:
+        query = query.where(bots.c.bot_id == sa.func.any(sa.cast(row.bot_ids, sa.ARRAY(sa.Text))))
+    else:
+        query = query.where(bots.c.bot_id <= row.through_bot_id)
+        if row.after_bot_id is not None:
+            query = query.where(bots.c.bot_id > row.after_bot_id)
+    return tuple(connection.scalars(query))
+
+
+def free(connection: sa.Connection, claim: Claim) -> None:
+    """Make a claimed batch pending again, for whoever publishes next."""
+    connection.execute(
+        sa.update(batches)
+        .where(
+            batches.c.run_id == claim.run_id,
+            batches.c.number == claim.number,
+            batches.c.state == "running",
+            batches.c.attempt == claim.attempt,
+        )
+        .values(state="pending", lease_until=None, published_at=None)
+    )
+
+
+def suspect(connection: sa.Connection, run_id: int, numbers: tuple[int, ...], losses: int) -> None:
+    """Set the losses of the halves of a batch that was split; a bot that is alone begins with none.
+
+    What is recorded on a bot was seen with that bot alone.
+    """
+    connection.execute(
+        sa.update(batches)
+        .where(batches.c.run_id == run_id, batches.c.number.in_(numbers))
+        .values(losses=sa.case((batches.c.bot_count > 1, losses), else_=0))
+    )
+
+
+def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[int, list[int]]:
+    """Give back pending batches whose message is lost; returns their numbers by run, in order.
+
+    A message is lost if it is `MESSAGE_GRACE_S` old and the queue is empty, or if a batch that was
+    published so much later has been claimed: a queue keeps its order. So a deep queue, or one that
+    nobody works on, is left alone however old its messages are. A mistake costs one message.
+    """
+    overdue = batches.c.published_at < _ago(MESSAGE_GRACE_S)
+    if not queue_is_empty:
+        overdue &= batches.c.published_at < _delivered()
+    found = connection.execute(
+        sa.update(batches)
+        .where(
+            batches.c.run_id == runs.c.run_id,
+            runs.c.state == "running",
+            batches.c.state == "pending",
+            overdue,
+        )
+        .values(published_at=None)
+        .returning(batches.c.run_id, batches.c.number)
+    ).all()
+    given_back: dict[int, list[int]] = {}
+    for run_id, number in sorted(found):
+        given_back.setdefault(run_id, []).append(number)
+    return given_back
+
+
+def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int]:
+    """Runs whose planner died or was never told, noted as told now; send them after the commit.
+
+    By the same rule as `unpublish_lost`. A run that somebody is planning this moment is passed over.
+    """
+    overdue = runs.c.moved_at < _ago(MESSAGE_GRACE_S)
+    if not queue_is_empty:
+        overdue &= runs.c.moved_at < _delivered()
+    left = (
+        sa.select(runs.c.run_id)
+        .where(runs.c.state == "planning", overdue)
+        .with_for_update(skip_locked=True)
+        .cte("abandoned")
+    )
+    told = connection.scalars(
+        sa.update(runs)
+        .where(runs.c.run_id == left.c.run_id)
+        .values(moved_at=sa.func.now())
+        .returning(runs.c.run_id)
+    )
+    return sorted(told)
+
+
+def _delivered() -> sa.ScalarSelect[Any]:
+    """When the newest message that has surely been delivered was published, less the grace."""
+    other, its_run = batches.alias("other"), runs.alias("its_run")
+    newest = sa.func.max(other.c.published_at)
+    return (
+        sa.select(newest - sa.cast(f"{MESSAGE_GRACE_S} seconds", sa.Interval))
+        .select_from(other.join(its_run, its_run.c.run_id == other.c.run_id))
+        .where(its_run.c.state == "running", other.c.state != "pending")
+        .scalar_subquery()
+    )
+
+
+def open_runs(connection: sa.Connection) -> list[int]:
+    """Runs that have batches to be done, in order."""
+    return list(
+        connection.scalars(
+            sa.select(runs.c.run_id).where(runs.c.state == "running").order_by(runs.c.run_id)
+        )
+    )
+
+
+def runs_left_open(connection: sa.Connection) -> list[int]:
+    """Runs whose last batch ended a while ago and that nobody finished, in order."""
+    of_run = batches.c.run_id == runs.c.run_id
+    is_open = sa.exists().where(of_run, batches.c.state.in_(["pending", "running"]))
+    last = sa.select(sa.func.max(batches.c.finished_at)).where(of_run).scalar_subquery()
+    return list(
+        connection.scalars(
+            sa.select(runs.c.run_id)
+            .where(
+                runs.c.state.in_(["running", "finishing"]),
+                ~is_open,
+                sa.func.coalesce(last, runs.c.started_at) < _ago(CLOSE_GRACE_S),
+            )
+            .order_by(runs.c.run_id)
+        )
+    )
+
+
+def _ago(seconds: int) -> sa.ColumnElement[Any]:
+    return sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)
