@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
+import sqlalchemy as sa
 from celery import Celery
 
 from tests.fleet import Fleet
@@ -116,13 +117,17 @@ def running(
     count: int = 1,
     processes: int = 2,
     with_beat: bool = True,
+    besides: Mapping[str, Environment] = {},
 ) -> Iterator[Supervisor]:
-    """Live workers that die of the bots in `tests.killers`, and a beat, kept running."""
+    """Live workers that die of the bots in `tests.killers`, and a beat, kept running.
+
+    `besides` is what single ones (`w0`, `w1` …) have in their environment.
+    """
     programs = [
         Program(
             program.name,
             (*program.command, "--include=tests.killers"),
-            {**program.environment, **environment},
+            {**program.environment, **environment, **besides.get(program.name, {})},
         )
         for program in (worker_program(processes, name=f"w{n}") for n in range(count))
     ]
@@ -153,6 +158,18 @@ def tending(supervisor: Supervisor, what: Callable[[], Any], timeout_s: float = 
         return what()
 
     eventually(is_it, timeout_s)
+
+
+def calm(what: Callable[[], Any]) -> Callable[[], Any]:
+    """A condition that is not met while a server is away."""
+
+    def is_it() -> Any:
+        try:
+            return what()
+        except (sa.exc.DBAPIError, redis.RedisError):
+            return False
+
+    return is_it
 
 
 def until_over(fleet: Fleet, run_id: int, supervisor: Supervisor, timeout_s: float = 60) -> None:
