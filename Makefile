@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench lint types imports coverage docs constraints clean
+.PHONY: help env demo test check bench chaos lint types imports coverage docs constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -49,6 +49,9 @@ coverage: $(READY) ## Run every test and measure what they reach
 bench: $(READY) ## Measure the engines, and the speed against a floor, here and now (minutes)
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench
+
+chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)
 
 docs: $(READY) ## Write the generated pages of docs/ anew
 	$(BIN)/python -m worker.pages docs

@@ -68,6 +68,16 @@ def send_batch(sender: Celery, run_id: int, batch: int) -> None:
     sender.send_task("flowshift.convert_batch", kwargs={"run_id": run_id, "batch": batch})
 
 
+def send_nonsense(sender: Celery) -> None:
+    """Put messages into the queue that are no tasks, and no JSON."""
+    with sender.connection_for_write() as connection:
+        queue = sender.amqp.queues[sender.conf.task_default_queue]
+        producer = connection.Producer(exchange=queue.exchange, routing_key=queue.routing_key)
+        producer.publish({"what": "ever"}, serializer="json", declare=[queue])
+        producer.publish(b"{broken", content_type="application/json", content_encoding="utf-8")
+        producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize")
+
+
 def start(sender: Celery, fleet: Fleet, **request: Any) -> int:
     """Start a run and enqueue its planning; returns its id."""
     run_id = fleet.start(**request).run_id

@@ -30,6 +30,7 @@ from tests.live import (
     private_redis,
     running,
     send_batch,
+    send_nonsense,
     start,
     started,
     tending,
@@ -113,16 +114,6 @@ def test_messages_twice_late_reordered_unknown_malformed_and_of_no_run_change_no
         until_over(fleet, last, supervisor)
     all_is_well(fleet, run.run_id, ids)
     assert losses(fleet, run.run_id) == 0
-
-
-def send_nonsense(sender: Celery) -> None:
-    """Put messages into the queue that are no tasks, and no JSON."""
-    with sender.connection_for_write() as connection:
-        queue = sender.amqp.queues[sender.conf.task_default_queue]
-        producer = connection.Producer(exchange=queue.exchange, routing_key=queue.routing_key)
-        producer.publish({"what": "ever"}, serializer="json", declare=[queue])
-        producer.publish(b"{broken", content_type="application/json", content_encoding="utf-8")
-        producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize")
 
 
 def test_a_run_survives_killed_workers_children_beat_and_command_with_nothing_sent_by_hand(
