@@ -21,7 +21,11 @@ End = Callable[[], None]
 
 
 class Scene(msgspec.Struct):
-    """What a fault has to work with; `run_id` and `batches` are those of the round's run."""
+    """What a fault has to work with.
+
+    `run_id` and `batches` are those of the round's run, `earlier` the runs before, `away` the
+    servers that a fault has in its hands.
+    """
 
     servers: PrivateServers
     supervisor: Supervisor
@@ -30,6 +34,7 @@ class Scene(msgspec.Struct):
     run_id: int = 0
     batches: int = 0
     command_pid: int | None = None
+    earlier: list[int] = []  # noqa: RUF012  (msgspec copies it)
     away: set[str] = set()
 
 
@@ -171,7 +176,7 @@ def repeat_messages(scene: Scene, draw: random.Random) -> Done:
     """Every batch's message once more, in another order; one of an earlier run, too."""
     numbers = list(range(1, scene.batches + 1))
     draw.shuffle(numbers)
-    earlier = max(1, scene.run_id - draw.randrange(1, 50))
+    earlier = draw.choice(scene.earlier or [scene.run_id])
 
     def send() -> None:
         for number in numbers:

@@ -150,7 +150,8 @@ class _Round:
     def play(self) -> int | None:
         """The number of the run, None where it did not end."""
         stage = self._stage
-        last = max((row.run_id for row in stage.fleet.rows(_RUNS)), default=0)
+        stage.scene.earlier = [row.run_id for row in stage.fleet.rows(_RUNS)]
+        last = max(stage.scene.earlier, default=0)
         command = stage.start_run()
         stage.scene.command_pid = command.pid
         try:
