@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench lint types imports coverage docs constraints clean
+.PHONY: help env demo test check nightly bench lint types imports coverage docs constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -27,6 +27,10 @@ demo: $(READY) ## Convert a sample fleet with everything started here (DEMO_EXIT
 
 test: $(READY) ## Run every test, against servers started here or those of FLOWSHIFT_…_URL
 	$(BIN)/python -m pytest -q
+
+nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACTOR=…) as make check
+	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q \
+		-m hypothesis
 
 check: lint types imports coverage ## Everything that CI runs
 
