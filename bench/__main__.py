@@ -48,6 +48,7 @@ class Measured(msgspec.Struct):
     """One size of fleet."""
 
     bots: int
+    validate: str
     floor_bots_per_s: float
     flowshift_bots_per_s: float
     ratio: float
@@ -59,17 +60,19 @@ class Measured(msgspec.Struct):
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--validate", nargs="+", default=["none", "sample:1"])
     parser.add_argument("--batch-size", type=int, default=500)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     log.configure(level="error")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
-    if len(arguments.sizes) == 1:
-        results = [_one_size(arguments.sizes[0], arguments.batch_size)]
+    wanted = [(bots, validate) for bots in arguments.sizes for validate in arguments.validate]
+    if len(wanted) == 1:
+        results = [_one_size(*wanted[0], arguments.batch_size)]
         if not arguments.json:
             print(_line(results[0]), flush=True)
     else:
-        results = [_in_a_process(bots, arguments) for bots in arguments.sizes]
+        results = [_in_a_process(*one, arguments) for one in wanted]
     if arguments.json:
         print(json.dumps({"machine": _machine(), "results": msgspec.to_builtins(results)}))
     else:
@@ -77,9 +80,10 @@ def main() -> int:
     return 0
 
 
-def _in_a_process(bots: int, arguments: argparse.Namespace) -> Measured:
+def _in_a_process(bots: int, validate: str, arguments: argparse.Namespace) -> Measured:
     """Measure one size in a process of its own: a process has one database and one queue."""
     command = [sys.executable, "-m", "bench", "--json", "--sizes", str(bots)]
+    command += ["--validate", validate]
     command += ["--batch-size", str(arguments.batch_size)]
     ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     result = msgspec.convert(json.loads(ended.stdout)["results"][0], Measured)
@@ -88,7 +92,7 @@ def _in_a_process(bots: int, arguments: argparse.Namespace) -> Measured:
     return result
 
 
-def _one_size(bots: int, batch_size: int) -> Measured:
+def _one_size(bots: int, validate: str, batch_size: int) -> Measured:
     with _servers() as (database_url, redis_url, data_dir):
         settings = Settings(
             database_url=_fresh_database(database_url, f"bench_{os.getpid()}_{bots}"),
@@ -99,13 +103,13 @@ def _one_size(bots: int, batch_size: int) -> Measured:
             log_level="warning",
         )
         try:
-            return _measure(settings, bots)
+            return _measure(settings, bots, validate)
         finally:
             runtime.shutdown()
             _drop_database(database_url, settings.database_url)
 
 
-def _measure(settings: Settings, bots: int) -> Measured:
+def _measure(settings: Settings, bots: int, validate: str) -> Measured:
     current = runtime.configure(settings)
     upgrade.upgrade(current.engine)
     load_fleet(current.engine, bots)
@@ -119,14 +123,15 @@ def _measure(settings: Settings, bots: int) -> Measured:
     with Supervisor([program], log_dir=Path(settings.data_dir) / "log") as supervisor:
         _wait_for_worker()
         with _PeakMemory(supervisor.pids) as peak:
-            seconds, run_id = _run(current)
-            again_s, _ = _run(current)
-    parts = batch_times(current.engine, current.defaults)
+            seconds, run_id = _run(current, validate)
+            again_s, _ = _run(current, validate)
+    parts = batch_times(current.engine, current.defaults, current.echo)
     after = measure_floor(current.engine)
     floor = (before + after) / 2
     assert run_id
     return Measured(
         bots=bots,
+        validate=validate,
         floor_bots_per_s=bots / floor,
         flowshift_bots_per_s=bots / seconds,
         ratio=floor / seconds,
@@ -136,10 +141,10 @@ def _measure(settings: Settings, bots: int) -> Measured:
     )
 
 
-def _run(current: Runtime) -> tuple[float, int]:
+def _run(current: Runtime, validate: str) -> tuple[float, int]:
     """Seconds from asking for a run until it is over."""
     started = time.perf_counter()
-    run = start_run(Request(), requested_by="bench")
+    run = start_run(Request(validate=validate), requested_by="bench")
     while True:
         with current.engine.connect() as connection:
             progress = runs.progress(connection, run.run_id)
@@ -246,7 +251,7 @@ def _machine() -> dict[str, Any]:
 
 def _line(result: Measured) -> str:
     return (
-        f"{result.bots:>9,} bots: floor {result.floor_bots_per_s:>8,.0f}/s  "
+        f"{result.bots:>9,} bots, validate {result.validate:<9} floor {result.floor_bots_per_s:>8,.0f}/s  "
         f"flowshift {result.flowshift_bots_per_s:>8,.0f}/s  ratio {result.ratio:.2f}  "
         f"again (unchanged) {result.again_bots_per_s:>8,.0f}/s"
     )
@@ -256,7 +261,7 @@ def _report(results: list[Measured]) -> str:
     lines = ["", "peak memory, MB (USS)"]
     for result in results:
         memory = ", ".join(f"{name} {mb:.0f}" for name, mb in sorted(result.peak_mb.items()))
-        lines.append(f"{result.bots:>9,} bots: {memory}")
+        lines.append(f"{result.bots:>9,} bots, validate {result.validate:<9} {memory}")
     lines += ["", "where the time goes, µs per bot of one batch, alone on the machine"]
     for name, us in results[-1].parts_us_per_bot.items():
         lines.append(f"  {name:<34}{us:>8.1f}")

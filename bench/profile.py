@@ -12,10 +12,15 @@ import sqlalchemy as sa
 from worker.core import v1, v2
 from worker.core.config import Defaults
 from worker.core.convert import convert
+from worker.core.messages import BUILT_IN, Trials
+from worker.core.proof import Equipment
+from worker.core.recording import as_row
 from worker.core.text import issues_of_text
 from worker.db import bots
 from worker.db.bots import BotRow, LedgerRow
+from worker.db.recordings import insert_executions
 from worker.steps.convert import Converted, decide
+from worker.steps.trial import Trial
 
 BOTS = 500
 REPEATS = 7
@@ -23,15 +28,16 @@ REPEATS = 7
 _T = TypeVar("_T")
 
 
-def batch_times(engine: sa.Engine, defaults: Defaults) -> dict[str, float]:
+def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> dict[str, float]:
     """Microseconds a bot, the median of a few tries; everything is rolled back."""
     with engine.connect() as connection:
-        connection.execute(
-            sa.text("DELETE FROM bot_workflow_versions WHERE bot_id <= :b"),
-            {"b": _last(connection)},
-        )
+        for table in ("workflow_execution_runs", "bot_workflow_versions"):
+            connection.execute(
+                sa.text(f"DELETE FROM {table} WHERE bot_id <= :b"), {"b": _last(connection)}
+            )
+        trial = Trial(10**9, "bench", Trials(BUILT_IN, 1), equipment)
         rows = _read(connection)
-        ready = [one for row in rows if isinstance(one := decide(row, defaults), Converted)]
+        ready = [one for row in rows if isinstance(one := decide(row, defaults, trial), Converted)]
         texts = [
             row.workflow for row in rows if row.workflow and row.bot_id in {r.bot_id for r in ready}
         ]
@@ -44,9 +50,23 @@ def batch_times(engine: sa.Engine, defaults: Defaults) -> dict[str, float]:
             "core: decode (with the look)": lambda: [v1.decode(text, defaults) for text in texts],
             "core: convert": lambda: [convert(workflow) for workflow in workflows],
             "core: checklist": lambda: [v2.check(graph) for _, graph in graphs],
+            "core: execute V1 and V2, compare": lambda: [
+                trial.prove(one.bot_id, workflow, one.graph)
+                for one, workflow in zip(ready, workflows, strict=True)
+            ],
             "insert drafts, hashed": lambda: bots.insert_drafts(connection, graphs),
             "fill backups": lambda: bots.back_up(connection, [one.bot_id for one in ready]),
             "insert ledger": lambda: bots.insert_ledger(connection, 10**9, 1, ledger),
+        }
+        proofs = {one.bot_id: one.proof for one in ready if one.proof is not None}
+        executions = [as_row(bot, one) for bot, proof in proofs.items() for one in proof.executions]
+        with_drafts: dict[str, Callable[[], object]] = {
+            "executions as rows": lambda: [
+                as_row(bot, one) for bot, proof in proofs.items() for one in proof.executions
+            ],
+            "insert executions": lambda: insert_executions(
+                connection, "bench", executions, now=equipment.clock()
+            ),
         }
         connection.execute(
             sa.text("UPDATE bots SET legacy_workflow = NULL WHERE bot_id <= :b"),
@@ -54,6 +74,10 @@ def batch_times(engine: sa.Engine, defaults: Defaults) -> dict[str, float]:
         )
         measured = {
             name: _time(connection, part) / len(ready) * 1e6 for name, part in parts.items()
+        }
+        bots.insert_drafts(connection, graphs)
+        measured |= {
+            name: _time(connection, part) / len(ready) * 1e6 for name, part in with_drafts.items()
         }
         connection.rollback()
     return {**measured, "drafts, average bytes": sum(len(g) for _, g in graphs) / len(graphs)}

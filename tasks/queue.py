@@ -73,7 +73,7 @@ def send_plan(run_id: int) -> None:
 def send_batch(run_id: int, batch: ToPublish) -> None:
     """Enqueue a batch; what Flower shows of it names the run and the slice."""
     app.send_task(
-        "flowshift.convert_batch",
+        f"flowshift.{batch.kind}_batch",
         kwargs={"run_id": run_id, "batch": batch.number},
         task_id=f"run-{run_id}-batch-{batch.number}",
         kwargsrepr=f"run {run_id}, batch {batch.number}: {batch.slice}",

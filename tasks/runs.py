@@ -21,10 +21,12 @@ from worker.flower_row import FlowerRow
 from worker.log import get_logger
 from worker.publisher import RedisPublisher, Ticker
 from worker.runtime import Runtime, runtime
-from worker.steps.convert import convert_batch as do_batch
+from worker.steps.convert import convert_batch as do_convert
 from worker.steps.finish import fail_batch, fail_run, finish_run
 from worker.steps.plan import plan_run as do_plan
+from worker.steps.report import Report
 from worker.steps.start import Request
+from worker.steps.validate import validate_batch as do_validate
 
 log = get_logger(__name__)
 
@@ -127,7 +129,7 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
     _show(current, here, run_id, actor)
     left = persist(lambda: publish_next(current, here.sender, run_id))
     if left is not None:
-        return _convert_from(self, current, here, actor, run_id, left)
+        return _work_from(self, current, here, actor, run_id, left)
     return f"run {run_id} planned"
 
 
@@ -137,13 +139,22 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
 def convert_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
     """Convert a batch, then put the next one into the queue."""
     current, here, actor = _begin(self, run_id=run_id, batch=batch)
-    return _convert_from(self, current, here, actor, run_id, batch)
+    return _work_from(self, current, here, actor, run_id, batch)
 
 
-def _convert_from(
+@app.task(
+    bind=True, name="flowshift.validate_batch", max_retries=REDELIVERIES, default_retry_delay=1
+)
+def validate_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
+    """Execute the drafts of a batch beside V1, then put the next one into the queue."""
+    current, here, actor = _begin(self, run_id=run_id, batch=batch)
+    return _work_from(self, current, here, actor, run_id, batch)
+
+
+def _work_from(
     task: Task[Any, Any], current: Runtime, here: Announcer, actor: str, run_id: int, batch: int
 ) -> str:
-    """Convert `batch`; while the queue is away, the rest of the run's batches too.
+    """Do `batch`; while the queue is away, the rest of the run's batches too.
 
     A batch with nothing left to do is followed up all the same: its worker may have died between
     its commit and what follows.
@@ -151,27 +162,16 @@ def _convert_from(
     said = ""
     left: int | None = batch
     while left is not None:
-        said = _convert_one(task, current, actor, run_id, left) or said
+        said = _do_one(task, current, actor, run_id, left) or said
         _show(current, here, run_id, actor)
         left = persist(lambda: publish_next(current, here.sender, run_id))
     return said or "nothing to do"
 
 
-def _convert_one(
-    task: Task[Any, Any], current: Runtime, actor: str, run_id: int, number: int
-) -> str:
+def _do_one(task: Task[Any, Any], current: Runtime, actor: str, run_id: int, number: int) -> str:
     """What a batch came to, in words; empty where there was nothing to do."""
     try:
-        report = persist(
-            lambda: do_batch(
-                current.engine,
-                run_id,
-                number,
-                worker=actor,
-                lease_s=current.settings.lease_s,
-                defaults=current.defaults,
-            )
-        )
+        report = persist(lambda: _do_batch(current, actor, run_id, number))
     except StaleError as error:
         log.info("task.stale", batch=number, reason=str(error))
         return ""
@@ -186,7 +186,33 @@ def _convert_one(
     counts = report.counts
     return (
         f"{counts.converted} converted, {counts.unchanged} unchanged, {counts.skipped} skipped, "
-        f"{counts.failed} failed in {report.duration_ms} ms"
+        f"{counts.failed} failed, {counts.validated} validated in {report.duration_ms} ms"
+    )
+
+
+def _do_batch(current: Runtime, actor: str, run_id: int, number: int) -> Report:
+    """Do a batch as its run's kind says, whichever task brought it."""
+    settings = current.settings
+    with map_database_errors(), current.engine.connect() as connection:
+        kind = runs.kind_of(connection, run_id)
+    if kind == "validate":
+        return do_validate(
+            current.engine,
+            run_id,
+            number,
+            worker=actor,
+            lease_s=settings.lease_s,
+            defaults=current.defaults,
+            equip=current.equip,
+        )
+    return do_convert(
+        current.engine,
+        run_id,
+        number,
+        worker=actor,
+        lease_s=settings.lease_s,
+        defaults=current.defaults,
+        equipment=current.echo,
     )
 
 

@@ -170,7 +170,9 @@ def some_progress(**changes: Any) -> Progress:
         "request_id": "req-1",
         "state": "running",
         "dry_run": False,
-        "counts": Counts(converted=1_200, unchanged=30, skipped=20, failed=5, warnings=40),
+        "counts": Counts(
+            converted=1_200, unchanged=30, skipped=20, failed=5, validated=1_190, warnings=40
+        ),
         "bots_total": 2_510,
         "batches_done": 12,
         "batches_failed": 1,

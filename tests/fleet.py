@@ -10,16 +10,17 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.config import Defaults
 from worker.core.progress import Progress
 from worker.db import batches, runs
 from worker.db.runs import Run
 from worker.errors import StaleError
 from worker.runtime import Runtime
-from worker.steps.convert import Report, convert_batch
+from worker.steps.convert import convert_batch
 from worker.steps.finish import finish_run
 from worker.steps.plan import plan_run
+from worker.steps.report import Report
 from worker.steps.start import Request, start_run
+from worker.steps.validate import validate_batch
 
 Json = dict[str, Any]
 
@@ -145,14 +146,33 @@ class Fleet:
     def convert(self, run_id: int, batch: int) -> Report:
         """Do one batch."""
         return convert_batch(
-            self.engine, run_id, batch, worker="test", lease_s=60, defaults=Defaults()
+            self.engine,
+            run_id,
+            batch,
+            worker="test",
+            lease_s=60,
+            defaults=self.current.defaults,
+            equipment=self.current.echo,
+        )
+
+    def validate(self, run_id: int, batch: int) -> Report:
+        """Do one batch of a validation."""
+        return validate_batch(
+            self.engine,
+            run_id,
+            batch,
+            worker="test",
+            lease_s=60,
+            defaults=self.current.defaults,
+            equip=self.current.equip,
         )
 
     def run(self, **request: Any) -> Progress:
         """Take a run from beginning to end."""
         run = self.planned(**request)
+        do = self.validate if run.kind == "validate" else self.convert
         for number in range(1, run.batch_count + 1):
-            self.convert(run.run_id, number)
+            do(run.run_id, number)
         finish_run(self.engine, run.run_id, actor="test")
         return self.progress(run.run_id)
 

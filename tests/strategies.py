@@ -264,6 +264,11 @@ _KNOWLEDGE_DATA: dict[str, tuple[Any, ...]] = {
     "mode": ("semantic", "keyword"),
 }
 
+_OWN_DATA: dict[str, tuple[Any, ...]] = {
+    "terms": ({"h": "{question}", "{": "{context}"}, {"{question}": "환불", "": "\n\n"}, {}),
+    "quiet": (True, False),
+}
+
 MESSAGES = (
     "hello",
     "",
@@ -318,14 +323,17 @@ _EDGE_EXTRAS: Json = {
 
 
 @st.composite
-def workflows(draw: DrawFn, *, max_nodes: int = 6, odd: bool = True) -> Json:
+def workflows(
+    draw: DrawFn, *, max_nodes: int = 6, odd: bool = True, own_types: Sequence[str] = ()
+) -> Json:
     """Workflows that V1 runs: at most `max_nodes` knowledge and LLM nodes.
 
     Any acyclic graph with a way in and a way out of every node that needs them, edges doubled, in
-    any order; with `odd`, ids, spellings and extra keys of every kind.
+    any order; with `odd`, ids, spellings and extra keys of every kind. `own_types` are types of an
+    installation's own that it may have too.
     """
     more_ids = draw(_MORE_IDS) if odd else []
-    return _Builder(Tape(_drawn(draw)), more_ids, odd=odd).workflow(max_nodes)
+    return _Builder(Tape(_drawn(draw)), more_ids, own_types, odd=odd).workflow(max_nodes)
 
 
 _MORE_IDS = st.lists(texts().filter(bool), max_size=2)
@@ -402,8 +410,11 @@ class Tape:
 class _Builder:
     """Makes one workflow from a tape."""
 
-    def __init__(self, tape: Tape, more_ids: Sequence[str], *, odd: bool) -> None:
+    def __init__(
+        self, tape: Tape, more_ids: Sequence[str], own_types: Sequence[str], *, odd: bool
+    ) -> None:
         self.tape = tape
+        self.own_types = own_types
         self.id_pool = list(dict.fromkeys((*ODD_IDS, *more_ids) if odd else PLAIN_IDS))
         self.odd = odd
 
@@ -450,7 +461,9 @@ class _Builder:
         return {**named, "source": source, "target": target, **self._extra_keys(_EDGE_EXTRAS)}
 
     def _worker(self, node_id: str) -> Json:
-        """A knowledge or an LLM node."""
+        """A knowledge or an LLM node, or one of an installation's own types."""
+        if self.own_types and self.tape.below(2):
+            return self._node(node_id, self.tape.pick(self.own_types), self._choices(_OWN_DATA))
         if self.tape.below(2):
             name = self.tape.pick(("knowledge-retrieval", "knowledge"))
             data = self._choices(_KNOWLEDGE_DATA)

@@ -97,9 +97,10 @@ def _set_up_logging(**_: object) -> None:
 
 @signals.celeryd_init.connect
 def _check_servers(**_: object) -> None:
-    """Refuse to start a worker whose servers cannot be used, in one readable line."""
+    """Refuse to start a worker whose servers or node types cannot be used, in one readable line."""
     current = runtime.runtime()
     try:
+        current.registry  # noqa: B018  (loading is the check)
         servers.check(current.servers, current.settings)
     except ConfigError as error:
         _stop(error)

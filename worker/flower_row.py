@@ -40,6 +40,7 @@ def describe(progress: Progress) -> str:
         f"{counts.unchanged:,} unchanged",
         f"{counts.skipped:,} skipped",
         f"{counts.failed:,} failed",
+        *([f"{counts.validated:,} validated"] if counts.validated else []),
     ]
     if not progress.is_over and progress.rate:
         parts.append(f"{progress.rate:,.0f} bots/s")

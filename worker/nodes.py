@@ -1,6 +1,7 @@
-"""The node types that this installation has: those built in, and those that packages bring.
+"""Node types of your own: what a package imports to make one, and those that this installation has.
 
-A package adds a subclass of `worker.core.engine.nodes.Node` by an entry point in its pyproject.toml:
+A package subclasses `Node` (V2 alone) or `CustomNode` (a type that V1 has too), and names the class
+by an entry point in its pyproject.toml:
 
     [project.entry-points."flowshift.nodes"]
     shout = "our_nodes:Shout"
@@ -11,15 +12,21 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from worker.core.engine.nodes import Node
-from worker.core.engine.registry import BUILT_IN, Registry, register
+from worker.core.config import Defaults
+from worker.core.engine.base import CustomNode, Node
+from worker.core.engine.calls import Providers
+from worker.core.engine.registry import BUILT_IN, Registry, custom_types, register
+from worker.core.v2 import Port, Ports
 from worker.errors import ConfigError
+from worker.settings import Settings
+
+__all__ = ["CustomNode", "Node", "Port", "Ports", "Providers", "defaults", "installed"]
 
 GROUP: Final = "flowshift.nodes"
 
 
 def installed() -> Registry:
-    """Every node type that can be executed here.
+    """Every node type that can be executed here. Packages are looked for each time.
 
     Raises:
         ConfigError: an entry point cannot be loaded, is no node type, or brings one that is there.
@@ -36,11 +43,13 @@ def installed() -> Registry:
     return registry
 
 
+def defaults(settings: Settings, registry: Registry) -> Defaults:
+    """How V1's workflows are read here: by the settings, and with the types of `registry`."""
+    return Defaults(settings.default_model, settings.default_provider, types=custom_types(registry))
+
+
 def _load(entry_point: EntryPoint) -> Node[Any]:
     loaded = entry_point.load()
     if not (isinstance(loaded, type) and issubclass(loaded, Node)):
-        raise TypeError("it is no subclass of worker.core.engine.nodes.Node")
-    for name in ("type", "ports"):
-        if not hasattr(loaded, name):
-            raise TypeError(f"its class sets no `{name}`")
+        raise TypeError("it is no subclass of worker.nodes.Node")
     return loaded()

@@ -38,6 +38,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.halved": "the database refused a draft: the batch is halved to find which",
     "batch.unsent": "Redis is away: the batch is done here, or given back",
     "binaries.copied": "the servers' programs were copied to where their account can read them",
+    "batch.validated": "the same of a validation",
     "bot.faulted": "one bot's conversion or saving stopped on an unexpected error",
     "column.created": "an upgrade added a column to the platform's table",
     "column.dropped": "a downgrade dropped a column that an upgrade had added",

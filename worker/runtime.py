@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from functools import cached_property
 
 import redis
 import sqlalchemy as sa
 
+from worker import nodes
 from worker import settings as settings_module
 from worker.core.config import Defaults
+from worker.core.engine.registry import Registry
+from worker.core.proof import Equipment
 from worker.db.engine import create_engine, database_url
+from worker.db.runs import RunOptions
+from worker.providers.echo import Echo
 from worker.servers import Connections, Servers
 from worker.settings import Settings
 
@@ -48,10 +54,29 @@ class Runtime:
             health_check_interval=10,
         )
 
-    @property
+    @cached_property
+    def registry(self) -> Registry:
+        """The node types that are installed here.
+
+        Raises:
+            ConfigError: a package brings one that cannot be used.
+        """
+        return nodes.installed()
+
+    @cached_property
+    def echo(self) -> Equipment:
+        """What drafts are executed with where no model is to be asked."""
+        echo = Echo()
+        return Equipment(lambda: (echo, echo), time.perf_counter, self.registry)
+
+    def equip(self, options: RunOptions) -> Equipment:  # noqa: ARG002
+        """What a run's drafts are executed with."""
+        return self.echo
+
+    @cached_property
     def defaults(self) -> Defaults:
-        """What LLM nodes get that name no model or provider."""
-        return Defaults(self.settings.default_model, self.settings.default_provider)
+        """How V1's workflows are read here."""
+        return nodes.defaults(self.settings, self.registry)
 
     def close(self) -> None:
         """Close this process's sockets; the servers stay."""

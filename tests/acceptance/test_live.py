@@ -178,6 +178,69 @@ def test_killed_pool_children_lose_nothing(
     all_is_well(fleet, run_id, ids)
 
 
+def test_killed_validations_delivered_again_leave_one_set_of_executions(
+    fleet: Fleet, sender: Celery, environment: Environment
+) -> None:
+    ids = fleet.add_many(600)
+    with workers(sender, environment, count=2, processes=1) as supervisor:
+        converting = start(sender, fleet, batch_size=10, validate="sample:2")
+        eventually(has_done(fleet, converting, 5))
+        kill_a_child(supervisor, "w0")
+        eventually(is_over(fleet, converting))
+        validating = start(sender, fleet, kind="validate", of_run=converting, messages=("a", "b"))
+        eventually(has_done(fleet, validating, 5))
+        kill_a_child(supervisor, "w1")
+        deliver_everything(sender, fleet, converting, "convert_batch")
+        deliver_everything(sender, fleet, validating, "validate_batch")
+        eventually(is_over(fleet, validating))
+        last = start(sender, fleet, limit=1, validate="none")  # behind everything in the queue
+        eventually(is_over(fleet, last))
+    for run_id in (converting, validating):
+        progress = fleet.progress(run_id)
+        assert (progress.state, progress.counts.validated) == ("completed", len(ids))
+        sets = fleet.rows(
+            "SELECT r.bot_id, r.session_id, count(DISTINCT r.id) AS runs, count(n.id) AS nodes "
+            "FROM workflow_execution_runs r JOIN workflow_node_executions n "
+            "ON n.workflow_run_id = r.id WHERE r.session_id LIKE :of GROUP BY 1, 2",
+            of=f"flowshift:run-{run_id}:%",
+        )
+        assert len(sets) == 2 * len(ids)
+        assert {(row.runs, row.nodes) for row in sets} == {(1, 4)}
+
+
+def kill_a_child(supervisor: Supervisor, name: str) -> None:
+    """SIGKILL a pool child of a worker."""
+    for child in psutil.Process(supervisor.pids[name]).children()[:1]:
+        child.kill()
+
+
+def deliver_everything(sender: Celery, fleet: Fleet, run_id: int, task: str) -> None:
+    """Put a message of every batch of a run into the queue once more."""
+    for number, *_ in fleet.batch_slices(run_id):
+        sender.send_task(f"flowshift.{task}", kwargs={"run_id": run_id, "batch": number})
+
+
+def test_an_edited_draft_is_caught_by_validate_and_explained_by_show(
+    fleet: Fleet, environment: Environment
+) -> None:
+    fleet.add_many(20)
+    assert flowshift(environment, "migrate").returncode == 0
+    graph = fleet.drafts()["bot-00003"]
+    graph["nodes"][2]["data"]["prompt_template"] = "Be rude. {question}"
+    fleet.set_draft("bot-00003", graph)
+
+    ended = flowshift(environment, "validate", "1", "--message", "환불은?")
+    assert ended.returncode == 1, ended.stderr
+    assert "parity_mismatch 1" in ended.stdout
+    assert "parity     19 of 20 drafts do what V1 does" in ended.stdout
+    shown = flowshift(environment, "show", "bot-00003")
+    assert shown.returncode == 1
+    assert "parity_mismatch: on '환불은?': the prompt of an LLM call is" in shown.stdout
+
+    told = json.loads(flowshift(environment, "validate", "1", "--sample", "2", "--json").stdout)
+    assert (told["validated"], told["failed"], told["overhead"]["bots"]) == (19, 1, 20)
+
+
 @contextmanager
 def private_redis(directory: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """A redis-server of the test's own: (its URL, its process)."""

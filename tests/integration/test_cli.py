@@ -5,38 +5,17 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker import cli, runtime
+from tests.integration.conftest import Run
+from worker import runtime
 from worker.cli import follow
 from worker.servers import Servers
 from worker.settings import Settings
 from worker.steps.finish import finish_run
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def flowshift(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """Run a command with this test's settings: (exit code, standard output, standard error)."""
-    for name in ("database_url", "redis_url", "namespace", "data_dir", "batch_size"):
-        monkeypatch.setenv(f"FLOWSHIFT_{name.upper()}", str(getattr(settings, name)))
-
-    def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["flowshift", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
@@ -116,7 +95,7 @@ def test_runs_lists_them_newest_first(flowshift: Run, fleet: Fleet) -> None:
 def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("good", a_workflow())
     fleet.add("bad", a_broken_workflow())
-    fleet.run()
+    fleet.run(validate="none")
     code, out, _ = flowshift("status")
     assert code == 1
     assert "completed with failures" in out
@@ -135,18 +114,46 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
 
 def test_status_answers_the_guides_question_about_executions(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("a", a_workflow())
-    fleet.run()
+    fleet.run(validate="none")
     fleet.execute(
         "INSERT INTO workflow_execution_runs"
-        " (bot_id, graph_snapshot, status, elapsed_time, total_tokens, created_at) VALUES"
-        " ('a', '{}', 'succeeded', 10, 100, now()), ('a', '{}', 'succeeded', 21, 200, now()),"
-        " ('a', '{}', 'failed', NULL, 0, now() - interval '25 hours')"
+        " (bot_id, session_id, graph_snapshot, status, elapsed_time, total_tokens, created_at) VALUES"
+        " ('a', NULL, '{}', 'succeeded', 10, 100, now()),"
+        " ('a', 'flowshift', '{}', 'succeeded', 21, 200, now()),"
+        " ('a', 'flowshift:run-1:message-1', '{}', 'failed', 2, NULL, now()),"
+        " ('a', 'flowshift:run-1:message-2', '{}', 'succeeded', NULL, 0, now()),"
+        " ('a', 's-1', '{}', 'running', NULL, NULL, now()),"
+        " ('a', 's-1', '{}', 'failed', NULL, 0, now() - interval '25 hours')"
     )
     told = json.loads(flowshift("status", "--json")[1])
     assert told["executions_24h"] == [
-        {"status": "succeeded", "count": 2, "avg_time_ms": 16, "avg_tokens": 150}
+        {"status": "failed", "count": 1, "avg_time_ms": 2, "avg_tokens": None},
+        {"status": "running", "count": 1, "avg_time_ms": None, "avg_tokens": None},
+        {"status": "succeeded", "count": 3, "avg_time_ms": 16, "avg_tokens": 100},
     ]
-    assert "succeeded" in flowshift("status")[1]
+    assert told["executions_24h_all"] == {
+        "count": 5,
+        "success_rate": 0.75,
+        "avg_time_ms": 11,
+        "avg_tokens": 100,
+    }
+    assert told["executions_24h_traffic"] == {
+        "count": 3,
+        "success_rate": 1.0,
+        "avg_time_ms": 16,
+        "avg_tokens": 150,
+    }
+    assert told["executions_24h_validation"] == {
+        "count": 2,
+        "success_rate": 0.5,
+        "avg_time_ms": 2,
+        "avg_tokens": 0,
+    }
+    lines = {line[:12].strip(): line.split()[-4:] for line in flowshift("status")[1].splitlines()}
+    assert lines["all"][1:] == ["%", "11", "100"]
+    assert "75.0 %" in flowshift("status")[1]
+    assert lines["real traffic"] == ["100", "%", "16", "150"]
+    assert lines["validation"] == ["50.0", "%", "2", "0"]
 
 
 def test_status_of_a_run_that_does_not_exist_exits_with_2(flowshift: Run) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.config import Defaults
-from worker.core.convert import convert_text
+from worker.core.convert import convert_checked, convert_text
 from worker.core.text import MAX_BYTES
+from worker.core.v1 import Workflow
 from worker.db import batches, bots
 from worker.errors import StaleError
 from worker.steps import convert
@@ -317,12 +318,12 @@ def test_a_fault_of_ours_is_recorded_on_the_bot_with_its_traceback(
     fleet.add("a", a_workflow())
     fleet.add("b", a_workflow("boom"))
 
-    def faulty(text: bytes, defaults: Defaults) -> Any:
-        if b"boom" in text:
+    def faulty(workflow: Workflow) -> Any:
+        if any(b"boom" in bytes(value) for node in workflow.nodes for value in node.data.values()):
             raise RuntimeError("a fault of ours")
-        return convert_text(text, defaults)
+        return convert_checked(workflow)
 
-    monkeypatch.setattr(convert, "convert_text", faulty)
+    monkeypatch.setattr(convert, "convert_checked", faulty)
     progress = fleet.run()
 
     assert fleet.outcomes(progress.run_id) == {"a": "converted", "b": "failed internal_error"}

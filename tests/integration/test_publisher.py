@@ -65,6 +65,7 @@ def test_the_hash_holds_absolute_counts(
         "unchanged": "0",
         "skipped": "0",
         "failed": "1",
+        "validated": "0",
         "warnings": "2",
         "batches_total": "5",
         "batches_done": "2",

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.custom_types import Glossary
 from worker import nodes
-from worker.core.engine.nodes import Llm, Node
+from worker.core.engine.base import Node
+from worker.core.engine.nodes import Llm
 from worker.core.engine.registry import BUILT_IN
 from worker.errors import ConfigError
+from worker.settings import Settings
 
 
 class Poet(Llm):
@@ -21,11 +24,19 @@ class Nameless:
     pass
 
 
+class Terms(Glossary):
+    type = "terms"
+
+
 class Portless(Node[dict[str, Any]]):
     type = "portless"
 
     def run(self, inputs: Any, data: Any, providers: Any) -> dict[str, Any]:
         return {}
+
+
+class Misplaced(Terms):
+    takes_message = "q"
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -43,12 +54,21 @@ def test_a_package_brings_a_type_by_its_entry_point(monkeypatch: pytest.MonkeyPa
     assert isinstance(nodes.installed()["poet"], Poet)
 
 
+def test_a_type_that_v1_has_too_is_one_of_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "Poet", "Terms")
+
+    defaults = nodes.defaults(Settings(default_model="m", default_provider="p"), nodes.installed())
+
+    assert (defaults.model, defaults.provider, list(defaults.types)) == ("m", "p", ["terms"])
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("Nameless", "it is no subclass of worker.core.engine.nodes.Node"),
+        ("Nameless", "it is no subclass of worker.nodes.Node"),
         ("Portless", "its class sets no `ports`"),
         ("Llm", "'llm' is registered already"),
+        ("Misplaced", "it takes the message by 'q', which is no text input"),
         ("Missing", "has no attribute 'Missing'"),
     ],
 )

@@ -69,6 +69,7 @@ def test_progress_is_published_as_flat_fields() -> None:
         "unchanged": 30,
         "skipped": 20,
         "failed": 5,
+        "validated": 1_190,
         "warnings": 40,
         "batches_total": 26,
         "batches_done": 12,

@@ -15,9 +15,12 @@ from worker.cli.bots import show
 from worker.cli.convert import convert
 from worker.cli.database import db
 from worker.cli.demo import demo
+from worker.cli.executions import executions
 from worker.cli.runs import migrate, retry, runs, status, watch
 from worker.cli.serve import flower, up
 from worker.cli.trace import trace
+from worker.cli.trial import test
+from worker.cli.validate import validate
 from worker.errors import FlowshiftError, UsageError
 from worker.log import hide_credentials
 
@@ -44,7 +47,23 @@ def cli() -> None:
     """
 
 
-for command in (migrate, retry, runs, status, watch, show, convert, trace, db, up, flower, demo):
+for command in (
+    migrate,
+    validate,
+    retry,
+    runs,
+    status,
+    watch,
+    show,
+    executions,
+    test,
+    convert,
+    trace,
+    db,
+    up,
+    flower,
+    demo,
+):
     cli.add_command(command)
 
 

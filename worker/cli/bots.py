@@ -2,59 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 import msgspec
 import sqlalchemy as sa
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from worker.cli import render
+from worker.cli.executions import as_fields as execution_fields
+from worker.cli.executions import print_executions
+from worker.cli.lookup import existing_bot
+from worker.cli.nodes_view import status_text, time_text
 from worker.cli.session import configure_logging, opened, reading
+from worker.cli.terminal import plain, short
+from worker.cli.verdict import Examined, change_text, examine, print_verdict
+from worker.cli.verdict import as_fields as verdict_fields
 from worker.core import v1
 from worker.core.codes import quote
 from worker.core.config import Defaults
 from worker.core.convert import new_ids
 from worker.core.diff import Difference, differences
-from worker.db import inspect
+from worker.db import executions, inspect
+from worker.db.executions import Execution, NodeExecution
 from worker.db.inspect import BotView, LedgerView
-from worker.errors import BotError, UsageError
+from worker.errors import BotError
+from worker.runtime import Runtime
 
-VALUE_WIDTH = 70
+EXECUTIONS_SHOWN = 5
+NODES_SHOWN = 10
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What is recorded of a bot; `timings` are the nodes of the newest execution, slowest first."""
+
+    history: tuple[LedgerView, ...]
+    executions: tuple[Execution, ...]
+    timings: tuple[NodeExecution, ...]
 
 
 @click.command()
 @click.argument("bot_id", metavar="BOT")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def show(*, bot_id: str, as_json: bool) -> int:
-    """Show one bot: what runs did for it, its draft, and how that differs from V1.
+    """Show one bot: what runs did for it, its draft, and whether that does what V1 does.
 
-    The exit code is 1 if the bot failed in the latest run that took it.
+    The draft is held against the checklist and executed beside V1, now, on the built-in messages;
+    no model and no search is asked. Its last executions are listed, with the nodes of the newest.
+
+    The exit code is 1 if the bot failed in the latest run that took it, or its draft differs from
+    V1.
     """
     configure_logging()
     with opened(needs_redis=False) as current, reading(current) as connection:
-        view = inspect.bot(connection, bot_id)
-        if view is None:
-            close = inspect.similar_ids(connection, bot_id)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
-            raise UsageError(f"there is no bot {bot_id!r}{hint}")
-        history = inspect.history(connection, bot_id)
-        changes = _changes(view, current.defaults)
+        view = existing_bot(connection, bot_id)
+        recorded = _recorded(connection, bot_id)
+        defaults, equipment = current.defaults, current.echo
+    examined = examine(view, defaults, equipment)
     if as_json:
-        render.print_json(_as_json(view, history, changes))
+        render.print_json(_as_json(view, recorded, _changes(view, defaults), examined))
     else:
-        _print(render.console(), view, history, changes)
-    return 1 if history and history[0].outcome == "failed" else 0
+        _print(render.console(), view, recorded, _changes(view, defaults), examined)
+    failed = bool(recorded.history) and recorded.history[0].outcome == "failed"
+    differs = examined is not None and examined.verdict.same is False
+    return 1 if failed or differs else 0
 
 
-def print_bot(out: Console, connection: sa.Connection, bot_id: str, defaults: Defaults) -> None:
+def print_bot(out: Console, connection: sa.Connection, bot_id: str, current: Runtime) -> None:
     """Print a bot that exists as `show` does."""
     view = inspect.bot(connection, bot_id)
     if view is not None:
-        _print(out, view, inspect.history(connection, bot_id), _changes(view, defaults))
+        recorded = _recorded(connection, bot_id)
+        examined = examine(view, current.defaults, current.echo)
+        _print(out, view, recorded, _changes(view, current.defaults), examined)
+
+
+def _recorded(connection: sa.Connection, bot_id: str) -> Recorded:
+    last = executions.of_bot(connection, bot_id, EXECUTIONS_SHOWN)
+    newest = last[0].execution_id if last else None
+    timed = [] if newest is None else executions.nodes(connection, newest, with_values=False)
+    return Recorded(
+        tuple(inspect.history(connection, bot_id)),
+        tuple(last),
+        tuple(executions.slowest_first(timed)),
+    )
 
 
 def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
@@ -65,40 +100,98 @@ def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
     try:
         renamed = new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
         workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)
-    except (BotError, msgspec.DecodeError):
+    except (BotError, msgspec.DecodeError, RecursionError):
         return []
     if not isinstance(workflow, dict) or not isinstance(graph, dict):
         return []
     return differences(workflow, graph, renamed)
 
 
-def _as_json(view: BotView, history: list[LedgerView], changes: list[Difference]) -> dict[str, Any]:
+def _as_json(
+    view: BotView, recorded: Recorded, changes: list[Difference], examined: Examined | None
+) -> dict[str, Any]:
     values = msgspec.structs.asdict(view)
-    for key in ("workflow", "graph"):
+    for key in ("workflow", "graph", "environment", "conversation"):
         values[key] = None if values[key] is None else msgspec.Raw(values[key])
-    return {**values, "history": history, "changes": changes}
+    return {
+        **values,
+        "history": recorded.history,
+        "changes": changes,
+        **verdict_fields(examined),
+        "executions": [execution_fields(one) for one in recorded.executions],
+        "slowest_nodes": [_timing_fields(node) for node in recorded.timings],
+    }
+
+
+def _timing_fields(node: NodeExecution) -> dict[str, Any]:
+    return {
+        name: getattr(node, name)
+        for name in ("node_id", "type", "order", "status", "elapsed_us", "tokens")
+    }
 
 
 def _print(
-    out: Console, view: BotView, history: list[LedgerView], changes: list[Difference]
+    out: Console,
+    view: BotView,
+    recorded: Recorded,
+    changes: list[Difference],
+    examined: Examined | None,
 ) -> None:
     state = "runs V2" if view.uses_v2 else "runs V1"
     backup = "V1 backed up" if view.has_backup else "no backup yet"
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
-    _print_history(out, history)
+    _print_history(out, recorded.history)
     if view.workflow is not None:
         out.print(_v1_tree(view.workflow))
     if view.graph is not None:
         out.print(_v2_tree(view.graph))
+        if not view.has_draft:
+            out.print("the draft has no nodes: nothing to examine")
     else:
         out.print("no draft")
     if changes:
         out.print(Text("\nwhat changed from V1", "bold"))
         for change in changes:
-            out.print(_change_text(change))
+            out.print(Text("  ").append_text(change_text(change)))
+    if examined is not None:
+        print_verdict(out, view, examined)
+    _print_executions(out, recorded)
 
 
-def _print_history(out: Console, history: list[LedgerView]) -> None:
+def _print_executions(out: Console, recorded: Recorded) -> None:
+    if not recorded.executions:
+        out.print("\nno executions recorded")
+        return
+    out.print(Text("\nlast executions", "bold"))
+    print_executions(out, recorded.executions, with_bot=False)
+    if recorded.timings:
+        out.print(Text("\nnodes of the newest, slowest first", "bold"))
+        out.print(_timings_table(recorded.timings))
+    newest = str(recorded.executions[0].execution_id)
+    out.print(Text(f"In detail: flowshift executions show {newest}"))
+
+
+def _timings_table(timings: Sequence[NodeExecution]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("time", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("node", overflow="fold")
+    table.add_column("type", overflow="fold")
+    for node in timings[:NODES_SHOWN]:
+        table.add_row(
+            Text(time_text(node.elapsed_us)),
+            Text(f"{node.tokens or 0:,}"),
+            status_text(node.status, 9),
+            Text(plain(node.node_id)),
+            Text(plain(node.type)),
+        )
+    if (more := len(timings) - NODES_SHOWN) > 0:
+        table.add_row("", "", "", f"… and {more:,} more")
+    return table
+
+
+def _print_history(out: Console, history: Sequence[LedgerView]) -> None:
     if not history:
         out.print("no run has taken this bot yet")
         return
@@ -136,7 +229,7 @@ def _v2_tree(graph: str) -> Tree:
         mappings = node.get("variable_mappings")
         for port, mapping in mappings.items() if isinstance(mappings, dict) else ():
             variable = mapping.get("variable") if isinstance(mapping, dict) else mapping
-            branch.add(Text(f"{port} ← {_short(variable)}"))
+            branch.add(Text(f"{port} ← {short(variable)}"))
         for target in _targets(value, node):
             branch.add(Text(f"→ {target}", "dim"))
     return tree
@@ -148,15 +241,15 @@ def _node_text(node: dict[str, Any]) -> Text:
     shown = {
         key: data[key] for key in ("model", "provider", "document_ids", "top_k") if key in data
     }
-    details = "  ".join(f"{key}={_short(value)}" for key, value in shown.items())
-    return Text(f"{_plain(node.get('id'))}  ", "bold").append(
-        f"{_plain(node.get('type'))}  {details}", "not bold"
+    details = "  ".join(f"{key}={short(value)}" for key, value in shown.items())
+    return Text(f"{plain(node.get('id'))}  ", "bold").append(
+        f"{plain(node.get('type'))}  {details}", "not bold"
     )
 
 
 def _targets(graph: Any, node: dict[str, Any]) -> list[str]:
     found = [
-        _plain(edge.get("target"))
+        plain(edge.get("target"))
         for edge in _items(graph, "edges")
         if edge.get("source") == node.get("id")
     ]
@@ -173,25 +266,3 @@ def _decode(text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return None
-
-
-def _change_text(change: Difference) -> Text:
-    sign, colour = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}[
-        change.change
-    ]
-    text = Text(f"  {sign} {_plain(change.what)}", colour)
-    if change.before is not None:
-        text.append(f"  {_short(change.before)}", "dim")
-    if change.after is not None:
-        arrow = " →" if change.before is not None else ""
-        text.append(f"{arrow}  {_short(change.after)}")
-    return text
-
-
-def _plain(value: object) -> str:
-    """A stranger's text for a terminal: unprintable characters escaped, cut."""
-    return quote(str(value), VALUE_WIDTH)[1:-1]
-
-
-def _short(value: object) -> str:
-    return _plain(value if isinstance(value, str) else msgspec.json.encode(value).decode())

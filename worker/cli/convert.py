@@ -9,7 +9,7 @@ import click
 import msgspec
 from msgspec import Raw
 
-from worker import settings
+from worker import nodes, settings
 from worker.cli.lines import on_one_line, read_line, take_workflow
 from worker.core.codes import ConversionWarning
 from worker.core.config import Defaults
@@ -45,7 +45,7 @@ def convert(*, file: BinaryIO) -> int:
                'column_text', workflow::text) FROM bots" | flowshift convert
     """
     values = settings.load()
-    defaults = Defaults(values.default_model, values.default_provider)
+    defaults = nodes.defaults(values, nodes.installed())
     out = sys.stdout.buffer
     failed = False
     for line in file:

@@ -45,12 +45,7 @@ def from_redis(client: redis.Redis, namespace: str, run_id: int) -> Progress | N
         request_id=fields["request_id"],
         state=fields["state"],  # type: ignore[arg-type]
         dry_run=fields["dry_run"] == "1",
-        counts=Counts(
-            **{
-                name: int(fields[name])
-                for name in ("converted", "unchanged", "skipped", "failed", "warnings")
-            }
-        ),
+        counts=Counts(**{name: int(fields.get(name, 0)) for name in Counts.__struct_fields__}),
         bots_total=int(fields["bots_total"]),
         batches_done=int(fields["batches_done"]),
         batches_failed=int(fields["batches_failed"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,9 +13,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.terminal import plain
 from worker.core.codes import OUTCOMES
+from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
-from worker.db.fleet import ExecutionsOfStatus
+from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
 from worker.db.runs import Failure, Run
 
 _COLOURS: Mapping[str, str] = {
@@ -119,12 +121,15 @@ def print_summary(
     codes: Mapping[str, int],
     failures: Sequence[Failure],
     failed_batches: Sequence[tuple[int, str]] = (),
+    overhead: Overhead | None = None,
 ) -> None:
     """What a run came to: by outcome, by code, and the first failures with their reasons."""
     to.print(f"\n[bold]{label(progress)}[/] in {duration(progress.elapsed_s)}", style=None)
     if progress.reason:
         to.print(f"  {progress.reason}", markup=False)
     to.print(_outcomes(progress, codes))
+    for line in validation_lines(progress, overhead):
+        to.print(line)
     if failures:
         to.print(_failures(failures, progress.counts.failed))
     for number, reason in failed_batches:
@@ -135,6 +140,38 @@ def print_summary(
             "One bot in detail: flowshift show BOT",
             markup=False,
         )
+
+
+def validation_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text]:
+    """What executing the drafts showed: how many do what V1 does, and how much slower V2 is."""
+    if overhead is None:
+        return
+    differ = overhead.bots - progress.counts.validated
+    yield Text(
+        f"parity     {progress.counts.validated:,} of {overhead.bots:,} drafts do what V1 does"
+    )
+    if differ > 0:
+        yield Text(f"           {differ:,} do not, or could not be compared", "red")
+    yield Text(
+        f"overhead   V2 takes {_span(overhead.p50_us)} longer than V1 (half of the bots), "
+        f"90 %: {_span(overhead.p90_us)}, 99 %: {_span(overhead.p99_us)}, "
+        f"at most {_span(overhead.max_us)}"
+    )
+    if overhead.over_limit:
+        yield Text(f"           {overhead.over_limit:,} bots take over 500 ms longer:", "red")
+    for bot in overhead.slow:
+        yield Text(f"           {bot.bot_id}  {_span(bot.overhead_us)}")
+
+
+def _span(us: int) -> str:
+    """Microseconds as a person says them.
+
+    >>> _span(-7), _span(1_250), _span(2_500_000)
+    ('-7 µs', '1.2 ms', '2.5 s')
+    """
+    if abs(us) < 1_000:
+        return f"{us} µs"
+    return f"{us / 1_000:.1f} ms" if abs(us) < 1_000_000 else f"{us / 1_000_000:.1f} s"
 
 
 def _outcomes(progress: Progress, codes: Mapping[str, int]) -> Table:
@@ -188,7 +225,10 @@ def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
     for run, progress in entries:
         counts = progress.counts
         dry = " (dry run)" if run.dry_run else ""
-        retry = f" (retry of {run.parent_run_id})" if run.parent_run_id else ""
+        of = "retry" if run.options.selection == "retry" else "validation"
+        retry = f" ({of} of {run.parent_run_id})" if run.parent_run_id else ""
+        if run.kind == "validate" and not retry:
+            retry = " (validation)"
         table.add_row(
             str(run.run_id),
             run.state.replace("_", " ") + dry + retry,
@@ -204,14 +244,36 @@ def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
     return table
 
 
-def executions_table(entries: Sequence[ExecutionsOfStatus]) -> Table:
-    """Executions of the last 24 hours by status."""
+def executed_table(executed: Executed) -> Table:
+    """Executions of the last 24 hours: all, by status, and by who made them where both did."""
     table = Table(title="executions, last 24 hours", title_justify="left", box=None, pad_edge=False)
-    table.add_column("status")
-    for name in ("count", "average ms", "average tokens"):
+    table.add_column("", no_wrap=True)
+    for name in ("count", "success", "average ms", "average tokens"):
         table.add_column(name, justify="right")
-    for entry in entries:
-        time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
-        tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
-        table.add_row(Text(entry.status), f"{entry.count:,}", time_ms, tokens)
+    _add_executed(table, "all", executed.all)
+    for entry in executed.by_status:
+        _add_executed(table, f"  {plain(entry.status)}", entry)
+    if executed.traffic.count and executed.validation.count:
+        _add_executed(table, "real traffic", executed.traffic)
+    if executed.validation.count:
+        _add_executed(table, "validation", executed.validation)
     return table
+
+
+def _add_executed(table: Table, name: str, entry: Executions | ExecutionsOfStatus) -> None:
+    rate = entry.success_rate if isinstance(entry, Executions) else None
+    time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
+    tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
+    share = "" if rate is None else share_text(rate)
+    table.add_row(Text(name), f"{entry.count:,}", share, time_ms, tokens)
+
+
+def share_text(share: float) -> str:
+    """A share in per cent; what is not all never reads as all, and what is not none never as none.
+
+    >>> share_text(1), share_text(0.99999), share_text(0.923), share_text(0.00001), share_text(0)
+    ('100 %', '99.9 %', '92.3 %', '0.1 %', '0 %')
+    """
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", " %")
+    return f"{min(max(share * 100, 0.1), 99.9):.1f} %"

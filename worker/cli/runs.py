@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import click
 import msgspec
@@ -18,6 +18,7 @@ from worker.cli import render
 from worker.cli.follow import follow, from_database
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
+from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
 from worker.db import fleet
 from worker.db import runs as runs_table
@@ -28,10 +29,34 @@ from worker.runtime import Runtime
 from worker.steps.start import Request
 from worker.supervisor import Supervisor, worker_program
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 FAILURES_SHOWN = 10
 PING_S = 1.0
 
+
+def both(
+    first: Callable[[Command], Command], second: Callable[[Command], Command]
+) -> Callable[[Command], Command]:
+    """Two options in one decorator, in this order."""
+    return lambda command: first(second(command))
+
+
 run_argument = click.argument("run_id", metavar="[RUN]", type=int, required=False)
+message_options = both(
+    click.option(
+        "--message",
+        "messages",
+        multiple=True,
+        metavar="TEXT",
+        help="Try drafts on this. Repeatable.",
+    ),
+    click.option(
+        "--messages-from",
+        type=click.File("r", encoding="utf-8"),
+        help="Try drafts on the messages in this file (- for standard input), one a line.",
+    ),
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -48,6 +73,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 @click.option("--limit", type=click.IntRange(1), help="Only the first N bots that have a workflow.")
 @click.option("--batch-size", type=click.IntRange(1, 10_000), help="Bots per batch.")
 @click.option("--overwrite-edited", is_flag=True, help="Replace drafts that a person changed, too.")
+@click.option(
+    "--validate",
+    default="sample:1",
+    show_default=True,
+    metavar="none|sample:N|all",
+    help="Execute each draft beside V1 on no message, on N, or on all.",
+)
+@message_options
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -59,6 +92,9 @@ def migrate(
     limit: int | None,
     batch_size: int | None,
     overwrite_edited: bool,
+    validate: str,
+    messages: tuple[str, ...],
+    messages_from: TextIO | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -68,30 +104,39 @@ def migrate(
     Without options: every bot. Drafts that say the same already are left alone, so that a second
     run changes nothing. Published bots, and drafts that a person changed, are skipped.
 
+    Every draft is executed beside V1, on a built-in message or on yours; no model is asked. One
+    that does not do what V1 does counts as failed.
+
     \b
     flowshift migrate --dry-run            what would happen
     flowshift migrate --limit 5 --verbose  a few, to look at
     flowshift migrate                      the fleet
     """
-    listed = _listed(bot_ids, bots_from)
     request = Request(
         dry_run=dry_run,
-        bot_ids=listed,
+        bot_ids=listed(bot_ids, bots_from, "bot ids"),
         limit=limit,
         batch_size=batch_size,
         overwrite_edited=overwrite_edited,
+        validate=validate,
+        messages=listed(messages, messages_from, "messages") or (),
     )
-    return _run(request, detach=detach, verbose=verbose, as_json=as_json)
+    return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
 
 
-def _listed(bot_ids: tuple[str, ...], bots_from: TextIO | None) -> tuple[str, ...] | None:
-    if bots_from is None:
-        return bot_ids or None
-    lines = (line.strip() for line in bots_from)
-    listed = (*bot_ids, *(line for line in lines if line))
-    if not listed:
-        raise UsageError(f"there are no bot ids in {bots_from.name}")
-    return listed
+def listed(given: tuple[str, ...], file: TextIO | None, what: str) -> tuple[str, ...] | None:
+    """What was given on the command line and in a file, a line each; None where nothing was.
+
+    Raises:
+        UsageError: a file was given and there is nothing in it.
+    """
+    if file is None:
+        return given or None
+    lines = (line.strip() for line in file)
+    found = (*given, *(line for line in lines if line))
+    if not found:
+        raise UsageError(f"there are no {what} in {file.name}")
+    return found
 
 
 @click.command()
@@ -114,10 +159,11 @@ def retry(
 ) -> int:
     """Start a new run over exactly the bots that failed in RUN."""
     request = Request(retry_of=run_id, code=code, bot_ids=bot_ids or None)
-    return _run(request, detach=detach, verbose=verbose, as_json=as_json)
+    return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
 
 
-def _run(request: Request, *, detach: bool, verbose: bool, as_json: bool) -> int:
+def carry_out(request: Request, *, detach: bool, verbose: bool, as_json: bool) -> int:
+    """Start a run, follow it and print what it came to; returns the exit code."""
     configure_logging()
     with opened() as current:
         run = start_run(request, requested_by=person())
@@ -185,10 +231,11 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
         limit = None if as_json else FAILURES_SHOWN
         failures = runs_table.failures(connection, progress.run_id, limit=limit)
         failed_batches = runs_table.failed_batches(connection, progress.run_id)
+        overhead = runs_table.overhead(connection, progress.run_id)
     if as_json:
-        render.print_json(_summary(progress, codes, failures, failed_batches))
+        render.print_json(_summary(progress, codes, failures, failed_batches, overhead))
     else:
-        render.print_summary(render.console(), progress, codes, failures, failed_batches)
+        render.print_summary(render.console(), progress, codes, failures, failed_batches, overhead)
     failed = progress.counts.failed or progress.batches_failed
     return 1 if failed or progress.state in ("failed", "cancelled") else 0
 
@@ -198,12 +245,14 @@ def _summary(
     codes: dict[str, int],
     failures: list[Failure],
     failed_batches: Any,
+    overhead: Overhead | None,
 ) -> dict[str, Any]:
     return {
         **as_fields(progress),
         "codes": codes,
         "failures": msgspec.to_builtins(failures),
         "batch_failures": [{"batch": number, "error": error} for number, error in failed_batches],
+        "overhead": msgspec.to_builtins(overhead),
     }
 
 
@@ -241,7 +290,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         chosen = _chosen(current, run_id)
         with reading(current) as connection:
             whole = fleet.overview(connection)
-            executions = fleet.executions_by_status(connection)
+            executions = fleet.executed(connection)
         if as_json:
             return _status_json(current, chosen, whole, executions)
         out = render.console()
@@ -254,13 +303,13 @@ def status(*, run_id: int | None, as_json: bool) -> int:
                 out.print(render.one_line(progress), markup=False)
             code = _report(current, progress, as_json=False)
         out.print(_fleet_text(whole))
-        if executions:
-            out.print(render.executions_table(executions))
+        if executions.all.count:
+            out.print(render.executed_table(executions))
         return code
 
 
 def _status_json(
-    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: Any
+    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: fleet.Executed
 ) -> int:
     summary: dict[str, Any] | None = None
     failed = 0
@@ -273,12 +322,16 @@ def _status_json(
                 runs_table.codes(connection, run_id),
                 runs_table.failures(connection, run_id, limit=None),
                 runs_table.failed_batches(connection, run_id),
+                runs_table.overhead(connection, run_id),
             )
     render.print_json(
         {
             "run": summary,
             "fleet": msgspec.to_builtins(whole),
-            "executions_24h": msgspec.to_builtins(executions),
+            "executions_24h": msgspec.to_builtins(executions.by_status),
+            "executions_24h_all": msgspec.to_builtins(executions.all),
+            "executions_24h_traffic": msgspec.to_builtins(executions.traffic),
+            "executions_24h_validation": msgspec.to_builtins(executions.validation),
         }
     )
     return 1 if failed else 0

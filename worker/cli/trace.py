@@ -84,9 +84,8 @@ def trace(*, file: BinaryIO, engine: str) -> int:
     echo '{"message": "hi", "workflow": …}' | flowshift trace --engine both
     """
     values = settings.load()
-    tracer = Tracer(
-        Defaults(values.default_model, values.default_provider), nodes.installed(), ENGINES[engine]
-    )
+    registry = nodes.installed()
+    tracer = Tracer(nodes.defaults(values, registry), registry, ENGINES[engine])
     out = sys.stdout.buffer
     good = True
     for line in file:
@@ -144,7 +143,7 @@ class Tracer:
         graph = line.graph
         if graph is None:
             graph = convert_text(_filled(line.column or b""), self._defaults).graph
-        elif issues := issues_of_text(graph) or v2.check(graph):
+        elif issues := issues_of_text(graph) or v2.check(graph, self._registry):
             where = f"{issues[0].path}: " if issues[0].path else ""
             raise BotError("execution_failed", f"no V2 graph: {where}{issues[0].message}")
         program = v2_engine.decode(graph, self._registry)

@@ -10,7 +10,7 @@ import msgspec
 Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
-SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited")
+SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited", "no_draft")
 
 # In the order of design section 5: where several apply, the first counts.
 FAILURE_CODES: Final = (
@@ -40,6 +40,7 @@ WarningCode = Literal[
     "renamed_node",
     "implicit_context",
     "context_not_used",
+    "implicit_response",
     "join_node",
     "end_takes_first_llm",
     "no_llm",
@@ -58,6 +59,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "no_workflow": "The column is empty, or holds JSON's null",
     "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true)",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
+    "no_draft": "There is no draft to validate, or one without a node",
     "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
     "beyond numeric",
     "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
@@ -66,7 +68,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "node_without_id": "A node has no id, or one that is no text",
     "node_without_type": "A node has no type",
     "duplicate_node_id": "Two nodes have the same id",
-    "unknown_node_type": "A node has a type that V1 does not know",
+    "unknown_node_type": "A node has a type that V1 does not know, and no installed package brings",
     "start_count": "There is no start node, or more than one",
     "end_count": "There is no end node, or more than one",
     "edge_endpoint_missing": "An edge leads from or to a node that does not exist",
@@ -74,13 +76,14 @@ MEANINGS: Final[Mapping[str, str]] = {
     "cycle": "The edges form a cycle",
     "disconnected": "A node has no edge in, or no edge out, that V1 wants there",
     "invalid_config": "A node's setting is out of bounds or of the wrong kind",
-    "execution_failed": "The draft could not be executed. Not recorded yet: drafts are not executed",
-    "parity_mismatch": "The draft made other calls than V1. Not recorded yet: drafts are not executed",
+    "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
+    "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
     "worker_lost": "The bot kills the worker that converts it. Not recorded yet",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
     "renamed_node": "A selector could not name the node: its id has a dot, or is reserved",
     "implicit_context": "V1 shows an LLM what a search found that no edge connects to it",
     "context_not_used": "`use_context_from` leaves out a search that an edge connects to the LLM",
+    "implicit_response": "V1 shows a node of a type of your own what the first LLM said, and no edge does",
     "join_node": "Several searches feed one LLM: a node of the type `text-join` joins them",
     "end_takes_first_llm": "V1 answers with the first LLM to run, not with what the end is drawn to",
     "no_llm": "There is no LLM: V1 always answers with its fixed sentence, and so does the draft",
@@ -102,6 +105,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "no_workflow": "Nothing",
     "already_v2": "Nothing",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
+    "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
     "not_a_workflow": "Restore the column from the platform's own history, then retry",
@@ -111,7 +115,6 @@ REMEDIES: Final[Mapping[str, str]] = {
             "node_without_id",
             "node_without_type",
             "duplicate_node_id",
-            "unknown_node_type",
             "start_count",
             "end_count",
             "edge_endpoint_missing",
@@ -121,14 +124,17 @@ REMEDIES: Final[Mapping[str, str]] = {
         ),
         _MEND,
     ),
+    "unknown_node_type": "Install the package that brings the type, or mend the workflow, then retry",
     "invalid_config": "Set the value that the message names within its bounds, then retry",
-    "execution_failed": "Nothing yet",
-    "parity_mismatch": "Nothing yet",
+    "execution_failed": "See which node failed (`flowshift show BOT`), mend it, then retry",
+    "parity_mismatch": "Read what differs (`flowshift show BOT`): if the change is meant, leave it; else "
+    "`flowshift migrate --bot-id BOT --overwrite-edited`",
     "worker_lost": "Nothing yet",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",
     "implicit_context": _LOOK,
     "context_not_used": "Remove the edge, or the key, whichever was not meant",
+    "implicit_response": _LOOK,
     "join_node": "Register the node type `text-join` with the platform before publishing",
     "end_takes_first_llm": "If the last answer was meant, connect it in the draft",
     "no_llm": "Ask the bot's owner whether it is in use",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core.codes import quote
+from worker.core.engine.base import CustomNode
 
 DEFAULT_TEMPLATE: Final = "Context: {context}\nQuestion: {question}\nAnswer:"
 DEFAULT_DATASET: Final = "default-dataset"
@@ -34,10 +35,15 @@ Data = Mapping[str, Raw]
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What an LLM node gets that names no usable model, or whose provider nothing tells."""
+    """How an installation reads what V1's text leaves open.
+
+    `model` is what an LLM node gets that names no usable one, `provider` the one that nothing else
+    tells; `types` are the node types that V1 has here besides its own, by type.
+    """
 
     model: str = "gpt-3.5-turbo"
     provider: str = "openai"
+    types: Mapping[str, CustomNode[Any]] = {}
 
 
 class LlmConfig(msgspec.Struct, frozen=True):
@@ -54,6 +60,13 @@ class LlmConfig(msgspec.Struct, frozen=True):
     temperature: bytes
     max_tokens: bytes
     use_context_from: tuple[str, ...]
+
+
+class CustomConfig(msgspec.Struct, frozen=True):
+    """A node of an installation's own type: `data` is read as the type wants it."""
+
+    type: CustomNode[Any]
+    data: Any
 
 
 class KnowledgeConfig(msgspec.Struct, frozen=True):
@@ -99,6 +112,15 @@ def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
         top_k=_number(data, top_k_key, b"5", 1, 20, whole=True, refuse=refuse),
         mode=mode,
     )
+
+
+def custom(data: Data, node_type: CustomNode[Any], refuse: Refuse) -> CustomConfig:
+    """Read the `data` of a node of an installation's own; what its type refuses is told to `refuse`."""
+    try:
+        return CustomConfig(node_type, node_type.read(msgspec.json.encode(data)))
+    except msgspec.DecodeError as error:
+        refuse(f"its data does not fit its type: {error}")
+        return CustomConfig(node_type, None)
 
 
 def infer_provider(model: str, fallback: str) -> str:

@@ -8,16 +8,18 @@ that differs from V1's picture becomes a warning. Same input and version, same b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, cast
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core import v1, v2
 from worker.core.codes import ConversionWarning, WarningCode, quote
-from worker.core.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
+from worker.core.engine.base import CustomNode
+from worker.core.roles import ROLES, Role, Value
 from worker.core.v1 import Edge, JsonObject, Node, Workflow
-from worker.core.v2 import TEXT_JOIN, Port
+from worker.core.v2 import TEXT_JOIN, Port, Ports
 from worker.errors import BotError
 
 CONVERTER_VERSION: Final = "1"
@@ -50,8 +52,17 @@ def convert_text(text: bytes, defaults: Defaults) -> Draft:
         BotError: V1 refuses the workflow (its code says why), or the draft fails the checklist
             (`internal_error`: the fault is ours, and nothing is stored).
     """
-    draft = convert(v1.decode(text, defaults))
-    if issues := v2.check(draft.graph):
+    return convert_checked(v1.decode(text, defaults))
+
+
+def convert_checked(workflow: Workflow) -> Draft:
+    """Convert a decoded workflow and hold the draft against the checklist.
+
+    Raises:
+        BotError: as `convert_text`.
+    """
+    draft = convert(workflow)
+    if issues := v2.check(draft.graph, _own_types(workflow)):
         listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
         raise BotError("internal_error", f"the draft fails the checklist: {listed}")
     return draft
@@ -69,13 +80,25 @@ def convert(workflow: Workflow) -> Draft:
 class _Target:
     """What is being gathered for one node of the draft."""
 
-    __slots__ = ("after", "extra_inputs", "mappings", "node")
+    __slots__ = ("after", "context", "extra_inputs", "mappings", "node", "response", "role")
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.role = _role(node)
+        self.context: tuple[str, ...] = ()  # the nodes that its context is made of
+        self.response: str | None = None  # the node whose response it takes
         self.mappings: dict[str, bytes] = {}
         self.extra_inputs: list[Port] = []
         self.after: dict[str, str] = {}  # source id → its `after` port
+
+    def free_port(self) -> str:
+        """The first of `after`, `after_2`, … that is no port of it yet."""
+        taken = {port.name for port in (*self.role.ports.inputs, *self.extra_inputs)}
+        name, number = "after", 1
+        while name in taken:
+            number += 1
+            name = f"after_{number}"
+        return name
 
 
 class _Conversion:
@@ -93,23 +116,27 @@ class _Conversion:
         self.new_nodes: list[bytes] = []
         self.new_edges: list[tuple[str, str, str, str]] = []
         self.join_inputs = 0
-        in_order = [self.nodes[node_id] for node_id in workflow.order]
-        self.searches = [node.id for node in in_order if node.type == "knowledge-retrieval"]
-        self.llms = [node.id for node in in_order if node.type == "llm"]
-        self.start = next(node for node in in_order if node.type == "start")
-        self.end = next(node for node in in_order if node.type == "end")
+        self.in_order = [self.targets[node_id] for node_id in workflow.order]
+        self.searches = [one.node.id for one in self.in_order if "context" in one.role.gives]
+        self.llms = [one.node.id for one in self.in_order if "response" in one.role.gives]
+        self.start = next(one.node for one in self.in_order if one.node.type == "start")
+        self.end = next(one.node for one in self.in_order if one.node.type == "end")
 
     def draft(self) -> Draft:
         for node in self.workflow.nodes:
             if self.new_ids[node.id] != node.id:
                 self._warn("renamed_node", node.id, f"renamed to {quote(self.new_ids[node.id])}")
-            if node.type in ("knowledge-retrieval", "llm"):
-                self._map(node.id, "query", self.start.id, "query")
-        contexts = {llm: self._map_context(llm) for llm in self.llms}
+            if "message" in self.targets[node.id].role.takes:
+                self._map("message", self.start.id, node.id)
+        for target in self.in_order:
+            if "context" in target.role.takes:
+                self._map_context(target)
+            if "response" in target.role.takes and target.node is not self.end:
+                self._map_response(target)
         self._map_answer()
-        edges = self._edges(contexts)
+        edges = self._edges()
         keys = dict(self.workflow.keys)
-        keys["nodes"] = Raw(_encode([self._node(node, contexts) for node in self.workflow.nodes]))
+        keys["nodes"] = Raw(_encode([self._node(node) for node in self.workflow.nodes]))
         if self.new_nodes:
             keys["nodes"] = Raw(bytes(keys["nodes"])[:-1] + b"," + b",".join(self.new_nodes) + b"]")
         keys["edges"] = Raw(_encode(edges))
@@ -119,54 +146,77 @@ class _Conversion:
 
     # -- what flows where ------------------------------------------------------------------------
 
-    def _map(self, target: str, port: str, source: str, source_port: str) -> None:
-        self.targets[target].mappings[port] = _mapping(self.new_ids[source], source_port)
+    def _map(self, value: Value, source: str, target: str) -> tuple[str, str]:
+        """Map the port by which `target` takes a value to the one by which `source` gives it."""
+        source_port = self.targets[source].role.gives[value]
+        target_port = self.targets[target].role.takes[value]
+        self.targets[target].mappings[target_port] = _mapping(self.new_ids[source], source_port)
+        return source_port, target_port
 
-    def _map_context(self, llm: str) -> tuple[str, ...]:
-        """Map the context of an LLM node; returns the knowledge nodes that it is made of."""
-        node = self.nodes[llm]
-        wanted = cast("LlmConfig", node.config).use_context_from
-        sources = tuple(
+    def _map_and_connect(self, value: Value, source: str, target: str) -> None:
+        source_port, target_port = self._map(value, source, target)
+        if (source, target) not in self.connected:
+            self.new_edges.append(
+                (self.new_ids[source], source_port, self.new_ids[target], target_port)
+            )
+
+    def _map_context(self, target: _Target) -> None:
+        """Map the context of a node to what V1 would put into it, if anything."""
+        node = target.node
+        wanted = node.config.use_context_from if isinstance(node.config, LlmConfig) else ()
+        target.context = tuple(
             source
             for source in (wanted or self.searches)
             if source in self.nodes
-            and self.nodes[source].type == "knowledge-retrieval"
-            and self.place[source] < self.place[llm]
+            and "context" in self.targets[source].role.gives
+            and self.place[source] < self.place[node.id]
         )
-        self._warn_of_context(llm, sources)
-        if len(sources) == 1:
-            self._map(llm, "context", sources[0], "context")
-            if (sources[0], llm) not in self.connected:
-                self._add_edge(sources[0], "context", llm, "context")
-        elif sources:
-            self._join(llm, sources)
-        return sources
+        self._warn_of_context(node.id, target.context)
+        if len(target.context) == 1:
+            self._map_and_connect("context", target.context[0], node.id)
+        elif target.context:
+            self._join(target)
 
-    def _warn_of_context(self, llm: str, sources: Sequence[str]) -> None:
+    def _warn_of_context(self, target: str, sources: Sequence[str]) -> None:
         hidden = [
-            source for source in dict.fromkeys(sources) if (source, llm) not in self.connected
+            source for source in dict.fromkeys(sources) if (source, target) not in self.connected
         ]
         if hidden:
             self._warn(
                 "implicit_context",
-                llm,
+                target,
                 f"V1 gives it what {_listed(hidden)} found, without an edge",
             )
         unused = [
             edge.source
             for edge in self.workflow.edges
-            if edge.target == llm
-            and self.nodes[edge.source].type == "knowledge-retrieval"
+            if edge.target == target
+            and "context" in self.targets[edge.source].role.gives
             and edge.source not in sources
         ]
         if unused:
             named = _listed(dict.fromkeys(unused))
             self._warn(
-                "context_not_used", llm, f"use_context_from leaves out {named}, an edge or not"
+                "context_not_used", target, f"use_context_from leaves out {named}, an edge or not"
             )
 
-    def _join(self, llm: str, sources: Sequence[str]) -> None:
-        """Put a text-join in front of an LLM node's context."""
+    def _map_response(self, target: _Target) -> None:
+        """Map the response that a node of an installation's own takes: the first before it, if any."""
+        if not self.llms or self.place[self.llms[0]] >= self.place[target.node.id]:
+            return
+        first = self.llms[0]
+        target.response = first
+        if (first, target.node.id) not in self.connected:
+            self._warn(
+                "implicit_response",
+                target.node.id,
+                f"V1 gives it what {quote(first, 40)} said, the first LLM to run, without an edge",
+            )
+        self._map_and_connect("response", first, target.node.id)
+
+    def _join(self, target: _Target) -> None:
+        """Put a text-join in front of a node's context."""
+        sources, port = target.context, target.role.takes["context"]
         self.join_inputs += len(sources)
         if self.join_inputs > MAX_JOIN_INPUTS:
             raise BotError(
@@ -176,23 +226,24 @@ class _Conversion:
             )
         join = self._free_id("text-join-{}")
         names = [f"text_{number}" for number in range(1, len(sources) + 1)]
+        outputs = [self.targets[source].role.gives["context"] for source in sources]
         self._add_node(
             join,
-            position=_beside(self.nodes[llm]),
+            position=_beside(target.node),
             default="",
             inputs=[Port(name, "string", False, "이어 붙일 텍스트", name) for name in names],
             mappings={
-                name: _mapping(self.new_ids[source], "context")
-                for name, source in zip(names, sources, strict=True)
+                name: _mapping(self.new_ids[source], output)
+                for name, source, output in zip(names, sources, outputs, strict=True)
             },
         )
-        for name, source in zip(names, sources, strict=True):
-            self.new_edges.append((self.new_ids[source], "context", join, name))
-        self.targets[llm].mappings["context"] = _mapping(join, "text")
-        self.new_edges.append((join, "text", self.new_ids[llm], "context"))
+        for name, source, output in zip(names, sources, outputs, strict=True):
+            self.new_edges.append((self.new_ids[source], output, join, name))
+        target.mappings[port] = _mapping(join, "text")
+        self.new_edges.append((join, "text", self.new_ids[target.node.id], port))
         self._warn(
             "join_node",
-            llm,
+            target.node.id,
             f"{quote(join)} joins what {_listed(dict.fromkeys(sources))} found: "
             f"the platform must have the node type {TEXT_JOIN}",
         )
@@ -203,14 +254,13 @@ class _Conversion:
             self._answer_without_llm()
             return
         first = self.llms[0]
-        self._map(end, "response", first, "response")
+        self.targets[end].response = first
+        self._map_and_connect("response", first, end)
         shown = {
             edge.source
             for edge in self.workflow.edges
-            if edge.target == end and self.nodes[edge.source].type == "llm"
+            if edge.target == end and "response" in self.targets[edge.source].role.gives
         }
-        if first not in {edge.source for edge in self.workflow.edges if edge.target == end}:
-            self._add_edge(first, "response", end, "response")
         if shown != {first}:
             self._warn(
                 "end_takes_first_llm", end, f"V1 answers with {quote(first)}, the first LLM to run"
@@ -239,21 +289,15 @@ class _Conversion:
 
     # -- edges -----------------------------------------------------------------------------------
 
-    def _add_edge(self, source: str, source_port: str, target: str, target_port: str) -> None:
-        self.new_edges.append(
-            (self.new_ids[source], source_port, self.new_ids[target], target_port)
-        )
-
-    def _edges(self, contexts: dict[str, tuple[str, ...]]) -> list[JsonObject]:
+    def _edges(self) -> list[JsonObject]:
         unique = _EdgeIds(self.workflow.edges)
         edges = []
         for index, edge in enumerate(self.workflow.edges):
-            source_port, target_port = self._ports(edge, contexts)
+            source_port, target_port, data_type = self._ports(edge)
             keys = dict(edge.keys)
             keys["id"] = unique.of(index, edge, self._warn)
-            _connect(
-                keys, self.new_ids[edge.source], source_port, self.new_ids[edge.target], target_port
-            )
+            source, target = self.new_ids[edge.source], self.new_ids[edge.target]
+            _connect(keys, source, source_port, target, target_port, data_type)
             edges.append(keys)
         for source, source_port, target, target_port in self.new_edges:
             keys = {"id": Raw(_encode(unique.free(f"e-{source}-{target}")))}
@@ -262,37 +306,38 @@ class _Conversion:
         self._warn_of_order_only()
         return edges
 
-    def _ports(self, edge: Edge, contexts: dict[str, tuple[str, ...]]) -> tuple[str, str]:
-        """The ports of one of V1's edges: those that data flows between, else an `after` port."""
-        source, target = self.nodes[edge.source], self.nodes[edge.target]
-        if source.type == "start" and target.type in ("knowledge-retrieval", "llm"):
-            return "query", "query"
-        if target.type == "llm" and contexts[target.id] == (source.id,):
-            return "context", "context"
-        if target.type == "end" and self.llms[:1] == [source.id]:
-            return "response", "response"
-        return self._after(source, self.targets[target.id])
+    def _ports(self, edge: Edge) -> tuple[str, str, v2.PortType]:
+        """The ports of one of V1's edges, and what flows there: data, or else the order alone."""
+        source, target = self.targets[edge.source], self.targets[edge.target]
+        gives, takes = source.role.gives, target.role.takes
+        if "message" in gives and "message" in takes:
+            return gives["message"], takes["message"], "string"
+        if target.context == (edge.source,):
+            return gives["context"], takes["context"], "string"
+        if target.response == edge.source:
+            return gives["response"], takes["response"], "string"
+        return self._after(source, target)
 
-    def _after(self, source: Node, target: _Target) -> tuple[str, str]:
-        output = v2.PORTS[source.type].outputs[0]
-        if source.id not in target.after:
-            number = len(target.after) + 1
-            name = "after" if number == 1 else f"after_{number}"
-            target.after[source.id] = name
+    def _after(self, source: _Target, target: _Target) -> tuple[str, str, v2.PortType]:
+        output = source.role.ports.outputs[0]
+        source_id = source.node.id
+        if source_id not in target.after:
+            name = target.after[source_id] = target.free_port()
             target.extra_inputs.append(_after_port(name, output.type))
-            target.mappings[name] = _mapping(self.new_ids[source.id], output.name)
-        return output.name, target.after[source.id]
+            target.mappings[name] = _mapping(self.new_ids[source_id], output.name, output.type)
+        return output.name, target.after[source_id], output.type
 
     def _warn_of_order_only(self) -> None:
         """Name the edges that seem to carry something between two nodes, and do not."""
         for target in self.targets.values():
-            if target.node.type not in ("knowledge-retrieval", "llm"):
+            if target.node is self.end:
                 continue
             silent = [
                 source
                 for source in target.after
-                if not (
-                    target.node.type == "llm" and self.nodes[source].type == "knowledge-retrieval"
+                if source != self.start.id
+                and not (
+                    "context" in target.role.takes and "context" in self.targets[source].role.gives
                 )
             ]
             if silent:
@@ -304,22 +349,23 @@ class _Conversion:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def _node(self, node: Node, contexts: dict[str, tuple[str, ...]]) -> JsonObject:
+    def _node(self, node: Node) -> JsonObject:
         target = self.targets[node.id]
         keys = dict(node.keys)
         keys["id"] = Raw(_encode(self.new_ids[node.id]))
         keys["type"] = Raw(_encode(node.type))
         keys.setdefault("position", Raw(b'{"x":0,"y":0}'))
-        keys["data"] = Raw(_encode(self._data(node, contexts)))
-        keys["ports"] = _ports_json(node.type, target.extra_inputs)
+        keys["data"] = Raw(_encode(self._data(target)))
+        keys["ports"] = _ports_json(node.type, target.role.ports, target.extra_inputs)
         keys["variable_mappings"] = _mappings_json(target.mappings)
         return keys
 
-    def _data(self, node: Node, contexts: dict[str, tuple[str, ...]]) -> JsonObject:
+    def _data(self, target: _Target) -> JsonObject:
         """The node's data with V1's normalised values written out, the rest as it was."""
+        node = target.node
         data = dict(node.data)
         if isinstance(node.config, LlmConfig):
-            template = self._template(node, node.config, with_context=bool(contexts[node.id]))
+            template = self._template(node, node.config, with_context=bool(target.context))
             data["model"] = Raw(_encode(node.config.model))
             data["provider"] = Raw(_encode(node.config.provider))
             data["prompt_template"] = Raw(_encode(template))
@@ -371,7 +417,7 @@ class _Conversion:
                 "separator": SEPARATOR,
                 "default": default,
             },
-            "ports": _ports_json(TEXT_JOIN, inputs),
+            "ports": _ports_json(TEXT_JOIN, v2.PORTS[TEXT_JOIN], inputs),
             "variable_mappings": _mappings_json(mappings),
         }
         self.new_nodes.append(_encode(keys))
@@ -452,8 +498,17 @@ def new_ids(nodes: Iterable[Node]) -> dict[str, str]:
     return new_ids
 
 
-def _mapping(node_id: str, port: str) -> bytes:
-    return _encode({"variable": f"{node_id}.{port}", "value_type": "string"})
+def _own_types(workflow: Workflow) -> dict[str, CustomNode[Any]]:
+    configs = (node.config for node in workflow.nodes)
+    return {one.type.type: one.type for one in configs if isinstance(one, CustomConfig)}
+
+
+def _role(node: Node) -> Role:
+    return node.config.type.role if isinstance(node.config, CustomConfig) else ROLES[node.type]
+
+
+def _mapping(node_id: str, port: str, port_type: v2.PortType = "string") -> bytes:
+    return _encode({"variable": f"{node_id}.{port}", "value_type": port_type})
 
 
 def _mappings_json(mappings: dict[str, bytes]) -> Raw:
@@ -463,11 +518,10 @@ def _mappings_json(mappings: dict[str, bytes]) -> Raw:
 _STANDARD_PORTS: Final = {node_type: Raw(_encode(ports)) for node_type, ports in v2.PORTS.items()}
 
 
-def _ports_json(node_type: str, extra_inputs: Sequence[Port]) -> Raw:
-    if not extra_inputs:
+def _ports_json(node_type: str, ports: Ports, extra_inputs: Sequence[Port]) -> Raw:
+    if not extra_inputs and node_type in _STANDARD_PORTS:
         return _STANDARD_PORTS[node_type]
-    ports = v2.PORTS[node_type]
-    return Raw(_encode(v2.Ports((*ports.inputs, *extra_inputs), ports.outputs)))
+    return Raw(_encode(Ports((*ports.inputs, *extra_inputs), ports.outputs)))
 
 
 def _after_port(name: str, port_type: v2.PortType) -> Port:
@@ -475,13 +529,18 @@ def _after_port(name: str, port_type: v2.PortType) -> Port:
 
 
 def _connect(
-    keys: JsonObject, source: str, source_port: str, target: str, target_port: str
+    keys: JsonObject,
+    source: str,
+    source_port: str,
+    target: str,
+    target_port: str,
+    data_type: v2.PortType = "string",
 ) -> None:
     keys["source"] = Raw(_encode(source))
     keys["target"] = Raw(_encode(target))
     keys["source_port"] = Raw(_encode(source_port))
     keys["target_port"] = Raw(_encode(target_port))
-    keys["data_type"] = Raw(b'"string"')
+    keys["data_type"] = Raw(_encode(data_type))
 
 
 def _beside(node: Node) -> dict[str, float]:

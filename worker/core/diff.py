@@ -38,6 +38,41 @@ def differences(
     ]
 
 
+def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> list[Difference]:
+    """How a draft differs from the one that conversion gives: as above, and by its mappings."""
+    before = {str(node.get("id")): node for node in _objects(written.get("nodes"))}
+    after = {str(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    return [
+        *differences(written, graph, {}),
+        *(
+            difference
+            for node_id, old in before.items()
+            if node_id in after
+            for difference in _mappings(node_id, old, after[node_id])
+        ),
+    ]
+
+
+def _mappings(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    before, after = (_variables(node.get("variable_mappings")) for node in (old, new))
+    for port in dict.fromkeys((*before, *after)):
+        what = f"{node_id}: input {port}"
+        if port not in after:
+            yield Difference("removed", what, before[port])
+        elif port not in before:
+            yield Difference("added", what, None, after[port])
+        elif before[port] != after[port]:
+            yield Difference("changed", what, before[port], after[port])
+
+
+def _variables(mappings: object) -> dict[str, Any]:
+    """Where each input takes its value from, by port."""
+    return {
+        port: mapping.get("variable") if isinstance(mapping, dict) else mapping
+        for port, mapping in _object(mappings).items()
+    }
+
+
 def _nodes(
     before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[str, str]
 ) -> Iterator[Difference]:

@@ -17,12 +17,16 @@ _VERSION_STEP: Final = 2**31
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How many bots had each outcome, and how often there were warnings."""
+    """How many bots had each outcome, and how often there were warnings.
+
+    `validated` are those among them whose draft was executed and did what V1 does.
+    """
 
     converted: int = 0
     unchanged: int = 0
     skipped: int = 0
     failed: int = 0
+    validated: int = 0
     warnings: int = 0
 
     @property
@@ -102,20 +106,23 @@ def eta_of(bots_left: int, rate: float) -> float | None:
     return bots_left / rate if rate > 0 else None
 
 
-def count(outcomes: Iterable[tuple[Outcome, str | None, int]]) -> tuple[Counts, dict[str, int]]:
-    """Add up (outcome, code, warnings) of a batch's bots: the counts, and how often each code.
+def count(
+    outcomes: Iterable[tuple[Outcome, str | None, int, bool]],
+) -> tuple[Counts, dict[str, int]]:
+    """Add up (outcome, code, warnings, validated) of bots: the counts, and how often each code.
 
     Codes are keyed `outcome:code`, so that a word that is a skip and a failure stays two things.
 
-    >>> count([("converted", None, 2), ("failed", "cycle", 0)])
-    (Counts(converted=1, unchanged=0, skipped=0, failed=1, warnings=2), {'failed:cycle': 1})
+    >>> count([("converted", None, 2, True), ("failed", "cycle", 0, False)])[1]
+    {'failed:cycle': 1}
     """
     totals: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
     codes: dict[str, int] = {}
-    warnings = 0
-    for outcome, code, noticed in outcomes:
+    warnings = validated = 0
+    for outcome, code, noticed, agreed in outcomes:
         totals[outcome] += 1
         warnings += noticed
+        validated += agreed
         if code is not None:
             codes[f"{outcome}:{code}"] = codes.get(f"{outcome}:{code}", 0) + 1
-    return Counts(**totals, warnings=warnings), codes
+    return Counts(**totals, validated=validated, warnings=warnings), codes

@@ -19,8 +19,10 @@ RunState = Literal[
     "cancelled",
     "failed",
 ]
+RunKind = Literal["convert", "validate"]
 BatchState = Literal["pending", "running", "done", "failed"]
 
+RUN_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
 BATCH_STATES: Final[tuple[BatchState, ...]] = get_args(BatchState)
 

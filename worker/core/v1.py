@@ -7,14 +7,14 @@ unknown keys and numbers survive to the last digit.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core import config
 from worker.core.codes import Issue, first_issue, quote
-from worker.core.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
 from worker.core.order import run_order
 from worker.core.text import issues_of_text, mend_text
 from worker.errors import BotError
@@ -22,8 +22,7 @@ from worker.errors import BotError
 MAX_NODES: Final = 2_000
 MAX_EDGES: Final = 10_000
 
-NodeType = Literal["start", "knowledge-retrieval", "llm", "end"]
-_TYPES: Final[Mapping[str, NodeType]] = {
+_TYPES: Final[Mapping[str, str]] = {
     "start": "start",
     "knowledge-retrieval": "knowledge-retrieval",
     "knowledge": "knowledge-retrieval",
@@ -40,13 +39,17 @@ _text = msgspec.json.Decoder(str)
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node as V1 reads it: `config` normalised, `keys` and `data` as they stand in the column."""
+    """A node as V1 reads it: `config` normalised, `keys` and `data` as they stand in the column.
+
+    `type` is `start`, `knowledge-retrieval`, `llm` or `end`, or one of the installation's own, whose
+    `config` is a `CustomConfig`.
+    """
 
     id: str
-    type: NodeType
+    type: str
     keys: JsonObject
     data: JsonObject
-    config: LlmConfig | KnowledgeConfig | None
+    config: LlmConfig | KnowledgeConfig | CustomConfig | None
 
 
 class Edge(msgspec.Struct, frozen=True):
@@ -75,7 +78,7 @@ def is_json_null(text: bytes) -> bool:
 
 
 def decode(text: bytes, defaults: Defaults) -> Workflow:
-    """The workflow in `text` (UTF-8 JSON), with V1's spellings normalised by `defaults`.
+    """The workflow in `text` (UTF-8 JSON), read by `defaults` where V1's spellings leave it open.
 
     Limits are checked before anything recurses: 4 MiB, 100 levels, 2,000 nodes, 10,000 edges.
 
@@ -176,14 +179,16 @@ def _node(
     if data is None:
         issues.append(Issue("not_a_workflow", path, f"the data of node {name} is no object"))
         data = {}
-    node_type = _type(keys, data, name, path, issues)
+    node_type = _type(keys, data, name, path, defaults.types, issues)
     if node_type is None:
         return None
-    node_config: LlmConfig | KnowledgeConfig | None = None
+    node_config: LlmConfig | KnowledgeConfig | CustomConfig | None = None
     if node_type == "llm":
         node_config = config.llm(data, defaults, lambda why: _invalid(issues, path, name, why))
     elif node_type == "knowledge-retrieval":
         node_config = config.knowledge(data, lambda why: _invalid(issues, path, name, why))
+    elif own := defaults.types.get(node_type):
+        node_config = config.custom(data, own, lambda why: _invalid(issues, path, name, why))
     return Node(node_id, node_type, keys, data, node_config) if node_id else None
 
 
@@ -202,15 +207,21 @@ def _data(raw: Raw | None) -> JsonObject | None:
 
 
 def _type(
-    keys: JsonObject, data: JsonObject, name: str, path: str, issues: list[Issue]
-) -> NodeType | None:
+    keys: JsonObject,
+    data: JsonObject,
+    name: str,
+    path: str,
+    own_types: Collection[str],
+    issues: list[Issue],
+) -> str | None:
     raw = keys.get("type")
     if raw is not None and text_of(raw) == _EDITOR_TYPE:
         raw = data.get("type")
     if raw is None or is_falsy(raw):
         issues.append(Issue("node_without_type", path, f"node {name} has no type"))
         return None
-    found = _TYPES.get(text_of(raw) or "")
+    drawn = text_of(raw) or ""
+    found = _TYPES.get(drawn) or (drawn if drawn in own_types else None)
     if found is None:
         shown = quote(bytes(raw).decode())
         issues.append(Issue("unknown_node_type", path, f"node {name} has the unknown type {shown}"))

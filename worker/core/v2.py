@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
 
@@ -18,13 +18,23 @@ RESERVED_IDS: Final = frozenset(
 
 
 class Port(msgspec.Struct, frozen=True):
-    """An input or output of a node."""
+    """An input or output of a node.
+
+    An input that gets no value takes `default`, where there is one; nothing is written where there
+    is none, and null is none.
+    """
 
     name: str
     type: PortType = "string"
     required: bool = False
     description: str = ""
     display_name: str = ""
+    default: Any = msgspec.UNSET
+
+    @property
+    def given_default(self) -> Any:
+        """The default, None where there is none."""
+        return None if self.default is msgspec.UNSET else self.default
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -113,7 +123,13 @@ class _PortTypes(msgspec.Struct, frozen=True):
     outputs: dict[str, dict[str, PortType]]
 
 
+class _NodesOnly(msgspec.Struct, frozen=True):
+    nodes: list[msgspec.Raw] = []
+
+
 _graph = msgspec.json.Decoder(Graph)
+NO_TYPES: Final[Mapping[str, Declared]] = {}
+_nodes_only = msgspec.json.Decoder(_NodesOnly)
 
 
 def split_selector(variable: str) -> tuple[str, str]:
@@ -126,18 +142,46 @@ def split_selector(variable: str) -> tuple[str, str]:
     return node_id, port
 
 
-def check(graph: bytes) -> list[Issue]:
+def is_empty(graph: bytes) -> bool:
+    """Whether a draft holds nothing: no node, which is what publication leaves.
+
+    >>> is_empty(b'{"nodes": []}'), is_empty(b'{"nodes": [{"id": "start"}]}'), is_empty(b"[]")
+    (True, False, False)
+    """
+    try:
+        return not _nodes_only.decode(graph).nodes
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+class Declared(Protocol):
+    """A node type that says which ports it has, as those of `worker.core.engine.base` do."""
+
+    ports: ClassVar[Ports]
+
+
+def check(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
     """Go through the checklist for the draft in `graph` (JSON); an empty list means that it passed.
 
     Read from the stored bytes, not from what the converter had in mind: every node has ports; every
     edge has both ports and they exist on its nodes; every required input is mapped; every mapping
     names an existing output of an ancestor; types agree (or one is `any`); ids are unique; there is
-    no cycle; one start, at least one end, all reachable.
+    no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports that
+    its type requires, and of the types that it declares.
     """
     try:
         draft = _graph.decode(graph)
     except msgspec.DecodeError as error:
         return [Issue("ports", "", f"a node or an edge lacks what V2 needs: {error}")]
+    return issues_of(draft, declared)
+
+
+def issues_of(draft: Graph, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
+    """What is wrong with a draft that could be read.
+
+    Where two nodes share an id nothing else is looked at, and on a cycle there are no ancestors: a
+    mapping may then name any node's output.
+    """
     nodes = {node.id: node for node in draft.nodes}
     if len(nodes) < len(draft.nodes):
         doubled = [
@@ -148,14 +192,40 @@ def check(graph: bytes) -> list[Issue]:
         inputs={n.id: {port.name: port.type for port in n.ports.inputs} for n in draft.nodes},
         outputs={n.id: {port.name: port.type for port in n.ports.outputs} for n in draft.nodes},
     )
-    issues = [*_check_edges(draft, types), *_check_ends(draft)]
+    issues = [
+        *_check_declared(draft, declared),
+        *_check_edges(draft, types),
+        *_check_ends(draft),
+        *_check_required(draft, declared),
+    ]
     ancestors = _ancestors(draft, nodes)
     if len(ancestors) < len(nodes):
         issues.append(Issue("cycle", "", "the edges form a cycle"))
+        issues.extend(_check_mappings(draft, types, None))
     else:
         issues.extend(_check_reachable(draft, ancestors))
         issues.extend(_check_mappings(draft, types, ancestors))
     return issues
+
+
+def _check_declared(draft: Graph, declared: Mapping[str, Declared]) -> Iterator[Issue]:
+    for node in draft.nodes:
+        node_type = declared.get(node.type)
+        if node_type is None:
+            continue
+        for way, drawn, wanted in (
+            ("input", node.ports.inputs, node_type.ports.inputs),
+            ("output", node.ports.outputs, node_type.ports.outputs),
+        ):
+            types = {port.name: port.type for port in drawn}
+            for port in wanted:
+                found = types.get(port.name)
+                if found is None and port.required:
+                    message = f"its type requires the {way} port {quote(port.name)}"
+                    yield Issue("ports", quote(node.id), message)
+                elif found is not None and not _agree(found, port.type):
+                    path = f"{quote(node.id)}.{quote(port.name)}"
+                    yield Issue("types", path, f"{found} does not fit its type's {port.type}")
 
 
 def _check_edges(draft: Graph, types: _PortTypes) -> Iterator[Issue]:
@@ -170,8 +240,17 @@ def _check_edges(draft: Graph, types: _PortTypes) -> Iterator[Issue]:
             yield Issue("edge", path, f"its source has no output port {quote(edge.source_port)}")
         elif target_type is None:
             yield Issue("edge", path, f"its target has no input port {quote(edge.target_port)}")
-        elif not _agree(source_type, target_type) or not _agree(edge.data_type, source_type):
-            yield Issue("types", path, f"{source_type} does not fit {target_type}")
+        elif why := _disagree(source_type, target_type, edge.data_type):
+            yield Issue("types", path, why)
+
+
+def _disagree(given: str, wanted: str, said: str) -> str | None:
+    """Why a value's type, its port's and what is said of it do not agree; None where they do."""
+    if not _agree(given, wanted):
+        return f"{given} does not fit {wanted}"
+    if not _agree(said, given):
+        return f"it says {quote(said)}, its source gives {given}"
+    return None
 
 
 def _agree(one: str, other: str) -> bool:
@@ -216,14 +295,22 @@ def _check_reachable(draft: Graph, ancestors: Mapping[str, int]) -> Iterator[Iss
             yield Issue("reachable", quote(node.id), "it cannot be reached from the start")
 
 
+def _check_required(draft: Graph, declared: Mapping[str, Declared]) -> Iterator[Issue]:
+    for node in draft.nodes:
+        required = {port.name for port in node.ports.inputs if port.required}
+        if node_type := declared.get(node.type):
+            drawn = {port.name for port in node.ports.inputs}
+            required |= {p.name for p in node_type.ports.inputs if p.required and p.name in drawn}
+        for port in node.ports.inputs:
+            if port.name in required and port.name not in node.variable_mappings:
+                yield Issue("required", quote(node.id), f"its input {port.name} is not mapped")
+
+
 def _check_mappings(
-    draft: Graph, types: _PortTypes, ancestors: Mapping[str, int]
+    draft: Graph, types: _PortTypes, ancestors: Mapping[str, int] | None
 ) -> Iterator[Issue]:
     bit = {node.id: 1 << index for index, node in enumerate(draft.nodes)}
     for node in draft.nodes:
-        for port in node.ports.inputs:
-            if port.required and port.name not in node.variable_mappings:
-                yield Issue("required", quote(node.id), f"its input {port.name} is not mapped")
         for name, mapping in node.variable_mappings.items():
             source_id, source_port = split_selector(mapping.variable)
             wanted = types.inputs[node.id].get(name)
@@ -234,10 +321,10 @@ def _check_mappings(
                 continue
             elif given is None:
                 fault = Issue("mapping", quote(name), f"no output {quote(mapping.variable)} exists")
-            elif not ancestors[node.id] & bit[source_id]:
+            elif ancestors is not None and not ancestors[node.id] & bit[source_id]:
                 fault = Issue("mapping", quote(name), f"{quote(source_id)} is no ancestor")
-            elif not _agree(given, wanted) or not _agree(mapping.value_type, given):
-                fault = Issue("types", quote(name), f"{given} does not fit {wanted}")
+            elif why := _disagree(given, wanted, mapping.value_type):
+                fault = Issue("types", quote(name), why)
             else:
                 continue
             yield Issue(fault.code, f"{quote(node.id)}.{fault.path}", fault.message)

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.overhead import Overhead
 from worker.core.progress import Counts
+from worker.core.states import RunKind
 from worker.db.tables import batches, bots, ledger, runs
 
 
@@ -20,6 +22,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run_id: int
+    request_id: str
     number: int
     after_bot_id: str | None
     through_bot_id: str | None
@@ -42,6 +45,7 @@ class ToPublish(msgspec.Struct, frozen=True):
 
     number: int
     slice: str
+    kind: RunKind
 
 
 def plan_ranges(
@@ -127,8 +131,18 @@ def plan_retry(
     return Planned(planned.batches + copied.batches, planned.bots + copied.bots)
 
 
+def plan_same(connection: sa.Connection, run_id: int, parent_run_id: int) -> Planned:
+    """Add the batches of another run again, over the same slices."""
+    return _plan_copies(connection, run_id, parent_run_id, 0, only_failed=False)
+
+
 def _plan_copies(
-    connection: sa.Connection, run_id: int, parent_run_id: int, behind: int
+    connection: sa.Connection,
+    run_id: int,
+    parent_run_id: int,
+    behind: int,
+    *,
+    only_failed: bool = True,
 ) -> Planned:
     number = behind + sa.func.row_number().over(order_by=batches.c.number)
     columns = ("run_id", "number", "after_bot_id", "through_bot_id", "bot_ids", "bot_count")
@@ -139,7 +153,9 @@ def _plan_copies(
         batches.c.through_bot_id,
         batches.c.bot_ids,
         batches.c.bot_count,
-    ).where(batches.c.run_id == parent_run_id, batches.c.state == "failed")
+    ).where(batches.c.run_id == parent_run_id)
+    if only_failed:
+        rows = rows.where(batches.c.state == "failed")
     added = connection.execute(
         sa.insert(batches).from_select(columns, rows).returning(batches.c.bot_count)
     ).all()
@@ -214,6 +230,7 @@ def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
+    kind = sa.select(runs.c.kind).where(runs.c.run_id == run_id).scalar_subquery()
     taken = connection.execute(
         sa.update(batches)
         .where(batches.c.run_id == run_id, batches.c.number == chosen.c.number)
@@ -224,17 +241,23 @@ def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list
             batches.c.through_bot_id,
             batches.c.bot_ids[1],
             batches.c.bot_count,
+            kind,
         )
     ).all()
     return [_to_publish(*row) for row in sorted(taken)]
 
 
 def _to_publish(
-    number: int, after: str | None, through: str | None, first: str | None, count: int
+    number: int,
+    after: str | None,
+    through: str | None,
+    first: str | None,
+    count: int,
+    kind: RunKind,
 ) -> ToPublish:
     if through is None:
-        return ToPublish(number, f"{count} bots from {first}")
-    return ToPublish(number, f"{f'after {after} ' if after else ''}through {through}")
+        return ToPublish(number, f"{count} bots from {first}", kind)
+    return ToPublish(number, f"{f'after {after} ' if after else ''}through {through}", kind)
 
 
 def unpublish(connection: sa.Connection, run_id: int, numbers: Sequence[int]) -> None:
@@ -266,9 +289,15 @@ def any_pending(connection: sa.Connection, run_id: int) -> int | None:
 
 
 def claim(
-    connection: sa.Connection, run_id: int, number: int, *, worker: str, lease_s: int
+    connection: sa.Connection,
+    run_id: int,
+    number: int,
+    *,
+    kind: RunKind,
+    worker: str,
+    lease_s: int,
 ) -> Batch | None:
-    """Claim a batch of a running run, and count the attempt.
+    """Claim a batch of a running run of this kind, and count the attempt.
 
     None where there is nothing to do: it is done, another worker holds it this moment, or the run
     does not run. A batch that its worker left behind can be claimed again at once.
@@ -281,6 +310,7 @@ def claim(
             batches.c.number == number,
             batches.c.state.in_(["pending", "running"]),
             runs.c.state == "running",
+            runs.c.kind == kind,
         )
         .with_for_update(skip_locked=True, of=batches)
         .cte("free")
@@ -304,6 +334,7 @@ def claim(
             batches.c.through_bot_id,
             batches.c.bot_ids,
             batches.c.attempt,
+            runs.c.request_id,
             runs.c.dry_run,
             runs.c.options,
         )
@@ -312,6 +343,7 @@ def claim(
         return None
     return Batch(
         run_id=run_id,
+        request_id=row.request_id,
         number=number,
         after_bot_id=row.after_bot_id,
         through_bot_id=row.through_bot_id,
@@ -344,6 +376,7 @@ def complete(
     *,
     counts: Counts,
     codes: dict[str, int],
+    overhead: Overhead,
     duration_ms: int,
 ) -> None:
     """Take a held batch to `done`, with its counts: part of the transaction that it counts."""
@@ -358,8 +391,10 @@ def complete(
             unchanged=counts.unchanged,
             skipped=counts.skipped,
             failed=counts.failed,
+            validated=counts.validated,
             warnings=counts.warnings,
             codes=codes,
+            overhead=msgspec.to_builtins(overhead, str_keys=True) if overhead.counts else {},
             duration_ms=duration_ms,
             error=None,
         )

@@ -17,6 +17,7 @@ from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 from worker.core.codes import ConversionWarning, Outcome
+from worker.core.recording import storable
 from worker.core.text import MAX_BYTES
 
 FETCH_ROWS = 50
@@ -54,7 +55,11 @@ class DraftRow(msgspec.Struct, frozen=True):
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
-    """What a run did for one bot."""
+    """What a run did for one bot.
+
+    `overhead_us` is None where its draft was not executed; `agreed`, where it did what V1 does, is
+    counted with the batch.
+    """
 
     bot_id: str
     outcome: Outcome
@@ -63,6 +68,8 @@ class LedgerRow(msgspec.Struct, frozen=True):
     warnings: tuple[ConversionWarning, ...] = ()
     traceback: str | None = None
     draft_hash: int | None = None
+    overhead_us: int | None = None
+    agreed: bool = False
 
 
 class JsonText(bytes):
@@ -79,7 +86,7 @@ class _JsonbDumper(Dumper):
         return b"\x01" + bytes(obj)  # the version of jsonb's binary form
 
 
-class _BytesLoader(Loader):
+class BytesLoader(Loader):
     """Leaves text as the bytes that came: a workflow is parsed from bytes."""
 
     def load(self, data: Any) -> bytes:
@@ -121,12 +128,13 @@ def read_chunks(
     are passed over. With `lock` no other transaction can change a row read until this one ends
     (readers and foreign keys go on), and two batches over the same bots lock in the same order.
     """
-    which, parameters = _which(after, through, bot_ids)
+    condition, parameters = which(after, through, bot_ids)
     if lock:
-        which, parameters = sql.SQL("b.bot_id = ANY(%s)"), [_lock(connection, which, parameters)]
-    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=which)
+        locked = _lock(connection, condition, parameters)
+        condition, parameters = sql.SQL("b.bot_id = ANY(%s)"), [locked]
+    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=condition)
     with driver(connection).cursor("flowshift_bots") as cursor:
-        cursor.adapters.register_loader("text", _BytesLoader)
+        cursor.adapters.register_loader("text", BytesLoader)
         cursor.execute(query, parameters)
         chunk: list[BotRow] = []
         octets = 0
@@ -143,9 +151,10 @@ def read_chunks(
             yield chunk
 
 
-def _which(
+def which(
     after: str | None, through: str | None, bot_ids: Sequence[str] | None
 ) -> tuple[sql.SQL, list[Any]]:
+    """The condition that selects a slice's rows of `bots b`, and its parameters."""
     if bot_ids is not None:
         return sql.SQL("b.bot_id = ANY(%s)"), [list(bot_ids)]
     if after is not None:
@@ -156,14 +165,14 @@ def _which(
 _LOCK = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id FOR NO KEY UPDATE"
 
 
-def _lock(connection: sa.Connection, which: sql.SQL, parameters: list[Any]) -> list[str]:
+def _lock(connection: sa.Connection, condition: sql.SQL, parameters: list[Any]) -> list[str]:
     """Lock bots, and return their ids.
 
     A statement of its own: one that waits for a lock sees the rest of its tables as they were
     before it waited, so that the workflow must be read by the next.
     """
     with driver(connection).cursor() as cursor:
-        cursor.execute(sql.SQL(_LOCK).format(which=which), parameters)
+        cursor.execute(sql.SQL(_LOCK).format(which=condition), parameters)
         return [bot_id for (bot_id,) in cursor.fetchall()]
 
 
@@ -270,10 +279,11 @@ def _backup_cast(connection: sa.Connection) -> sql.SQL:
 
 _INSERT_LEDGER = """
     INSERT INTO flowshift.ledger
-        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash)
+        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
     SELECT %s, %s, n.*
-    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::int8[])
-         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash)
+    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::int8[],
+                %b::int8[])
+         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
 """
 
 _encode = msgspec.json.Encoder().encode
@@ -294,19 +304,13 @@ def insert_ledger(
                 [row.bot_id for row in rows],
                 [row.outcome for row in rows],
                 [row.code for row in rows],
-                [_storable(row.message) for row in rows],
+                [row.message and storable(row.message) for row in rows],
                 [JsonText(_encode(row.warnings)) if row.warnings else None for row in rows],
-                [_storable(row.traceback) for row in rows],
+                [row.traceback and storable(row.traceback) for row in rows],
                 [row.draft_hash for row in rows],
+                [row.overhead_us for row in rows],
             ),
         )
-
-
-def _storable(text: str | None) -> str | None:
-    """Text without what PostgreSQL cannot store: messages quote what strangers wrote."""
-    if text is None or (text.isascii() and "\x00" not in text):
-        return text
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _arrays(graphs: Sequence[tuple[str, bytes]]) -> tuple[list[str], list[JsonText]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.recording import SESSION_PREFIX
 from worker.db.tables import bots, execution_runs, versions
 
 
@@ -43,18 +46,90 @@ def overview(connection: sa.Connection) -> Overview:
     return Overview(total, v2, migrated, drafts or 0)
 
 
-def executions_by_status(connection: sa.Connection) -> list[ExecutionsOfStatus]:
-    """Executions of the last 24 hours by status."""
+class Executions(msgspec.Struct, frozen=True):
+    """Executions of the last 24 hours, of one kind.
+
+    `success_rate` is the share, 0 to 1, that succeeded of those that are not running; None where
+    there are none. Averages are over those that have the value, None where none has.
+    """
+
+    count: int
+    success_rate: float | None
+    avg_time_ms: int | None
+    avg_tokens: int | None
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """Executions of the last 24 hours: all, by who made them, and by status."""
+
+    all: Executions
+    traffic: Executions
+    validation: Executions
+    by_status: tuple[ExecutionsOfStatus, ...]
+
+
+class _Sums(msgspec.Struct, frozen=True):
+    """What one group of executions adds up to."""
+
+    validates: bool
+    status: str
+    count: int
+    times: int
+    time_ms: int
+    with_tokens: int
+    tokens: int
+
+
+def executed(connection: sa.Connection) -> Executed:
+    """Add up the executions of the last 24 hours, in one pass over the index on their time.
+
+    Flowshift's own, which validate drafts, are told from real traffic by their session ids.
+    """
     since = sa.func.now() - sa.cast("24 hours", sa.Interval)
+    validates = sa.func.coalesce(execution_runs.c.session_id.startswith(SESSION_PREFIX), sa.false())
+    time_ms, tokens = execution_runs.c.elapsed_time, execution_runs.c.total_tokens
     query = (
         sa.select(
+            validates,
             execution_runs.c.status,
             sa.func.count(),
-            sa.cast(sa.func.round(sa.func.avg(execution_runs.c.elapsed_time)), sa.BigInteger),
-            sa.cast(sa.func.round(sa.func.avg(execution_runs.c.total_tokens)), sa.BigInteger),
+            sa.func.count(time_ms),
+            sa.func.coalesce(sa.func.sum(time_ms), 0),
+            sa.func.count(tokens),
+            sa.func.coalesce(sa.func.sum(tokens), 0),
         )
         .where(execution_runs.c.created_at > since)
-        .group_by(execution_runs.c.status)
-        .order_by(execution_runs.c.status)
+        .group_by(validates, execution_runs.c.status)
     )
-    return [ExecutionsOfStatus(*row) for row in connection.execute(query)]
+    groups = [_Sums(*row) for row in connection.execute(query)]
+    return Executed(
+        all=_summed(groups),
+        traffic=_summed([group for group in groups if not group.validates]),
+        validation=_summed([group for group in groups if group.validates]),
+        by_status=tuple(
+            _of_status(status, [group for group in groups if group.status == status])
+            for status in sorted({group.status for group in groups})
+        ),
+    )
+
+
+def _summed(groups: Sequence[_Sums]) -> Executions:
+    finished = sum(group.count for group in groups if group.status != "running")
+    succeeded = sum(group.count for group in groups if group.status == "succeeded")
+    return Executions(
+        count=sum(group.count for group in groups),
+        success_rate=succeeded / finished if finished else None,
+        avg_time_ms=_average(groups, "time_ms", "times"),
+        avg_tokens=_average(groups, "tokens", "with_tokens"),
+    )
+
+
+def _of_status(status: str, groups: Sequence[_Sums]) -> ExecutionsOfStatus:
+    whole = _summed(groups)
+    return ExecutionsOfStatus(status, whole.count, whole.avg_time_ms, whole.avg_tokens)
+
+
+def _average(groups: Sequence[_Sums], total: str, count: str) -> int | None:
+    """A mean in whole numbers, halves rounded up as PostgreSQL does."""
+    values, number = (sum(getattr(group, name) for group in groups) for name in (total, count))
+    return (2 * values + number) // (2 * number) if number else None

@@ -9,11 +9,17 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.codes import ConversionWarning
+from worker.core.engine.v2 import Variables
+from worker.core.v2 import is_empty
 from worker.db.tables import bots, ledger, versions
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
-    """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none."""
+    """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none.
+
+    `draft_is_ours`: a run wrote the draft as it stands; None where there is no draft. The variables
+    are the draft's own, as JSON text.
+    """
 
     bot_id: str
     name: str | None
@@ -22,6 +28,19 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
     has_backup: bool
     graph: str | None
     draft_updated_at: dt.datetime | None
+    draft_is_ours: bool | None
+    environment: str | None
+    conversation: str | None
+
+    @property
+    def has_draft(self) -> bool:
+        """Whether there is a draft with anything in it."""
+        return self.graph is not None and not is_empty(self.graph.encode())
+
+    @property
+    def variables(self) -> Variables:
+        """What the draft's selectors find in its variables."""
+        return Variables(_mapping(self.environment), _mapping(self.conversation))
 
 
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +66,9 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
             bots.c.legacy_workflow.is_not(None).label("has_backup"),
             sa.cast(versions.c.graph, sa.Text).label("graph"),
             versions.c.updated_at.label("draft_updated_at"),
+            sa.case((versions.c.graph.is_not(None), _is_ours())).label("draft_is_ours"),
+            sa.cast(versions.c.environment_variables, sa.Text).label("environment"),
+            sa.cast(versions.c.conversation_variables, sa.Text).label("conversation"),
         )
         .select_from(
             bots.outerjoin(
@@ -58,6 +80,23 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else BotView(**row._asdict())
+
+
+def _is_ours() -> sa.Exists:
+    """Told by content, as `bots.compare_drafts` does."""
+    draft_hash = sa.func.jsonb_hash_extended(versions.c.graph, 0)
+    return sa.exists().where(
+        ledger.c.bot_id == versions.c.bot_id, ledger.c.draft_hash == draft_hash
+    )
+
+
+def _mapping(text: str | None) -> dict[str, Any]:
+    """Variables by name; none where the platform holds them in another form."""
+    try:
+        found = msgspec.json.decode(text or "{}")
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def history(connection: sa.Connection, bot_id: str, limit: int = 10) -> list[LedgerView]:

@@ -10,21 +10,26 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from worker.core import overhead as overheads
+from worker.core.messages import Trials
 from worker.core.progress import RECENT_S, Counts, Progress, eta_of, rate_of, version_of
-from worker.core.states import OVER, RunState, states_before
+from worker.core.states import OVER, RunKind, RunState, states_before
 from worker.db.tables import audit, batches, ledger, runs
 
-Selection = Literal["all", "limit", "listed", "retry"]
+Selection = Literal["all", "limit", "listed", "retry", "run"]
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a person asked for, as kept with the run.
 
-    `selection` says which bots: `all`, the first `limit` that have a workflow, those `listed`, or
-    those that failed in the parent run (`retry`).
+    `selection` says which bots: `all`, the first `limit` that have a workflow, those `listed`,
+    those that failed in the parent run (`retry`), or those of the parent run (`run`). `trials` are
+    the messages that drafts are executed on, None where they are not; `provider` answers them.
     """
 
     selection: Selection = "all"
+    trials: Trials | None = None
+    provider: str = "echo"
     limit: int | None = None
     batch_size: int = 500
     overwrite_edited: bool = False
@@ -35,6 +40,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: int
     request_id: str
+    kind: RunKind
     parent_run_id: int | None
     state: RunState
     state_reason: str | None
@@ -61,6 +67,7 @@ def create(
     connection: sa.Connection,
     *,
     request_id: str,
+    kind: RunKind = "convert",
     options: RunOptions,
     dry_run: bool,
     requested_by: str,
@@ -75,6 +82,7 @@ def create(
         insert(runs)
         .values(
             request_id=request_id,
+            kind=kind,
             options=msgspec.to_builtins(options),
             dry_run=dry_run,
             requested_by=requested_by,
@@ -99,6 +107,11 @@ def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | 
     query = sa.select(runs).where(runs.c.run_id == run_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _run(row)
+
+
+def kind_of(connection: sa.Connection, run_id: int) -> RunKind | None:
+    """What kind a run is, None where there is none."""
+    return connection.scalar(sa.select(runs.c.kind).where(runs.c.run_id == run_id))
 
 
 def latest(connection: sa.Connection, limit: int = 1) -> list[Run]:
@@ -195,7 +208,7 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
     totals = sa.select(
         *(
             sa.func.coalesce(sa.func.sum(batches.c[name]), 0).label(name)
-            for name in ("converted", "unchanged", "skipped", "failed", "warnings")
+            for name in Counts.__struct_fields__
         ),
         sa.func.coalesce(sa.func.sum(sa.case((ended, bots), else_=batches.c.bot_count)), 0).label(
             "bots_total"
@@ -219,12 +232,7 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
 
 
 def _progress(run_id: int, row: Any) -> Progress:
-    counts = Counts(
-        **{
-            name: int(row[name])
-            for name in ("converted", "unchanged", "skipped", "failed", "warnings")
-        }
-    )
+    counts = Counts(**{name: int(row[name]) for name in Counts.__struct_fields__})
     state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
     over = state in OVER
     rate = (
@@ -262,6 +270,30 @@ def codes(connection: sa.Connection, run_id: int) -> dict[str, int]:
         .order_by(total.desc(), entry.c.key)
     )
     return {key: int(value) for key, value in connection.execute(query)}
+
+
+def overhead(connection: sa.Connection, run_id: int) -> overheads.Summary | None:
+    """V2's time over V1's in a run, added up over its batches; None where nothing was executed."""
+    each = sa.func.jsonb_each_text(batches.c.overhead["counts"]).table_valued("key", "value")
+    entry = each.lateral("entry")
+    us = sa.cast(entry.c.key, sa.BigInteger)
+    bots = sa.cast(sa.func.sum(sa.cast(entry.c.value, sa.BigInteger)), sa.BigInteger)
+    of_run = batches.c.run_id == run_id
+    counts = connection.execute(
+        sa.select(us, bots).select_from(batches.join(entry, sa.true())).where(of_run).group_by(us)
+    ).all()
+    over_limit = sa.cast(batches.c.overhead["over_limit"].astext, sa.BigInteger)
+    max_us, over = connection.execute(
+        sa.select(
+            sa.func.max(sa.cast(batches.c.overhead["max_us"].astext, sa.BigInteger)),
+            sa.cast(sa.func.coalesce(sa.func.sum(over_limit), 0), sa.BigInteger),
+        ).where(of_run)
+    ).one()
+    slow = connection.scalars(
+        sa.select(batches.c.overhead["slow"]).where(of_run, over_limit > 0)
+    ).all()
+    named = msgspec.convert([bot for kept in slow for bot in kept], list[overheads.SlowBot])
+    return overheads.summarize({row[0]: row[1] for row in counts}, max_us, over, named)
 
 
 class Failure(msgspec.Struct, frozen=True):

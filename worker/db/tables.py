@@ -146,6 +146,7 @@ runs = Table(
     metadata,
     Column("run_id", sa.BigInteger, sa.Identity(), primary_key=True),
     Column("request_id", sa.Text, nullable=False, unique=True),
+    Column("kind", sa.Text, nullable=False, server_default=text("'convert'")),
     Column("parent_run_id", sa.BigInteger, ForeignKey(f"{SCHEMA}.runs.run_id")),
     Column("state", sa.Text, nullable=False),
     Column("state_reason", sa.Text),
@@ -170,6 +171,7 @@ runs = Table(
         " = (finished_at IS NOT NULL)",
         name="runs_finished_when_over",
     ),
+    CheckConstraint("kind IN ('convert', 'validate')", name="runs_kind_known"),
     schema=SCHEMA,
 )
 
@@ -199,8 +201,10 @@ batches = Table(
     _count("unchanged"),
     _count("skipped"),
     _count("failed"),
+    _count("validated"),
     _count("warnings"),
     Column("codes", _json_b(), nullable=False, server_default=_EMPTY),  # by "outcome:code"
+    Column("overhead", _json_b(), nullable=False, server_default=_EMPTY),  # V2's time over V1's
     Column("duration_ms", sa.Integer),
     Column("error", sa.Text),
     CheckConstraint("number >= 1", name="batches_number_from_one"),
@@ -239,6 +243,7 @@ ledger = Table(
     Column("warnings", _json_b()),
     Column("traceback", sa.Text),
     Column("draft_hash", sa.BigInteger),
+    Column("overhead_us", sa.BigInteger),  # null where the draft was not executed
     _time_now("recorded_at"),
     CheckConstraint(
         "outcome IN ('converted', 'unchanged', 'skipped', 'failed')", name="ledger_outcome_known"

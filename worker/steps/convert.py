@@ -11,17 +11,17 @@ done, and one whose worker dies has done nothing (design section 6, guarantee 2)
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.codes import ConversionWarning, Outcome
+from worker.core import v1
+from worker.core.codes import ConversionWarning
 from worker.core.config import Defaults
-from worker.core.convert import convert_text
-from worker.core.progress import Counts, count
+from worker.core.convert import convert_checked
+from worker.core.proof import Equipment, Proof
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import is_json_null
 from worker.db import batches, bots
@@ -31,29 +31,31 @@ from worker.db.engine import is_about_a_row, is_transient, map_database_errors, 
 from worker.db.runs import RunOptions
 from worker.errors import BotError, StaleError
 from worker.log import get_logger
+from worker.steps.report import Report, Tally
+from worker.steps.trial import Trial, fault, judged, record
 
 log = get_logger(__name__)
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What a batch came to."""
-
-    counts: Counts
-    codes: dict[str, int]
-    duration_ms: int
-
-
 class Converted(msgspec.Struct, frozen=True):
-    """A bot whose draft is ready to be written."""
+    """A bot whose draft is ready to be written; `proof` None where it was not executed."""
 
     bot_id: str
     graph: bytes
     warnings: tuple[ConversionWarning, ...]
     has_draft: bool
+    proof: Proof | None = None
 
 
 def convert_batch(
-    engine: sa.Engine, run_id: int, number: int, *, worker: str, lease_s: int, defaults: Defaults
+    engine: sa.Engine,
+    run_id: int,
+    number: int,
+    *,
+    worker: str,
+    lease_s: int,
+    defaults: Defaults,
+    equipment: Equipment,
 ) -> Report:
     """Do a batch, once, however often and wherever it is delivered.
 
@@ -64,13 +66,15 @@ def convert_batch(
     started = time.monotonic()
     with map_database_errors():
         with engine.begin() as connection:
-            batch = batches.claim(connection, run_id, number, worker=worker, lease_s=lease_s)
+            batch = batches.claim(
+                connection, run_id, number, kind="convert", worker=worker, lease_s=lease_s
+            )
         if batch is None:
             raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
         with engine.begin() as connection:
             if not batches.hold(connection, run_id, number):
                 raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
-            report = _do(connection, batch, defaults, started)
+            report = _do(connection, batch, defaults, equipment, started)
     log.info(
         "batch.converted",
         run_id=run_id,
@@ -82,8 +86,15 @@ def convert_batch(
     return report
 
 
-def _do(connection: sa.Connection, batch: Batch, defaults: Defaults, started: float) -> Report:
+def _do(
+    connection: sa.Connection,
+    batch: Batch,
+    defaults: Defaults,
+    equipment: Equipment,
+    started: float,
+) -> Report:
     options = msgspec.convert(batch.options, RunOptions)
+    trial = Trial.of(batch, options, equipment)
     chunks = bots.read_chunks(
         connection,
         after=batch.after_bot_id,
@@ -91,32 +102,25 @@ def _do(connection: sa.Connection, batch: Batch, defaults: Defaults, started: fl
         bot_ids=batch.bot_ids,
         lock=not batch.dry_run,
     )
-    totals: list[tuple[Outcome, str | None, int]] = []
+    tally = Tally()
     for chunk in chunks:
-        decided = [decide(row, defaults) for row in chunk]
+        decided = [decide(row, defaults, trial) for row in chunk]
         ready = [one for one in decided if isinstance(one, Converted)]
         rows = [one for one in decided if isinstance(one, LedgerRow)]
-        rows += save(connection, ready, dry_run=batch.dry_run, options=options)
+        rows += save(connection, ready, dry_run=batch.dry_run, options=options, trial=trial)
         bots.insert_ledger(connection, batch.run_id, batch.number, rows)
-        totals += [(row.outcome, row.code, len(row.warnings)) for row in rows]
-    counts, codes = count(totals)
-    duration_ms = round((time.monotonic() - started) * 1000)
-    batches.complete(
-        connection,
-        batch.run_id,
-        batch.number,
-        counts=counts,
-        codes=codes,
-        duration_ms=duration_ms,
-    )
-    return Report(counts, codes, duration_ms)
+        tally.add(rows)
+    return tally.complete(connection, batch, started)
 
 
 # -- core ------------------------------------------------------------------------------------------
 
 
-def decide(row: BotRow, defaults: Defaults) -> Converted | LedgerRow:
-    """Convert a bot, or say why not. Never raises: one bot's failure never fails its batch."""
+def decide(row: BotRow, defaults: Defaults, trial: Trial | None = None) -> Converted | LedgerRow:
+    """Convert a bot and try its draft, or say why not.
+
+    Never raises: one bot's failure never fails its batch.
+    """
     if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
         return LedgerRow(row.bot_id, "skipped", "no_workflow")
     if row.uses_v2:
@@ -125,34 +129,28 @@ def decide(row: BotRow, defaults: Defaults) -> Converted | LedgerRow:
         message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
         return LedgerRow(row.bot_id, "failed", "too_large", message)
     try:
-        draft = convert_text(row.workflow, defaults)
+        workflow = v1.decode(row.workflow, defaults)
+        draft = convert_checked(workflow)
+        proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
-        return _fault(row.bot_id, error)
-    return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft)
-
-
-def _fault(bot_id: str, error: BaseException) -> LedgerRow:
-    """What the ledger keeps of an error that is nobody's workflow's fault."""
-    log.error("bot.faulted", bot_id=bot_id, error=type(error).__name__)
-    message = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-    return LedgerRow(
-        bot_id,
-        "failed",
-        "internal_error",
-        message[:500],
-        traceback="".join(traceback.format_exception(error))[-8000:],
-    )
+        return fault(row.bot_id, error)
+    return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft, proof)
 
 
 # -- save ------------------------------------------------------------------------------------------
 
 
 def save(
-    connection: sa.Connection, ready: Sequence[Converted], *, dry_run: bool, options: RunOptions
+    connection: sa.Connection,
+    ready: Sequence[Converted],
+    *,
+    dry_run: bool,
+    options: RunOptions,
+    trial: Trial | None = None,
 ) -> list[LedgerRow]:
-    """Write the drafts and backups of `ready`, all in the same few statements.
+    """Write the drafts, backups and executions of `ready`, all in the same few statements.
 
     Where the database refuses one of them, the bot is found by halving and recorded as failed; the
     rest is written.
@@ -164,7 +162,10 @@ def save(
         return []
     try:
         with connection.begin_nested():
-            return _write(connection, ready, dry_run=dry_run, options=options)
+            rows = _write(connection, ready, dry_run=dry_run, options=options)
+            if trial is not None and not dry_run:
+                _record(connection, trial, ready, rows)
+            return _judged(ready, rows)
     except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
         if is_transient(error) or not is_about_a_row(error):
             raise
@@ -175,7 +176,7 @@ def save(
     return [
         row
         for half in (ready[:middle], ready[middle:])
-        for row in save(connection, half, dry_run=dry_run, options=options)
+        for row in save(connection, half, dry_run=dry_run, options=options, trial=trial)
     ]
 
 
@@ -184,7 +185,22 @@ def _refused(bot_id: str, error: psycopg.Error | sa.exc.SQLAlchemyError) -> Ledg
     if (sqlstate(error) or "").startswith("22"):
         said = str(getattr(error, "orig", None) or error).splitlines()[0]
         return LedgerRow(bot_id, "failed", "invalid_text", f"PostgreSQL cannot store it: {said}")
-    return _fault(bot_id, error)
+    return fault(bot_id, error)
+
+
+def _record(
+    connection: sa.Connection, trial: Trial, ready: Sequence[Converted], rows: Sequence[LedgerRow]
+) -> None:
+    """Record the executions of the drafts that are there now; not those of a draft that was kept."""
+    stored = {row.bot_id for row in rows if row.outcome in ("converted", "unchanged")}
+    proofs = {one.bot_id: one.proof for one in ready if one.bot_id in stored and one.proof}
+    record(connection, trial, proofs)
+
+
+def _judged(ready: Sequence[Converted], rows: Sequence[LedgerRow]) -> list[LedgerRow]:
+    """The outcomes, after what executing the drafts showed."""
+    proofs = {one.bot_id: one.proof for one in ready}
+    return [judged(row, proofs.get(row.bot_id)) for row in rows]
 
 
 def _write(

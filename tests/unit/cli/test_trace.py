@@ -151,6 +151,10 @@ def test_what_cannot_be_run_says_why_and_the_others_go_on(
     [
         (lambda g: g["edges"].pop(), "execution_failed: no V2 graph: 'end': it cannot be reached"),
         (lambda g: g["nodes"][1].pop("ports"), "execution_failed: no V2 graph: a node or an edge"),
+        (
+            lambda g: g["nodes"][1]["ports"]["inputs"][2].update(type="number"),
+            "execution_failed: no V2 graph: 'llm'.'system_prompt': number does not fit its type's",
+        ),
         (lambda g: g["nodes"][1].update(type="loop"), "execution_failed: node 'llm' is a loop"),
     ],
 )

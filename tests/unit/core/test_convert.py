@@ -901,7 +901,7 @@ def test_a_draft_that_fails_the_checklist_is_an_internal_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = [Issue("mapping", f"'n{number}'", "wrong") for number in range(9)]
-    monkeypatch.setattr(v2, "check", lambda graph: wrong)
+    monkeypatch.setattr(v2, "check", lambda graph, declared: wrong)
 
     with pytest.raises(BotError) as caught:
         convert.convert_text(as_text(a_workflow()), DEFAULTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 
 from tests.builders import a_graph, a_search, a_workflow, an_edge, an_llm, as_text, paths
@@ -12,7 +13,7 @@ from tests.strategies import examples, json_values, near_workflows
 from worker.core import v1
 from worker.core.config import Defaults
 from worker.core.convert import new_ids
-from worker.core.diff import Difference, differences
+from worker.core.diff import Difference, differences, draft_differences
 
 
 def changes(workflow: dict[str, Any], graph: dict[str, Any] | None = None) -> list[Difference]:
@@ -113,3 +114,39 @@ def test_nodes_and_edges_of_any_shape_can_be_compared(nodes: Any, edges: Any) ->
     graph = {"nodes": nodes, "edges": edges}
 
     assert differences(graph, copy.deepcopy(graph), {}) == []
+
+
+def a_mapped_node(**variables: Any) -> Any:
+    return {
+        "id": "a",
+        "type": "llm",
+        "variable_mappings": {port: {"variable": name} for port, name in variables.items()},
+    }
+
+
+def test_two_drafts_differ_by_their_mappings_too() -> None:
+    written = {"nodes": [a_mapped_node(query="s.query", context="k.context", same="s.query")]}
+    there = {"nodes": [a_mapped_node(query="s.session_id", extra="s.query", same="s.query")]}
+
+    assert draft_differences(written, there) == [
+        Difference("changed", "a: input query", "s.query", "s.session_id"),
+        Difference("removed", "a: input context", "k.context"),
+        Difference("added", "a: input extra", None, "s.query"),
+    ]
+
+
+def test_what_else_two_drafts_differ_by_comes_first() -> None:
+    written = {"nodes": [{**a_mapped_node(query="s.query"), "data": {"model": "m"}}], "edges": []}
+    there = {"nodes": [{**a_mapped_node(), "data": {"model": "n"}}], "edges": []}
+
+    assert [change.what for change in draft_differences(written, there)] == [
+        "a: model",
+        "a: input query",
+    ]
+
+
+@pytest.mark.parametrize("mappings", [None, 7, [], {"query": None}, {"query": "s.query"}])
+def test_mappings_of_any_shape_can_be_compared(mappings: Any) -> None:
+    there = {"nodes": [{"id": "a", "variable_mappings": mappings}, {"id": "b"}]}
+
+    assert draft_differences({"nodes": [a_mapped_node(query="s.query")]}, there)

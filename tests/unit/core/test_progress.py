@@ -100,54 +100,54 @@ def test_no_outcomes_count_as_nothing() -> None:
 def test_a_code_counts_under_its_outcome() -> None:
     counts, codes = count(
         [
-            ("converted", None, 2),
-            ("converted", None, 0),
-            ("unchanged", None, 1),
-            ("skipped", "already_v2", 0),
-            ("failed", "cycle", 0),
-            ("failed", "cycle", 0),
-            ("failed", "no_nodes", 0),
+            ("converted", None, 2, True),
+            ("converted", None, 0, False),
+            ("unchanged", None, 1, False),
+            ("skipped", "already_v2", 0, False),
+            ("failed", "cycle", 0, False),
+            ("failed", "cycle", 0, False),
+            ("failed", "no_nodes", 0, False),
         ]
     )
 
-    assert counts == Counts(converted=2, unchanged=1, skipped=1, failed=3, warnings=3)
+    assert counts == Counts(converted=2, unchanged=1, skipped=1, failed=3, validated=1, warnings=3)
     assert codes == {"skipped:already_v2": 1, "failed:cycle": 2, "failed:no_nodes": 1}
 
 
 def test_one_word_that_is_a_skip_and_a_failure_stays_two_things() -> None:
-    assert count([("skipped", "odd", 0), ("failed", "odd", 0)])[1] == {
+    assert count([("skipped", "odd", 0, False), ("failed", "odd", 0, False)])[1] == {
         "skipped:odd": 1,
         "failed:odd": 1,
     }
 
 
 CODES = st.none() | st.sampled_from((*SKIP_CODES, *FAILURE_CODES))
-RECORDS = st.lists(st.tuples(st.sampled_from(OUTCOMES), CODES, st.integers(0, 9)))
+Record = tuple[Outcome, str | None, int, bool]
+RECORDS = st.lists(st.tuples(st.sampled_from(OUTCOMES), CODES, st.integers(0, 9), st.booleans()))
 
 
 @given(RECORDS)
 @examples(300)
-def test_every_outcome_counts_exactly_once(records: list[tuple[Outcome, str | None, int]]) -> None:
+def test_every_outcome_counts_exactly_once(records: list[Record]) -> None:
     counts, codes = count(records)
-    outcomes = [outcome for outcome, _, _ in records]
+    outcomes = [outcome for outcome, *_ in records]
 
     assert counts.bots == len(records)
     assert (counts.converted, counts.unchanged, counts.skipped, counts.failed) == tuple(
         outcomes.count(outcome) for outcome in ("converted", "unchanged", "skipped", "failed")
     )
-    assert counts.warnings == sum(warnings for _, _, warnings in records)
-    assert sum(codes.values()) == sum(code is not None for _, code, _ in records)
+    assert counts.warnings == sum(warnings for _, _, warnings, _ in records)
+    assert counts.validated == sum(agreed for *_, agreed in records)
+    assert sum(codes.values()) == sum(code is not None for _, code, *_ in records)
 
 
 @given(RECORDS, RECORDS)
 @examples(100)
-def test_batches_counted_apart_add_up(
-    one: list[tuple[Outcome, str | None, int]], other: list[tuple[Outcome, str | None, int]]
-) -> None:
+def test_batches_counted_apart_add_up(one: list[Record], other: list[Record]) -> None:
     (first, first_codes), (second, second_codes) = count(one), count(other)
     together, codes = count([*one, *other])
 
-    for field in ("converted", "unchanged", "skipped", "failed", "warnings", "bots"):
+    for field in ("converted", "unchanged", "skipped", "failed", "validated", "warnings", "bots"):
         assert getattr(together, field) == getattr(first, field) + getattr(second, field)
     assert codes == {
         name: first_codes.get(name, 0) + second_codes.get(name, 0)

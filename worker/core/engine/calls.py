@@ -49,7 +49,11 @@ Call = Retrieve | Generate
 
 
 class NodeRecord(msgspec.Struct, frozen=True):
-    """What became of one node; `order` counts from 1 in the order of execution."""
+    """What became of one node; `order` counts from 1 in the order of execution.
+
+    `since_us` is how long after the execution's beginning the node began, where nodes ran side by
+    side; None where it began when the one before it ended.
+    """
 
     node_id: str
     type: str
@@ -60,6 +64,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     error: str | None = None
     tokens: int = 0
     elapsed_us: int = 0
+    since_us: int | None = None
 
 
 class Trace(msgspec.Struct, frozen=True):
@@ -78,10 +83,15 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """When an execution is given up. Both are looked at before each node, never inside one."""
+    """When an execution is given up: looked at between nodes, never inside one.
+
+    `max_characters` is what V2's nodes may hand on together: prompts that repeat one another
+    double with every node, and a small graph would fill the memory.
+    """
 
     max_steps: int = 10_000
     timeout_s: float = 60.0
+    max_characters: int = 64 * 1024 * 1024
 
 
 DEFAULT_LIMITS: Final = Limits()

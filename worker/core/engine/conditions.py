@@ -9,15 +9,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from worker.core.engine.base import Node
 from worker.core.engine.calls import Providers
-from worker.core.engine.nodes import Node, as_text
+from worker.core.engine.nodes import as_text
 from worker.core.v2 import Port, Ports
 
 TRUE: Final = "true"
 ELSE: Final = "false"
 
 TextOperator = Literal["is", "is not", "contains", "not contains", "empty", "not empty"]
-NumberOperator = Literal["=", "≠", "<", ">", "≤", "≥"]
+NumberOperator = Literal["=", "≠", "<", ">", "≤", "≥", "==", "!=", "<=", ">="]
 
 _NUMBER_TESTS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "=": operator.eq,
@@ -26,13 +27,18 @@ _NUMBER_TESTS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     "≤": operator.le,
     "≥": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
 }
 
 
 class Condition(msgspec.Struct, frozen=True):
     """A test of one input port; `value` is compared as a text, or as a number by = ≠ < > ≤ ≥.
 
-    An input without a value is empty. One that is no number passes no test of numbers, ≠ included.
+    (Also spelled == != <= >=.) An input without a value is empty. One that is no number passes no
+    test of numbers, ≠ included.
     """
 
     input: str

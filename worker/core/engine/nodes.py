@@ -1,54 +1,19 @@
-"""V2's node types: the base class that a platform's own node extends, and those that are built in."""
+"""V2's built-in node types."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from worker.core import config, v2
+from worker.core.engine.base import Node
 from worker.core.engine.calls import Providers
 from worker.core.engine.template import render
-from worker.core.v2 import Ports
 
 SEPARATOR: Final = "\n\n"
 EVERY_DOCUMENT: Final = ("*",)
-
-DataT = TypeVar("DataT")
-
-
-class Node(ABC, Generic[DataT]):
-    """A node type. One instance serves every node of its type, so it keeps no state.
-
-    A type of your own sets `type` and `ports`, says in `run` what it does, and is registered by
-    the entry point group `flowshift.nodes`:
-
-        class Shout(Node[dict[str, Any]]):
-            type = "shout"
-            ports = Ports(inputs=(Port("text", required=True),), outputs=(Port("text"),))
-
-            def run(self, inputs, data, providers):
-                return {"text": inputs["text"].upper() + data.get("ending", "!")}
-
-    `data_type` is what a node's `data` is decoded to, once for a graph: a `msgspec.Struct` checks
-    it, a plain `dict` (the default) takes everything. A type with `branches` chooses: only the
-    edges whose source port is among its outputs are followed.
-    """
-
-    type: ClassVar[str]
-    ports: ClassVar[Ports]
-    data_type: ClassVar[Any] = dict[str, Any]
-    branches: ClassVar[bool] = False
-
-    @abstractmethod
-    def run(self, inputs: Mapping[str, Any], data: DataT, providers: Providers) -> dict[str, Any]:
-        """Turn inputs into outputs, both by port name.
-
-        `inputs` holds the mapped ports that have a value, in port order; the required ones always.
-        Whatever this raises fails the execution, with this node named.
-        """
 
 
 class NoData(msgspec.Struct, frozen=True):

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
 from worker.core.codes import quote
-from worker.core.config import KnowledgeConfig, LlmConfig
+from worker.core.config import CustomConfig, KnowledgeConfig, LlmConfig
 from worker.core.convert import (
     NO_LLM_ANSWER,
     SEPARATOR,
     TEMPLATE_WITH_CONTEXT,
     TEMPLATE_WITHOUT_CONTEXT,
 )
+from worker.core.engine.base import CustomNode, checked_outputs
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
     Clock,
@@ -29,6 +30,7 @@ from worker.core.engine.calls import (
     reason,
 )
 from worker.core.engine.template import render
+from worker.core.roles import Value
 from worker.core.v1 import Workflow
 
 _number = msgspec.json.Decoder(int | float)
@@ -54,22 +56,34 @@ class Prompt(msgspec.Struct, frozen=True):
     uses: tuple[str, ...]
 
 
-class Program(msgspec.Struct, frozen=True):
-    """A workflow ready to run: the nodes that call something, in V1's order."""
+class Custom(msgspec.Struct, frozen=True):
+    """A node of an installation's own type: of each input, what V1 gives it and what stands for none."""
 
-    steps: tuple[Search | Prompt, ...]
+    id: str
+    type: CustomNode[Any]
+    data: Any
+    inputs: tuple[tuple[str, Value | None, Any], ...]
+    gives: Mapping[Value, str]
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A workflow ready to run: the nodes that do something, in V1's order."""
+
+    steps: tuple[Search | Prompt | Custom, ...]
 
 
 def prepare(workflow: Workflow) -> Program:
     """Make a decoded workflow ready; once, for any number of messages."""
     nodes = {node.id: node for node in workflow.nodes}
-    steps: list[Search | Prompt] = []
+    steps: list[Search | Prompt | Custom] = []
     for node_id in workflow.order:
         config = nodes[node_id].config
         if isinstance(config, KnowledgeConfig):
             steps.append(Search(node_id, int(config.top_k), config.document_ids))
         elif isinstance(config, LlmConfig):
             steps.append(_prompt(node_id, config))
+        elif isinstance(config, CustomConfig):
+            steps.append(_custom(node_id, config))
     return Program(tuple(steps))
 
 
@@ -82,6 +96,20 @@ def _prompt(node_id: str, config: LlmConfig) -> Prompt:
         temperature=_number.decode(config.temperature),
         max_tokens=int(config.max_tokens),
         uses=config.use_context_from,
+    )
+
+
+def _custom(node_id: str, config: CustomConfig) -> Custom:
+    role = config.type.role
+    taken = {port: value for value, port in role.takes.items()}
+    return Custom(
+        id=node_id,
+        type=config.type,
+        data=config.data,
+        inputs=tuple(
+            (port.name, taken.get(port.name), port.given_default) for port in role.ports.inputs
+        ),
+        gives=role.gives,
     )
 
 
@@ -107,8 +135,10 @@ def execute(
                 raise TimeoutError(f"more than {limits.timeout_s:g} seconds")
             if type(step) is Search:
                 found[step.id] = _search(step, message, recorder)
+            elif type(step) is Prompt:
+                responses.append(_generate(step, message, found, recorder))
             else:
-                responses.append(_generate(cast("Prompt", step), message, found, recorder))
+                _run(cast("Custom", step), message, found, responses, recorder)
         except Exception as failure:  # noqa: BLE001 - whatever a provider raises is recorded
             error = f"node {quote(step.id)} failed: {reason(failure)}"
             break
@@ -141,3 +171,30 @@ def _generate(step: Prompt, message: str, found: dict[str, list[str]], recorder:
         step.max_tokens,
     )
     return response
+
+
+def _run(
+    step: Custom,
+    message: str,
+    found: dict[str, list[str]],
+    responses: list[str],
+    recorder: Recorder,
+) -> None:
+    """Run a node of an installation's own, and add what it gives to what V1 hands on."""
+    values: dict[Value | None, Any] = {"message": message}
+    if found:
+        texts = [text for texts in found.values() for text in texts]
+        values["context"] = SEPARATOR.join(texts)
+    if responses:
+        values["response"] = responses[0]
+    inputs = {
+        port: values.get(value, default)
+        for port, value, default in step.inputs
+        if value in values or default is not None
+    }
+    outputs = step.type.run(inputs, step.data, recorder)
+    checked_outputs(step.type, outputs)
+    if port := step.gives.get("context"):
+        found[step.id] = [text] if (text := outputs[port]) else []
+    if port := step.gives.get("response"):
+        responses.append(outputs[port])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core.codes import quote
+from worker.core.engine.base import CustomNode, Node, checked_outputs
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
     Clock,
@@ -20,10 +22,10 @@ from worker.core.engine.calls import (
     microseconds,
     reason,
 )
-from worker.core.engine.nodes import Node
+from worker.core.engine.parallel import Pool, walk
 from worker.core.engine.registry import BUILT_IN, LOOPS, Registry
 from worker.core.order import run_order
-from worker.core.v2 import RESERVED_IDS, PortMapping, Ports, split_selector
+from worker.core.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
 from worker.errors import BotError
 
 _ENTRY: Final = "start"
@@ -33,7 +35,8 @@ _ANSWER: Final = "end"
 class Variables(msgspec.Struct, frozen=True):
     """What selectors with a reserved prefix find, by name.
 
-    `env` also answers to `environment`, `conversation` to `conv`, `system` to `sys`.
+    `env` also answers to `environment`, `conversation` to `conv`, `system` to `sys`. A draft's own
+    are its row's `environment_variables` and `conversation_variables`.
     """
 
     env: Mapping[str, Any] = {}
@@ -45,11 +48,15 @@ NO_VARIABLES: Final = Variables()
 
 
 class Input(msgspec.Struct, frozen=True):
-    """A mapped input port: its value is the output `output` of `source` (a node, or a prefix)."""
+    """An input port: its value is the output `output` of `source` (a node, or a prefix).
+
+    Where that has none, or there is no source, it is `default`, if there is one.
+    """
 
     port: str
-    source: str
+    source: str | None
     output: str
+    default: Any = None
 
 
 class Exit(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ class Exit(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A node ready to run."""
+    """A node ready to run; `is_foreign` where its type is not built in."""
 
     id: str
     node: Node[Any]
@@ -68,6 +75,7 @@ class Step(msgspec.Struct, frozen=True):
     inputs: tuple[Input, ...]
     required: tuple[str, ...]
     exits: tuple[Exit, ...]
+    is_foreign: bool
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -124,7 +132,7 @@ def decode(graph: bytes, registry: Registry = BUILT_IN) -> Program:
         exits[edge.source].append(Exit(edge.source_port, place[edge.target]))
     entered = {edge.target for edge in draft.edges}
     return Program(
-        tuple(_step(nodes[node_id], tuple(exits[node_id]), registry) for node_id in order),
+        tuple(_step(nodes[node_id], tuple(exits[node_id]), registry, place) for node_id in order),
         tuple(index for index, node_id in enumerate(order) if node_id not in entered),
     )
 
@@ -144,7 +152,9 @@ def _order(nodes: Mapping[str, _Node], edges: Sequence[_Edge]) -> tuple[str, ...
     return order
 
 
-def _step(node: _Node, exits: tuple[Exit, ...], registry: Registry) -> Step:
+def _step(
+    node: _Node, exits: tuple[Exit, ...], registry: Registry, place: Mapping[str, int]
+) -> Step:
     name = quote(node.id)
     if node.id in RESERVED_IDS:
         raise _refused(f"the id of node {name} is reserved")
@@ -154,22 +164,51 @@ def _step(node: _Node, exits: tuple[Exit, ...], registry: Registry) -> Step:
     if node_type is None:
         raise _refused(f"node {name}: no node type {quote(node.type)} is registered")
     try:
-        data = msgspec.json.decode(node.data, type=node_type.data_type)
+        data = node_type.read(node.data)
     except msgspec.DecodeError as error:
         raise _refused(f"the data of node {name} does not fit its type: {error}") from error
-    mappings = node.variable_mappings
+    is_foreign = BUILT_IN.get(node.type) is not node_type
     return Step(
         id=node.id,
         node=node_type,
         data=data,
-        inputs=tuple(
-            Input(port.name, *split_selector(mappings[port.name].variable))
-            for port in node.ports.inputs
-            if port.name in mappings
-        ),
+        inputs=tuple(_inputs(node, _seen_ports(node.ports, node_type, is_foreign), place)),
         required=_required(node.ports, node_type.ports),
         exits=exits,
+        is_foreign=is_foreign,
     )
+
+
+def _seen_ports(drawn: Ports, node_type: Node[Any], is_foreign: bool) -> Sequence[Port]:
+    """The input ports that a node sees: those of the graph, which know the defaults of its type.
+
+    A type that V1 has too sees no port that it does not declare: V1 would not give it any.
+    """
+    if not is_foreign:
+        return drawn.inputs
+    declared = {port.name: port for port in node_type.ports.inputs}
+    ports = {port.name: port for port in drawn.inputs}
+    if isinstance(node_type, CustomNode):
+        ports = {name: port for name, port in ports.items() if name in declared}
+    for name, port in declared.items():
+        if name not in ports or ports[name].given_default is None:
+            ports[name] = port
+    return tuple(ports.values())
+
+
+def _inputs(node: _Node, ports: Sequence[Port], place: Mapping[str, int]) -> Iterator[Input]:
+    """The inputs that may have a value, in port order.
+
+    A node never sees the outputs of one that runs after it, so a mapping to one is none.
+    """
+    for port in ports:
+        mapping = node.variable_mappings.get(port.name)
+        source, output = split_selector(mapping.variable) if mapping else (None, "")
+        if source is not None and place.get(source, -1) >= place[node.id]:
+            source = None
+        default = port.given_default
+        if source is not None or default is not None:
+            yield Input(port.name, source, output, default)
 
 
 def _required(drawn: Ports, declared: Ports) -> tuple[str, ...]:
@@ -190,15 +229,25 @@ def execute(
     limits: Limits = DEFAULT_LIMITS,
     variables: Variables = NO_VARIABLES,
     session_id: str = "",
+    pool: Pool | None = None,
 ) -> Trace:
     """Run a draft on `message`.
 
     Nodes run one after another. One runs when an edge into it is live: its source ran, and did not
     choose another way. The answer is that of the first end that ran. A node that fails ends the
     execution; what did not run is recorded as skipped.
+
+    With a `pool`, nodes that do not depend on one another run side by side, in its threads and in
+    this one, which must be none of them. The trace is that of the sequence, elapsed times aside:
+    what ran behind a node that failed is recorded as skipped, and its calls are not. Providers, nodes
+    and the clock are then used by several threads. A graph with more nodes than `limits.max_steps`
+    runs in sequence all the same.
     """
     entry = {"query": message, "session_id": session_id}
-    return _Execution(program, entry, providers, clock, limits, variables).run()
+    execution = _Execution(program, entry, providers, clock, limits, variables)
+    if pool is None or len(program.steps) > limits.max_steps:
+        return execution.run()
+    return _SideBySide(execution).run(pool)
 
 
 class _Execution:
@@ -215,13 +264,16 @@ class _Execution:
     ) -> None:
         self.program = program
         self.entry = entry
+        self.providers = providers
         self.clock = clock
         self.limits = limits
         self.recorder = Recorder(providers)
         self.records: list[NodeRecord] = []
         self.answer: str | None = None
+        self.error: str | None = None
         self.steps_run = 0
-        self.pool: dict[str, Mapping[str, Any]] = {
+        self.characters = 0
+        self.pool: dict[str | None, Mapping[str, Any]] = {
             "env": variables.env,
             "environment": variables.env,
             "conv": variables.conversation,
@@ -235,27 +287,15 @@ class _Execution:
         self.began = self.now = clock()
 
     def run(self) -> Trace:
-        error = None
         for index, step in enumerate(self.program.steps):
-            if error is None and self.live[index]:
-                error = self._run(step)
+            if self.error is None and self.live[index]:
+                self.run_node(step)
             else:
-                self.records.append(
-                    NodeRecord(step.id, step.node.type, len(self.records) + 1, "skipped")
-                )
-        if error is None and self.answer is None:
-            error = "no end was reached"
-        return Trace(
-            answer=None if error else self.answer,
-            calls=tuple(self.recorder.calls),
-            error=error,
-            nodes=tuple(self.records),
-            tokens=self.recorder.tokens,
-            elapsed_us=microseconds(self.now - self.began),
-        )
+                self.skip(step)
+        return self.trace()
 
-    def _run(self, step: Step) -> str | None:
-        """Run one node and record it; returns why the execution ends here, if it does."""
+    def run_node(self, step: Step) -> None:
+        """Run one node and record it; `error` says why the execution ends here, if it does."""
         began, tokens = self.now, self.recorder.tokens
         inputs: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
@@ -267,6 +307,7 @@ class _Execution:
             self._hand_on(step, outputs)
         except Exception as failure:  # noqa: BLE001 - whatever a node raises is recorded
             error = reason(failure)
+            self.error = f"node {quote(step.id)} failed: {error}"
         self.now = self.clock()
         self.records.append(
             NodeRecord(
@@ -281,7 +322,24 @@ class _Execution:
                 microseconds(self.now - began),
             )
         )
-        return f"node {quote(step.id)} failed: {error}" if error else None
+
+    def skip(self, step: Step) -> None:
+        """Record a node that does not run."""
+        self.records.append(NodeRecord(step.id, step.node.type, len(self.records) + 1, "skipped"))
+
+    def trace(self) -> Trace:
+        """What there is to say when every node has its record."""
+        error = self.error
+        if error is None and self.answer is None:
+            error = "no end was reached"
+        return Trace(
+            answer=None if error else self.answer,
+            calls=tuple(self.recorder.calls),
+            error=error,
+            nodes=tuple(self.records),
+            tokens=self.recorder.tokens,
+            elapsed_us=microseconds(self.now - self.began),
+        )
 
     def _check_limits(self) -> None:
         if self.steps_run >= self.limits.max_steps:
@@ -290,8 +348,13 @@ class _Execution:
             raise TimeoutError(f"more than {self.limits.timeout_s:g} seconds")
         self.steps_run += 1
 
+    def check_characters(self) -> None:
+        """Raise ValueError where the nodes have handed on more than they may together."""
+        if self.characters > self.limits.max_characters:
+            raise ValueError(f"more than {self.limits.max_characters:,} characters")
+
     def _inputs(self, step: Step) -> dict[str, Any]:
-        """The values of the mapped ports; those without a value are left out.
+        """The values of the input ports; those without a value are left out.
 
         Raises:
             ValueError: a required one is among them.
@@ -302,6 +365,8 @@ class _Execution:
             source = pool.get(one.source)
             if source is not None and (value := source.get(one.output)) is not None:
                 inputs[one.port] = value
+            elif one.default is not None:
+                inputs[one.port] = one.default
         for port in step.required:
             if port not in inputs:
                 raise ValueError(f"its required input {quote(port)} has no value")
@@ -309,11 +374,87 @@ class _Execution:
 
     def _hand_on(self, step: Step, outputs: dict[str, Any]) -> None:
         """Put a node's outputs where others find them, and wake those behind it."""
-        if not isinstance(outputs, dict):
-            raise TypeError(f"its outputs are no dict but {type(outputs).__name__}")
+        if step.is_foreign:
+            checked_outputs(step.node, outputs)
+        self.characters += sum([len(value) for value in outputs.values() if type(value) is str])
+        self.check_characters()
         self.pool[step.id] = outputs
         for way in step.exits:
             if not step.node.branches or way.port in outputs:
                 self.live[way.target] = 1
         if step.node.type == _ANSWER and self.answer is None:
             self.answer = outputs["final_output"]["response"]
+
+
+class _SideBySide:
+    """An execution whose independent nodes run at the same time.
+
+    Each node runs in an execution of its own (a part), which shares with the whole the outputs of
+    nodes and what is live. Put together in order, the parts are what the sequence would have been:
+    of what comes before the first node that failed, everything ran.
+    """
+
+    def __init__(self, whole: _Execution) -> None:
+        self.whole = whole
+        self.steps = whole.program.steps
+        self.parts: dict[int, _Execution] = {}
+        self.failed: list[int] = []
+
+    def run(self, pool: Pool) -> Trace:
+        walk(_dependents(self.steps), self._visit, pool)
+        whole = self.whole
+        for place, step in enumerate(self.steps):
+            if whole.error is None and place in self.parts:
+                self._take_over(self.parts[place])
+            else:
+                whole.skip(step)
+        whole.now = whole.clock()
+        return whole.trace()
+
+    def _visit(self, place: int) -> None:
+        """Run a node, unless no edge into it is live or the execution has ended before it."""
+        if not self.whole.live[place] or (self.failed and place > min(self.failed)):
+            return
+        part = self._part()
+        since_us = microseconds(part.now - part.began)
+        part.run_node(self.steps[place])
+        (record,) = part.records
+        part.records = [msgspec.structs.replace(record, order=place + 1, since_us=since_us)]
+        self.parts[place] = part
+        if part.error is not None:
+            self.failed.append(place)
+
+    def _part(self) -> _Execution:
+        """An execution for one node: it records for itself and shares the rest."""
+        whole = self.whole
+        part = copy(whole)
+        part.recorder, part.records, part.now = Recorder(whole.providers), [], whole.clock()
+        return part
+
+    def _take_over(self, part: _Execution) -> None:
+        whole = self.whole
+        whole.recorder.calls += part.recorder.calls
+        whole.recorder.tokens += part.recorder.tokens
+        whole.characters += part.characters
+        whole.error = part.error
+        (record,) = part.records
+        try:
+            whole.check_characters()
+        except ValueError as failure:
+            error = reason(failure)
+            whole.error = f"node {quote(record.node_id)} failed: {error}"
+            record = msgspec.structs.replace(record, status="failed", outputs={}, error=error)
+        whole.records.append(record)
+        if whole.error is None and whole.answer is None:
+            whole.answer = part.answer
+
+
+def _dependents(steps: Sequence[Step]) -> list[list[int]]:
+    """For each step, those that wait for it: it has an edge to them, or they take a value from it."""
+    place = {step.id: index for index, step in enumerate(steps)}
+    dependents = [[way.target for way in step.exits] for step in steps]
+    for index, step in enumerate(steps):
+        for one in step.inputs:
+            if one.source is not None and one.source in place:
+                dependents[place[one.source]].append(index)
+    return dependents

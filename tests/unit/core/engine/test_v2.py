@@ -15,8 +15,8 @@ from worker.core.config import Defaults
 from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
+from worker.core.engine.base import Node
 from worker.core.engine.calls import Limits, Trace
-from worker.core.engine.nodes import Node
 from worker.core.engine.registry import BUILT_IN, register
 from worker.core.parity import Parity, compare
 from worker.core.v2 import Port, Ports
@@ -150,6 +150,33 @@ def test_a_deadline_that_is_just_reached_is_kept() -> None:
     assert trace.error is None
 
 
+def test_prompts_that_double_with_every_node_end_before_the_memory_does() -> None:
+    doubling = [
+        a_node(
+            f"llm-{number}",
+            "llm",
+            data={"prompt_template": "{question}{question}"},
+            query=f"llm-{number - 1}.response" if number else "start.query",
+        )
+        for number in range(60)
+    ]
+    nodes = [a_node("start", "start"), *doubling, a_node("end", "end", response="llm-59.response")]
+    edges = [("start.query", "llm-0.query"), ("llm-59.response", "end.response")]
+    edges += [(f"llm-{n}.response", f"llm-{n + 1}.query") for n in range(59)]
+    trace = run(a_graph(nodes, edges), limits=Limits(max_characters=100_000))
+
+    assert trace.error == "node 'llm-11' failed: ValueError: more than 100,000 characters"
+    assert [node.status for node in trace.nodes[-2:]] == ["skipped", "skipped"]
+
+
+def test_what_is_handed_on_up_to_the_limit_is_kept() -> None:
+    # What the start, the LLM (its response and its model) hand on; the end makes an object.
+    handed_on = len("hello" + "") + len("gpt-3.5-turbo: hello") + len("gpt-3.5-turbo")
+
+    assert run(a_plain_graph(), limits=Limits(max_characters=handed_on)).error is None
+    assert run(a_plain_graph(), limits=Limits(max_characters=handed_on - 1)).error is not None
+
+
 @pytest.mark.parametrize(
     ("steps", "error"), [(3, None), (2, "node 'end' failed: TimeoutError: more than 2 steps")]
 )
@@ -236,6 +263,73 @@ def test_an_answer_that_is_no_text_is_given_as_json() -> None:
     )
 
     assert run(graph, "hi").answer == '[{"content":"[*#0] hi"}]'
+
+
+@pytest.mark.parametrize("selector", [None, "env.missing", "nobody.text", "end.final_output"])
+def test_an_input_without_a_value_takes_its_ports_default(selector: str | None) -> None:
+    mappings: dict[str, Any] = {"response": selector} if selector else {}
+    graph = json.loads(
+        a_graph(
+            [a_node("start", "start"), a_node("end", "end", **mappings)],
+            [("start.query", "end.response")],
+        )
+    )
+    graph["nodes"][1]["ports"]["inputs"][0]["default"] = "by default"
+
+    trace = run(json.dumps(graph).encode())
+
+    assert trace.answer == "by default"
+    assert trace.nodes[1].inputs == {"response": "by default"}
+
+
+def test_a_default_keeps_its_ports_place_and_gives_way_to_a_value() -> None:
+    graph = json.loads(
+        a_graph(
+            [
+                a_node("start", "start"),
+                a_node(
+                    "join", "text-join", inputs=["a", "b", "c"], a="start.query", c="start.query"
+                ),
+                a_node("end", "end", response="join.text"),
+            ],
+            [("start.query", "join.a"), ("join.text", "end.response")],
+        )
+    )
+    for port, default in zip(graph["nodes"][1]["ports"]["inputs"], ("x", "y", None), strict=True):
+        port["default"] = default
+
+    assert run(json.dumps(graph).encode(), "hi").answer == "hi\n\ny\n\nhi"
+
+
+def test_a_default_of_null_is_none() -> None:
+    graph = json.loads(a_plain_graph())
+    graph["nodes"][2]["ports"]["inputs"][0]["default"] = None
+    graph["nodes"][2]["variable_mappings"].clear()
+
+    assert "its required input 'response' has no value" in (
+        run(json.dumps(graph).encode()).error or ""
+    )
+
+
+def test_a_value_from_a_branch_that_was_not_taken_is_none() -> None:
+    graph = a_graph(
+        [
+            a_node("start", "start"),
+            a_node("if", "if-else", data=ABOUT_REFUNDS, inputs=["text"], text="start.query"),
+            a_node("refund", "llm", data={"model": "m"}, inputs=["after"], query="start.query"),
+            a_node(
+                "join", "text-join", data={"default": "no refund"}, inputs=["text_1"],
+                text_1="refund.response",
+            ),
+            a_node("end", "end", response="join.text"),
+        ],
+        [
+            ("start.query", "if.text"), ("if.true", "refund.after"), ("if.false", "join.after"),
+            ("refund.response", "join.text_1"), ("join.text", "end.response"),
+        ],
+    )  # fmt: skip
+
+    assert run(graph, "hello").answer == "no refund"
 
 
 # -- branches --------------------------------------------------------------------------------------
@@ -366,6 +460,24 @@ def test_a_platforms_own_node_runs_once_it_is_registered() -> None:
     trace = run(a_shouting_graph(text="start.query"), registry=register(BUILT_IN, Shout()))
 
     assert trace.answer == "HELLO?"
+
+
+def test_a_type_states_defaults_that_a_graph_may_override() -> None:
+    class Polite(Shout):
+        ports = Ports(
+            inputs=(Port("text", default="please"), Port("end", default=".")),
+            outputs=(Port("text"),),
+        )
+
+        def run(self, inputs: Any, data: dict[str, Any], providers: Any) -> dict[str, Any]:
+            return {"text": inputs["text"] + inputs["end"]}
+
+    registry = register(BUILT_IN, Polite())
+    graph = json.loads(a_shouting_graph())
+    assert run(json.dumps(graph).encode(), registry=registry).answer == "please."
+
+    graph["nodes"][1]["ports"]["inputs"][0]["default"] = "now"
+    assert run(json.dumps(graph).encode(), registry=registry).answer == "now."
 
 
 def test_an_input_that_the_type_requires_is_required_whatever_the_graph_says() -> None:

@@ -1,0 +1,69 @@
+"""A stranger's text on a terminal: nothing in it may move the cursor or turn the direction round."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from worker.core.codes import quote
+
+VALUE_WIDTH: Final = 70
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def plain(value: object, width: int = VALUE_WIDTH) -> str:
+    """A value as text, unprintable characters escaped, cut at `width` characters.
+
+    >>> plain("a\\x1b[2J"), plain("abcdef", 4)
+    ('a\\\\x1b[2J', 'abc…')
+    """
+    return quote(str(value), width)[1:-1]
+
+
+def short(value: object, width: int = VALUE_WIDTH) -> str:
+    """A text as it stands, anything else as JSON; escaped and cut.
+
+    >>> short(["a", 1]), short("a")
+    ('["a",1]', 'a')
+    """
+    return plain(value if isinstance(value, str) else _json(value), width)
+
+
+def whole_lines(value: object) -> str:
+    """A value whole, in the lines that it has, everything else unprintable escaped.
+
+    >>> print(whole_lines("a\\n\\x1bb"))
+    a
+    \\x1bb
+    """
+    text = value if isinstance(value, str) else _json(value)
+    return "\n".join(plain(line, len(line)) for line in text.split("\n"))
+
+
+def fields(text: str | None) -> dict[str, str]:
+    """The values of a JSON object by name: a text as it is, anything else as the JSON that stands
+    there, digit by digit. What is no object has one value, without a name.
+
+    >>> fields('{"a": "b", "n": 1.10}'), fields("[1]"), fields(None)
+    ({'a': 'b', 'n': '1.10'}, {'': '[1]'}, {})
+    """
+    if text is None:
+        return {}
+    try:
+        return {name: _text(value) for name, value in _object.decode(text).items()}
+    except (msgspec.DecodeError, RecursionError):
+        return {"": text}
+
+
+def _text(value: msgspec.Raw) -> str:
+    raw = bytes(value)
+    return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else raw.decode()
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except (OverflowError, TypeError, ValueError, RecursionError):  # more than JSON can say
+        return repr(value)

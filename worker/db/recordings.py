@@ -1,0 +1,136 @@
+"""Executions into the platform's two tables, as the platform writes them (design section 1)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+import sqlalchemy as sa
+
+from worker.core.recording import ExecutionRow
+from worker.db.bots import JsonText, driver
+
+_NAMESPACE: Final = uuid.UUID("8c4ac2f0-7f0e-5f5e-9d0b-0d2a3f6b7c11")
+
+# The draft is joined as it stands in this transaction: its graph is copied inside the database,
+# compressed as it is. `xmin` names the version of the row that was executed, where that matters.
+_INSERT_RUNS = """
+    INSERT INTO workflow_execution_runs
+        (id, bot_id, workflow_version_id, session_id, graph_snapshot, inputs, outputs, status,
+         error_message, started_at, finished_at, elapsed_time, total_tokens, total_steps, created_at)
+    SELECT n.id, d.bot_id, d.id, n.session_id, d.graph, n.inputs, n.outputs, n.status, n.error,
+           statement_timestamp() - n.ago_us * interval '1 microsecond',
+           statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
+           n.elapsed_us / 1000, n.tokens, n.steps, now()
+    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::jsonb[], %b::jsonb[], %b::text[],
+                %b::text[], %b::int8[], %b::int8[], %b::int8[], %b::int4[], %b::text[])
+         AS n (id, bot_id, session_id, inputs, outputs, status, error, ago_us, elapsed_us, tokens,
+               steps, xmin)
+    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
+    WHERE n.xmin IS NULL OR n.xmin = d.xmin::text
+    ON CONFLICT DO NOTHING
+    RETURNING id
+"""
+
+_INSERT_NODES = """
+    INSERT INTO workflow_node_executions
+        (id, workflow_run_id, node_id, node_type, execution_order, inputs, outputs, process_data,
+         status, error_message, started_at, finished_at, elapsed_time, tokens_used, is_truncated,
+         truncated_fields, created_at)
+    SELECT gen_random_uuid(), n.run_id, n.node_id, n.node_type, n.place, n.inputs, n.outputs,
+           n.process_data, n.status, n.error,
+           statement_timestamp() - n.ago_us * interval '1 microsecond',
+           statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
+           n.elapsed_us / 1000, n.tokens, n.truncated IS NOT NULL, n.truncated, now()
+    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::int4[], %b::jsonb[], %b::jsonb[],
+                %b::jsonb[], %b::text[], %b::text[], %b::int8[], %b::int8[], %b::int8[],
+                %b::jsonb[])
+         AS n (run_id, node_id, node_type, place, inputs, outputs, process_data, status, error,
+               ago_us, elapsed_us, tokens, truncated)
+"""
+
+
+def execution_id(request_id: str, bot_id: str, number: int) -> uuid.UUID:
+    """The id of a run's execution of a bot on a message: the same whoever executes it, and when."""
+    return uuid.uuid5(_NAMESPACE, f"{request_id}\n{bot_id}\n{number}")
+
+
+def insert_executions(
+    connection: sa.Connection,
+    request_id: str,
+    rows: Sequence[ExecutionRow],
+    *,
+    now: float,
+    versions: dict[str, str] | None = None,
+) -> frozenset[str]:
+    """Record executions of drafts, two statements for any number; returns the bots recorded.
+
+    `now` is the present reading of the clock that the rows' `began` were read from: times are the
+    database's, so that a worker's wrong clock does not show. `versions` holds each bot's `xmin` as
+    `worker.db.drafts` read it: a bot whose draft has been changed since is left out. On repeat
+    (the same request, bot and message) what is there stays.
+    """
+    if not rows:
+        return frozenset()
+    ids = [execution_id(request_id, row.bot_id, row.number) for row in rows]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _INSERT_RUNS,
+            (
+                ids,
+                [row.bot_id for row in rows],
+                [row.session_id for row in rows],
+                [JsonText(row.inputs) for row in rows],
+                [None if row.outputs is None else JsonText(row.outputs) for row in rows],
+                [row.status for row in rows],
+                [row.error for row in rows],
+                [_ago_us(row, now) for row in rows],
+                [row.elapsed_us for row in rows],
+                [row.tokens for row in rows],
+                [row.steps for row in rows],
+                [versions and versions[row.bot_id] for row in rows],
+            ),
+        )
+        written = {found for (found,) in cursor.fetchall()}
+        pairs = [(key, row) for key, row in zip(ids, rows, strict=True) if key in written]
+        _insert_nodes(connection, pairs, now)
+    return frozenset(row.bot_id for _, row in pairs)
+
+
+def _insert_nodes(
+    connection: sa.Connection, executions: Sequence[tuple[uuid.UUID, ExecutionRow]], now: float
+) -> None:
+    rows = list(
+        chain.from_iterable(
+            ((key, _ago_us(execution, now) - node.since_us, node) for node in execution.nodes)
+            for key, execution in executions
+        )
+    )
+    if not rows:
+        return
+    nodes = [node for _, _, node in rows]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _INSERT_NODES,
+            (
+                [key for key, _, _ in rows],
+                [node.node_id for node in nodes],
+                [node.node_type for node in nodes],
+                [node.order for node in nodes],
+                [JsonText(node.inputs) for node in nodes],
+                [JsonText(node.outputs) for node in nodes],
+                [JsonText(node.process_data) for node in nodes],
+                [node.status for node in nodes],
+                [node.error for node in nodes],
+                [ago_us for _, ago_us, _ in rows],
+                [node.elapsed_us for node in nodes],
+                [node.tokens for node in nodes],
+                [node.truncated and JsonText(node.truncated) for node in nodes],
+            ),
+        )
+
+
+def _ago_us(row: ExecutionRow, now: float) -> int:
+    return int((now - row.began) * 1_000_000)
