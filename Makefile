@@ -63,8 +63,8 @@ docs: $(READY) ## Write the generated pages of docs/ anew
 	$(BIN)/python -m worker.pages docs
 
 constraints: ## Pin every dependency anew (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --group dev \
-		--no-strip-extras --no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --extra live --group dev \
+		--no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made here, .venv included; never data
 	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -136,3 +136,13 @@ def run(
         limits=limits,
         variables=variables,
     )
+
+
+class Stopping(Echo):
+    """Cannot be asked, for a reason that is no node's."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def generate(self, *_: Any, **__: Any) -> tuple[str, int]:
+        raise self.error

@@ -14,6 +14,7 @@ from celery import Celery, signals
 from worker import log as logging_setup
 from worker import runtime, servers
 from worker.errors import ConfigError
+from worker.providers import chain
 from worker.runtime import Runtime
 
 HARD_TIME_LIMIT_S = 600
@@ -97,11 +98,13 @@ def _set_up_logging(**_: object) -> None:
 
 @signals.celeryd_init.connect
 def _check_servers(**_: object) -> None:
-    """Refuse to start a worker whose servers or node types cannot be used, in one readable line."""
+    """Refuse to start a worker that cannot use its servers, node types or models, in one line."""
     current = runtime.runtime()
     try:
         current.registry  # noqa: B018  (loading is the check)
         servers.check(current.servers, current.settings)
+        if current.live is not None:
+            chain.check(current.live)
     except ConfigError as error:
         _stop(error)
 

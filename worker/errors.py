@@ -1,11 +1,13 @@
 """The tree of errors. A task decides by family, never by message.
 
     FlowshiftError
-    ├─ BotError        recorded on that bot, with its code; the batch goes on
-    ├─ TransientError  retried with jittered backoff
-    ├─ StaleError      already done or superseded: logged, acknowledged
-    ├─ UsageError      what was asked for cannot be meant: nothing was started
-    └─ ConfigError     at start; says which setting, what it holds, what it should hold
+    ├─ BotError          recorded on that bot, with its code; the batch goes on
+    ├─ TransientError    retried with jittered backoff
+    ├─ StaleError        already done or superseded: logged, acknowledged
+    ├─ ProviderError     no model answered: fails the node that asked, and its execution
+    ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
+    ├─ UsageError        what was asked for cannot be meant: nothing was started
+    └─ ConfigError       at start; says which setting, what it holds, what it should hold
 
 The docstring of a class is its default message.
 """
@@ -38,6 +40,17 @@ class TransientError(FlowshiftError):
 
 class StaleError(FlowshiftError):
     """The work was already done, or somebody else is doing it."""
+
+
+class ProviderError(FlowshiftError):
+    """No provider answered."""
+
+
+class BudgetSpentError(FlowshiftError):
+    """The budget is spent.
+
+    No bot's fault: an execution that meets it is given up and says nothing, and no other begins.
+    """
 
 
 class UsageError(FlowshiftError):

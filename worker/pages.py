@@ -55,6 +55,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "process.killed": "a process did not stop in time",
     "process.started": "a process of `flowshift up` was started",
     "progress.unpublished": "Redis is away: progress is published again later",
+    "provider.failed": "a model's provider gave no answer: the next one is asked",
+    "provider.rested": "a provider failed too often, or asked for it: others are asked before it",
     "run.finished": "a run is over",
     "run.planned": "every bot of a run is in a batch (numbers of the last planning step)",
     "run.refused": "a message to `flowshift.migrate` asked for what cannot be done",

@@ -21,6 +21,8 @@ from worker.core.engine.registry import Registry
 from worker.core.proof import Equipment
 from worker.db.engine import create_engine, database_url
 from worker.db.runs import RunOptions
+from worker.providers import config as providers
+from worker.providers.config import LiveConfig
 from worker.providers.echo import Echo
 from worker.servers import Connections, Servers
 from worker.settings import Settings
@@ -29,9 +31,13 @@ from worker.settings import Settings
 class Runtime:
     """The connections of one process, each opened when it is first used."""
 
-    def __init__(self, settings: Settings, servers: Servers) -> None:
+    def __init__(
+        self, settings: Settings, servers: Servers, live: LiveConfig | None = None
+    ) -> None:
         self.settings = settings
         self.servers = servers
+        self.live = live
+        """The models that live trials may ask; None where none is configured."""
         self.pid = os.getpid()
 
     @cached_property
@@ -94,12 +100,14 @@ def configure(settings: Settings | None = None) -> Runtime:
     """Resolve the servers for this process and its children, starting them where no URL is given.
 
     Raises:
-        ConfigError: a setting is wrong, or the servers cannot be started.
+        ConfigError: a setting or the file of providers is wrong, or the servers cannot be started.
     """
     global _runtime  # noqa: PLW0603  (one per process is the point)
     shutdown()
     settings = settings or settings_module.load()
-    _runtime = Runtime(settings, _connections.resolve(settings))
+    path = settings.providers_path
+    live = providers.load(path) if path else None
+    _runtime = Runtime(settings, _connections.resolve(settings), live)
     return _runtime
 
 
@@ -110,7 +118,7 @@ def runtime() -> Runtime:
         return configure()
     if _runtime.pid != os.getpid():
         # The parent's engine is dropped, not disposed of: its sockets are the parent's to close.
-        _runtime = Runtime(_runtime.settings, _runtime.servers)
+        _runtime = Runtime(_runtime.settings, _runtime.servers, _runtime.live)
     return _runtime
 
 

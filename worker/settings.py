@@ -92,6 +92,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     default_provider: Annotated[
         str, Meta(min_length=1, description="The provider where neither node nor model tells it.")
     ] = "openai"
+    providers: Annotated[
+        str,
+        Meta(
+            description="A TOML file that says which models live trials may ask, see "
+            "[execution.md](execution.md#live-models). Empty: none, trials are answered by echo."
+        ),
+    ] = ""
     worker_processes: Annotated[
         int,
         Meta(ge=1, le=256, description="Child processes of the worker that `flowshift up` starts."),
@@ -104,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="`user:password` for Flower. Needed where it listens beyond loopback."),
     ] = ""
+
+    @property
+    def providers_path(self) -> Path | None:
+        """The file with the providers of live trials, absolute; None where there is none."""
+        return Path(self.providers).expanduser().absolute() if self.providers else None
 
     @property
     def data_path(self) -> Path:

@@ -41,6 +41,7 @@ TABLES = [
     ("flowshift.batches", "flowshift"),
     ("flowshift.ledger", "flowshift"),
     ("flowshift.audit", "flowshift"),
+    ("flowshift.budgets", "flowshift"),
     ("flowshift.created_objects", "flowshift"),
 ]
 

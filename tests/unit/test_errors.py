@@ -7,14 +7,24 @@ import pytest
 from worker import errors
 from worker.errors import (
     BotError,
+    BudgetSpentError,
     ConfigError,
     FlowshiftError,
+    ProviderError,
     StaleError,
     TransientError,
     UsageError,
 )
 
-FAMILIES = (BotError, TransientError, StaleError, UsageError, ConfigError)
+FAMILIES = (
+    BotError,
+    TransientError,
+    StaleError,
+    ProviderError,
+    BudgetSpentError,
+    UsageError,
+    ConfigError,
+)
 
 
 def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
@@ -36,6 +46,8 @@ def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
         (BotError("cycle"), "This bot cannot be converted."),
         (TransientError(), "A server was away or busy: the same work may succeed later."),
         (StaleError(), "The work was already done, or somebody else is doing it."),
+        (ProviderError(), "No provider answered."),
+        (BudgetSpentError(), "The budget is spent."),
         (UsageError(), "The request cannot be carried out as asked; nothing was started."),
         (ConfigError(), "A setting is missing or wrong."),
     ],

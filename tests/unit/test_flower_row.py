@@ -59,7 +59,7 @@ def a_row(app: FakeApp, clock: Clock | None = None) -> FlowerRow:
 def test_a_run_in_one_line() -> None:
     assert describe(some_progress()) == (
         "running · 1,255/2,510 (50%) · 1,200 converted · 30 unchanged · 20 skipped · 5 failed"
-        " · 42 bots/s"
+        " · 1,190 validated · 42 bots/s"
     )
 
 

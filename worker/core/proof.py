@@ -13,6 +13,7 @@ from worker.core.engine import v2 as v2_engine
 from worker.core.engine.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
 from worker.core.engine.parallel import Pool
 from worker.core.engine.registry import Registry
+from worker.core.engine.replay import Replay
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity import compare
 
@@ -34,7 +35,7 @@ class Proof(msgspec.Struct, frozen=True):
 
     `code` is None where it agreed with V1 on every message, and also where V1 itself gave no
     answer: `agreed` tells the two apart. `overhead_us` is V2's time less V1's, on the message where
-    that is greatest; None where nothing was executed.
+    that is greatest, without the time that live models took; None where nothing was executed.
     """
 
     executions: tuple[Executed, ...]
@@ -47,9 +48,9 @@ class Proof(msgspec.Struct, frozen=True):
 class Equipment(msgspec.Struct, frozen=True):
     """What drafts are executed with.
 
-    `pair` gives the providers of V1 and of V2 for one message: the same ones, unless the second
-    should be given the answers that the first got. With a `pool` V2's independent nodes run side by
-    side in its threads, which all use the second's providers.
+    `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
+    not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
+    independent nodes run side by side in its threads, which all use the second's providers.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -66,7 +67,11 @@ def prove(
     equipment: Equipment,
     variables: Variables = NO_VARIABLES,
 ) -> Proof:
-    """Run both on every (number, message, session id); the worst that happened is the result."""
+    """Run both on every (number, message, session id); the worst that happened is the result.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
+    """
     executions: list[Executed] = []
     faults: dict[Code, str] = {}
     undecided = None
@@ -76,6 +81,7 @@ def prove(
         expected = v1_engine.execute(
             old, message, first, clock=equipment.clock, limits=equipment.limits
         )
+        waited_us = _waited_us(first)
         began = equipment.clock()
         trace = v2_engine.execute(
             new,
@@ -88,7 +94,8 @@ def prove(
             pool=equipment.pool,
         )
         executions.append(Executed(number, message, session_id, began, trace))
-        over = trace.elapsed_us - expected.elapsed_us
+        v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
+        over = v2_us - (expected.elapsed_us - waited_us)
         overhead_us = over if overhead_us is None else max(overhead_us, over)
         parity = compare(expected, trace)
         if parity.same is None:
@@ -104,3 +111,8 @@ def prove(
         message=undecided if found is None else faults[found],
         overhead_us=overhead_us,
     )
+
+
+def _waited_us(providers: Providers) -> int:
+    """The time so far that was no engine's, as far as it is told apart."""
+    return providers.waited_us if isinstance(providers, Replay) else 0

@@ -19,6 +19,7 @@ from worker.db.tables import (
     audit,
     batches,
     bots,
+    budgets,
     ledger,
     runs,
 )
@@ -257,6 +258,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     batches: ("UPDATE",),
     ledger: (),
     audit: (),
+    budgets: ("UPDATE",),
 }
 
 _LOCKED_OUT = sa.text("""

@@ -269,6 +269,28 @@ audit = Table(
     schema=SCHEMA,
 )
 
+# What live trials may spend, and have. Every request of every process updates its run's row, so it is
+# apart from `runs`, whose row counts progress, and refers to nothing: a key would lock that row.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("max_requests", sa.BigInteger),
+    Column("max_tokens", sa.BigInteger),
+    Column("max_money", sa.Numeric),
+    Column("requests", sa.BigInteger, nullable=False, server_default=text("0")),
+    Column("tokens", sa.BigInteger, nullable=False, server_default=text("0")),
+    Column("money", sa.Numeric, nullable=False, server_default=text("0")),
+    _time_now("created_at"),
+    CheckConstraint(
+        "num_nonnulls(max_requests, max_tokens, max_money) > 0", name="budgets_have_a_limit"
+    ),
+    CheckConstraint(
+        "requests >= 0 AND tokens >= 0 AND money >= 0", name="budgets_only_grow_from_zero"
+    ),
+    schema=SCHEMA,
+)
+
 # What the migrations created, as opposed to adopted: only that may go when downgrading.
 created_objects = Table(
     "created_objects",
@@ -281,4 +303,4 @@ created_objects = Table(
 )
 
 PLATFORM_TABLES = (bots, versions, execution_runs, node_executions)
-OUR_TABLES = (runs, batches, ledger, audit, created_objects)
+OUR_TABLES = (runs, batches, ledger, audit, budgets, created_objects)

@@ -15,6 +15,7 @@ from tests.strategies import examples, json_values
 from tests.unit.core.test_v2 import BREAKS, a_good_graph, set_mapping
 from worker.core import checklist as module
 from worker.core.checklist import QUESTIONS, Answer, checklist
+from worker.core.engine.registry import BUILT_IN
 from worker.core.v2 import check
 
 PORTS, EDGES, REQUIRED, MAPPINGS, TYPES, SOUND = QUESTIONS
@@ -252,4 +253,17 @@ def test_all_six_are_yes_exactly_where_the_check_finds_nothing(value: Any, place
     thing[key] = value
     text = as_text(graph)
 
-    assert all(answer.yes for answer in checklist(text)) == (check(text) == [])
+    for types in ({}, BUILT_IN):
+        answers = checklist(text, types)
+        assert all(answer.yes for answer in answers) == (check(text, types) == [])
+
+
+def test_a_port_that_the_nodes_type_requires_belongs_to_the_first_question() -> None:
+    graph = a_good_graph()
+    node(graph, "start")["ports"]["outputs"] = []
+
+    said = checklist(as_text(graph), BUILT_IN)[0]
+    assert (said.question, told(said)) == (
+        PORTS,
+        ["'start': its type requires the output port 'query'"],
+    )

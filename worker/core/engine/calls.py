@@ -7,14 +7,23 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
+from worker.errors import BudgetSpentError, TransientError
+
 Clock = Callable[[], float]
 """Seconds that only grow, from any beginning: `time.monotonic` or `time.perf_counter`."""
 
 Status = Literal["succeeded", "failed", "skipped"]
 
 
+STOPS: Final = (BudgetSpentError, TransientError)
+"""What says nothing of the node that met it: the engines let it through, and record nothing."""
+
+
 class Providers(Protocol):
-    """Where documents and answers come from. Whatever these raise fails the node that asked."""
+    """Where documents and answers come from.
+
+    Whatever these raise fails the node that asked, but for `STOPS`, which end the execution.
+    """
 
     def retrieve(
         self, query: str, top_k: int, document_ids: Sequence[str]

@@ -21,6 +21,7 @@ from worker.core.convert import (
 from worker.core.engine.base import CustomNode, checked_outputs
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
+    STOPS,
     Clock,
     Limits,
     Providers,
@@ -121,7 +122,11 @@ def execute(
     clock: Clock,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Trace:
-    """Run a workflow on `message`, exactly as V1 does."""
+    """Run a workflow on `message`, exactly as V1 does.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
+    """
     began = clock()
     recorder = Recorder(providers)
     found: dict[str, list[str]] = {}
@@ -139,7 +144,9 @@ def execute(
                 responses.append(_generate(step, message, found, recorder))
             else:
                 _run(cast("Custom", step), message, found, responses, recorder)
-        except Exception as failure:  # noqa: BLE001 - whatever a provider raises is recorded
+        except STOPS:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever else a provider raises is recorded
             error = f"node {quote(step.id)} failed: {reason(failure)}"
             break
     return Trace(

@@ -13,6 +13,7 @@ from worker.core.codes import quote
 from worker.core.engine.base import CustomNode, Node, checked_outputs
 from worker.core.engine.calls import (
     DEFAULT_LIMITS,
+    STOPS,
     Clock,
     Limits,
     NodeRecord,
@@ -242,6 +243,9 @@ def execute(
     what ran behind a node that failed is recorded as skipped, and its calls are not. Providers, nodes
     and the clock are then used by several threads. A graph with more nodes than `limits.max_steps`
     runs in sequence all the same.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
     """
     entry = {"query": message, "session_id": session_id}
     execution = _Execution(program, entry, providers, clock, limits, variables)
@@ -305,7 +309,9 @@ class _Execution:
             inputs = self._inputs(step)
             outputs = step.node.run(inputs, step.data, self.recorder)
             self._hand_on(step, outputs)
-        except Exception as failure:  # noqa: BLE001 - whatever a node raises is recorded
+        except STOPS:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever else a node raises is recorded
             error = reason(failure)
             self.error = f"node {quote(step.id)} failed: {error}"
         self.now = self.clock()
@@ -399,11 +405,15 @@ class _SideBySide:
         self.steps = whole.program.steps
         self.parts: dict[int, _Execution] = {}
         self.failed: list[int] = []
+        self.stops: dict[int, Exception] = {}
+        self.characters = 0  # handed on so far, more or less: several threads add to it
 
     def run(self, pool: Pool) -> Trace:
         walk(_dependents(self.steps), self._visit, pool)
         whole = self.whole
         for place, step in enumerate(self.steps):
+            if whole.error is None and place in self.stops:
+                raise self.stops[place]
             if whole.error is None and place in self.parts:
                 self._take_over(self.parts[place])
             else:
@@ -413,16 +423,32 @@ class _SideBySide:
 
     def _visit(self, place: int) -> None:
         """Run a node, unless no edge into it is live or the execution has ended before it."""
-        if not self.whole.live[place] or (self.failed and place > min(self.failed)):
+        if not self.whole.live[place] or self._has_ended_before(place):
             return
         part = self._part()
         since_us = microseconds(part.now - part.began)
-        part.run_node(self.steps[place])
+        try:
+            part.run_node(self.steps[place])
+        except STOPS as stop:  # raised in its place in the sequence, once nothing runs any more
+            self.stops[place] = stop
+            self.failed.append(place)
+            return
         (record,) = part.records
         part.records = [msgspec.structs.replace(record, order=place + 1, since_us=since_us)]
         self.parts[place] = part
+        self.characters += part.characters
         if part.error is not None:
             self.failed.append(place)
+
+    def _has_ended_before(self, place: int) -> bool:
+        """Whether the sequence would not come as far: a node failed, or too much was handed on."""
+        if self.failed and place > min(self.failed):
+            return True
+        most = self.whole.limits.max_characters
+        if self.characters <= most:
+            return False
+        before = (part.characters for other, part in self.parts.copy().items() if other < place)
+        return sum(before) > most
 
     def _part(self) -> _Execution:
         """An execution for one node: it records for itself and shares the rest."""

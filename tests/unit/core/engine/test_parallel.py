@@ -29,6 +29,7 @@ from worker.core.engine.registry import BUILT_IN, register
 from worker.core.proof import Equipment, prove
 from worker.core.recording import as_row
 from worker.core.v2 import Port, Ports
+from worker.errors import BudgetSpentError
 from worker.providers.echo import Echo
 
 NEVER = Limits()
@@ -62,7 +63,7 @@ class AnyOrder:
 
 
 class Nervous(Echo):
-    """Echo that takes a moment or two, and fails where it is asked for `away`."""
+    """Echo that takes a moment or two; `away` fails, and for `spent` nobody may be asked."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.random = Random(seed)
@@ -84,6 +85,8 @@ class Nervous(Echo):
         self._pause()
         if model == "away":
             raise ConnectionError("the model is away")
+        if model == "spent":
+            raise BudgetSpentError
         return f"{model}: {prompt}"[:80], len(prompt)
 
 
@@ -315,6 +318,21 @@ def test_what_would_be_told_of_nobody_is_not_started() -> None:
     assert 1 < len(asked) < 30
 
 
+def test_texts_that_would_fill_the_memory_are_not_asked_for() -> None:
+    asked = []
+
+    class Talkative(Echo):
+        def generate(self, *arguments: Any, **_: Any) -> tuple[str, int]:
+            asked.append(1)
+            return "x" * 1_000, 0
+
+    limits = Limits(max_characters=3_500)
+    trace = in_parallel(a_fan(30), "hi", limits, AnyOrder(1), Talkative())
+
+    assert trace.error == "node 'llm-3' failed: ValueError: more than 3,500 characters"
+    assert 3 < len(asked) < 30
+
+
 def test_a_deadline_that_passes_meanwhile_stops_what_comes_after(
     threads: ThreadPoolExecutor,
 ) -> None:
@@ -436,3 +454,24 @@ def test_one_thread_is_enough_for_any_graph() -> None:
         walk(wide, visited.append, pool)
 
     assert sorted(visited) == list(range(51))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_budget_that_is_spent_gives_the_execution_up_once_nothing_runs_any_more(
+    seed: int,
+) -> None:
+    pool = AnyOrder(seed)
+
+    with pytest.raises(BudgetSpentError):
+        in_parallel(a_fan(4, llm_1="spent", llm_3="away"), "hi", NEVER, pool, Nervous())
+
+    assert pool.waiting == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_failure_counts_where_the_sequence_would_have_asked_nobody_after_it(seed: int) -> None:
+    graph = a_fan(4, llm_1="away", llm_2="spent")
+    trace = in_parallel(graph, "hi", NEVER, AnyOrder(seed), Nervous())
+
+    assert trace == in_sequence(graph, "hi", NEVER)
+    assert trace.error == "node 'llm-1' failed: ConnectionError: the model is away"

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.graphs import Clock, Failing, Silent
+from tests.graphs import Clock, Failing, Silent, Stopping
 from worker.core import v1
 from worker.core.config import Defaults
 from worker.core.engine import v1 as engine
 from worker.core.engine.calls import DEFAULT_LIMITS, Limits, Trace
-from worker.errors import BotError
+from worker.errors import BotError, BudgetSpentError, ProviderError, TransientError
 from worker.providers.echo import Echo
 
 CORPUS = [
@@ -100,6 +100,20 @@ def test_a_provider_that_fails_ends_the_execution_with_the_node_named() -> None:
     assert trace.answer is None
     assert trace.error == "node 'n2' failed: ConnectionError: second is away"
     assert [call.model for call in trace.calls if hasattr(call, "model")] == ["first", "second"]
+
+
+@pytest.mark.parametrize("error", [BudgetSpentError(), TransientError()])
+def test_what_is_no_nodes_fault_gives_the_execution_up_and_records_nothing(
+    error: Exception,
+) -> None:
+    with pytest.raises(type(error)):
+        run(a_chain(("llm", {})), providers=Stopping(error))
+
+
+def test_a_prompt_that_no_provider_answers_fails_its_node() -> None:
+    trace = run(a_chain(("llm", {})), providers=Stopping(ProviderError("no provider answered")))
+
+    assert trace.error == "node 'n1' failed: ProviderError: no provider answered"
 
 
 def test_an_execution_that_takes_too_long_is_given_up() -> None:

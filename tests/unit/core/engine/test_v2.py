@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.graphs import Clock, Failing, Silent, a_graph, a_node, a_plain_graph, run
+from tests.graphs import Clock, Failing, Silent, Stopping, a_graph, a_node, a_plain_graph, run
 from tests.unit.core.engine.test_v1 import CORPUS, calls_of
 from worker.core import v1
 from worker.core.config import Defaults
@@ -20,7 +20,7 @@ from worker.core.engine.calls import Limits, Trace
 from worker.core.engine.registry import BUILT_IN, register
 from worker.core.parity import Parity, compare
 from worker.core.v2 import Port, Ports
-from worker.errors import BotError
+from worker.errors import BotError, BudgetSpentError, TransientError
 from worker.providers.echo import Echo
 
 
@@ -122,6 +122,14 @@ def test_a_failing_node_is_named_and_those_behind_it_are_skipped() -> None:
     assert statuses(trace) == {"start": "succeeded", "llm": "failed", "end": "skipped"}
     assert trace.nodes[1].error == "ConnectionError: away is away"
     assert len(trace.calls) == 1
+
+
+@pytest.mark.parametrize("error", [BudgetSpentError(), TransientError()])
+def test_what_is_no_nodes_fault_gives_the_execution_up_and_records_nothing(
+    error: Exception,
+) -> None:
+    with pytest.raises(type(error)):
+        run(a_plain_graph(), "hello", providers=Stopping(error))
 
 
 def test_a_deadline_that_passes_inside_a_node_stops_before_the_next() -> None:
