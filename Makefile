@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench chaos lint types imports coverage docs constraints clean
+.PHONY: help env demo test check nightly chaos bench lint types imports coverage docs constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -8,6 +8,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+
+# Two processes of tests, each with servers of its own; those with live workers stay in one of them.
+# PROCESSES=0: all in one.
+PROCESSES ?= 2
+AT_ONCE := -n $(PROCESSES)
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +31,11 @@ demo: $(READY) ## Convert a sample fleet with everything started here (DEMO_EXIT
 	@$(BIN)/flowshift demo
 
 test: $(READY) ## Run every test, against servers started here or those of FLOWSHIFT_…_URL
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(AT_ONCE)
+
+nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACTOR=…) as make check
+	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q $(AT_ONCE) \
+		-m hypothesis
 
 check: lint types imports coverage ## Everything that CI runs
 
@@ -42,7 +51,7 @@ imports: $(READY) ## Check that imports go one way and the core is pure
 
 coverage: $(READY) ## Run every test and measure what they reach
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q $(AT_ONCE)
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -53,6 +53,7 @@ def start_run(
         request_id=request_id or str(uuid.uuid4()),
         requested_by=requested_by,
         default_batch_size=current.settings.batch_size,
+        default_max_failures=current.settings.max_failures,
     )
     if run.state == "planning":
         try:
@@ -99,6 +100,8 @@ class Sender:
         self._send = send
         self._clock = clock
         self._away_until = 0.0
+        self.failed_last = False
+        """Whether the last message could not be sent."""
 
     @property
     def is_away(self) -> bool:
@@ -113,9 +116,21 @@ class Sender:
             self._send(run_id, batch)
         except AWAY as error:
             self._away_until = self._clock() + AWAY_S
+            self.failed_last = True
             log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
             return False
+        self.failed_last = False
         return True
+
+
+def answers() -> bool:
+    """Whether the queue answers."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, timeout=1)
+    except AWAY:
+        return False
+    return True
 
 
 def is_empty() -> bool:
@@ -136,7 +151,8 @@ def publish_next(current: Runtime, sender: Sender, run_id: int) -> int | None:
     """Put what should be in the queue there: a window of the run's batches.
 
     Returns None, or, where the queue is away, the number of a batch that the caller must do itself:
-    the work goes on without Redis, to its end if need be.
+    the work goes on without Redis, to its end if need be. Nothing is published of a run that is
+    paused, over, or held by a batch that waits.
     """
     with map_database_errors(), current.engine.begin() as connection:
         taken = batches.take_to_publish(connection, run_id, current.settings.batch_window)

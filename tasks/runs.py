@@ -14,18 +14,22 @@ from celery.exceptions import Reject
 
 from tasks.queue import Sender, publish_next, start_run
 from tasks.sweeping import sweep_once
+from tasks.waiting import Waiter, progress_of
 from worker.app import app
 from worker.child import process_name, time_limit
 from worker.core.progress import Progress
 from worker.db import runs
+from worker.db.batches import Batch
 from worker.db.engine import map_database_errors
 from worker.errors import SlowError, StaleError, TransientError, UsageError
 from worker.flower_row import FlowerRow
 from worker.log import get_logger
 from worker.publisher import RedisPublisher, Ticker
 from worker.runtime import Runtime, runtime
+from worker.steps.control import stop_if_failing
 from worker.steps.convert import convert_batch as do_convert
 from worker.steps.finish import fail_batch, fail_run, finish_run
+from worker.steps.gate import Gate
 from worker.steps.plan import plan_run as do_plan
 from worker.steps.report import Report
 from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
@@ -50,11 +54,19 @@ class Announcer:
         self.flower = FlowerRow(app, hostname)
         self.ticker = Ticker(settings.progress_interval_ms / 1000)
         self.sender = Sender()
+        self.waiter = Waiter(current, self.sender, Gate(current.engine, settings), self.show)
 
     def announce(self, progress: Progress) -> None:
         """Show `progress`, unless something newer was shown."""
         if self.redis.publish(progress):
             self.flower.publish(progress)
+
+    def show(self, run_id: int) -> None:
+        """Show how far a run is, now and then."""
+        if self.ticker.is_due():
+            progress = progress_of(runtime(), run_id)
+            if progress is not None:
+                self.announce(progress)
 
 
 _announcer: Announcer | None = None
@@ -174,17 +186,36 @@ def _work_from(
     left: int | None = batch
     me = process_name(task.request.hostname or "flowshift")
     while left is not None:
-        said = _do_one(current, me, run_id, left, actor=actor) or said
+        done = _do_one(current, here, me, run_id, left, actor=actor)
+        said = done or said
         _show(current, here, run_id, actor)
-        left = persist(lambda: publish_next(current, here.sender, run_id))
+        left = _next(current, here, run_id)
+        if left is not None and not done:
+            here.waiter.pause_between()
     return said or "nothing to do"
 
 
-def _do_one(current: Runtime, me: str, run_id: int, number: int, *, actor: str) -> str:
-    """What a batch came to, in words; empty where there was nothing to do."""
+def _next(current: Runtime, here: Announcer, run_id: int) -> int | None:
+    """Publish what should be in the queue; the batch that this task is to do itself, if any."""
+    left = persist(lambda: publish_next(current, here.sender, run_id))
+    if left is not None or not here.sender.failed_last:
+        return left
+    if not persist(lambda: here.waiter.stay_with_paused(run_id)):
+        return None
+    return persist(lambda: publish_next(current, here.sender, run_id))
+
+
+def _do_one(
+    current: Runtime, here: Announcer, me: str, run_id: int, number: int, *, actor: str
+) -> str:
+    """What a batch came to, in words; empty where there was nothing to do, or it may not begin."""
     engine = current.engine
+
+    def attempt(claimed: Callable[[Batch], None]) -> Report:
+        return _do_batch(current, me, run_id, number, claimed)
+
     try:
-        report = persist(lambda: _do_batch(current, me, run_id, number))
+        report = persist(lambda: here.waiter.begin(run_id, number, attempt))
     except StaleError as error:
         log.info("task.stale", batch=number, reason=str(error))
         return ""
@@ -204,6 +235,14 @@ def _do_one(current: Runtime, me: str, run_id: int, number: int, *, actor: str) 
     except Exception as error:
         log.exception("batch.faulted", batch=number)
         return _give_up(current, run_id, number, f"{type(error).__name__}: {error}")
+    if report is not None and report.counts.failed:
+        persist(lambda: stop_if_failing(engine, run_id))
+    return _in_words(report)
+
+
+def _in_words(report: Report | None) -> str:
+    if report is None:
+        return ""
     counts = report.counts
     return (
         f"{counts.converted} converted, {counts.unchanged} unchanged, {counts.skipped} skipped, "
@@ -211,13 +250,17 @@ def _do_one(current: Runtime, me: str, run_id: int, number: int, *, actor: str) 
     )
 
 
-def _do_batch(current: Runtime, me: str, run_id: int, number: int) -> Report:
+def _do_batch(
+    current: Runtime, me: str, run_id: int, number: int, claimed: Callable[[Batch], None]
+) -> Report:
     """Do a batch within the time limit, as its run's kind says, whichever task brought it."""
     with time_limit(current.settings.time_limit_s):
-        return _do_by_kind(current, me, run_id, number)
+        return _do_by_kind(current, me, run_id, number, claimed)
 
 
-def _do_by_kind(current: Runtime, me: str, run_id: int, number: int) -> Report:
+def _do_by_kind(
+    current: Runtime, me: str, run_id: int, number: int, claimed: Callable[[Batch], None]
+) -> Report:
     settings = current.settings
     with map_database_errors(), current.engine.connect() as connection:
         kind = runs.kind_of(connection, run_id)
@@ -230,6 +273,8 @@ def _do_by_kind(current: Runtime, me: str, run_id: int, number: int) -> Report:
             lease_s=settings.lease_s,
             defaults=current.defaults,
             equip=current.equip,
+            target_ms=settings.batch_target_ms,
+            claimed=claimed,
         )
     return do_convert(
         current.engine,
@@ -239,6 +284,8 @@ def _do_by_kind(current: Runtime, me: str, run_id: int, number: int) -> Report:
         lease_s=settings.lease_s,
         defaults=current.defaults,
         equipment=current.echo,
+        target_ms=settings.batch_target_ms,
+        claimed=claimed,
     )
 
 
@@ -252,15 +299,8 @@ def _show(current: Runtime, here: Announcer, run_id: int, actor: str) -> None:
     ended = persist(lambda: finish_run(current.engine, run_id, actor=actor))
     if ended is not None:
         here.announce(ended)
-    elif here.ticker.is_due():
-        progress = persist(lambda: _progress(current, run_id))
-        if progress is not None:
-            here.announce(progress)
-
-
-def _progress(current: Runtime, run_id: int) -> Progress | None:
-    with map_database_errors(), current.engine.connect() as connection:
-        return runs.progress(connection, run_id)
+    else:
+        persist(lambda: here.show(run_id))
 
 
 @app.task(bind=True, name="flowshift.sweep", send_events=False)
@@ -277,7 +317,7 @@ def sweep(self: Task[Any, Any]) -> str:
         log.warning("sweep.put_off", error=str(error))
         return f"the next one does it: {error}"
     for run_id in closed:
-        progress = persist(lambda: _progress(current, run_id))  # noqa: B023  (called at once)
+        progress = persist(lambda: progress_of(current, run_id))  # noqa: B023  (called at once)
         if progress is not None:
             here.announce(progress)
     return f"{len(closed)} runs closed"
@@ -287,9 +327,10 @@ def sweep(self: Task[Any, Any]) -> str:
 def refresh_progress(self: Task[Any, Any]) -> str:
     """Show the progress of every run again: after Redis lost it, or a message got lost.
 
-    Harmless from two beats at once: counts are absolute. Messages do not expire, since that goes
-    by two clocks: a worker whose clock is fast would drop them all. Of those that piled up while
-    no worker ran, one does something.
+    And put what should be in the queue there: somebody may have resumed a run, or ended its wait,
+    while Redis was away. Harmless from two beats at once: counts are absolute. Messages do not
+    expire, since that goes by two clocks: a worker whose clock is fast would drop them all. Of
+    those that piled up while no worker ran, one does something.
     """
     current, here, _ = _begin(self)
     if not here.redis.claim_refresh():
@@ -302,4 +343,6 @@ def refresh_progress(self: Task[Any, Any]) -> str:
         ]
     for progress in shown:
         here.announce(progress)
+        if progress.state == "running":
+            publish_next(current, here.sender, progress.run_id)
     return f"{len(shown)} runs"

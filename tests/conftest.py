@@ -13,12 +13,17 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import coverage
 import pytest
 import redis
 import sqlalchemy as sa
+from hypothesis import is_hypothesis_test
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.fleet import Fleet
+from tests.strategies import at_night
 from worker import embedded, log, runtime
 from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
@@ -32,6 +37,49 @@ GIVEN = Servers(
 # Nothing that the person at the keyboard has set may steer a test.
 for name in [name for name in os.environ if name.startswith("FLOWSHIFT_")]:
     del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of generated examples the time that so many take."""
+    for item in items:
+        # (The plugin of Hypothesis sets its marker later than this.)
+        if item.get_closest_marker("hypothesis") or is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker(pytest.mark.timeout(0 if at_night() else 300))
+
+
+class LiveTestsTogether(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    """Gives all of tests/acceptance to one process, first and one after another; the rest one by one.
+
+    Tests with live workers wait more than they work, and two at once would make each other late.
+    (`--dist loadgroup` is meant for this, but groups nothing under pytest 9.2: pytest-xdist #1386.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = "tests/acceptance/"
+        return folder if nodeid.startswith(folder) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LiveTestsTogether:
+    """Which process of pytest-xdist runs what."""
+    return LiveTestsTogether(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Measure no coverage while examples are generated.
+
+    Thousands of them reach what the written-out tests should reach already, and measuring makes them
+    three times as slow.
+    """
+    measuring = coverage.Coverage.current()
+    if measuring is None or not item.get_closest_marker("hypothesis"):
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +105,19 @@ def servers(data_dir: Path) -> Iterator[Servers]:
         return
     with embedded.attach(data_dir) as attachment:
         started = attachment.endpoints
+        _care_for_speed_alone(started.database_url)
         yield Servers(
             GIVEN.database_url or started.database_url, GIVEN.redis_url or started.redis_url
         )
+
+
+def _care_for_speed_alone(url: str) -> None:
+    """Let a PostgreSQL that nobody will miss skip the disk: no test pulls the plug on this one."""
+    engine = sa.create_engine(database_url(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

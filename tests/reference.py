@@ -73,16 +73,21 @@ def run_v1(workflow: dict[str, Any], message: str) -> tuple[str, list[Call]]:
         data = nodes[one].get("data") or {}
         kind = nodes[one]["type"] if nodes[one]["type"] != "custom" else data["type"]
         if kind in ("knowledge", "knowledge-retrieval"):
-            documents = data.get("document_ids", data.get("documentIds")) or [
-                data.get("dataset_id", data.get("dataset")) or "default-dataset"
+            documents = _either(data, "document_ids", "documentIds") or [
+                _either(data, "dataset_id", "dataset") or "default-dataset"
             ]
-            top_k = data.get("top_k", data.get("topK", 5))
+            top_k = int(float(data.get("top_k", data.get("topK", 5))))
             found[one] = echo.retrieve(message, top_k, documents)
         elif kind == "llm":
             chosen = data.get("use_context_from") or list(found)
             context = "\n\n".join(text for k in chosen for text in found.get(k, []))
             responses.append(_v1_generate(echo, data, message, context))
     return (responses[0] if responses else NO_LLM_ANSWER), echo.calls
+
+
+def _either(data: dict[str, Any], key: str, other: str) -> Any:
+    """The value of `key`, or of its other spelling where it is absent (null is)."""
+    return data.get(other) if data.get(key) is None else data[key]
 
 
 def _v1_generate(echo: Echo, data: dict[str, Any], message: str, context: str) -> str:
@@ -102,8 +107,8 @@ def _v1_generate(echo: Echo, data: dict[str, Any], message: str, context: str) -
         render(template, message, context),
         model=name,
         provider=provider.lower(),
-        temperature=data.get("temperature", 0.7),
-        max_tokens=data.get("max_tokens", 4000),
+        temperature=float(data.get("temperature", 0.7)),  # numbers may be written as texts
+        max_tokens=int(float(data.get("max_tokens", 4000))),
     )
 
 

@@ -6,8 +6,10 @@ The choices that shrink well come first: a failing example is as plain as its fa
 from __future__ import annotations
 
 import copy
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -22,25 +24,37 @@ NIGHTLY_FACTOR = 20
 
 
 def load_profile() -> None:
-    """Load the profile of every day, which tries the same examples each time.
+    """Load the profile of every day, or that of the night (`make nightly`).
 
-    `HYPOTHESIS_PROFILE=nightly pytest --timeout=0` tries 20 times as many, new ones each time.
+    By day a test tries the same examples each time: a check that turns red means that the change
+    under test is at fault, and turns red again for whoever looks into it. The night is for luck:
+    `HYPOTHESIS_PROFILE=nightly` tries new examples each time, HYPOTHESIS_FACTOR (20) times as
+    many, and prints with a failing one the line that brings it back. Whatever it finds becomes an
+    example of every day.
     """
     everywhere = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile(PROFILE, everywhere, derandomize=True, max_examples=100)
     settings.register_profile(
-        NIGHTLY, everywhere, max_examples=100 * NIGHTLY_FACTOR, print_blob=True
+        NIGHTLY, everywhere, max_examples=100 * _nightly_factor(), print_blob=True
     )
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or PROFILE)
+
+
+def _nightly_factor() -> int:
+    return int(os.environ.get("HYPOTHESIS_FACTOR") or NIGHTLY_FACTOR)
 
 
 load_profile()
 
 
+def at_night() -> bool:
+    """Whether the profile of the night is loaded."""
+    return settings.get_current_profile_name() == NIGHTLY
+
+
 def examples(number: int) -> settings:
     """Settings for a test that tries `number` examples every day, and more at night."""
-    at_night = settings.get_current_profile_name() == NIGHTLY
-    return settings(max_examples=number * (NIGHTLY_FACTOR if at_night else 1))
+    return settings(max_examples=number * (_nightly_factor() if at_night() else 1))
 
 
 # -- any JSON ------------------------------------------------------------------------------------
@@ -112,7 +126,7 @@ def json_values(max_leaves: int = 6) -> SearchStrategy[Any]:
 
 MISSING = object()
 
-PLAIN_IDS = tuple("abcdefghijklmnop")
+PLAIN_IDS = tuple("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 # Ids that a selector cannot name, that collide with what is generated, or that are something else.
 ODD_IDS = (
     "a",
@@ -180,12 +194,16 @@ FRAGMENTS = (
     "}",
     "{{question}}",
     "{{",
+    "{ques{context}tion}",
+    "{con{question}text}",
     "{context!r:>99}",
     "{0}",
     "{Context}",
     "%(context)s",
     "$question",
     "\\1\\g<0>",
+    "\\n",
+    "\x01",
     "질문: ",
     "🙂",
     "</s>",
@@ -220,19 +238,22 @@ _LLM_DATA: dict[str, tuple[Any, ...]] = {
     "temperature": (
         *(0, 1, 0.0, 1.0, 0.25),
         *(exactly("0.3000000000000000000001"), exactly("1e-3"), exactly("1E0")),
+        *(True, False, "0.5", " 1 "),
     ),
-    "max_tokens": (1, 8192, 512, 5.0, exactly("1e3")),
+    "max_tokens": (1, 8192, 512, 5.0, exactly("1e3"), True, "512", "5.0"),
     "use_context_from": ([], None),
 }
-_DOCUMENTS: tuple[list[str], ...] = (
+_DOCUMENTS: tuple[list[str] | None, ...] = (
     ["d1"],
     ["d1", "d2"],
     ["d2", "d2"],
     ["문서", "{context}", ""],
     [],
+    None,
+    [f"d{number}" for number in range(40)],
 )
-_DATASETS = ("ds", "", "{question}")
-_TOP_KS = (1, 2, 5, 20, 7.0)
+_DATASETS = ("ds", "", "{question}", None)
+_TOP_KS = (1, 2, 5, 20, 7.0, True, "3")
 _KNOWLEDGE_DATA: dict[str, tuple[Any, ...]] = {
     "document_ids": _DOCUMENTS,
     "documentIds": _DOCUMENTS,
@@ -243,12 +264,18 @@ _KNOWLEDGE_DATA: dict[str, tuple[Any, ...]] = {
     "mode": ("semantic", "keyword"),
 }
 
+_OWN_DATA: dict[str, tuple[Any, ...]] = {
+    "terms": ({"h": "{question}", "{": "{context}"}, {"{question}": "환불", "": "\n\n"}, {}),
+    "quiet": (True, False),
+}
+
 MESSAGES = (
     "hello",
     "",
     "{context}",
     "{question}",
     "{context}{question}",
+    "{ques{context}tion}",
     "\\1 \\g<0> $1 %s",
     "환불 정책이 뭐예요?",
     "🙂\n\t\x1b[31m",
@@ -257,7 +284,13 @@ MESSAGES = (
 
 
 def messages() -> SearchStrategy[str]:
+    """Messages of every script and full of placeholders, but without lone surrogates."""
     return st.sampled_from(MESSAGES) | st.text(max_size=12)
+
+
+def templates() -> SearchStrategy[str]:
+    """Prompts: placeholders, what looks like one, and other text."""
+    return st.lists(st.sampled_from(FRAGMENTS), max_size=6).map("".join)
 
 
 _ANYTHING: Json = {
@@ -290,27 +323,70 @@ _EDGE_EXTRAS: Json = {
 
 
 @st.composite
-def workflows(draw: DrawFn, *, max_nodes: int = 6, odd: bool = True) -> Json:
+def workflows(
+    draw: DrawFn, *, max_nodes: int = 6, odd: bool = True, own_types: Sequence[str] = ()
+) -> Json:
     """Workflows that V1 runs: at most `max_nodes` knowledge and LLM nodes.
 
     Any acyclic graph with a way in and a way out of every node that needs them, edges doubled, in
-    any order; with `odd`, ids, spellings and extra keys of every kind.
+    any order; with `odd`, ids, spellings and extra keys of every kind. `own_types` are types of an
+    installation's own that it may have too.
     """
     more_ids = draw(_MORE_IDS) if odd else []
-    return _Builder(Tape(draw(_TAPES)), more_ids, odd=odd).workflow(max_nodes)
+    return _Builder(Tape(_drawn(draw)), more_ids, own_types, odd=odd).workflow(max_nodes)
 
 
 _MORE_IDS = st.lists(texts().filter(bool), max_size=2)
-_TAPES = st.binary(min_size=400, max_size=400)
+_PIECES_OF_TAPE = st.binary(min_size=32, max_size=32)
+
+
+def _drawn(draw: DrawFn) -> Iterator[int]:
+    """As many bytes as are asked for, up to a bound; drawn in pieces, which Hypothesis does faster."""
+    for _ in range(48):
+        yield from draw(_PIECES_OF_TAPE)
+
+
+@st.composite
+def columns(draw: DrawFn, *, max_nodes: int = 6) -> bytes:
+    """The texts of columns that hold a workflow that V1 runs, spelled in any of JSON's ways."""
+    return spelled(as_text(draw(workflows(max_nodes=max_nodes))), Tape(draw(_SPELLINGS)))
+
+
+_SPELLINGS = st.binary(min_size=64, max_size=64)
+_TEXT_OF_JSON = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+def spelled(text: bytes, tape: Tape) -> bytes:
+    """The same JSON with some of its texts (keys are texts) escaped and its whitespace changed."""
+    indent = tape.pick((None, "", "\t", "\r\n "))
+    how_many = tape.pick((0, 1, 9, 99))
+
+    def respelled(found: re.Match[str]) -> str:
+        nonlocal how_many
+        if not how_many or tape.below(3):
+            return found[0]
+        how_many -= 1
+        return f'"{"".join(map(_escaped, json.loads(found[0])))}"'
+
+    result = _TEXT_OF_JSON.sub(respelled, text.decode())
+    if indent is not None:
+        spaced = re.compile(_TEXT_OF_JSON.pattern + r"|[\[{,:}\]]")
+        result = spaced.sub(lambda found: f"{indent}{found[0]}\n", result)
+    return result.encode()
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 class Tape:
-    """Choices read from bytes: one draw of Hypothesis makes a whole workflow, quickly.
+    """Choices read from bytes: a few draws of Hypothesis make a whole workflow, quickly.
 
     Zero is always the plainest choice, also where the bytes have run out, so that examples shrink.
     """
 
-    def __init__(self, values: bytes) -> None:
+    def __init__(self, values: Iterable[int]) -> None:
         self._values = iter(values)
 
     def below(self, limit: int) -> int:
@@ -334,8 +410,11 @@ class Tape:
 class _Builder:
     """Makes one workflow from a tape."""
 
-    def __init__(self, tape: Tape, more_ids: Sequence[str], *, odd: bool) -> None:
+    def __init__(
+        self, tape: Tape, more_ids: Sequence[str], own_types: Sequence[str], *, odd: bool
+    ) -> None:
         self.tape = tape
+        self.own_types = own_types
         self.id_pool = list(dict.fromkeys((*ODD_IDS, *more_ids) if odd else PLAIN_IDS))
         self.odd = odd
 
@@ -362,8 +441,12 @@ class _Builder:
         ids, tape = self.ids, self.tape
         pairs: list[tuple[str, str]] = []
         for place, node_id in enumerate(ids[1:], start=1):
-            sources = tape.below(2**place - 1) + 1
-            pairs += [(ids[bit], node_id) for bit in range(place) if sources >> bit & 1]
+            # Every set of sources where there are few to choose from, else a few of the nearest.
+            first = max(0, place - 8)
+            sources = tape.below(2 ** (place - first) - 1) + 1
+            if first:
+                sources &= -sources | tape.below(256)
+            pairs += [(ids[first + bit], node_id) for bit in range(8) if sources >> bit & 1]
         left = {source for source, _ in pairs}
         pairs += [(node_id, ids[-1]) for node_id in ids[:-1] if node_id not in left]
         pairs += tape.some(pairs, 2)
@@ -378,18 +461,27 @@ class _Builder:
         return {**named, "source": source, "target": target, **self._extra_keys(_EDGE_EXTRAS)}
 
     def _worker(self, node_id: str) -> Json:
-        """A knowledge or an LLM node."""
+        """A knowledge or an LLM node, or one of an installation's own types."""
+        if self.own_types and self.tape.below(2):
+            return self._node(node_id, self.tape.pick(self.own_types), self._choices(_OWN_DATA))
         if self.tape.below(2):
             name = self.tape.pick(("knowledge-retrieval", "knowledge"))
             data = self._choices(_KNOWLEDGE_DATA)
-            if not self.odd or self.tape.below(2):
+            documents = self.tape.below(4)
+            if not self.odd or documents == 1:
                 data["document_ids"] = [node_id]  # tells one search from another
+            elif documents == 2:
+                data = {"document_ids": ["d1"]}  # and this does not
             return self._node(node_id, name, data)
         data = self._choices(_LLM_DATA)
         if self.tape.below(2):
             data["prompt_template"] = "".join(self.tape.some(FRAGMENTS, 5))
-        if self.tape.below(3) == 1:
+        used = self.tape.below(4)
+        if used == 1:
             data["use_context_from"] = self.tape.some((*self.ids, "ghost"), 4)
+        elif used == 2:
+            earlier = self.ids[: self.ids.index(node_id)]
+            data["use_context_from"] = self.tape.some(earlier, 4)
         return self._node(node_id, "llm", data)
 
     def _node(self, node_id: str, node_type: str, data: Json) -> Json:

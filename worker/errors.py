@@ -5,6 +5,7 @@
     ├─ TransientError    retried with jittered backoff
     │  └─ SlowError      not retried: counts as the loss of a worker
     ├─ StaleError        already done or superseded: logged, acknowledged
+    ├─ NotYetError       within its run's limits the work may not begin yet
     ├─ ProviderError     no model answered: fails the node that asked, and its execution
     ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
     ├─ UsageError        what was asked for cannot be meant: nothing was started
@@ -45,6 +46,18 @@ class SlowError(TransientError):
 
 class StaleError(FlowshiftError):
     """The work was already done, or somebody else is doing it."""
+
+
+class NotYetError(FlowshiftError):
+    """The work may not begin yet.
+
+    `check` names the limit, `wait_s` says when to ask again.
+    """
+
+    def __init__(self, check: str, message: str = "", *, wait_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.check = check
+        self.wait_s = wait_s
 
 
 class ProviderError(FlowshiftError):

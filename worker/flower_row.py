@@ -44,6 +44,10 @@ def describe(progress: Progress) -> str:
     ]
     if not progress.is_over and progress.rate:
         parts.append(f"{progress.rate:,.0f} bots/s")
+    if progress.waiting:
+        parts.append(f"waiting for {progress.waiting}")
+    elif progress.reason:
+        parts.append(progress.reason)
     return ("dry run · " if progress.dry_run else "") + " · ".join(parts)
 
 

@@ -34,6 +34,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "account.not_created": "no such account could be made: the servers run as another one",
     "batch.converted": "a batch committed: the one line to count by",
     "batch.failed": "a batch was given up; `flowshift retry` takes its bots again",
+    "batch.waited": "a batch may not begin yet: by the database's health, or its run's limits",
     "batch.faulted": "a batch stopped on an error that is no bot's (with its traceback)",
     "batch.halved": "the database refused a draft: the batch is halved to find which",
     "batch.handed_back": "a worker that stops gave its batch back: no loss",
@@ -56,6 +57,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "column.kept": "a downgrade left a column that holds data, or that others need",
     "data.placed": "the servers' data went elsewhere: their account cannot enter the data directory",
     "flower_row.unsent": "the run's row in Flower could not be sent; it is sent again later",
+    "health.unread": "a health check cannot be read; it counts as `wait` after `FLOWSHIFT_UNREAD_S`",
     "index.building": "an upgrade began to build an index beside the traffic",
     "index.created": "an index is built",
     "index.dropped": "an index was dropped: by a downgrade, or because its build had failed",
@@ -74,6 +76,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.planned": "every bot of a run is in a batch (numbers of the last planning step)",
     "run.put_off": "the database was away for too long: a sweep has the run planned again",
     "run.refused": "a message to `flowshift.migrate` asked for what cannot be done",
+    "run.resumed": "a person let a paused run go on",
+    "run.stopped": "a run was paused or cancelled: by a person, its failures or a health check",
+    "run.tuned": "a person changed the limits of a run",
     "run.replanned": "nobody was planning a run: its planning is enqueued again",
     "run.unplanned": "a run could not be split into batches and is `failed` (with its traceback)",
     "run.unsent": "the queue is away: a sweep sends the planning of the run again",
@@ -187,10 +192,11 @@ def _kind(described: Mapping[str, Any]) -> str:
     """
     if "enum" in described:
         return ", ".join(f"`{value}`" for value in sorted(described["enum"]))
-    if described["type"] == "integer":
+    if described["type"] in ("integer", "number"):
+        kind = "whole number" if described["type"] == "integer" else "number"
         low, high = described["minimum"], described.get("maximum")
         upper = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
-        return f"whole number, {upper}"
+        return f"{kind}, {upper}"
     if "pattern" in described:
         return f"text like `{described['pattern']}`"
     return "text, not empty" if described.get("minLength") else "text"
@@ -211,8 +217,7 @@ def states_page() -> str:
         "worker/core/states.py",
         "A run is one conversion of a fleet that somebody asked for; a batch is a slice of it, one "
         "Celery task. Both change state only along the arrows below: the code names the states that "
-        "an UPDATE leaves, and CHECK constraints hold the words in the database. Nothing pauses, "
-        "resumes or cancels a run yet.",
+        "an UPDATE leaves, and CHECK constraints hold the words in the database.",
         "## Runs",
         _diagram(states.RUN_TRANSITIONS, states.RUN_STATES),
         f"Over, so that nothing changes any more: {', '.join(over)}.",

@@ -37,7 +37,9 @@ class Publisher(Protocol):
 
 
 # KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…
-# A hash of another request is of another database whose run had the same number: it is replaced.
+# A hash of another request is of another database whose run had the same number: it is replaced. A
+# field that is missing now (a reason, what the run waits for) must not linger; it goes last, since a
+# script that has written once may go on though Redis is out of memory.
 _PUBLISH = """
 local known = redis.call('HMGET', KEYS[1], 'request_id', 'version')
 if known[1] == ARGV[1] and known[2] and tonumber(known[2]) > tonumber(ARGV[2]) then
@@ -45,6 +47,11 @@ if known[1] == ARGV[1] and known[2] and tonumber(known[2]) > tonumber(ARGV[2]) t
 end
 if known[1] ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+local given = {}
+for place = 7, #ARGV, 2 do given[ARGV[place]] = true end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if not given[field] then redis.call('HDEL', KEYS[1], field) end
+end
 if tonumber(ARGV[4]) > 0 then
     redis.call('EXPIRE', KEYS[1], ARGV[4])
 else
@@ -92,6 +99,7 @@ def as_fields(progress: Progress) -> dict[str, Any]:
         "batches_done": progress.batches_done,
         "batches_failed": progress.batches_failed,
         "bots_per_s": progress.rate,
+        "waiting": progress.waiting,
         "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
         "elapsed_s": progress.elapsed_s,
     }

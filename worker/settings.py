@@ -10,11 +10,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 import platformdirs
 from msgspec import Meta
 
+from worker.core.health import Limits, parse_hours
 from worker.errors import ConfigError
 
 PREFIX = "FLOWSHIFT_"
@@ -68,6 +70,114 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_window: Annotated[
         int, Meta(ge=1, le=1_000, description="Batches of one run in the queue at the same time.")
     ] = 16
+    batch_target_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=60_000,
+            description="How long a batch should last: larger ones are cut. 0: never.",
+        ),
+    ] = 1_000
+    max_failures: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the last bots failing with one code above which a run pauses itself, "
+            "where `--max-failures` is not given. 1: never.",
+        ),
+    ] = 0.5
+    max_replication_lag_s: Annotated[
+        int,
+        Meta(ge=0, le=86_400, description="Runs wait while a replica is further behind. 0: never."),
+    ] = 30
+    max_wal_behind_mb: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Runs wait while more WAL is not archived, or archiving fails. 0: never.",
+        ),
+    ] = 1_024
+    max_vacuum_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Runs wait while a table they write has been vacuumed for longer. 0: never.",
+        ),
+    ] = 60
+    max_active_sessions: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="Runs wait while more sessions of others are at work. 0: never.",
+        ),
+    ] = 50
+    max_lock_waits: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="Runs wait while more sessions of others wait for locks on `bots`. 0: never.",
+        ),
+    ] = 5
+    max_commit_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="Runs wait a while when a process's last five commits took longer on average. "
+            "0: never.",
+        ),
+    ] = 2_000
+    health_query: Annotated[
+        str,
+        Meta(
+            description="SQL that says `go`, `wait`, `stop` or a boolean (true: go), and perhaps why."
+        ),
+    ] = ""
+    health_timeout_ms: Annotated[
+        int,
+        Meta(
+            ge=10, le=60_000, description="Longest time of the health query, and of our own checks."
+        ),
+    ] = 1_000
+    business_hours: Annotated[
+        str,
+        Meta(
+            description="When runs wait, such as `mon-fri 09:00-18:00, sat 10:00-14:00`; empty: never."
+        ),
+    ] = ""
+    time_zone: Annotated[
+        str,
+        Meta(min_length=1, description="Of the business hours, such as `Asia/Seoul`."),
+    ] = "UTC"
+    nice_ratio: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="How long a process rests after a batch, as a multiple of the batch's time.",
+        ),
+    ] = 0.0
+    unread_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="Seconds after which a check that cannot be read counts as `wait`.",
+        ),
+    ] = 60
+    stop_factor: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="A reading over so many times its limit pauses the run. 0: it only waits.",
+        ),
+    ] = 0.0
     lease_s: Annotated[
         int,
         Meta(
@@ -149,6 +259,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="`user:password` for Flower. Needed where it listens beyond loopback."),
     ] = ""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for what a type cannot say."""
+        try:
+            parse_hours(self.business_hours)
+        except ValueError as error:
+            raise ConfigError(str(error), setting=f"{PREFIX}BUSINESS_HOURS") from error
+        try:
+            ZoneInfo(self.time_zone)
+        except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+            message = f"there is no time zone {self.time_zone!r}"
+            raise ConfigError(message, setting=f"{PREFIX}TIME_ZONE") from error
+
+    @property
+    def limits(self) -> Limits:
+        """From where on each health check waits."""
+        return Limits(
+            replication_lag_s=self.max_replication_lag_s,
+            wal_behind_mb=self.max_wal_behind_mb,
+            vacuum_s=self.max_vacuum_s,
+            active_sessions=self.max_active_sessions,
+            lock_waits=self.max_lock_waits,
+            commit_ms=self.max_commit_ms,
+            business_hours=parse_hours(self.business_hours),
+            stop_factor=self.stop_factor,
+        )
 
     @property
     def providers_path(self) -> Path | None:

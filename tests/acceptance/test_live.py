@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -30,22 +31,11 @@ from tests.live import (
     start,
     workers,
 )
-from worker.app import configuration
 from worker.publisher import run_key
-from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def sender(current: Runtime) -> Iterator[Celery]:
-    """An application of somebody else's that sends to this test's queue, by task name."""
-    app = Celery("somebody else", set_as_current=False)
-    app.conf.update(configuration(current))
-    yield app
-    app.close()
 
 
 def test_migrate_starts_a_worker_where_none_answers_and_ends_with_a_summary(
@@ -195,8 +185,9 @@ def test_redis_going_away_during_a_run_slows_nothing_and_loses_nothing(
             started = flowshift(environment, "migrate", "--detach", "--json", "--batch-size", "10")
             run_id = json.loads(started.stdout)["run_id"]
             eventually(lambda: fleet.progress(run_id).batches_done >= 5)
-            server.kill()
-            server.wait()
+            with somebody_at_a_batch(fleet, run_id):
+                server.kill()
+                server.wait()
             eventually(is_over(fleet, run_id))
             watched = flowshift(environment, "watch", str(run_id))
         finally:
@@ -206,6 +197,21 @@ def test_redis_going_away_during_a_run_slows_nothing_and_loses_nothing(
     assert watched.returncode == 0
     assert "completed" in watched.stdout
     all_is_well(fleet, run_id, ids)
+
+
+@contextmanager
+def somebody_at_a_batch(fleet: Fleet, run_id: int) -> Iterator[None]:
+    """Hold a worker at a batch meanwhile: the platform has one of its bots locked."""
+    ahead = fleet.progress(run_id).batches_done * 10 + 200
+    with fleet.connect() as platform:
+        platform.execute("SELECT FROM bots WHERE bot_id = %s FOR UPDATE", [f"bot-{ahead:05d}"])
+        eventually(
+            lambda: fleet.rows(
+                "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND datname = current_database() AND query LIKE '%FOR NO KEY UPDATE%'"
+            )
+        )
+        yield
 
 
 def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(

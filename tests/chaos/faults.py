@@ -34,7 +34,7 @@ class Scene(msgspec.Struct):
     run_id: int = 0
     batches: int = 0
     command_pid: int | None = None
-    earlier: list[int] = []  # noqa: RUF012  (msgspec copies it)
+    earlier: list[int] = []
     away: set[str] = set()
 
 

@@ -315,3 +315,55 @@ def test_migrate_detached_leaves_the_run_in_the_queue(flowshift: Run, fleet: Fle
     assert json.loads(out) == {"run_id": 1, "state": "planning"}
     assert "no worker answers" in err
     assert fleet.get(1).requested_by.count("@") == 1
+
+
+def test_a_run_is_paused_resumed_tuned_and_cancelled_by_hand(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    assert flowshift("pause", "1", "--reason", "\x1b[2Jbackup") == (0, "run 1 is paused\n", "")
+    assert flowshift("pause", "1")[1] == "run 1 is paused already\n"
+    code, out, _ = flowshift("status", "1")
+    assert code == 0
+    assert "run 1 paused: 0/3 (0%)" in out
+    assert "; \\x1b[2Jbackup" in out
+    assert "pace: 1 bots a batch (at most 1), pauses above 50% failing alike" in out
+    assert "health: go" in out
+
+    assert flowshift("resume", "1") == (0, "run 1 goes on\n", "")
+    queued = "SELECT FROM flowshift.batches WHERE published_at IS NOT NULL"
+    assert len(fleet.rows(queued)) == 3
+    code, out, _ = flowshift("tune", "1", "--max-rate", "2.5", "--concurrency", "2", "--json")
+    assert json.loads(out)["changed"] == {"max_rate": [None, 2.5], "concurrency": [None, 2]}
+    assert flowshift("tune", "1", "--max-rate", "0")[1] == "run 1: max rate 2.5 → none\n"
+    assert flowshift("tune", "1", "--concurrency", "2")[1] == "run 1 has these limits already\n"
+    told = json.loads(flowshift("status", "--json")[1])
+    assert told["pace"]["concurrency"] == 2
+    assert {verdict["decision"] for verdict in told["health"]} == {"go"}
+
+    assert flowshift("cancel", "1")[1] == "run 1 is cancelled\n"
+    assert flowshift("watch", "1")[0] == 1
+    assert flowshift("pause", "1")[0] == 2
+    assert flowshift("tune", "1")[0] == 2
+    code, out, _ = flowshift("audit", str(run.run_id))
+    assert code == 0
+    assert "\\x1b[2Jbackup" in out
+    assert "concurrency None → 2" in out
+    trail = json.loads(flowshift("audit", "--json")[1])
+    assert [line["action"] for line in trail][2:] == [
+        "run.paused",
+        "run.running",
+        "run.tuned",
+        "run.tuned",
+        "run.cancelled",
+    ]
+    assert flowshift("audit", "9")[0] == 2
+
+
+def test_migrate_refuses_a_second_run_over_the_same_bots(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add_many(3)
+    fleet.planned()
+    code, _, err = flowshift("migrate", "--detach")
+    assert code == 2
+    assert "run 1 is running and takes some of the same bots" in err
+    assert flowshift("migrate", "--detach", "--allow-overlap")[0] == 0
+    assert flowshift("resume", "1")[1] == "run 1 goes on already\n"

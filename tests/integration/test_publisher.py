@@ -100,6 +100,17 @@ def test_a_late_message_turns_nothing_back(
     assert client.xlen(events_key(namespace)) == 1
 
 
+def test_a_reason_that_has_passed_does_not_linger(
+    published: RedisPublisher, client: redis.Redis, namespace: str
+) -> None:
+    published.publish(a_progress(waiting="query: a backup", reason="why"))
+    assert client.hget(run_key(namespace, 7), "waiting") == b"query: a backup"
+    published.publish(a_progress(eta_s=None))
+    held = client.hgetall(run_key(namespace, 7))
+    assert {b"waiting", b"reason", b"eta_s"}.isdisjoint(held)
+    assert from_redis(client, namespace, 7) == a_progress(eta_s=None)
+
+
 def test_a_run_of_another_database_with_the_same_number_is_replaced(
     published: RedisPublisher, client: redis.Redis, namespace: str
 ) -> None:

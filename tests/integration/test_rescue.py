@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tasks.runs import ATTEMPTS, _do_one, persist
+from tasks.runs import ATTEMPTS, Announcer, _do_one, persist
 from tests.fleet import Fleet, a_workflow
 from worker.core import v1
 from worker.core.config import Defaults
@@ -346,7 +346,7 @@ def test_a_lock_held_for_long_a_deadlock_and_a_cut_connection_are_tried_again(
     fleet.add_many(3)
     faults = ((lock_for_long, "55P03"), (deadlock, "40P01"), (cut, "connection is lost"))
     for disturb, said in faults:
-        run = fleet.planned()
+        run = fleet.planned(allow_overlap=True)
         met: list[str] = []
         with fleet.connect() as platform:
             let_go = disturb(fleet, platform)
@@ -371,7 +371,7 @@ def test_a_bot_that_keeps_its_transaction_idle_for_too_long_is_not_tried_again_b
 
     monkeypatch.setattr(v1, "decode", slowly)
     for losses in (1, 2):
-        said = _do_one(current, "slow one", run.run_id, 1, actor="test")
+        said = _do_one(current, Announcer(current, "test"), "slow one", run.run_id, 1, actor="test")
         assert "held rows for too long" in said
         row = state(fleet, run.run_id)
         assert (row.losses, row.attempt) == (losses, losses)
@@ -389,7 +389,10 @@ def test_a_batch_that_runs_out_of_memory_outside_a_bot_is_a_loss(
         raise MemoryError
 
     monkeypatch.setattr(bots, "read_chunks", too_much)
-    assert _do_one(fleet.current, "one", run.run_id, 1, actor="test") == "out of memory"
+    assert (
+        _do_one(fleet.current, Announcer(fleet.current, "test"), "one", run.run_id, 1, actor="test")
+        == "out of memory"
+    )
     assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 1)
 
 
@@ -404,7 +407,7 @@ def test_a_worker_stopped_in_a_batch_hands_it_back(
 
     monkeypatch.setattr(bots, "read_chunks", stopped)
     with pytest.raises(SystemExit):
-        _do_one(fleet.current, "one", run.run_id, 1, actor="test")
+        _do_one(fleet.current, Announcer(fleet.current, "test"), "one", run.run_id, 1, actor="test")
     assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 0)
 
 
@@ -584,7 +587,7 @@ def test_a_run_whose_finisher_died_is_closed(fleet: Fleet, *, begun: bool) -> No
 def test_a_run_with_no_batches_is_closed_and_one_with_open_batches_is_not(fleet: Fleet) -> None:
     empty = fleet.planned()
     fleet.add_many(2)
-    full = fleet.planned(batch_size=1)
+    full = fleet.planned(batch_size=1, allow_overlap=True)
     fleet.convert(full.run_id, 1)
     let_pass(fleet, 60)
     assert runs_to_close(fleet.engine) == [empty.run_id]

@@ -52,6 +52,7 @@ def test_every_command_is_on_the_page() -> None:
 
     for name in (
         *("migrate", "retry", "runs", "status", "watch", "show"),
+        *("pause", "resume", "cancel", "tune", "audit"),
         *("convert", "trace", "up", "flower"),
     ):
         assert f"\n## flowshift {name}\n" in text

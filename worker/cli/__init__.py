@@ -12,6 +12,7 @@ import click
 
 from worker import __version__
 from worker.cli.bots import show
+from worker.cli.control import audit, cancel, pause, resume, tune
 from worker.cli.convert import convert
 from worker.cli.database import db
 from worker.cli.demo import demo
@@ -44,25 +45,14 @@ def cli() -> None:
                      flowshift migrate --dry-run
                      flowshift migrate
                      flowshift status
+                     flowshift pause RUN     resume RUN, cancel RUN, tune RUN
     """
 
 
 for command in (
-    migrate,
-    validate,
-    retry,
-    runs,
-    status,
-    watch,
-    show,
-    executions,
-    test,
-    convert,
-    trace,
-    db,
-    up,
-    flower,
-    demo,
+    *(migrate, validate, retry, runs, status, watch, show, executions, test),
+    *(pause, resume, cancel, tune, audit),
+    *(convert, trace, db, up, flower, demo),
 ):
     cli.add_command(command)
 

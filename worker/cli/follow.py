@@ -9,10 +9,10 @@ import redis
 
 from tasks.sweeping import Sweeper
 from worker.cli.disk import DiskWatch
-from worker.cli.render import advance, console, one_line, run_bar
+from worker.cli.render import advance, console, one_line, run_bar, said
 from worker.cli.session import person, reading
 from worker.core.progress import Counts, Progress
-from worker.db import runs
+from worker.db import control, runs
 from worker.errors import TransientError, UsageError
 from worker.publisher import run_key
 from worker.runtime import Runtime
@@ -20,6 +20,9 @@ from worker.runtime import Runtime
 POLL_S = 0.25
 STALE_S = 2.0
 """A hash in Redis that has not moved for so long is checked against the database."""
+
+SETTLE_S = 20.0
+"""How long the batches at work are waited for when a run was cancelled."""
 
 _LINE_EVERY_S = 10.0
 
@@ -57,6 +60,7 @@ def from_redis(client: redis.Redis, namespace: str, run_id: int) -> Progress | N
         elapsed_s=float(fields["elapsed_s"]),
         version=int(fields["version"]),
         reason=fields.get("reason"),
+        waiting=fields.get("waiting"),
     )
 
 
@@ -87,6 +91,21 @@ def states_of(
         if seen.version >= progress.version:
             progress = from_database(current, run_id) if seen.is_over else seen
             yield progress
+    if progress.state == "cancelled":
+        yield _settled(current, run_id, clock=clock, sleep=sleep)
+
+
+def _settled(
+    current: Runtime, run_id: int, *, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Progress:
+    """A cancelled run when the batches that were at work have ended, so that its counts stay."""
+    until = clock() + SETTLE_S
+    while clock() < until:
+        with reading(current) as connection:
+            if not control.any_at_work(connection, run_id):
+                break
+        sleep(POLL_S)
+    return from_database(current, run_id)
 
 
 def follow(
@@ -129,10 +148,14 @@ def _as_lines(states: Iterator[Progress]) -> Progress:
     out = console(stderr=True)
     next_at = time.monotonic() + 1.0
     progress = next(states)
+    told = said(progress)
     for progress in states:
-        if time.monotonic() >= next_at and not progress.is_over:
+        # What stops and starts a run is told at once; a paced run waits before each of its batches.
+        now = "" if (progress.waiting or "").startswith("max_rate") else said(progress)
+        if (now != told or time.monotonic() >= next_at) and not progress.is_over:
             out.print(one_line(progress), markup=False)
             next_at = time.monotonic() + _LINE_EVERY_S
+            told = now
     return progress
 
 
@@ -141,14 +164,14 @@ def _persistent(current: Runtime, run_id: int, meanwhile: Callable[[], None]) ->
         meanwhile()
         time.sleep(seconds)
 
-    said, again_at = "", 0.0
+    told, again_at = "", 0.0
     while True:
         try:
             yield from states_of(current, run_id, sleep=sleep)
         except TransientError as error:
-            if str(error) != said or time.monotonic() >= again_at:
-                said, again_at = str(error), time.monotonic() + _LINE_EVERY_S
-                _say(f"waiting for the database: {said}")
+            if str(error) != told or time.monotonic() >= again_at:
+                told, again_at = str(error), time.monotonic() + _LINE_EVERY_S
+                _say(f"waiting for the database: {told}")
             sleep(1.0)
         else:
             return

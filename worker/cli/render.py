@@ -20,6 +20,8 @@ from worker.core.progress import Progress
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
 from worker.db.runs import Failure, Run
 
+SAID_WIDTH = 300
+
 _COLOURS: Mapping[str, str] = {
     "converted": "green",
     "unchanged": "cyan",
@@ -76,7 +78,7 @@ class _Rate(ProgressColumn):
 def run_bar(to: Console) -> Bar:
     """A live bar for a run; `advance` moves it."""
     return Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
         _Counts(),
@@ -91,7 +93,7 @@ def advance(bar: Bar, task: TaskID, progress: Progress) -> None:
     """Move a run's bar to where the run is."""
     bar.update(
         task,
-        description=label(progress),
+        description=label(progress) + said(progress),
         completed=progress.counts.bots,
         total=progress.bots_total or (1 if progress.is_over else None),
         failed=progress.counts.failed,
@@ -112,7 +114,15 @@ def one_line(progress: Progress) -> str:
     return (
         f"{label(progress)}: {counts.bots:,}/{progress.bots_total:,} ({progress.share:.0%}), "
         f"{counts.failed:,} failed, {progress.rate:,.0f} bots/s, {duration(progress.eta_s)} left"
+        f"{said(progress)}"
     )
+
+
+def said(progress: Progress) -> str:
+    """What a run waits for, or why it is in its state; empty where there is nothing to say."""
+    if progress.waiting:
+        return f"; waits for {plain(progress.waiting, SAID_WIDTH)}"
+    return f"; {plain(progress.reason, SAID_WIDTH)}" if progress.reason else ""
 
 
 def print_summary(

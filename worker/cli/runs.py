@@ -15,9 +15,11 @@ from tasks import start_run
 from tasks.queue import AWAY
 from worker.app import app
 from worker.cli import render
+from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.follow import follow, from_database
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
+from worker.core.health import Verdict
 from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
 from worker.db import fleet
@@ -26,6 +28,7 @@ from worker.db.runs import Failure, Run
 from worker.errors import UsageError
 from worker.publisher import as_fields
 from worker.runtime import Runtime
+from worker.steps.control import CONCURRENCIES, RATES, SHARES
 from worker.steps.start import Request
 from worker.supervisor import Supervisor, worker_program
 
@@ -60,6 +63,36 @@ message_options = both(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that a run's manners are set with; `flowshift tune` changes them later."""
+    for option in reversed(
+        (
+            click.option(
+                "--max-rate",
+                type=click.FloatRange(*RATES),
+                help="Bots a second at most, over all workers.",
+            ),
+            click.option(
+                "--concurrency",
+                type=click.IntRange(*CONCURRENCIES),
+                help="Batches at once at most, over all workers.",
+            ),
+            click.option(
+                "--max-failures",
+                type=click.FloatRange(*SHARES),
+                help="Pause above this share of bots failing with one code.",
+            ),
+            click.option(
+                "--allow-overlap",
+                is_flag=True,
+                help="Start though an active run takes some of the same bots.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Do everything but write to the platform's tables.")
 @click.option(
@@ -81,6 +114,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
     help="Execute each draft beside V1 on no message, on N, or on all.",
 )
 @message_options
+@limit_options
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -92,6 +126,10 @@ def migrate(
     limit: int | None,
     batch_size: int | None,
     overwrite_edited: bool,
+    max_rate: float | None,
+    concurrency: int | None,
+    max_failures: float | None,
+    allow_overlap: bool,
     validate: str,
     messages: tuple[str, ...],
     messages_from: TextIO | None,
@@ -118,6 +156,10 @@ def migrate(
         limit=limit,
         batch_size=batch_size,
         overwrite_edited=overwrite_edited,
+        max_rate=max_rate,
+        concurrency=concurrency,
+        max_failures=max_failures,
+        allow_overlap=allow_overlap,
         validate=validate,
         messages=listed(messages, messages_from, "messages") or (),
     )
@@ -145,6 +187,7 @@ def listed(given: tuple[str, ...], file: TextIO | None, what: str) -> tuple[str,
 @click.option(
     "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
 )
+@limit_options
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -153,12 +196,24 @@ def retry(
     run_id: int,
     code: str | None,
     bot_ids: tuple[str, ...],
+    max_rate: float | None,
+    concurrency: int | None,
+    max_failures: float | None,
+    allow_overlap: bool,
     detach: bool,
     verbose: bool,
     as_json: bool,
 ) -> int:
     """Start a new run over exactly the bots that failed in RUN."""
-    request = Request(retry_of=run_id, code=code, bot_ids=bot_ids or None)
+    request = Request(
+        retry_of=run_id,
+        code=code,
+        bot_ids=bot_ids or None,
+        max_rate=max_rate,
+        concurrency=concurrency,
+        max_failures=max_failures,
+        allow_overlap=allow_overlap,
+    )
     return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
 
 
@@ -301,6 +356,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
             progress = from_database(current, chosen)
             if not progress.is_over:
                 out.print(render.one_line(progress), markup=False)
+                print_guests_manners(out, pace_of(current, chosen), health_of(current))
             code = _report(current, progress, as_json=False)
         out.print(_fleet_text(whole))
         if executions.all.count:
@@ -312,9 +368,13 @@ def _status_json(
     current: Runtime, run_id: int | None, whole: fleet.Overview, executions: fleet.Executed
 ) -> int:
     summary: dict[str, Any] | None = None
+    pace: dict[str, Any] | None = None
+    verdicts: list[Verdict] = []
     failed = 0
     if run_id is not None:
         progress = from_database(current, run_id)
+        if not progress.is_over:
+            pace, verdicts = pace_of(current, run_id), health_of(current)
         failed = progress.counts.failed + progress.batches_failed
         with reading(current) as connection:
             summary = _summary(
@@ -327,6 +387,8 @@ def _status_json(
     render.print_json(
         {
             "run": summary,
+            "pace": pace,
+            "health": msgspec.to_builtins(verdicts),
             "fleet": msgspec.to_builtins(whole),
             "executions_24h": msgspec.to_builtins(executions.by_status),
             "executions_24h_all": msgspec.to_builtins(executions.all),

@@ -43,7 +43,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is, as it is published.
 
     `bots_total` follows the fleet while the run goes on (bots appear and vanish); `rate` is bots
-    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said.
+    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said. `waiting`
+    says what a running run waits for, `reason` why it is in its state.
     """
 
     run_id: int
@@ -60,6 +61,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float
     version: int
     reason: str | None = None
+    waiting: str | None = None
 
     @property
     def is_over(self) -> bool:

@@ -30,7 +30,7 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
     ("planning", "running"): "every bot is in a batch",
     ("planning", "cancelled"): "a person cancelled it before it began",
     ("planning", "failed"): "the fleet could not be split into batches",
-    ("running", "paused"): "a person, or too many failures, paused it",
+    ("running", "paused"): "a person, too many failures or a health check paused it",
     ("running", "finishing"): "the last batch is done",
     ("running", "cancelled"): "a person cancelled it",
     ("paused", "running"): "a person resumed it",

@@ -27,6 +27,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     after_bot_id: str | None
     through_bot_id: str | None
     bot_ids: tuple[str, ...] | None
+    bot_count: int
     attempt: int
     dry_run: bool
     options: dict[str, Any]
@@ -279,9 +280,13 @@ def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list
     """Mark as published what should be in the queue and is not, and return it, in order.
 
     The first `window` batches that are not over belong there: a fleet of any size puts no more
-    messages into Redis at once. Two publishers at once get different batches. Send them after the
-    commit, and `unpublish` those that could not be sent.
+    messages into Redis at once. Nothing does while the run is paused, over, or held by a batch that
+    waits, and no more than the run's own limits let through (`queue_room`). Two publishers at once
+    get different batches. Send them after the commit, and `unpublish` those that could not be sent.
     """
+    window, most = queue_room(connection, run_id, window)
+    if most == 0:
+        return []
     in_window = (
         sa.select(batches.c.number)
         .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
@@ -298,6 +303,8 @@ def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list
             batches.c.published_at.is_(None),
             batches.c.number == sa.func.any(sa.func.array(in_window)),
         )
+        .order_by(batches.c.number)
+        .limit(most)
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
@@ -316,6 +323,46 @@ def take_to_publish(connection: sa.Connection, run_id: int, window: int) -> list
         )
     ).all()
     return [_to_publish(*row) for row in sorted(taken)]
+
+
+def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int | None]:
+    """How far ahead a run's queue reaches now, and how many batches may join it (None: any).
+
+    The run's own `batch_window` goes before the given one. With a `concurrency` no more batches are
+    in the queue and at work together; with a `max_rate` one waits for its turn and no more.
+    """
+    held = sa.func.coalesce(runs.c.held_until > sa.func.now(), sa.false())
+    run = connection.execute(
+        sa.select(runs.c.options).where(
+            runs.c.run_id == run_id, runs.c.state == "running", sa.not_(held)
+        )
+    ).one_or_none()
+    if run is None:
+        return window, 0
+    limits = (run.options.get(name) for name in ("batch_window", "concurrency", "max_rate"))
+    own_window, concurrency, max_rate = limits
+    window = own_window or window
+    if concurrency is None and max_rate is None:
+        return window, None
+    queued, at_work = _in_flight(connection, run_id, window)
+    room = window if concurrency is None else max(0, concurrency - queued - at_work)
+    return window, room if max_rate is None else min(room, max(0, 1 - queued))
+
+
+def _in_flight(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int]:
+    """How many batches wait in the queue, and how many a live worker has."""
+    first = (
+        sa.select(batches.c.state, batches.c.published_at, batches.c.lease_until)
+        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
+        .order_by(batches.c.number)
+        .limit(window)
+        .subquery()
+    )
+    queued = sa.and_(first.c.state == "pending", first.c.published_at.is_not(None))
+    at_work = sa.and_(first.c.state == "running", first.c.lease_until > sa.func.now())
+    count = sa.func.count
+    row = connection.execute(sa.select(count().filter(queued), count().filter(at_work))).one()
+    return row[0], row[1]
 
 
 def _to_publish(
@@ -409,6 +456,7 @@ def claim(
             batches.c.after_bot_id,
             batches.c.through_bot_id,
             batches.c.bot_ids,
+            batches.c.bot_count,
             batches.c.attempt,
             runs.c.request_id,
             runs.c.dry_run,
@@ -424,6 +472,7 @@ def claim(
         after_bot_id=row.after_bot_id,
         through_bot_id=row.through_bot_id,
         bot_ids=None if row.bot_ids is None else tuple(row.bot_ids),
+        bot_count=row.bot_count,
         attempt=row.attempt,
         dry_run=row.dry_run,
         options=row.options,

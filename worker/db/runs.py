@@ -27,6 +27,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `selection` says which bots: `all`, the first `limit` that have a workflow, those `listed`,
     those that failed in the parent run (`retry`), or those of the parent run (`run`). `trials` are
     the messages that drafts are executed on, None where they are not; `provider` answers them.
+
+    `batch_size` is the most bots of a batch, `max_rate` the most bots a second, `concurrency` the
+    most batches at once over all workers, `batch_window` the most in the queue (None: no limit of
+    this run's own). More than the share `max_failures` failing with one code pauses the run.
     """
 
     selection: Selection = "all"
@@ -35,6 +39,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: int | None = None
     batch_size: int = 500
     overwrite_edited: bool = False
+    max_rate: float | None = None
+    concurrency: int | None = None
+    batch_window: int | None = None
+    max_failures: float = 0.5
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +65,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
+    running_since: dt.datetime | None
+    paced_until: dt.datetime | None
+    held_batch: int | None
+    held_until: dt.datetime | None
+    held_check: str | None
+    held_reason: str | None
     moved_at: dt.datetime
 
 
@@ -133,12 +147,18 @@ def recent_ids(connection: sa.Connection) -> list[int]:
 
 
 def go(
-    connection: sa.Connection, run_id: int, state: RunState, *, reason: str | None, actor: str
+    connection: sa.Connection,
+    run_id: int,
+    state: RunState,
+    *,
+    reason: str | None,
+    actor: str,
+    why: str | None = None,
 ) -> bool:
     """Take a run to `state`, if it is in a state that this may leave; says whether it did.
 
     A conditional UPDATE: of two that try, one succeeds, and a repeat finds nothing to change. Every
-    change is in the audit trail.
+    change is in the audit trail, with `why` where that is not the reason shown with the state.
     """
     values: dict[str, Any] = {
         "state": state,
@@ -147,6 +167,9 @@ def go(
     }
     if state == "running":
         values["started_at"] = sa.func.coalesce(runs.c.started_at, sa.func.now())
+        values["running_since"] = sa.func.clock_timestamp()
+    else:  # what does not run waits for nothing
+        values |= dict.fromkeys(("held_batch", "held_until", "held_check", "held_reason"))
     if state in OVER:
         values["finished_at"] = sa.func.now()
     changed = connection.execute(
@@ -155,7 +178,7 @@ def go(
         .values(values)
     ).rowcount
     if changed:
-        record(connection, run_id, actor, f"run.{state}", reason)
+        record(connection, run_id, actor, f"run.{state}", why or reason)
     return bool(changed)
 
 
@@ -232,6 +255,12 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
         runs.c.dry_run,
         runs.c.batch_count,
         runs.c.version,
+        sa.case(
+            (
+                sa.and_(runs.c.state == "running", runs.c.held_until > sa.func.now()),
+                runs.c.held_check + ": " + runs.c.held_reason,
+            )
+        ).label("waiting"),
         sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
         sa.literal_column("t.*"),
     ).select_from(runs.join(totals.lateral("t"), sa.true()))
@@ -253,6 +282,7 @@ def _progress(run_id: int, row: Any) -> Progress:
         request_id=row["request_id"],
         state=state,
         reason=row["state_reason"],
+        waiting=row["waiting"],
         dry_run=row["dry_run"],
         counts=counts,
         bots_total=total,

@@ -161,6 +161,13 @@ runs = Table(
     _time_now("created_at"),
     _time("started_at"),
     _time("finished_at"),
+    _time("running_since"),  # not paused since
+    _time("paced_until"),  # no batch begins before, where max_rate is set
+    # While the run waits: the batch whose message waits for all, until when that holds, and why.
+    Column("held_batch", sa.Integer),
+    _time("held_until"),
+    Column("held_check", sa.Text),
+    Column("held_reason", sa.Text),
     _time_now("moved_at"),  # its planning was enqueued, or added batches
     CheckConstraint(
         "state IN ('planning', 'running', 'paused', 'finishing', 'completed',"
@@ -171,6 +178,12 @@ runs = Table(
         "(state IN ('completed', 'completed_with_failures', 'cancelled', 'failed'))"
         " = (finished_at IS NOT NULL)",
         name="runs_finished_when_over",
+    ),
+    CheckConstraint(
+        "(held_batch IS NULL) = (held_until IS NULL)"
+        " AND (held_batch IS NULL) = (held_check IS NULL)"
+        " AND (held_batch IS NULL) = (held_reason IS NULL)",
+        name="runs_held_whole",
     ),
     CheckConstraint("kind IN ('convert', 'validate')", name="runs_kind_known"),
     schema=SCHEMA,
@@ -226,6 +239,12 @@ batches = Table(
         "run_id",
         "number",
         postgresql_where=text("state IN ('pending', 'running')"),
+    ),
+    Index(
+        "batches_ended",
+        "run_id",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL"),
     ),
     schema=SCHEMA,
 )

@@ -24,7 +24,7 @@ from worker.core.convert import convert_checked
 from worker.core.proof import Equipment, Proof
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import is_json_null
-from worker.db import batches, bots
+from worker.db import batches, bots, control
 from worker.db.batches import Batch
 from worker.db.bots import BotRow, DraftRow, LedgerRow
 from worker.db.engine import is_about_a_row, is_transient, map_database_errors, sqlstate
@@ -57,25 +57,41 @@ def convert_batch(
     lease_s: int,
     defaults: Defaults,
     equipment: Equipment,
+    target_ms: int = 0,
+    claimed: Callable[[Batch], None] = lambda _: None,
 ) -> Report:
     """Do a batch, once, however often and wherever it is delivered.
 
+    A batch that would last longer than `target_ms` (0: any time) is cut when it is claimed; then
+    `claimed` is called, before the work begins.
+
     Raises:
         StaleError: it is done, in another worker's hands, or its run does not run.
+        NotYetError: the run's limits let no further batch begin yet; nothing was done.
         TransientError: the database was away or busy; nothing was done.
     """
     started = time.monotonic()
     with map_database_errors():
         with engine.begin() as connection:
-            batch = batches.claim(
-                connection, run_id, number, kind="convert", worker=worker, lease_s=lease_s
+            batch = control.claim(
+                connection,
+                run_id,
+                number,
+                kind="convert",
+                worker=worker,
+                lease_s=lease_s,
+                target_ms=target_ms,
             )
-        if batch is None:
-            raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
-        with renewed(engine, batch, lease_s), engine.begin() as connection:
-            if not batches.hold(connection, batch):
-                raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
-            report = _do(connection, batch, defaults, equipment, started)
+            if batch is None:
+                raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
+        claimed(batch)
+        with renewed(engine, batch, lease_s):
+            with engine.begin() as connection:
+                if not batches.hold(connection, batch):
+                    raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
+                report = _do(connection, batch, defaults, equipment, started)
+                committing = time.monotonic()
+            commit_ms = (time.monotonic() - committing) * 1000
     log.info(
         "batch.converted",
         run_id=run_id,
@@ -84,7 +100,7 @@ def convert_batch(
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
-    return report
+    return msgspec.structs.replace(report, commit_ms=commit_ms)
 
 
 def _do(

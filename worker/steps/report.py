@@ -23,6 +23,7 @@ class Report(msgspec.Struct, frozen=True):
     counts: Counts
     codes: dict[str, int]
     duration_ms: int
+    commit_ms: float = 0.0
 
 
 class Tally:

@@ -9,12 +9,13 @@ from worker.core.budget import Limits
 from worker.core.convert import CONVERTER_VERSION
 from worker.core.messages import Trials, trials
 from worker.core.states import OVER, RunKind
-from worker.db import batches, runs
+from worker.db import batches, control, runs
 from worker.db import budget as budgets
 from worker.db.batches import Planned
 from worker.db.engine import map_database_errors
 from worker.db.runs import ECHO, Provider, Run, RunOptions, Selection
 from worker.errors import UsageError
+from worker.steps.control import check_limits
 
 LIVE_BATCH_SIZE = 1
 
@@ -30,6 +31,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `kind` is `convert`, or `validate` to execute the drafts that are there. `validate` says how
     many messages each bot is tried on (`none`, `sample:N`, `all`), out of `messages` or else the
     built-in ones; `provider` answers them, `live` within `budget`.
+
+    `max_rate` is in bots per second, `concurrency` in batches at once, `max_failures` a share from
+    0 to 1. `allow_overlap` starts the run though an active one takes some of the same bots.
     """
 
     kind: RunKind = "convert"
@@ -41,6 +45,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     retry_of: int | None = None
     of_run: int | None = None
     code: str | None = None
+    max_rate: float | None = None
+    concurrency: int | None = None
+    max_failures: float | None = None
+    allow_overlap: bool = False
     validate: str | None = None
     messages: tuple[str, ...] = ()
     provider: Provider = ECHO
@@ -65,6 +73,7 @@ def start_run(
     request_id: str,
     requested_by: str,
     default_batch_size: int,
+    default_max_failures: float = 0.5,
 ) -> Run:
     """Write down a run in state `planning`; runs over chosen bots get their batches at once.
 
@@ -85,6 +94,11 @@ def start_run(
             limit=request.limit,
             batch_size=request.batch_size or _batch_size(provider, default_batch_size),
             overwrite_edited=request.overwrite_edited,
+            max_rate=request.max_rate,
+            concurrency=request.concurrency,
+            max_failures=(
+                default_max_failures if request.max_failures is None else request.max_failures
+            ),
             trials=retried.options.trials if retried and request.validate is None else chosen,
             provider=provider,
         )
@@ -109,14 +123,31 @@ def start_run(
                 batch_count=planned.batches,
                 bot_count=planned.bots,
             )
+        if is_new and not request.allow_overlap:
+            _refuse_overlap(connection, run)
     return run
+
+
+def _refuse_overlap(connection: sa.Connection, run: Run) -> None:
+    """Nothing breaks where two runs meet in a bot; it is only hardly ever what was meant."""
+    found = control.overlapping(connection, run.run_id)
+    if found is not None:
+        other, state = found
+        raise UsageError(
+            f"run {other} is {state} and takes some of the same bots: follow it with `flowshift watch "
+            f"{other}`, end it with `flowshift cancel {other}`, or say --allow-overlap"
+        )
 
 
 def _check(request: Request) -> None:
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"the limit must be at least 1 (it is {request.limit})")
-    if request.batch_size is not None and not 1 <= request.batch_size <= 10_000:
-        raise UsageError(f"the batch size must be from 1 to 10,000 (it is {request.batch_size})")
+    check_limits(
+        batch_size=request.batch_size,
+        max_rate=request.max_rate,
+        concurrency=request.concurrency,
+        max_failures=request.max_failures,
+    )
     if request.limit is not None and request.bot_ids is not None:
         raise UsageError("give either a limit or bots, not both")
     if request.code is not None and request.retry_of is None:

@@ -24,7 +24,7 @@ from worker.core.config import Defaults
 from worker.core.engine.v2 import Variables
 from worker.core.proof import Equipment, Proof
 from worker.core.text import MAX_BYTES
-from worker.db import batches, bots, drafts
+from worker.db import batches, bots, control, drafts
 from worker.db.batches import Batch
 from worker.db.bots import LedgerRow
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
@@ -61,21 +61,33 @@ def validate_batch(
     lease_s: int,
     defaults: Defaults,
     equip: Equip,
+    target_ms: int = 0,
+    claimed: Callable[[Batch], None] = lambda _: None,
 ) -> Report:
     """Do a batch of a validation, once, however often and wherever it is delivered.
 
+    `target_ms` and `claimed` are as in `convert_batch`.
+
     Raises:
         StaleError: it is done, in another worker's hands, or its run does not run.
+        NotYetError: the run's limits let no further batch begin yet; nothing was done.
         TransientError: the database was away or busy; nothing was recorded.
     """
     started = time.monotonic()
     with map_database_errors():
         with engine.begin() as connection:
-            batch = batches.claim(
-                connection, run_id, number, kind="validate", worker=worker, lease_s=lease_s
+            batch = control.claim(
+                connection,
+                run_id,
+                number,
+                kind="validate",
+                worker=worker,
+                lease_s=lease_s,
+                target_ms=target_ms,
             )
-        if batch is None:
-            raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
+            if batch is None:
+                raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
+        claimed(batch)
         options = msgspec.convert(batch.options, RunOptions)
         trial = Trial.of(batch, options, equip(run_id, options))
         if trial is None:
@@ -86,6 +98,8 @@ def validate_batch(
                 if not batches.hold(connection, batch):
                     raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
                 report = _save(connection, batch, trial, tried, started)
+                committing = time.monotonic()
+            commit_ms = (time.monotonic() - committing) * 1000
     log.info(
         "batch.validated",
         run_id=run_id,
@@ -94,7 +108,7 @@ def validate_batch(
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
-    return report
+    return msgspec.structs.replace(report, commit_ms=commit_ms)
 
 
 def _try_all(

@@ -38,7 +38,7 @@ from tests.builders import (
     warnings,
 )
 from tests.reference import Call, run_v1, run_v2, same_calls
-from tests.strategies import examples, messages, workflows
+from tests.strategies import examples, workflows
 from worker.core import convert, v2
 from worker.core.codes import Issue
 from worker.core.config import Defaults
@@ -70,23 +70,7 @@ def test_a_workflow_of_the_corpus_does_in_v2_what_the_platforms_v1_did(case: Jso
     assert calls == case["expected"]["calls"]
 
 
-# -- parity --------------------------------------------------------------------------------------
-
-
-@given(workflows(max_nodes=8, odd=False), messages())
-@examples(1_500)
-def test_any_graph_makes_the_same_calls_and_gives_the_same_answer(
-    workflow: Json, message: str
-) -> None:
-    run_both(workflow, message)
-
-
-@given(workflows(max_nodes=5), messages())
-@examples(1_500)
-def test_any_ids_spellings_and_extra_keys_make_the_same_calls_and_give_the_same_answer(
-    workflow: Json, message: str
-) -> None:
-    run_both(workflow, message)
+# -- prompts -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("message", ["{context}", "{question}", "{question}{context}", "\\1", ""])

@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 
-from tests import engine_strategies as some
 from tests.builders import (
     Json,
     a_graph,
@@ -28,7 +27,7 @@ from tests.builders import (
 )
 from tests.custom_types import REGISTRY, TYPES, WITH_TYPES, Glossary
 from tests.graphs import Clock, run
-from tests.strategies import examples
+from tests.strategies import examples, messages, workflows
 from worker.core import convert, v1, v2
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -82,11 +81,14 @@ EVERYTHING = a_workflow(
 
 
 @examples(1_000)
-@given(some.workflows(own_types=(*TYPES, *TYPES)), some.messages)
+@given(workflows(own_types=tuple(TYPES)), messages())
 @example(EVERYTHING, "a refund, {context}")
 def test_a_draft_with_types_of_ones_own_makes_v1s_calls_and_gives_its_answer(
     workflow: Json, message: str
 ) -> None:
+    # V1 words an empty template by what was found, and a glossary may find nothing.
+    assume("empty_template" not in [code for code, *_ in warned(workflow)])
+
     one, other = run_v1(workflow, message), run_draft(workflow, message)
 
     assert one.error is None

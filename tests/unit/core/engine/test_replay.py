@@ -8,9 +8,10 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
-from tests import engine_strategies as some
+from tests.builders import as_text
+from tests.strategies import examples, messages, workflows
 from worker.core import v1
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -57,7 +58,7 @@ A_PROMPT: dict[str, Any] = {
 
 
 def both(workflow: dict[str, Any], providers: Replay | Moody, message: str) -> tuple[Trace, Trace]:
-    text = json.dumps(workflow).encode()
+    text = as_text(workflow)
     program = v1_engine.prepare(v1.decode(text, Defaults()))
     draft = v2_engine.decode(convert_text(text, Defaults()).graph)
     return (
@@ -66,8 +67,8 @@ def both(workflow: dict[str, Any], providers: Replay | Moody, message: str) -> t
     )
 
 
-@settings(max_examples=200)
-@given(workflow=some.workflows(), message=some.messages)
+@given(workflow=workflows(), message=messages())
+@examples(200)
 def test_a_draft_is_faithful_on_a_model_that_never_says_the_same_twice(
     workflow: dict[str, Any], message: str
 ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
-from tests import engine_strategies as some
 from tests import reference
+from tests.strategies import examples, messages, templates
 from worker.core.engine.template import render
 
 
@@ -27,8 +27,8 @@ def test_a_template_becomes(template: str, prompt: str) -> None:
     assert render(template, "Q{context}", "C{question}") == prompt
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
-@given(some.texts, some.messages, some.texts)
+@given(templates(), messages(), templates())
+@examples(500)
 def test_what_is_filled_in_is_never_looked_at_again(
     template: str, question: str, context: str
 ) -> None:

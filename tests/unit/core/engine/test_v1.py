@@ -9,10 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
 
-from tests import engine_strategies as some
-from tests import reference
 from tests.graphs import Clock, Failing, Silent, Stopping
 from worker.core import v1
 from worker.core.config import Defaults
@@ -68,16 +65,6 @@ def test_the_corpus_gets_the_platforms_answer_and_calls_in_order(case: dict[str,
     assert trace.error is None
     assert trace.answer == case["expected"]["answer"]
     assert calls_of(trace) == case["expected"]["calls"]
-
-
-@settings(max_examples=500, deadline=None, derandomize=True)
-@given(some.workflows(), some.messages)
-def test_any_workflow_does_what_the_reference_engine_does(
-    workflow: dict[str, Any], message: str
-) -> None:
-    trace = run(workflow, message)
-
-    assert (trace.answer, calls_of(trace)) == reference.run_v1(workflow, message)
 
 
 def test_an_empty_template_asks_with_the_context_where_something_was_found() -> None:

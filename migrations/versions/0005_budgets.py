@@ -1,6 +1,6 @@
 """Create the table of budgets: what the live trials of a run may spend, and have.
 
-Revision ID: 0007
+Revision ID: 0005
 Revises: 0004
 """
 
@@ -10,7 +10,7 @@ from alembic import op
 
 from worker.log import get_logger
 
-revision: str = "0007"
+revision: str = "0005"
 down_revision: str | None = "0004"
 branch_labels: str | None = None
 depends_on: str | None = None
