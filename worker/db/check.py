@@ -20,7 +20,9 @@ from worker.db.tables import (
     batches,
     bots,
     budgets,
+    leaving_partitions,
     ledger,
+    prunes,
     runs,
 )
 
@@ -252,13 +254,15 @@ def _encoding_problems(connection: sa.Connection) -> tuple[str, ...]:
     )
 
 
-# Our tables that runs write, and the rights needed there besides SELECT and INSERT.
+# Our tables that runs and prunes write, and the rights needed there besides SELECT and INSERT.
 WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
-    runs: ("UPDATE",),
-    batches: ("UPDATE",),
-    ledger: (),
-    audit: (),
-    budgets: ("UPDATE",),
+    runs: ("UPDATE", "DELETE"),
+    batches: ("UPDATE", "DELETE"),
+    ledger: ("DELETE",),
+    audit: ("DELETE",),
+    prunes: ("UPDATE", "DELETE"),
+    leaving_partitions: ("DELETE",),
+    budgets: ("UPDATE", "DELETE"),
 }
 
 _LOCKED_OUT = sa.text("""
