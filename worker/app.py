@@ -61,6 +61,8 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "beat_schedule": {
             "refresh-progress": {"task": "flowshift.refresh_progress", "schedule": 5.0},
             "sweep": {"task": "flowshift.sweep", "schedule": float(settings.sweep_s)},
+            # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
+            "tick-prune": {"task": "flowshift.tick_prune", "schedule": 60.0},
         },
         "timezone": "UTC",
     }

@@ -43,6 +43,8 @@ TABLES = [
     ("flowshift.audit", "flowshift"),
     ("flowshift.budgets", "flowshift"),
     ("flowshift.created_objects", "flowshift"),
+    ("flowshift.prunes", "flowshift"),
+    ("flowshift.leaving_partitions", "flowshift"),
 ]
 
 

@@ -20,7 +20,9 @@ from worker.db.tables import (
     batches,
     bots,
     budgets,
+    leaving_partitions,
     ledger,
+    prunes,
     runs,
 )
 
@@ -278,17 +280,24 @@ NEEDED: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "UPDATE": ("legacy_workflow",),
     },
     "bot_workflow_versions": {"SELECT": (), "INSERT": (), "UPDATE": ("graph", "updated_at")},
-    "workflow_execution_runs": {"SELECT": (), "INSERT": ()},
-    "workflow_node_executions": {"SELECT": (), "INSERT": ()},
+    "workflow_execution_runs": {
+        "SELECT": (),
+        "INSERT": (),
+        "DELETE": (),
+        "UPDATE": ("total_steps",),  # which locks a row before it is deleted
+    },
+    "workflow_node_executions": {"SELECT": (), "INSERT": (), "DELETE": ()},
 }
 
-# Our tables that runs write, and the rights needed there besides SELECT and INSERT.
+# Our tables that runs and prunes write, and the rights needed there besides SELECT and INSERT.
 WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
-    runs: ("UPDATE",),
-    batches: ("UPDATE",),
-    ledger: (),
-    audit: (),
-    budgets: ("UPDATE",),
+    runs: ("UPDATE", "DELETE"),
+    batches: ("UPDATE", "DELETE"),
+    ledger: ("DELETE",),
+    audit: ("DELETE",),
+    prunes: ("UPDATE", "DELETE"),
+    leaving_partitions: ("DELETE",),
+    budgets: ("UPDATE", "DELETE"),
 }
 
 _LOCKED_OUT = sa.text("""
