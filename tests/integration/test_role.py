@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -233,3 +235,29 @@ def test_before_the_upgrade_nothing_is_granted_and_no_role_is_made(
 
 def test_the_command_prints_the_file(flowshift: Run) -> None:
     assert flowshift("db", "role") == (0, FILE.read_text(), "")
+
+
+def test_the_role_prunes_executions_runs_ledger_and_audit(
+    fleet: Fleet, environment: dict[str, str]
+) -> None:
+    fleet.add_many(3)
+    fleet.run(validate="all")
+    fleet.run()
+    fleet.execute("UPDATE workflow_execution_runs SET created_at = now() - interval '2 years'")
+    fleet.execute(
+        "UPDATE flowshift.runs SET finished_at = now() - interval '2 years';"
+        "UPDATE flowshift.audit SET at = now() - interval '2 years'"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker", "prune", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert fleet.rows("SELECT FROM workflow_execution_runs") == []
+    assert fleet.rows("SELECT FROM workflow_node_executions") == []
+    assert fleet.rows("SELECT FROM flowshift.runs") == []
+    assert len(fleet.rows("SELECT FROM flowshift.ledger")) == 3  # by which drafts are known
