@@ -41,6 +41,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "task_default_queue": namespace,
         "task_serializer": "json",
         "accept_content": ["json"],
+        "worker_consumer": "worker.doors:Consumer",
         "task_acks_late": True,
         # A batch whose worker was lost is rescued from the database (tasks/lost.py), not here.
         "task_reject_on_worker_lost": False,
