@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check nightly bench lint types imports audit coverage docs constraints clean
+.PHONY: help env demo test check nightly chaos bench lint types imports audit coverage docs constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -63,6 +63,9 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.prune
+
+chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)
 
 docs: $(READY) ## Write the generated pages of docs/ anew
 	$(BIN)/python -m worker.pages docs

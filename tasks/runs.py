@@ -323,14 +323,18 @@ def sweep(self: Task[Any, Any]) -> str:
     return f"{len(closed)} runs closed"
 
 
-@app.task(bind=True, name="flowshift.refresh_progress", expires=30, send_events=False)
+@app.task(bind=True, name="flowshift.refresh_progress", send_events=False)
 def refresh_progress(self: Task[Any, Any]) -> str:
     """Show the progress of every run again: after Redis lost it, or a message got lost.
 
     And put what should be in the queue there: somebody may have resumed a run, or ended its wait,
-    while Redis was away. Harmless from two beats at once: counts are absolute.
+    while Redis was away. Harmless from two beats at once: counts are absolute. Messages do not
+    expire, since that goes by two clocks: a worker whose clock is fast would drop them all. Of
+    those that piled up while no worker ran, one does something.
     """
     current, here, _ = _begin(self)
+    if not here.redis.claim_refresh():
+        return "shown a moment ago, or Redis is away"
     with map_database_errors(), current.engine.connect() as connection:
         shown = [
             progress

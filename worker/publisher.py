@@ -25,6 +25,9 @@ EVENTS_KEPT = 10_000
 AWAY_S = 2.0
 """Seconds for which Redis is left alone after it failed."""
 
+REFRESH_S = 3.0
+"""Seconds in which everything is shown again at most once, however many messages ask for it."""
+
 
 class Publisher(Protocol):
     """Somebody who shows progress to people."""
@@ -70,6 +73,11 @@ def run_key(namespace: str, run_id: int) -> str:
 def events_key(namespace: str) -> str:
     """The key of the stream of every run's events."""
     return f"{namespace}:events"
+
+
+def refresh_key(namespace: str) -> str:
+    """The key that is there while everything was shown again a moment ago."""
+    return f"{namespace}:refreshed"
 
 
 def as_fields(progress: Progress) -> dict[str, Any]:
@@ -136,6 +144,20 @@ class RedisPublisher:
         except (redis.RedisError, OSError) as error:
             self._away_until = self._clock() + AWAY_S
             log.warning("progress.unpublished", run_id=progress.run_id, error=str(error))
+            return False
+
+    def claim_refresh(self) -> bool:
+        """Whether it falls to us to show everything again: to one in `REFRESH_S` seconds.
+
+        By Redis's clock, since a worker's may be wrong. False, too, where Redis is away.
+        """
+        try:
+            return bool(
+                self._client.set(
+                    refresh_key(self._namespace), "1", nx=True, px=int(REFRESH_S * 1000)
+                )
+            )
+        except (redis.RedisError, OSError):
             return False
 
 

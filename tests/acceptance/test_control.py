@@ -14,7 +14,8 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.acceptance.test_live import (
+from tests.fleet import Fleet, a_broken_workflow
+from tests.live import (
     Environment,
     all_is_well,
     eventually,
@@ -22,17 +23,13 @@ from tests.acceptance.test_live import (
     has_done,
     is_over,
     private_redis,
-    sender,
     start,
     workers,
 )
-from tests.fleet import Fleet, a_broken_workflow
 from tests.roles import Role
 from worker.db import control
 from worker.publisher import run_key
 from worker.settings import Settings
-
-__all__ = ["sender"]  # the fixture
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

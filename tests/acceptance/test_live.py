@@ -8,12 +8,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -21,93 +19,23 @@ import redis
 from celery import Celery
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.app import configuration
-from worker.embedded.places import find_binaries
+from tests.live import (
+    Environment,
+    all_is_well,
+    eventually,
+    flowshift,
+    has_done,
+    is_over,
+    private_redis,
+    send_batch,
+    start,
+    workers,
+)
 from worker.publisher import run_key
-from worker.runtime import Runtime
 from worker.settings import Settings
-from worker.supervisor import Program, Supervisor, worker_program
+from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
-
-Environment = dict[str, str]
-
-
-def flowshift(environment: Environment, *arguments: str, timeout_s: float = 90) -> Any:
-    """Run the command as a process."""
-    return subprocess.run(
-        [sys.executable, "-m", "worker", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-
-
-def eventually(what: Callable[[], Any], timeout_s: float = 60) -> Any:
-    """Wait until `what()` is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
-
-
-@contextmanager
-def workers(
-    sender: Celery, environment: Environment, count: int = 1, processes: int = 2
-) -> Iterator[Supervisor]:
-    """Live workers that answer, kept running; none is left behind."""
-    programs = [
-        Program(program.name, program.command, {**program.environment, **environment})
-        for program in (worker_program(processes, name=f"w{n}") for n in range(count))
-    ]
-    with Supervisor(programs) as supervisor:
-        eventually(lambda: len(sender.control.ping(timeout=0.3) or ()) >= count)
-        family = [psutil.Process(pid) for pid in supervisor.pids.values()]
-        family += [child for process in family for child in process.children(recursive=True)]
-        yield supervisor
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert not alive
-
-
-@pytest.fixture
-def sender(current: Runtime) -> Iterator[Celery]:
-    """An application of somebody else's that sends to this test's queue, by task name."""
-    app = Celery("somebody else", set_as_current=False)
-    app.conf.update(configuration(current))
-    yield app
-    app.close()
-
-
-def send_batch(sender: Celery, run_id: int, batch: int) -> None:
-    """Put the message of a batch into the queue."""
-    sender.send_task("flowshift.convert_batch", kwargs={"run_id": run_id, "batch": batch})
-
-
-def start(sender: Celery, fleet: Fleet, **request: Any) -> int:
-    """Start a run and enqueue its planning; returns its id."""
-    run_id = fleet.start(**request).run_id
-    sender.send_task("flowshift.plan_run", kwargs={"run_id": run_id})
-    return run_id
-
-
-def is_over(fleet: Fleet, run_id: int) -> Callable[[], bool]:
-    return lambda: fleet.progress(run_id).is_over
-
-
-def has_done(fleet: Fleet, run_id: int, batches: int) -> Callable[[], bool]:
-    return lambda: fleet.progress(run_id).batches_done >= batches
-
-
-def all_is_well(fleet: Fleet, run_id: int, ids: list[str]) -> None:
-    """Every bot has one outcome and one draft; the counts add up to the fleet."""
-    progress = fleet.progress(run_id)
-    assert set(fleet.outcomes(run_id)) == set(ids)
-    assert set(fleet.drafts()) == set(ids)
-    assert progress.counts.bots == len(ids)
-    assert progress.state == "completed"
 
 
 def test_migrate_starts_a_worker_where_none_answers_and_ends_with_a_summary(
@@ -239,23 +167,6 @@ def test_an_edited_draft_is_caught_by_validate_and_explained_by_show(
 
     told = json.loads(flowshift(environment, "validate", "1", "--sample", "2", "--json").stdout)
     assert (told["validated"], told["failed"], told["overhead"]["bots"]) == (19, 1, 20)
-
-
-@contextmanager
-def private_redis(directory: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A redis-server of the test's own: (its URL, its process)."""
-    socket = directory / "redis.sock"
-    command = [str(find_binaries().redis_server), "--port", "0", "--unixsocket", str(socket)]
-    process = subprocess.Popen(
-        [*command, "--dir", str(directory), "--save", ""], stdout=subprocess.DEVNULL
-    )
-    try:
-        with redis.Redis(unix_socket_path=str(socket)) as client:
-            eventually(lambda: socket.exists() and client.ping())
-        yield f"unix://{socket}?db=0", process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_redis_going_away_during_a_run_slows_nothing_and_loses_nothing(

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import redis
 from celery import Celery
 
-from tests.acceptance.test_live import (
-    Environment,
-    all_is_well,
-    eventually,
-    has_done,
-    is_over,
-    private_redis,
-    send_batch,
-    start,
-)
 from tests.fleet import Fleet, a_workflow
 from tests.killers import FOR_EVER, KILLED, MEMORY, SEGFAULT, SLOW
+from tests.live import (
+    Environment,
+    all_is_well,
+    audited,
+    children,
+    eventually,
+    has_done,
+    logged,
+    losses,
+    private_redis,
+    running,
+    send_batch,
+    send_nonsense,
+    start,
+    started,
+    tending,
+    until_over,
+)
 from worker.app import configuration
 from worker.db import runs
 from worker.runtime import Runtime
 from worker.servers import Servers
-from worker.supervisor import Program, Supervisor, beat_program, worker_program
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
@@ -77,18 +80,6 @@ def broker_url(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def quick(environment: Environment) -> Environment:
-    """Everything that waits, waits shortly."""
-    return {
-        **environment,
-        "FLOWSHIFT_SWEEP_S": "1",
-        "FLOWSHIFT_LEASE_S": "5",
-        "FLOWSHIFT_TIME_LIMIT_S": "2",
-        "FLOWSHIFT_SHUTDOWN_S": "1",
-    }
-
-
-@pytest.fixture
 def sender(current: Runtime, broker_url: str) -> Iterator[Celery]:
     """An application of somebody else's that sends to this test's queue."""
     with_queue = Runtime(
@@ -99,70 +90,6 @@ def sender(current: Runtime, broker_url: str) -> Iterator[Celery]:
     app.conf.update(configuration(with_queue))
     yield app
     app.close()
-
-
-@contextmanager
-def running(
-    environment: Environment,
-    tmp_path: Path,
-    *,
-    count: int = 1,
-    processes: int = 2,
-    with_beat: bool = True,
-) -> Iterator[Supervisor]:
-    """Live workers that die of the bots in `tests.killers`, and a beat, kept running."""
-    programs = [
-        Program(
-            program.name,
-            (*program.command, "--include=tests.killers"),
-            {**program.environment, **environment},
-        )
-        for program in (worker_program(processes, name=f"w{n}") for n in range(count))
-    ]
-    if with_beat:
-        beat = beat_program(tmp_path / f"beat-{uuid.uuid4().hex[:6]}")
-        programs.append(Program("beat", beat.command, environment))
-    with Supervisor(programs, log_dir=tmp_path / "log") as supervisor:
-        yield supervisor
-        family = [psutil.Process(pid) for pid in supervisor.pids.values()]
-        family += [child for process in family for child in process.children(recursive=True)]
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert not alive
-
-
-def logged(tmp_path: Path, event: str) -> int:
-    """How often the programs logged an event."""
-    return sum(
-        path.read_text(errors="replace").count(f'"event": "{event}')
-        for path in (tmp_path / "log").glob("*.log")
-    )
-
-
-def tending(supervisor: Supervisor, what: Callable[[], Any], timeout_s: float = 60) -> None:
-    """Wait until `what()` is true, restarting what dies meanwhile."""
-
-    def is_it() -> Any:
-        supervisor.tend()
-        return what()
-
-    eventually(is_it, timeout_s)
-
-
-def until_over(fleet: Fleet, run_id: int, supervisor: Supervisor, timeout_s: float = 60) -> None:
-    """Wait for the end of a run, restarting what dies."""
-    tending(supervisor, is_over(fleet, run_id), timeout_s)
-
-
-def audited(fleet: Fleet, run_id: int) -> set[str]:
-    """The actions in the audit trail of a run."""
-    rows = fleet.rows("SELECT action FROM flowshift.audit WHERE run_id = :r", r=run_id)
-    return {row.action for row in rows}
-
-
-def losses(fleet: Fleet, run_id: int) -> int:
-    """How many workers the batches of a run have lost."""
-    query = "SELECT sum(losses) AS n FROM flowshift.batches WHERE run_id = :r"
-    return int(fleet.rows(query, r=run_id)[0].n)
 
 
 # -- the queue, on both brokers --------------------------------------------------------------------
@@ -187,16 +114,6 @@ def test_messages_twice_late_reordered_unknown_malformed_and_of_no_run_change_no
         until_over(fleet, last, supervisor)
     all_is_well(fleet, run.run_id, ids)
     assert losses(fleet, run.run_id) == 0
-
-
-def send_nonsense(sender: Celery) -> None:
-    """Put messages into the queue that are no tasks, and no JSON."""
-    with sender.connection_for_write() as connection:
-        queue = sender.amqp.queues[sender.conf.task_default_queue]
-        producer = connection.Producer(exchange=queue.exchange, routing_key=queue.routing_key)
-        producer.publish({"what": "ever"}, serializer="json", declare=[queue])
-        producer.publish(b"{broken", content_type="application/json", content_encoding="utf-8")
-        producer.publish(b"\x80\x04N.", content_type="application/x-python-serialize")
 
 
 def test_a_run_survives_killed_workers_children_beat_and_command_with_nothing_sent_by_hand(
@@ -274,26 +191,6 @@ def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
                 until_over(fleet, run_id, supervisor)
                 assert "batch.resent" in audited(fleet, run_id)
     all_is_well(fleet, run_id, ids)
-
-
-def started(environment: Environment, batch_size: int = 10) -> int:
-    """Start a run by the command."""
-    command = ["migrate", "--detach", "--json", "--batch-size", str(batch_size)]
-    told = subprocess.run(
-        [sys.executable, "-m", "worker", *command],
-        env=environment,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    return int(json.loads(told.stdout)["run_id"])
-
-
-def children(pid: int | None) -> list[int]:
-    """The processes that a process has started; none of one that is gone."""
-    if pid is None or not psutil.pid_exists(pid):
-        return []
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 # -- bots that kill --------------------------------------------------------------------------------

@@ -13,7 +13,14 @@ import redis
 from worker import publisher
 from worker.cli.follow import from_redis
 from worker.core.progress import Counts, Progress
-from worker.publisher import RedisPublisher, as_fields, events_key, run_key
+from worker.publisher import (
+    REFRESH_S,
+    RedisPublisher,
+    as_fields,
+    events_key,
+    refresh_key,
+    run_key,
+)
 from worker.servers import Servers
 
 
@@ -162,3 +169,18 @@ def test_with_redis_away_publishing_is_given_up_at_once_and_taken_up_again(
         now[0] = publisher.AWAY_S
         away._script = lambda **_: 1  # type: ignore[assignment]
         assert away.publish(a_progress())
+
+
+def test_of_a_pile_of_requests_to_show_everything_again_one_is_granted(
+    published: RedisPublisher, client: redis.Redis, namespace: str
+) -> None:
+    other = RedisPublisher(client, namespace, keep_s=100)
+    assert [one.claim_refresh() for one in (published, other, published)] == [True, False, False]
+    assert 0 < int(client.pttl(refresh_key(namespace))) <= REFRESH_S * 1000
+    client.delete(refresh_key(namespace))
+    assert other.claim_refresh()
+
+
+def test_nothing_is_to_be_shown_again_while_redis_is_away(namespace: str) -> None:
+    away = redis.Redis(unix_socket_path="/nowhere/redis.sock")
+    assert not RedisPublisher(away, namespace, keep_s=100).claim_refresh()

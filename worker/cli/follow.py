@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import redis
 
 from tasks.sweeping import Sweeper
+from worker.cli.disk import DiskWatch
 from worker.cli.render import advance, console, one_line, run_bar, said
 from worker.cli.session import person, reading
 from worker.core.progress import Counts, Progress
@@ -121,8 +122,10 @@ def follow(
     so that the run ends though there be no beat.
     """
     sweeper = Sweeper(current, actor=person())
+    disk = DiskWatch(current.settings, _say)
 
     def tend() -> None:
+        disk.tend()
         meanwhile()
         sweeper.tend()
 
@@ -161,14 +164,21 @@ def _persistent(current: Runtime, run_id: int, meanwhile: Callable[[], None]) ->
         meanwhile()
         time.sleep(seconds)
 
+    told, again_at = "", 0.0
     while True:
         try:
             yield from states_of(current, run_id, sleep=sleep)
         except TransientError as error:
-            console(stderr=True).print(f"waiting for the database: {error}", markup=False)
-            time.sleep(1.0)
+            if str(error) != told or time.monotonic() >= again_at:
+                told, again_at = str(error), time.monotonic() + _LINE_EVERY_S
+                _say(f"waiting for the database: {told}")
+            sleep(1.0)
         else:
             return
+
+
+def _say(text: str) -> None:
+    console(stderr=True).print(text, markup=False)
 
 
 def _last(states: Iterator[Progress]) -> Progress:

@@ -67,6 +67,8 @@ class Guardian:
         self._run_dir: Path | None = None
         self._told_to_stop = False
         self._published = False
+        self._has_run = False
+        self._hindrance = ""
         self._logs_bounded_at = 0.0
 
     def run(self) -> None:
@@ -96,12 +98,27 @@ class Guardian:
 
     def _watch(self) -> None:
         while not self._reason_to_stop():
-            if self._look_after_all():
-                self._publish()
-            elif self._published:
-                self._withdraw()
-            self._bound_logs()
-            time.sleep(_WATCHING_S if self._published else _STARTING_S)
+            try:
+                self._look_around()
+            except OSError as error:
+                # A full disk, or no memory for a process. Where the servers have run, it may pass.
+                if not self._has_run:
+                    raise
+                self._note_hindrance(error)
+            time.sleep(_WATCHING_S if self._published or self._hindrance else _STARTING_S)
+
+    def _look_around(self) -> None:
+        if self._look_after_all():
+            self._publish()
+        elif self._published:
+            self._withdraw()
+        self._bound_logs()
+
+    def _note_hindrance(self, error: OSError) -> None:
+        """Log it once; where the disk is full that line is lost, so that its end is logged too."""
+        if self._hindrance != str(error):
+            self._hindrance = str(error)
+            log.error("servers.hindered", error=self._hindrance)
 
     def _reason_to_stop(self) -> str:
         if self._told_to_stop:
@@ -120,7 +137,10 @@ class Guardian:
             return
         postgres, redis = (ward.server for ward in self._wards)
         self._data.write_state(State(Endpoints(postgres.url, redis.url)))
-        self._published = True
+        self._published = self._has_run = True
+        if self._hindrance:
+            log.warning("servers.unhindered", error=self._hindrance)
+            self._hindrance = ""
         log.info(
             "servers.started", pids={ward.server.name: ward.server.pid for ward in self._wards}
         )

@@ -161,7 +161,7 @@ def _package(package: str, program: str, setting: str) -> Path:
 
 def _account(data: DataDir) -> Account:
     """Whoever owns the data already, so that a data directory keeps its account; else a new one."""
-    existing = _located(data) / "postgres"
+    existing = data.servers_root / "postgres"
     if existing.exists() and existing.stat().st_uid != 0:
         return _owner(existing)
     for _ in range(_ACCOUNT_ATTEMPTS):  # useradd refuses while another one runs
@@ -210,16 +210,8 @@ def _ids(account: Account) -> dict[str, object]:
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
-def _located(data: DataDir) -> Path:
-    """Where the servers' data is, if there is any."""
-    try:
-        return Path(os.fsdecode(data.location_file.read_bytes()))
-    except FileNotFoundError:
-        return data.root
-
-
 def _reachable_directory(data: DataDir, account: Account) -> Path:
-    located = _located(data)
+    located = data.servers_root
     if located != data.root:
         if located.is_dir():
             return located

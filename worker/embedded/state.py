@@ -80,6 +80,14 @@ class DataDir:
         return self.root / "servers.location"
 
     @property
+    def servers_root(self) -> Path:
+        """Where the servers keep their data, or will: nothing needs to be there."""
+        try:
+            return Path(os.fsdecode(self.location_file.read_bytes()))
+        except FileNotFoundError:
+            return self.root
+
+    @property
     def _state_file(self) -> Path:
         return self.root / "state.json"
 
