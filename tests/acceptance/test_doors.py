@@ -13,15 +13,8 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.acceptance.test_live import (
-    Environment,
-    all_is_well,
-    eventually,
-    is_over,
-    start,
-)
-from tests.acceptance.test_rescue import running
 from tests.fleet import Fleet
+from tests.live import Environment, all_is_well, eventually, is_over, running, start
 from worker.app import configuration
 from worker.doors import MAX_BYTES
 from worker.runtime import Runtime

@@ -24,9 +24,9 @@ import psutil
 import pytest
 import redis
 
-from tests.acceptance.test_live import Environment, eventually, flowshift
 from tests.fleet import Fleet, a_workflow
 from tests.integration.test_servers import redis_binary
+from tests.live import Environment, eventually, flowshift
 from tests.model_server import ModelServer, answers
 from tests.roles import Role
 from worker.supervisor import celery
