@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check nightly chaos bench lint types imports coverage docs constraints clean
+.PHONY: help env demo test check nightly chaos bench lint types imports audit coverage docs constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -37,7 +37,7 @@ nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACT
 	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q $(AT_ONCE) \
 		-m hypothesis
 
-check: lint types imports coverage ## Everything that CI runs
+check: lint types imports audit coverage ## Everything that CI runs
 
 lint: $(READY) ## Format and lint, without changing anything
 	$(BIN)/ruff format --check .
@@ -49,6 +49,10 @@ types: $(READY) ## Check the types
 imports: $(READY) ## Check that imports go one way and the core is pure
 	$(BIN)/lint-imports
 
+audit: $(READY) ## Ask whether a pinned dependency has a known vulnerability, where that can be asked
+	$(BIN)/python -m pip check
+	$(BIN)/python -m tests.audit
+
 coverage: $(READY) ## Run every test and measure what they reach
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -q $(AT_ONCE)
@@ -58,6 +62,7 @@ coverage: $(READY) ## Run every test and measure what they reach
 bench: $(READY) ## Measure the engines, and the speed against a floor, here and now (minutes)
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.prune
 
 chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)

@@ -109,6 +109,32 @@ def build_index(found: FoundTable, index: Index) -> None:
     log.info("index.created", index=name, table=found.name)
 
 
+def build_own_index(table: str, index: Index) -> None:
+    """Create an index on a table of flowshift's own beside its traffic; again if a build failed.
+
+    It is not put on record: it goes with its table.
+    """
+    found = find_table(op.get_bind(), table, "flowshift")
+    if found is None:
+        raise UsageError(f"flowshift.{table} is not there")
+    clear_invalid(found, index)
+    commit()
+    if any(there.name == index.name and there.valid for there in found.indexes):
+        return
+    log.info("index.building", index=index.name, table=table)
+    with _outside_transactions() as connection:
+        connection.execute(
+            sa.text(_create_index(index, index.name, "flowshift", table, beside_traffic=True))
+        )
+    log.info("index.created", index=index.name, table=table)
+
+
+def drop_own_index(index: str) -> None:
+    """Drop an index of flowshift's own, if it is there."""
+    _drop_index("flowshift", index)
+    log.info("index.dropped", index=index)
+
+
 def clear_invalid(found: FoundTable, index: Index) -> None:
     """Drop what a failed build left under a name of `index`, once nobody is building it."""
     if not _invalid(found, index):

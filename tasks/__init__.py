@@ -1,19 +1,22 @@
 """The Celery tasks: an id in, one step, enqueue the next.
 
 By name, with JSON arguments: `flowshift.migrate`, `flowshift.plan_run`, `flowshift.convert_batch`,
-`flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`. From Python:
+`flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`, `flowshift.prune`. From Python:
 `tasks.start_run(Request(...))`.
 """
 
 from tasks.queue import start_run
+from tasks.retention import prune, tick_prune
 from tasks.runs import convert_batch, migrate, plan_run, refresh_progress, sweep, validate_batch
 
 __all__ = [
     "convert_batch",
     "migrate",
     "plan_run",
+    "prune",
     "refresh_progress",
     "start_run",
     "sweep",
+    "tick_prune",
     "validate_batch",
 ]

@@ -8,6 +8,7 @@ started in a temporary data directory.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import uuid
@@ -23,6 +24,7 @@ from hypothesis import is_hypothesis_test
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.fleet import Fleet
+from tests.roles import Role, grant
 from tests.strategies import at_night
 from worker import embedded, log, runtime
 from worker.db import upgrade
@@ -160,7 +162,16 @@ def empty_database(admin: sa.Engine) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def template(admin: sa.Engine) -> Iterator[str]:
+def role(admin: sa.Engine) -> Iterator[Role]:
+    """The role that workers and commands run as, with rights in `template` and its copies alone."""
+    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", secrets.token_urlsafe(24))
+    yield made
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE IF EXISTS {made.name}"))
+
+
+@pytest.fixture(scope="session")
+def template(admin: sa.Engine, role: Role) -> Iterator[str]:
     """The name of a database with our tables, for copying."""
     url = make_database(admin)
     engine = create_engine(
@@ -171,6 +182,7 @@ def template(admin: sa.Engine) -> Iterator[str]:
     )
     upgrade.upgrade(engine)
     engine.dispose()
+    grant(url, role)
     yield str(sa.make_url(url).database)
     drop_database(admin, url)
 
@@ -214,13 +226,13 @@ def current(settings: Settings) -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a subprocess with this test's settings."""
+def environment(settings: Settings, role: Role) -> dict[str, str]:
+    """The environment of a subprocess with this test's settings, and no right beyond a worker's."""
     changed = {
         f"FLOWSHIFT_{name.upper()}": str(getattr(settings, name))
-        for name in ("database_url", "redis_url", "namespace", "data_dir", "batch_size")
+        for name in ("redis_url", "namespace", "data_dir", "batch_size")
     }
-    return {**os.environ, **changed}
+    return {**os.environ, **changed, "FLOWSHIFT_DATABASE_URL": role.url(settings.database_url)}
 
 
 @pytest.fixture

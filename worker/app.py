@@ -41,6 +41,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "task_default_queue": namespace,
         "task_serializer": "json",
         "accept_content": ["json"],
+        "worker_consumer": "worker.doors:Consumer",
         "task_acks_late": True,
         # A batch whose worker was lost is rescued from the database (tasks/lost.py), not here.
         "task_reject_on_worker_lost": False,
@@ -60,6 +61,8 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "beat_schedule": {
             "refresh-progress": {"task": "flowshift.refresh_progress", "schedule": 5.0},
             "sweep": {"task": "flowshift.sweep", "schedule": float(settings.sweep_s)},
+            # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
+            "tick-prune": {"task": "flowshift.tick_prune", "schedule": 60.0},
         },
         "timezone": "UTC",
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from celery.worker import consumer
 
+from worker import doors
 
-class Consumer(consumer.Consumer):
-    """Celery's consumer without the queues for messages with a delay.
+
+class Consumer(doors.Consumer):
+    """Our consumer without the queues for messages with a delay.
 
     For a quorum queue Celery declares 28 exchanges and queues in the virtual host, under names that
     every application in it shares. flowshift delays no message: what is to be done later is in the

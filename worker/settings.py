@@ -232,8 +232,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(ge=0, le=60_000, description="Least time between two progress messages of a process."),
     ] = 250
     progress_keep_s: Annotated[
-        int, Meta(ge=1, description="Seconds that a run's Redis keys outlive the run.")
+        int, Meta(ge=1, description="Seconds that a run's Redis keys, and events, outlive the run.")
     ] = 7 * 24 * 3600
+    prune_at: Annotated[
+        str,
+        Meta(
+            pattern=r"^(never|([01][0-9]|2[0-3]):[0-5][0-9])$",
+            description="When the beat has old records pruned every day, in UTC; `never` if it is not to.",
+        ),
+    ] = "03:30"
+    prune_pause_ms: Annotated[
+        int, Meta(ge=0, le=60_000, description="Pause between two batches of a prune.")
+    ] = 10
+    keep_executions_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=36_500,
+            description="Days that the platform's execution runs and their node executions are kept.",
+        ),
+    ] = 30
+    keep_runs_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=36_500,
+            description="Days that a finished run and its batches are kept, never shorter than its ledger.",
+        ),
+    ] = 90
+    keep_ledger_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=36_500,
+            description="Days that what a finished run did for each bot is kept; `retry` needs it.",
+        ),
+    ] = 90
+    keep_audit_days: Annotated[
+        int, Meta(ge=1, le=36_500, description="Days that the audit trail is kept.")
+    ] = 365
     default_model: Annotated[
         str, Meta(min_length=1, description="The model of an LLM node that names none.")
     ] = "gpt-3.5-turbo"

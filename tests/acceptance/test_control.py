@@ -26,6 +26,7 @@ from tests.live import (
     start,
     workers,
 )
+from tests.roles import Role
 from worker.db import control
 from worker.publisher import run_key
 from worker.settings import Settings
@@ -102,12 +103,13 @@ def test_pause_resume_and_cancel_take_effect_with_redis_down(
 
 
 def test_workers_wait_while_the_database_says_so_and_stop_when_it_says_that(
-    fleet: Fleet, sender: Celery, environment: Environment, settings: Settings
+    fleet: Fleet, sender: Celery, environment: Environment, settings: Settings, role: Role
 ) -> None:
     ids = fleet.add_many(600)
     fleet.execute(
         "CREATE TABLE answer AS SELECT 'wait'::text AS said, 'a backup is running' AS why"
     )
+    fleet.execute(f"GRANT SELECT ON answer TO {role.name}")
     environment = {**environment, "FLOWSHIFT_HEALTH_QUERY": "SELECT said, why FROM answer"}
     key = run_key(settings.namespace, 1)
     with workers(sender, environment, count=2), redis.Redis.from_url(settings.redis_url) as client:

@@ -43,6 +43,8 @@ TABLES = [
     ("flowshift.audit", "flowshift"),
     ("flowshift.budgets", "flowshift"),
     ("flowshift.created_objects", "flowshift"),
+    ("flowshift.prunes", "flowshift"),
+    ("flowshift.leaving_partitions", "flowshift"),
 ]
 
 
@@ -169,7 +171,8 @@ def test_rights_that_the_role_lacks_are_named(engine: sa.Engine, empty_database:
     role = f"flowshift_test_{uuid.uuid4().hex[:12]}"
     run(engine, f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA flowshift TO {role}")
     run(engine, f"GRANT ALL ON ALL TABLES IN SCHEMA public, flowshift TO {role}")
-    run(engine, f"REVOKE UPDATE ON bots FROM {role}")
+    run(engine, f"REVOKE ALL ON bots FROM {role}; REVOKE INSERT ON flowshift.audit FROM {role}")
+    run(engine, f"GRANT SELECT (bot_id, workflow) ON bots TO {role}")
     try:
         limited = database_url(empty_database).set(username=role)
         with an_engine(limited.render_as_string(hide_password=False)) as theirs:
@@ -177,7 +180,12 @@ def test_rights_that_the_role_lacks_are_named(engine: sa.Engine, empty_database:
     finally:
         run(engine, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
-    assert found.problems == (f"the role {role} has no right to UPDATE bots",)
+    others = "name, use_workflow_v2, legacy_workflow, updated_at"
+    assert found.problems == (
+        f"the role {role} has no right to SELECT bots ({others})",
+        f"the role {role} has no right to UPDATE bots (legacy_workflow)",
+        f"the role {role} has no right to INSERT flowshift.audit",
+    )
 
 
 def test_a_report_can_be_printed_as_json(engine: sa.Engine) -> None:

@@ -17,6 +17,7 @@ from worker.cli.convert import convert
 from worker.cli.database import db
 from worker.cli.demo import demo
 from worker.cli.executions import executions
+from worker.cli.prune import prune
 from worker.cli.runs import migrate, retry, runs, status, watch
 from worker.cli.serve import flower, up
 from worker.cli.trace import trace
@@ -52,7 +53,7 @@ def cli() -> None:
 for command in (
     *(migrate, validate, retry, runs, status, watch, show, executions, test),
     *(pause, resume, cancel, tune, audit),
-    *(convert, trace, db, up, flower, demo),
+    *(convert, trace, prune, db, up, flower, demo),
 ):
     cli.add_command(command)
 

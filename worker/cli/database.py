@@ -1,6 +1,8 @@
-"""Commands about the database: db upgrade, db downgrade, db check."""
+"""Commands about the database: db upgrade, db downgrade, db check, db role."""
 
 from __future__ import annotations
+
+from importlib import resources
 
 import click
 from rich.text import Text
@@ -63,6 +65,15 @@ def check_command(*, as_json: bool) -> int:
     else:
         _print(readiness)
     return 0 if readiness.ready else 3
+
+
+@db.command("role")
+def role_command() -> None:
+    """Print the SQL that makes a role with the rights of workers and commands, and no others.
+
+    An administrator runs it after each upgrade: flowshift db role | psql -v role=NAME DATABASE
+    """
+    click.echo((resources.files("migrations") / "role.sql").read_text("utf-8"), nl=False)
 
 
 def _print(readiness: Readiness) -> None:

@@ -12,7 +12,15 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.catalog import FoundTable, Index, find_table, qualified, quoted, serves
+from worker.db.catalog import (
+    FoundIndex,
+    FoundTable,
+    Index,
+    find_table,
+    qualified,
+    quoted,
+    serves,
+)
 
 LISTED = 20  # how many of a long list a message shows
 
@@ -44,7 +52,27 @@ def missing_indexes(found: FoundTable, needs: Needs) -> tuple[Index, ...]:
     return tuple(
         wanted
         for wanted in needs.indexes
-        if not any(serves(index, wanted) for index in found.indexes)
+        if not any(
+            serves(index, wanted) or _serves_across_partitions(found, index, wanted)
+            for index in found.indexes
+        )
+    )
+
+
+def _serves_across_partitions(found: FoundTable, index: FoundIndex, wanted: Index) -> bool:
+    """Whether a partitioned table has the key of its ids in the only form that it can have.
+
+    A unique index there has to hold the partition key too. Ids are made so as to be unique, so one
+    that leads with the id does; for any other key it would allow duplicates.
+    """
+    extra = set(index.columns) - set(wanted.columns)
+    return (
+        found.partitioned
+        and wanted.columns == ("id",)
+        and index.columns[:1] == ("id",)
+        and bool(extra)
+        and extra <= set(found.partition_key)
+        and serves(msgspec.structs.replace(index, columns=wanted.columns), wanted)
     )
 
 

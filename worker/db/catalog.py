@@ -10,11 +10,14 @@ from sqlalchemy.dialects import postgresql
 
 
 class FoundColumn(msgspec.Struct, frozen=True):
-    """`fills_itself`: an INSERT may leave it out, even where it takes no NULL."""
+    """`fills_itself`: an INSERT may leave it out, even where it takes no NULL. `octets` is what a
+    value takes, -1 where that varies.
+    """
 
     type: str
     category: str
     fills_itself: bool
+    octets: int = -1
 
 
 class FoundIndex(msgspec.Struct, frozen=True):
@@ -30,7 +33,10 @@ class FoundIndex(msgspec.Struct, frozen=True):
 
 
 class FoundTable(msgspec.Struct, frozen=True):
-    """A table with what we compare; `kind` is pg_class.relkind."""
+    """A table with what we compare; `kind` is pg_class.relkind.
+
+    `partition_key` are the columns that decide to which partition a row belongs.
+    """
 
     oid: int
     schema: str
@@ -39,6 +45,7 @@ class FoundTable(msgspec.Struct, frozen=True):
     fills_by_trigger: bool
     columns: dict[str, FoundColumn]
     indexes: tuple[FoundIndex, ...]
+    partition_key: tuple[str, ...] = ()
 
     @property
     def partitioned(self) -> bool:
@@ -71,7 +78,9 @@ def find_table(
         kind=row.kind,
         fills_by_trigger=row.fills_by_trigger,
         columns={
-            column.name: FoundColumn(column.type, column.category, column.fills_itself)
+            column.name: FoundColumn(
+                column.type, column.category, column.fills_itself, column.octets
+            )
             for column in connection.execute(_COLUMNS, oid)
         },
         indexes=tuple(
@@ -86,6 +95,7 @@ def find_table(
             )
             for index in connection.execute(_INDEXES, oid)
         ),
+        partition_key=tuple(connection.execute(_PARTITION_KEY, oid).scalars()),
     )
 
 
@@ -153,10 +163,20 @@ _TABLE = sa.text("""
 _COLUMNS = sa.text("""
     SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type,
            t.typcategory::text AS category,
-           NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '' AS fills_itself
+           NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '' AS fills_itself,
+           a.attlen::int AS octets
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = :oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
+""")
+
+# Of the table, and of those of its partitions that are partitioned further.
+_PARTITION_KEY = sa.text("""
+    SELECT DISTINCT a.attname::text
+    FROM pg_partition_tree(CAST(:oid AS oid)) m
+    JOIN pg_partitioned_table p ON p.partrelid = m.relid
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs)
+    ORDER BY 1
 """)
 
 _INDEXES = sa.text("""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -20,7 +20,9 @@ from worker.db.tables import (
     batches,
     bots,
     budgets,
+    leaving_partitions,
     ledger,
+    prunes,
     runs,
 )
 
@@ -152,7 +154,7 @@ def _check_platform_table(
     return report, (
         *unsettled,
         *_missing_problems(report, added=needs.added),
-        *_privilege_problems(connection, found, needs),
+        *_privilege_problems(connection, found),
     )
 
 
@@ -208,23 +210,41 @@ def _notes(found: FoundTable, needs: Needs) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _privilege_problems(
-    connection: sa.Connection, found: FoundTable, needs: Needs
-) -> tuple[str, ...]:
-    wanted = ["SELECT", "UPDATE", *(["INSERT", "DELETE"] if needs.inserts else [])]
-    denied = connection.execute(_DENIED, {"oid": found.oid, "wanted": wanted}).all()
-    return tuple(f"the role {row.role} has no right to {row.right} {needs.table}" for row in denied)
+def _privilege_problems(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
+    """Rights on one of the platform's tables that the role lacks; those of columns are enough."""
+    wanted = [
+        (right, column)
+        for right, columns in NEEDED[found.name].items()
+        for column in columns or ("",)
+        if column in found.columns or not column
+    ]
+    return _denied(connection, found, found.name, wanted)
 
 
 def _our_privilege_problems(connection: sa.Connection, table: sa.Table) -> tuple[str, ...]:
     found = find_table(connection, table.name, SCHEMA)
     if found is None or table not in WRITTEN:
         return ()
-    name = f"{SCHEMA}.{table.name}"
+    wanted = [(right, "") for right in ("SELECT", "INSERT", *WRITTEN[table])]
+    return _denied(connection, found, f"{SCHEMA}.{table.name}", wanted)
+
+
+def _denied(
+    connection: sa.Connection, found: FoundTable, name: str, wanted: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
     denied = connection.execute(
-        _DENIED, {"oid": found.oid, "wanted": ["SELECT", "INSERT", *WRITTEN[table]]}
+        _DENIED,
+        {
+            "oid": found.oid,
+            "rights": [right for right, _ in wanted],
+            "columns": [column for _, column in wanted],
+        },
     ).all()
-    return tuple(f"the role {row.role} has no right to {row.right} {name}" for row in denied)
+    return tuple(
+        f"the role {row.role} has no right to {row.right} {name}"
+        f"{f' ({row.columns})' if row.columns else ''}"
+        for row in denied
+    )
 
 
 def _schema_problems(connection: sa.Connection) -> tuple[str, ...]:
@@ -252,13 +272,32 @@ def _encoding_problems(connection: sa.Connection) -> tuple[str, ...]:
     )
 
 
-# Our tables that runs write, and the rights needed there besides SELECT and INSERT.
+# The rights on the platform's tables that workers and commands need, as migrations/role.sql grants
+# them: on the columns named, or, where none are, on the table.
+NEEDED: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "bots": {
+        "SELECT": tuple(column.name for column in bots.columns if column.info.get("needed", True)),
+        "UPDATE": ("legacy_workflow",),
+    },
+    "bot_workflow_versions": {"SELECT": (), "INSERT": (), "UPDATE": ("graph", "updated_at")},
+    "workflow_execution_runs": {
+        "SELECT": (),
+        "INSERT": (),
+        "DELETE": (),
+        "UPDATE": ("total_steps",),  # which locks a row before it is deleted
+    },
+    "workflow_node_executions": {"SELECT": (), "INSERT": (), "DELETE": ()},
+}
+
+# Our tables that runs and prunes write, and the rights needed there besides SELECT and INSERT.
 WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
-    runs: ("UPDATE",),
-    batches: ("UPDATE",),
-    ledger: (),
-    audit: (),
-    budgets: ("UPDATE",),
+    runs: ("UPDATE", "DELETE"),
+    batches: ("UPDATE", "DELETE"),
+    ledger: ("DELETE",),
+    audit: ("DELETE",),
+    prunes: ("UPDATE", "DELETE"),
+    leaving_partitions: ("DELETE",),
+    budgets: ("UPDATE", "DELETE"),
 }
 
 _LOCKED_OUT = sa.text("""
@@ -267,7 +306,12 @@ _LOCKED_OUT = sa.text("""
 """)
 
 _DENIED = sa.text("""
-    SELECT current_user AS role, wanted AS right
-    FROM unnest(CAST(:wanted AS text[])) AS wanted
-    WHERE NOT has_table_privilege(CAST(:oid AS oid), wanted)
+    SELECT current_user AS role, w.name AS right, string_agg(NULLIF(w.col, ''), ', ') AS columns
+    FROM unnest(CAST(:rights AS text[]), CAST(:columns AS text[])) WITH ORDINALITY
+         AS w (name, col, place)
+    WHERE NOT CASE w.col
+        WHEN '' THEN has_table_privilege(CAST(:oid AS oid), w.name)
+        ELSE has_column_privilege(CAST(:oid AS oid), w.col, w.name)
+    END
+    GROUP BY w.name ORDER BY min(w.place)
 """)

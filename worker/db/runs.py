@@ -72,6 +72,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     held_check: str | None
     held_reason: str | None
     moved_at: dt.datetime
+    ledger_pruned_at: dt.datetime | None
 
 
 def _run(row: sa.Row[Any]) -> Run:

