@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import re
+import secrets
 import signal
 import tempfile
 import uuid
@@ -31,6 +32,7 @@ from tests.live import (
     started,
     tending,
 )
+from tests.roles import Role, grant
 from tests.servers import Mode, PrivateServers, private_servers
 from worker.publisher import run_key
 from worker.settings import Settings
@@ -50,12 +52,20 @@ def own() -> Iterator[PrivateServers]:
             yield servers
 
 
+@pytest.fixture(scope="module")
+def role() -> Role:
+    """The role that workers and commands run as on these servers."""
+    return Role(f"faults_{uuid.uuid4().hex[:16]}", secrets.token_urlsafe(24))
+
+
 @pytest.fixture
-def settings(own: PrivateServers, tmp_path: Path) -> Settings:
+def settings(own: PrivateServers, role: Role, tmp_path: Path) -> Settings:
     """Settings with a database and a namespace of this test's on these servers."""
     name = f"faults_{uuid.uuid4().hex[:8]}"
+    url = own.postgres.make_database(name)
+    grant(url, role)
     return Settings(
-        database_url=own.postgres.make_database(name),
+        database_url=url,
         redis_url=own.redis.url,
         namespace=name,
         data_dir=str(tmp_path / "data"),
