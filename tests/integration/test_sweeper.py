@@ -25,7 +25,11 @@ def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.add_many(2)
-    lost, unplanned, over = fleet.planned(batch_size=1), fleet.start(), fleet.planned()
+    lost, unplanned, over = (
+        fleet.planned(batch_size=1, allow_overlap=True),
+        fleet.start(allow_overlap=True),
+        fleet.planned(allow_overlap=True),
+    )
     fleet.take(lost.run_id, 1)
     fleet.convert(over.run_id, 1)
     fleet.execute(
