@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-import psycopg
 import sqlalchemy as sa
 
 from worker.core import v1
@@ -24,14 +23,14 @@ from worker.core.convert import convert_checked
 from worker.core.proof import Equipment, Proof
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import is_json_null
-from worker.db import batches, bots, control
+from worker.db import bots
 from worker.db.batches import Batch
 from worker.db.bots import BotRow, DraftRow, LedgerRow
-from worker.db.engine import is_about_a_row, is_transient, map_database_errors, sqlstate
+from worker.db.engine import sqlstate
 from worker.db.runs import RunOptions
-from worker.errors import BotError, StaleError
+from worker.errors import BotError
 from worker.log import get_logger
-from worker.steps.lease import renewed
+from worker.steps.batch import DatabaseError, do_batch, write_halving
 from worker.steps.report import Report, Tally
 from worker.steps.trial import Trial, fault, judged, record
 
@@ -60,47 +59,29 @@ def convert_batch(
     target_ms: int = 0,
     claimed: Callable[[Batch], None] = lambda _: None,
 ) -> Report:
-    """Do a batch, once, however often and wherever it is delivered.
-
-    A batch that would last longer than `target_ms` (0: any time) is cut when it is claimed; then
-    `claimed` is called, before the work begins.
-
-    Raises:
-        StaleError: it is done, in another worker's hands, or its run does not run.
-        NotYetError: the run's limits let no further batch begin yet; nothing was done.
-        TransientError: the database was away or busy; nothing was done.
-    """
+    """Convert the bots of a batch, and try their drafts: see `do_batch`, also for what it raises."""
     started = time.monotonic()
-    with map_database_errors():
-        with engine.begin() as connection:
-            batch = control.claim(
-                connection,
-                run_id,
-                number,
-                kind="convert",
-                worker=worker,
-                lease_s=lease_s,
-                target_ms=target_ms,
-            )
-            if batch is None:
-                raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
-        claimed(batch)
-        with renewed(engine, batch, lease_s):
-            with engine.begin() as connection:
-                if not batches.hold(connection, batch):
-                    raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
-                report = _do(connection, batch, defaults, equipment, started)
-                committing = time.monotonic()
-            commit_ms = (time.monotonic() - committing) * 1000
+    report = do_batch(
+        engine,
+        run_id,
+        number,
+        kind="convert",
+        worker=worker,
+        lease_s=lease_s,
+        target_ms=target_ms,
+        claimed=claimed,
+        prepare=lambda _: None,
+        save=lambda connection, batch, _: _do(connection, batch, defaults, equipment, started),
+    )
     log.info(
         "batch.converted",
         run_id=run_id,
         batch=number,
-        attempt=batch.attempt,
+        attempt=report.attempt,
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
-    return msgspec.structs.replace(report, commit_ms=commit_ms)
+    return report
 
 
 def _do(
@@ -175,29 +156,17 @@ def save(
     Raises:
         psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the fault is no bot's.
     """
-    if not ready:
-        return []
-    try:
-        with connection.begin_nested():
-            rows = _write(connection, ready, dry_run=dry_run, options=options)
-            if trial is not None and not dry_run:
-                _record(connection, trial, ready, rows)
-            return _judged(ready, rows)
-    except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-        if is_transient(error) or not is_about_a_row(error):
-            raise
-        if len(ready) == 1:
-            return [_refused(ready[0].bot_id, error)]
-    log.warning("batch.halved", bots=len(ready))
-    middle = len(ready) // 2
-    return [
-        row
-        for half in (ready[:middle], ready[middle:])
-        for row in save(connection, half, dry_run=dry_run, options=options, trial=trial)
-    ]
+
+    def write(some: Sequence[Converted]) -> list[LedgerRow]:
+        rows = _write(connection, some, dry_run=dry_run, options=options)
+        if trial is not None and not dry_run:
+            _record(connection, trial, some, rows)
+        return _judged(some, rows)
+
+    return write_halving(connection, ready, write, lambda one, error: _refused(one.bot_id, error))
 
 
-def _refused(bot_id: str, error: psycopg.Error | sa.exc.SQLAlchemyError) -> LedgerRow:
+def _refused(bot_id: str, error: DatabaseError) -> LedgerRow:
     """A bot that the database would not take: by its data (class 22) or for another reason."""
     if (sqlstate(error) or "").startswith("22"):
         said = str(getattr(error, "orig", None) or error).splitlines()[0]

@@ -24,6 +24,7 @@ class Report(msgspec.Struct, frozen=True):
     codes: dict[str, int]
     duration_ms: int
     commit_ms: float = 0.0
+    attempt: int = 0
 
 
 class Tally:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import msgspec
-import psycopg
 import sqlalchemy as sa
 
 from worker.core import v1, v2
@@ -24,15 +23,14 @@ from worker.core.config import Defaults
 from worker.core.engine.v2 import Variables
 from worker.core.proof import Equipment, Proof
 from worker.core.text import MAX_BYTES
-from worker.db import batches, bots, control, drafts
+from worker.db import bots, drafts
 from worker.db.batches import Batch
 from worker.db.bots import LedgerRow
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
-from worker.db.engine import is_about_a_row, is_transient, map_database_errors
 from worker.db.runs import RunOptions
 from worker.errors import BotError, BudgetSpentError, StaleError, TransientError
 from worker.log import get_logger
-from worker.steps.lease import renewed
+from worker.steps.batch import do_batch, write_halving
 from worker.steps.report import Report, Tally
 from worker.steps.trial import Trial, fault, judged, record
 
@@ -64,51 +62,37 @@ def validate_batch(
     target_ms: int = 0,
     claimed: Callable[[Batch], None] = lambda _: None,
 ) -> Report:
-    """Do a batch of a validation, once, however often and wherever it is delivered.
-
-    `target_ms` and `claimed` are as in `convert_batch`.
-
-    Raises:
-        StaleError: it is done, in another worker's hands, or its run does not run.
-        NotYetError: the run's limits let no further batch begin yet; nothing was done.
-        TransientError: the database was away or busy; nothing was recorded.
-    """
+    """Execute the drafts of a batch's bots: see `do_batch`, also for what it raises."""
     started = time.monotonic()
-    with map_database_errors():
-        with engine.begin() as connection:
-            batch = control.claim(
-                connection,
-                run_id,
-                number,
-                kind="validate",
-                worker=worker,
-                lease_s=lease_s,
-                target_ms=target_ms,
-            )
-            if batch is None:
-                raise StaleError(f"batch {number} of run {run_id} has nothing left to do here")
-        claimed(batch)
+
+    def prepare(batch: Batch) -> tuple[Trial, list[Tried | LedgerRow]]:
         options = msgspec.convert(batch.options, RunOptions)
         trial = Trial.of(batch, options, equip(run_id, options))
         if trial is None:
             raise StaleError(f"run {run_id} has no messages to validate on")
-        with renewed(engine, batch, lease_s):
-            tried = _try_all(engine, batch, defaults, trial)
-            with engine.begin() as connection:
-                if not batches.hold(connection, batch):
-                    raise StaleError(f"batch {number} of run {run_id} was done meanwhile")
-                report = _save(connection, batch, trial, tried, started)
-                committing = time.monotonic()
-            commit_ms = (time.monotonic() - committing) * 1000
+        return trial, _try_all(engine, batch, defaults, trial)
+
+    report = do_batch(
+        engine,
+        run_id,
+        number,
+        kind="validate",
+        worker=worker,
+        lease_s=lease_s,
+        target_ms=target_ms,
+        claimed=claimed,
+        prepare=prepare,
+        save=lambda connection, batch, tried: _save(connection, batch, *tried, started),
+    )
     log.info(
         "batch.validated",
         run_id=run_id,
         batch=number,
-        attempt=batch.attempt,
+        attempt=report.attempt,
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
-    return msgspec.structs.replace(report, commit_ms=commit_ms)
+    return report
 
 
 def _try_all(
@@ -193,28 +177,15 @@ def _save(
 
 
 def _record(connection: sa.Connection, trial: Trial, tried: Sequence[Tried]) -> list[LedgerRow]:
-    """Record executions; where the database refuses one, its bot is found by halving.
+    """Record executions; what the database refuses becomes that bot's outcome."""
 
-    Raises:
-        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the fault is no bot's.
-    """
-    if not tried:
-        return []
-    try:
-        with connection.begin_nested():
-            proofs = {one.row.bot_id: one.proof for one in tried}
-            versions = {one.row.bot_id: one.version for one in tried}
-            recorded = record(connection, trial, proofs, versions)
-            return [_recorded(one, recorded) for one in tried]
-    except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-        if is_transient(error) or not is_about_a_row(error):
-            raise
-        if len(tried) == 1:
-            return [fault(tried[0].row.bot_id, error)]
-    log.warning("batch.halved", bots=len(tried))
-    middle = len(tried) // 2
-    halves = (tried[:middle], tried[middle:])
-    return [row for half in halves for row in _record(connection, trial, half)]
+    def write(some: Sequence[Tried]) -> list[LedgerRow]:
+        proofs = {one.row.bot_id: one.proof for one in some}
+        versions = {one.row.bot_id: one.version for one in some}
+        recorded = record(connection, trial, proofs, versions)
+        return [_recorded(one, recorded) for one in some]
+
+    return write_halving(connection, tried, write, lambda one, error: fault(one.row.bot_id, error))
 
 
 def _recorded(one: Tried, recorded: frozenset[str]) -> LedgerRow:
