@@ -98,8 +98,8 @@ def sender(current: Runtime, broker_url: str) -> Iterator[Celery]:
 def test_messages_twice_late_reordered_unknown_malformed_and_of_no_run_change_nothing(
     fleet: Fleet, quick: Environment, tmp_path: Path, sender: Celery, broker_url: str
 ) -> None:
-    ids = fleet.add_many(400)
-    run = fleet.planned(batch_size=20)
+    ids = fleet.add_many(2_000)
+    run = fleet.planned(batch_size=100)
     for number in (*range(20, 0, -1), *range(1, 21)):
         send_batch(sender, run.run_id, number)
         if number == 7:
@@ -119,7 +119,7 @@ def test_messages_twice_late_reordered_unknown_malformed_and_of_no_run_change_no
 def test_a_run_survives_killed_workers_children_beat_and_command_with_nothing_sent_by_hand(
     fleet: Fleet, quick: Environment, tmp_path: Path, broker_url: str
 ) -> None:
-    ids = fleet.add_many(900)
+    ids = fleet.add_many(2_700)
     environment = {**quick, "FLOWSHIFT_BROKER_URL": broker_url}
     draw = random.Random(4)
     victims = ["w0", "w1", "beat", "child", "command"]
@@ -127,7 +127,7 @@ def test_a_run_survives_killed_workers_children_beat_and_command_with_nothing_se
     with running(environment, tmp_path, count=2) as supervisor:
         eventually(lambda: logged(tmp_path, "w0") and logged(tmp_path, "w1"))  # "w0-1@host ready."
         command = subprocess.Popen(
-            [sys.executable, "-m", "worker", "migrate", "--batch-size", "10"],
+            [sys.executable, "-m", "worker", "migrate", "--batch-size", "30"],
             env=environment,
             stderr=subprocess.DEVNULL,
         )
@@ -173,11 +173,11 @@ def test_a_worker_told_to_stop_hands_its_batch_back_and_that_is_no_loss(
 def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
     fleet: Fleet, quick: Environment, tmp_path: Path
 ) -> None:
-    ids = fleet.add_many(1_000)
+    ids = fleet.add_many(2_000)
     with private_redis(tmp_path) as (url, server), redis.Redis.from_url(url) as client:
         environment = {**quick, "FLOWSHIFT_REDIS_URL": url}
         with running(environment, tmp_path) as supervisor:
-            run_id = started(environment)
+            run_id = started(environment, batch_size=20)
             tending(supervisor, has_done(fleet, run_id, 3))
             client.config_set("maxmemory", "1")
             tending(supervisor, lambda: logged(tmp_path, "progress.unpublished"))
@@ -199,7 +199,7 @@ def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
 def test_bots_that_kill_workers_are_found_and_recorded_and_the_run_goes_on(
     fleet: Fleet, quick: Environment, tmp_path: Path
 ) -> None:
-    ids = fleet.add_many(12)
+    ids = fleet.add_many(2_000)
     killers = {
         "bot-00002-segfault": (SEGFAULT, "signal 11 (SIGSEGV)"),
         "bot-00005-for-ever": (FOR_EVER, "longer than 2 s"),
@@ -211,7 +211,7 @@ def test_bots_that_kill_workers_are_found_and_recorded_and_the_run_goes_on(
     limits = {"FLOWSHIFT_CHILD_MEMORY_MB": "256"}
     environment = {**quick, **limits}
     with running(environment, tmp_path) as supervisor:
-        run_id = started(environment, batch_size=4)
+        run_id = started(environment, batch_size=8)
         until_over(fleet, run_id, supervisor, 120)
     outcomes = fleet.outcomes(run_id)
     lost = {bot_id for bot_id, said in outcomes.items() if said == "failed worker_lost"}
