@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from celery import Celery
 
 from tests.fleet import Fleet
+from tests.invariants import must_hold
 from worker.embedded.places import find_binaries
 from worker.supervisor import Program, Supervisor, beat_program, worker_program
 
@@ -94,12 +95,13 @@ def has_done(fleet: Fleet, run_id: int, batches: int) -> Callable[[], bool]:
 
 
 def all_is_well(fleet: Fleet, run_id: int, ids: list[str]) -> None:
-    """Every bot has one outcome and one draft; the counts add up to the fleet."""
+    """Every bot was converted, and everything holds that must hold whatever happened."""
     progress = fleet.progress(run_id)
     assert set(fleet.outcomes(run_id)) == set(ids)
     assert set(fleet.drafts()) == set(ids)
     assert progress.counts.bots == len(ids)
     assert progress.state == "completed"
+    must_hold(fleet, run_id)
 
 
 @contextmanager
