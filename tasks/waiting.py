@@ -128,8 +128,7 @@ class Waiter:
         """Whether this task is the one to wait."""
         engine = self._current.engine
         if verdict.decision == "stop":
-            control.stop_for_health(engine, run_id, verdict)
-            return False
+            return not control.stop_for_health(engine, run_id, self._gate.verdict_now)
         if verdict.check == "concurrency":  # the batch that ends next publishes this one again
             control.give_back(engine, run_id, number)
             return False

@@ -217,6 +217,26 @@ def test_a_run_that_was_resumed_is_judged_by_what_it_did_since(fleet: Fleet) -> 
     assert not control.stop_if_failing(fleet.engine, run.run_id)
 
 
+def test_a_run_that_is_resumed_while_it_is_judged_goes_on(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(60, "a-", a_broken_workflow())
+    fleet.add_many(60, "b-")
+    run = fleet.planned(batch_size=60)
+    fleet.convert(run.run_id, 1)
+    judge = guard.objection
+
+    def judge_and_resume(*judged: Any) -> str | None:
+        monkeypatch.setattr(guard, "objection", judge)
+        pause(fleet, run.run_id)
+        resume(fleet, run.run_id)
+        return judge(*judged)
+
+    monkeypatch.setattr(guard, "objection", judge_and_resume)
+    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert fleet.get(run.run_id).state == "running"
+
+
 def test_the_window_moves_with_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "WINDOW_BOTS", 60)
     fleet.add_many(60, "a-", a_broken_workflow())
@@ -242,9 +262,29 @@ def test_a_check_that_says_stop_pauses_the_run(fleet: Fleet) -> None:
     run_id = fleet.planned().run_id
     stop = Verdict("stop", "query", "the moon is full")
 
-    assert control.stop_for_health(fleet.engine, run_id, stop)
-    assert not control.stop_for_health(fleet.engine, run_id, stop)
+    assert control.stop_for_health(fleet.engine, run_id, lambda: stop)
+    assert control.stop_for_health(fleet.engine, run_id, lambda: stop)
     assert fleet.progress(run_id).reason == "query: the moon is full"
+    trail = fleet.rows("SELECT FROM flowshift.audit WHERE action = 'run.paused'")
+    assert len(trail) == 1
+
+
+def test_a_check_that_says_stop_no_longer_pauses_nothing(fleet: Fleet) -> None:
+    run_id = fleet.planned().run_id
+
+    assert not control.stop_for_health(fleet.engine, run_id, lambda: Verdict("go"))
+    assert fleet.get(run_id).state == "running"
+
+
+def test_nobody_lets_a_run_go_on_between_the_last_look_and_the_stop(fleet: Fleet) -> None:
+    run_id = fleet.planned().run_id
+
+    def ask() -> Verdict:
+        free = "SELECT FROM flowshift.runs FOR UPDATE SKIP LOCKED"
+        assert fleet.rows(free) == []
+        return Verdict("stop", "query", "the moon is full")
+
+    assert control.stop_for_health(fleet.engine, run_id, ask)
 
 
 # -- waiting -----------------------------------------------------------------------------------

@@ -263,8 +263,11 @@ def test_the_database_is_read_once_a_second_however_many_batches_ask(
 
     clock.now += FRESH_S - 0.01
     assert gate.verdict().decision == "go"
-    clock.now += 0.01
+    assert gate.verdict_now().decision == "wait"
+    fleet.execute("UPDATE answer SET said = 'go'")
     assert gate.verdict().decision == "wait"
+    clock.now += FRESH_S
+    assert gate.verdict().decision == "go"
 
 
 def test_slow_commits_make_it_wait_and_then_one_batch_is_tried(

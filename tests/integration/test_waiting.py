@@ -33,7 +33,7 @@ class World:
         self.sent: list[str] = []
         self.noted: list[dict[str, float]] = []
         self.meanwhile: Callable[[], Any] = lambda: None
-        self.verdict = says
+        self.verdict = self.verdict_now = says
         sender = Sender(lambda run_id, batch: self.sent.append(f"{batch.kind} {batch.number}"))
         self.waiter = Waiter(
             fleet.current,
@@ -138,6 +138,16 @@ def test_a_check_that_says_stop_pauses_the_run(fleet: Fleet, run_id: int) -> Non
 
     assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
     assert fleet.get(run_id).state == "paused"
+
+
+def test_a_stop_that_was_read_a_moment_ago_and_holds_no_longer_stops_nothing(
+    fleet: Fleet, run_id: int
+) -> None:
+    answers = iter([Verdict("stop", "query", "enough"), GO, GO])
+    world = World(fleet, lambda: next(answers))
+
+    assert world.waiter.begin(run_id, 1, lambda _: DONE) == DONE
+    assert fleet.get(run_id).state == "running"
 
 
 def test_a_paced_batch_waits_as_long_as_its_rate_says(fleet: Fleet, run_id: int) -> None:

@@ -6,6 +6,7 @@ once takes effect at the next batch boundary, wherever the workers are and wheth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -188,23 +189,41 @@ def stop_if_failing(engine: sa.Engine, run_id: int) -> bool:
     with no batch left to begin is not paused: there is nothing to stop.
     """
     with map_database_errors(), engine.begin() as connection:
-        run = runs.get(connection, run_id)
-        if run is None or run.state != "running":
+        if (
+            _objection(connection, run_id) is None
+            or batches.any_pending(connection, run_id) is None
+        ):
             return False
-        reason = guard.objection(control.window(connection, run), run.options.max_failures)
-        if reason is None or batches.any_pending(connection, run_id) is None:
-            return False
-        paused = runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
-    if paused:
-        log.warning("run.stopped", run_id=run_id, state="paused", actor=OURSELVES, reason=reason)
-    return paused
+        # Once more while nobody can change the run: somebody may have let it go on meanwhile.
+        reason = _objection(connection, run_id, lock=True)
+        return reason is not None and _stop(connection, run_id, reason)
 
 
-def stop_for_health(engine: sa.Engine, run_id: int, verdict: Verdict) -> bool:
-    """Pause a run because a check said stop; says whether this call did."""
-    reason = f"{verdict.check}: {verdict.reason}"
+def _objection(connection: sa.Connection, run_id: int, *, lock: bool = False) -> str | None:
+    run = runs.get(connection, run_id, lock=lock)
+    if run is None or run.state != "running":
+        return None
+    return guard.objection(control.window(connection, run), run.options.max_failures)
+
+
+def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) -> bool:
+    """Pause a run if a check says stop; says whether the run stands still now, whoever paused it.
+
+    `ask` reads the checks again, while nobody can change the run: one that a person has let go on
+    is not paused by what was read before that.
+    """
     with map_database_errors(), engine.begin() as connection:
-        paused = runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
+        run = runs.get(connection, run_id, lock=True)
+        if run is None or run.state != "running":
+            return True
+        verdict = ask()
+        if verdict.decision != "stop":
+            return False
+        return _stop(connection, run_id, f"{verdict.check}: {verdict.reason}")
+
+
+def _stop(connection: sa.Connection, run_id: int, reason: str) -> bool:
+    paused = runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
     if paused:
         log.warning("run.stopped", run_id=run_id, state="paused", actor=OURSELVES, reason=reason)
     return paused

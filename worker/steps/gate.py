@@ -76,6 +76,15 @@ class Gate:
         """
         return health.worst(self.verdicts())
 
+    def verdict_now(self) -> Verdict:
+        """The verdict that counts, read anew.
+
+        Raises:
+            TransientError: the database was away.
+        """
+        self._judged = None
+        return self.verdict()
+
     def verdicts(self) -> list[Verdict]:
         """What every check says, at most `FRESH_S` old.
 
