@@ -7,6 +7,8 @@ first needed, so that importing this module starts nothing.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -52,7 +54,6 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_enable_remote_control": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": settings.shutdown_s,
         # Half of what it may have at most (worker/child.py), in KiB: leaks end here, not there.
         "worker_max_memory_per_child": settings.child_memory_mb * 512,
         "worker_hijack_root_logger": False,
@@ -79,7 +80,7 @@ def _redis_settings(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": max(1_800, 3 * settings.time_limit_s),
             "unacked_restore_interval": 15,
             "unacked_restore_throttle": 1,
-            "socket_timeout": 30,
+            "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
@@ -123,6 +124,18 @@ def _let_the_pool_log() -> None:
 def _limit_child(**_: object) -> None:
     """Limit the memory and the time of a pool child."""
     child.begin(memory_mb=runtime.runtime().settings.child_memory_mb)
+
+
+@signals.worker_shutting_down.connect
+def _hand_back_in_time(how: str, **_: object) -> None:
+    """Let a worker that was told to stop finish its batches for a while, then hand back the rest.
+
+    Celery's warm shutdown ends with the last task, but waits for it without limit; its soft shutdown
+    has a limit, but always waits until that. So: a warm one, and after the limit a cold one.
+    """
+    if how == "Warm":
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGQUIT))
+        signal.setitimer(signal.ITIMER_REAL, runtime.runtime().settings.shutdown_s)
 
 
 @signals.celeryd_init.connect

@@ -29,7 +29,7 @@ STEADY_S = 10.0
 
 PAUSE_MAX_S = 30.0
 STOP_S = 25.0
-"""A worker that is told to stop hands its work back within 20 s (`worker_soft_shutdown_timeout`)."""
+"""A worker that is told to stop hands back what it could not finish within 20 s at most."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -55,8 +55,7 @@ def worker_program(processes: int, *, name: str = "worker", log_level: str = "in
         "--without-mingle",
         "--without-gossip",
     )
-    # SIGTERM then means: stop within worker_soft_shutdown_timeout and hand back what is unfinished.
-    return Program(name, celery(*arguments), {"REMAP_SIGTERM": "SIGQUIT"})
+    return Program(name, celery(*arguments))
 
 
 def beat_program(schedule_file: Path) -> Program:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from celery import Celery
@@ -165,6 +166,24 @@ def test_a_worker_told_to_stop_hands_its_batch_back_and_that_is_no_loss(
         until_over(fleet, run_id, supervisor)
     assert fleet.outcomes(run_id) == {"slow": "converted"}
     assert losses(fleet, run_id) == 0
+
+
+def test_a_worker_told_to_stop_ends_with_the_batch_that_it_is_at(
+    fleet: Fleet, environment: Environment, tmp_path: Path, sender: Celery, broker_url: str
+) -> None:
+    fleet.add("a-slow-one", a_workflow(SLOW))
+    fleet.add_many(20)
+    at_work = "SELECT FROM flowshift.batches WHERE number = 1 AND state = 'running'"
+    environment |= {"FLOWSHIFT_BROKER_URL": broker_url, "SLOW_S": "2"}
+    with running(environment, tmp_path, with_beat=False) as supervisor:
+        run_id = start(sender, fleet, batch_size=1)
+        eventually(lambda: fleet.rows(at_work))
+        worker = psutil.Process(supervisor.pids["w0"])
+        worker.terminate()
+        assert worker.wait(15) == 0  # cold, out of time or killed it would be something else
+    assert fleet.outcomes(run_id)["a-slow-one"] == "converted"
+    assert "batch.handed_back" not in audited(fleet, run_id)
+    assert fleet.rows("SELECT FROM flowshift.batches WHERE state = 'running'") == []
 
 
 # -- Redis -----------------------------------------------------------------------------------------

@@ -17,10 +17,7 @@ import pytest
 import yaml
 from celery.bin.celery import celery
 
-from worker.app import configuration
 from worker.cli import cli
-from worker.runtime import Runtime
-from worker.servers import Servers
 from worker.settings import PREFIX, Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -224,14 +221,11 @@ def test_the_image_is_built_once() -> None:
 
 
 def test_a_worker_has_the_time_to_hand_back_what_it_cannot_finish() -> None:
-    celery_settings = configuration(Runtime(Settings(), Servers("postgresql:///", "redis:///")))
-
     worker = SERVICES["worker"]
     assert worker["stop_signal"] == "SIGTERM"
-    assert worker["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
     assert worker["init"] is True, "which passes the signal to the main process only"
     grace_s = seconds(worker["stop_grace_period"])
-    assert grace_s >= celery_settings["worker_soft_shutdown_timeout"] + 5
+    assert grace_s >= Settings().shutdown_s + 5
 
 
 def test_nothing_works_before_the_tables_are_there() -> None:
