@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two processes of tests, each with servers of its own; those with live workers stay in one of them.
+# Two processes of tests, each with servers of its own.
 # PROCESSES=0: all in one.
 PROCESSES ?= 2
 AT_ONCE := -n $(PROCESSES)
@@ -75,4 +75,5 @@ constraints: ## Pin every dependency anew (needs uv)
 		--no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made here, .venv included; never data
+	find . -name __pycache__ -prune -exec rm -rf {} +
 	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -320,7 +320,8 @@ def test_no_workflow_body_reaches_redis(
     secret = "tell nobody of the merger"
     fleet.add("a", a_workflow(secret))
     fleet.add("b", a_workflow(secret, temperature=9))
-    with redis.Redis.from_url(settings.redis_url) as client, client.monitor() as monitor:
+    patient = redis.Redis.from_url(settings.redis_url, socket_timeout=None)
+    with patient as client, client.monitor() as monitor:
         with workers(sender, environment):
             run_id = start(sender, fleet)
             eventually(is_over(fleet, run_id))

@@ -111,7 +111,7 @@ class Watch:
     """Every command that a Redis gets, and the arguments of every process, as long as it is open."""
 
     def __init__(self, url: str) -> None:
-        self._client = redis.Redis.from_url(url)
+        self._client = redis.Redis.from_url(url, socket_timeout=None)
         self._monitor = self._client.monitor()  # type: ignore[no-untyped-call]
         self._over = threading.Event()
         self.commands: list[str] = []
