@@ -6,6 +6,7 @@ first needed, so that importing this module starts nothing.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -118,6 +119,13 @@ def _let_the_pool_log() -> None:
     logger = billiard_logger()
     logger.setLevel(logging.WARNING)
     logger.propagate = True
+
+
+@signals.worker_before_create_process.connect
+def _share_memory(**_: object) -> None:
+    """Put what is there before a fork out of the collector's sight: looking at it would copy it."""
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_process_init.connect
