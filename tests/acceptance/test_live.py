@@ -230,6 +230,8 @@ def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
         address = next(line for line in lines if line.startswith("Flower: ")).split()[1]
         base = address.removesuffix("/tasks")
         os.set_blocking(up.stderr.fileno(), False)
+        # What happens before Flower listens it does not know.
+        eventually(lambda: "worker-" in flower_page(base, "workers"))
         drain(up)
         run = flowshift(environment, "migrate", "--batch-size", "25")
         assert run.returncode == 0, run.stderr
@@ -258,14 +260,19 @@ def drain(process: subprocess.Popen[str]) -> None:
 
 def flower_task(base: str, task_id: str) -> str | None:
     """What Flower's page of a task says; None while it has not succeeded."""
-    # Flower's API asks for credentials; its page of one task is open on loopback.
+    text = flower_page(base, f"task/{task_id}")
+    return text if "Status SUCCESS" in text else None
+
+
+def flower_page(base: str, path: str) -> str:
+    """The text of a page of Flower's; empty while there is none."""
+    # Its API asks for credentials; its pages are open on loopback.
     try:
-        with urllib.request.urlopen(f"{base}/task/{task_id}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{base}/{path}", timeout=5) as answer:
             page = answer.read().decode()
     except OSError:
-        return None
-    text = " ".join(strip_tags(page).split())
-    return text if "Status SUCCESS" in text else None
+        return ""
+    return " ".join(strip_tags(page).split())
 
 
 def strip_tags(html: str) -> str:
