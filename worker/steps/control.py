@@ -196,7 +196,10 @@ def stop_if_failing(engine: sa.Engine, run_id: int) -> bool:
             return False
         # Once more while nobody can change the run: somebody may have let it go on meanwhile.
         reason = _objection(connection, run_id, lock=True)
-        return reason is not None and _stop(connection, run_id, reason)
+        paused = reason is not None and _stop(connection, run_id, reason)
+    if paused:
+        _log_stop(run_id, reason)
+    return paused
 
 
 def _objection(connection: sa.Connection, run_id: int, *, lock: bool = False) -> str | None:
@@ -219,14 +222,20 @@ def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) 
         verdict = ask()
         if verdict.decision != "stop":
             return False
-        return _stop(connection, run_id, f"{verdict.check}: {verdict.reason}")
+        reason = f"{verdict.check}: {verdict.reason}"
+        paused = _stop(connection, run_id, reason)
+    if paused:
+        _log_stop(run_id, reason)
+    return paused
 
 
 def _stop(connection: sa.Connection, run_id: int, reason: str) -> bool:
-    paused = runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
-    if paused:
-        log.warning("run.stopped", run_id=run_id, state="paused", actor=OURSELVES, reason=reason)
-    return paused
+    return runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
+
+
+def _log_stop(run_id: int, reason: str | None) -> None:
+    """Log it after the commit: before, it may not come to be."""
+    log.warning("run.stopped", run_id=run_id, state="paused", actor=OURSELVES, reason=reason)
 
 
 def wait_for_run(engine: sa.Engine, run_id: int, number: int, verdict: Verdict) -> bool:
