@@ -12,8 +12,9 @@ from alembic.script import ScriptDirectory
 
 from tests.integration.test_migrations import an_engine, catalog, make_platform, run
 from worker.db import upgrade as schema
-from worker.db.check import Readiness, TableReport, check, needs_of
 from worker.db.engine import database_url
+from worker.db.schema.check import Readiness, TableReport, check
+from worker.db.schema.needs import needs_of
 from worker.db.tables import PLATFORM_TABLES
 
 

@@ -14,7 +14,7 @@ from tests.integration.test_migrations import an_engine, make_platform, run_scri
 from worker.core import retention as rules
 from worker.db import partitions, retention
 from worker.db import upgrade as schema
-from worker.db.check import check
+from worker.db.schema.check import check
 from worker.steps.prune import Result
 
 pytestmark = pytest.mark.timeout(60)

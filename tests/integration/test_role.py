@@ -19,8 +19,8 @@ from tests.integration.conftest import Run
 from tests.integration.test_migrations import an_engine, make_platform
 from tests.roles import FILE, Role, grant
 from worker.db import upgrade as schema
-from worker.db.check import check
 from worker.db.engine import database_url
+from worker.db.schema.check import check
 from worker.db.tables import OUR_TABLES
 from worker.runtime import Runtime
 from worker.servers import Servers

@@ -10,7 +10,7 @@ from rich.text import Text
 from worker.cli import render
 from worker.cli.session import configure_logging, opened, reading
 from worker.db import upgrade as schema
-from worker.db.check import Readiness, TableReport, check
+from worker.db.schema.check import Readiness, TableReport, check
 
 
 @click.group()

@@ -1,0 +1,1 @@
+"""What a database holds, and whether flowshift can work with it."""

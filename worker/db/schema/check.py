@@ -1,0 +1,162 @@
+"""Whether a database is ready for flowshift: table by table, what is there and what is missing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.db import upgrade
+from worker.db.adoption import Needs, missing_columns, missing_indexes, obstacles
+from worker.db.catalog import FoundTable, find_table
+from worker.db.schema import privileges
+from worker.db.schema.needs import needs_of
+from worker.db.tables import OUR_TABLES, PLATFORM_TABLES, SCHEMA
+
+Owner = Literal["platform", "flowshift"]
+
+_UPGRADE = "`flowshift db upgrade`"
+
+
+class TableReport(msgspec.Struct, frozen=True):
+    """One table. `missing_indexes` are those that no index there serves under any name."""
+
+    name: str
+    owner: Owner
+    present: bool
+    missing_columns: tuple[str, ...] = ()
+    missing_indexes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """The whole database. It is ready when there are no problems; notes do not count."""
+
+    ready: bool
+    revision: str | None
+    newest_revision: str
+    tables: tuple[TableReport, ...]
+    problems: tuple[str, ...]
+
+
+def check(connection: sa.Connection) -> Readiness:
+    """Compare the database with what this version of flowshift needs; changes nothing."""
+    newest = upgrade.head()
+    if locked_out := privileges.locked_out(connection):
+        return Readiness(
+            ready=False, revision=None, newest_revision=newest, tables=(), problems=locked_out
+        )
+    revision = upgrade.current_of(connection)
+    problems = [*_revision_problems(revision, newest), *_encoding_problems(connection)]
+    reports = []
+    for table in PLATFORM_TABLES:
+        report, found_problems = _check_platform_table(connection, needs_of(table))
+        reports.append(report)
+        problems += found_problems
+    for table in OUR_TABLES:
+        report = _check_our_table(connection, table)
+        reports.append(report)
+        problems += _missing_problems(report)
+        problems += privileges.missing_on_ours(connection, table)
+    return Readiness(
+        ready=not problems,
+        revision=revision,
+        newest_revision=newest,
+        tables=tuple(reports),
+        problems=tuple(problems),
+    )
+
+
+def _check_platform_table(
+    connection: sa.Connection, needs: Needs
+) -> tuple[TableReport, tuple[str, ...]]:
+    found = find_table(connection, needs.table)
+    if found is None:
+        report = TableReport(needs.table, "platform", present=False)
+        return report, _missing_problems(report)
+    report = TableReport(
+        needs.table,
+        "platform",
+        present=True,
+        missing_columns=missing_columns(found, needs),
+        missing_indexes=tuple(index.name for index in missing_indexes(found, needs)),
+        notes=_notes(found, needs),
+    )
+    unsettled = obstacles(connection, needs)
+    return report, (
+        *unsettled,
+        *_missing_problems(report, added=needs.added),
+        *privileges.missing_on_platform(connection, found),
+    )
+
+
+def _check_our_table(connection: sa.Connection, table: sa.Table) -> TableReport:
+    name = f"{SCHEMA}.{table.name}"
+    found = find_table(connection, table.name, SCHEMA)
+    if found is None:
+        return TableReport(name, "flowshift", present=False)
+    # Nobody else names indexes here, so a name is enough.
+    valid = {index.name for index in found.indexes if index.valid}
+    return TableReport(
+        name,
+        "flowshift",
+        present=True,
+        missing_columns=tuple(
+            column.name for column in table.columns if column.name not in found.columns
+        ),
+        missing_indexes=tuple(
+            str(index.name)
+            for index in sorted(table.indexes, key=lambda index: str(index.name))
+            if index.name not in valid
+        ),
+    )
+
+
+def _missing_problems(report: TableReport, added: frozenset[str] | None = None) -> tuple[str, ...]:
+    """What an upgrade would put right; columns that it would not add are obstacles, named there."""
+    if not report.present:
+        return (f"{report.name} is not there; {_UPGRADE} creates it",)
+    columns = [name for name in report.missing_columns if added is None or name in added]
+    return (
+        *(f"{report.name} has no column {name}; {_UPGRADE} adds it" for name in columns),
+        *(
+            f"{report.name} has no index that serves as {name}; {_UPGRADE} creates it"
+            for name in report.missing_indexes
+        ),
+    )
+
+
+def _notes(found: FoundTable, needs: Needs) -> tuple[str, ...]:
+    notes = []
+    workflow, legacy = found.columns.get("workflow"), found.columns.get("legacy_workflow")
+    if workflow and legacy and workflow.type != legacy.type:
+        notes.append(f"legacy_workflow is {legacy.type}, workflow is {workflow.type}")
+    notes += [
+        f"{name} has no time zone; flowshift writes and reads UTC there"
+        for name in needs.columns
+        if name in found.columns and found.columns[name].type.endswith("without time zone")
+    ]
+    extra = [name for name in found.columns if name not in needs.columns]
+    if extra:
+        notes.append(f"left alone: {', '.join(extra)}")
+    return tuple(notes)
+
+
+def _revision_problems(revision: str | None, newest: str) -> tuple[str, ...]:
+    if revision == newest:
+        return ()
+    if revision is None:
+        return (f"flowshift's schema is not there; {_UPGRADE} creates it",)
+    if not upgrade.is_known(revision):
+        return (f"the database is at revision {revision}, which is newer than this flowshift",)
+    return (f"the database is at revision {revision}; {_UPGRADE} brings it to {newest}",)
+
+
+def _encoding_problems(connection: sa.Connection) -> tuple[str, ...]:
+    encoding = connection.execute(sa.text("SELECT current_setting('server_encoding')")).scalar_one()
+    if encoding == "UTF8":
+        return ()
+    return (
+        f"the database's encoding is {encoding}; workflows are in every language, and need UTF8",
+    )

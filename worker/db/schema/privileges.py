@@ -1,0 +1,110 @@
+"""Which rights the role that is connected lacks: those that migrations/role.sql grants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import sqlalchemy as sa
+
+from worker.db.catalog import FoundTable, find_table
+from worker.db.tables import (
+    SCHEMA,
+    audit,
+    batches,
+    bots,
+    budgets,
+    leaving_partitions,
+    ledger,
+    prunes,
+    runs,
+)
+
+
+def locked_out(connection: sa.Connection) -> tuple[str, ...]:
+    """Where the role may not even look: nothing else can be said then."""
+    denied = connection.execute(_LOCKED_OUT, {"schema": SCHEMA}).scalars().all()
+    return tuple(f"the role {role} has no right to use the schema {SCHEMA}" for role in denied)
+
+
+def missing_on_platform(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
+    """Rights on one of the platform's tables that the role lacks; those of columns are enough."""
+    wanted = [
+        (right, column)
+        for right, columns in NEEDED[found.name].items()
+        for column in columns or ("",)
+        if column in found.columns or not column
+    ]
+    return _denied(connection, found, found.name, wanted)
+
+
+def missing_on_ours(connection: sa.Connection, table: sa.Table) -> tuple[str, ...]:
+    """Rights on one of flowshift's own tables that the role lacks."""
+    found = find_table(connection, table.name, SCHEMA)
+    if found is None or table not in WRITTEN:
+        return ()
+    wanted = [(right, "") for right in ("SELECT", "INSERT", *WRITTEN[table])]
+    return _denied(connection, found, f"{SCHEMA}.{table.name}", wanted)
+
+
+def _denied(
+    connection: sa.Connection, found: FoundTable, name: str, wanted: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    denied = connection.execute(
+        _DENIED,
+        {
+            "oid": found.oid,
+            "rights": [right for right, _ in wanted],
+            "columns": [column for _, column in wanted],
+        },
+    ).all()
+    return tuple(
+        f"the role {row.role} has no right to {row.right} {name}"
+        f"{f' ({row.columns})' if row.columns else ''}"
+        for row in denied
+    )
+
+
+# The rights on the platform's tables that workers and commands need, as migrations/role.sql grants
+# them: on the columns named, or, where none are, on the table.
+NEEDED: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "bots": {
+        "SELECT": tuple(column.name for column in bots.columns if column.info.get("needed", True)),
+        "UPDATE": ("legacy_workflow",),
+    },
+    "bot_workflow_versions": {"SELECT": (), "INSERT": (), "UPDATE": ("graph", "updated_at")},
+    "workflow_execution_runs": {
+        "SELECT": (),
+        "INSERT": (),
+        "DELETE": (),
+        "UPDATE": ("total_steps",),  # which locks a row before it is deleted
+    },
+    "workflow_node_executions": {"SELECT": (), "INSERT": (), "DELETE": ()},
+}
+
+# Our tables that runs and prunes write, and the rights needed there besides SELECT and INSERT.
+WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
+    runs: ("UPDATE", "DELETE"),
+    batches: ("UPDATE", "DELETE"),
+    ledger: ("DELETE",),
+    audit: ("DELETE",),
+    prunes: ("UPDATE", "DELETE"),
+    leaving_partitions: ("DELETE",),
+    budgets: ("UPDATE", "DELETE"),
+}
+
+_LOCKED_OUT = sa.text("""
+    SELECT current_user FROM pg_namespace
+    WHERE nspname = :schema AND NOT has_schema_privilege(oid, 'USAGE')
+""")
+
+_DENIED = sa.text("""
+    SELECT current_user AS role, w.name AS right, string_agg(NULLIF(w.col, ''), ', ') AS columns
+    FROM unnest(CAST(:rights AS text[]), CAST(:columns AS text[])) WITH ORDINALITY
+         AS w (name, col, place)
+    WHERE NOT CASE w.col
+        WHEN '' THEN has_table_privilege(CAST(:oid AS oid), w.name)
+        ELSE has_column_privilege(CAST(:oid AS oid), w.col, w.name)
+    END
+    GROUP BY w.name ORDER BY min(w.place)
+""")
