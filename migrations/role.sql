@@ -51,7 +51,8 @@ GRANT SELECT, INSERT, UPDATE (graph, updated_at) ON :"platform".bot_workflow_ver
 -- UPDATE on some column of a row that is locked before it is deleted, and this one does least harm.
 GRANT SELECT, INSERT, DELETE, UPDATE (total_steps)
     ON :"platform".workflow_execution_runs TO :"role";
-GRANT SELECT, INSERT, DELETE ON :"platform".workflow_node_executions TO :"role";
+GRANT SELECT, INSERT, DELETE, UPDATE (is_truncated)
+    ON :"platform".workflow_node_executions TO :"role";
 
 -- Whose rows refer to an execution keep it from being deleted: the keys of such tables are read.
 SELECT format('GRANT SELECT (%s) ON %s TO %I', string_agg(quote_ident(a.attname), ', '), f.conrelid::regclass, :'role')

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import sqlalchemy as sa
+
 from tests.fleet import Fleet
 from worker.core.retention import DAY_S
 from worker.steps.prune import Keep, Result, look, prune
@@ -61,6 +63,17 @@ class Executions:
         """Prune without pauses."""
         keep = options.pop("keep", KEEP)
         return prune(self.engine, keep, **{"actor": "test", "pause_s": 0.0, **options})
+
+    def prune_as(self, role: str) -> Result:
+        """Prune with the rights of another role."""
+        url = self.engine.url
+        engine = sa.create_engine(
+            url, connect_args={"options": f"-c role={role} -c timezone=UTC"}, hide_parameters=True
+        )
+        try:
+            return prune(engine, KEEP, actor="test", pause_s=0.0)
+        finally:
+            engine.dispose()
 
     def look(self, keep: Keep = KEEP) -> Result:
         """A dry run."""

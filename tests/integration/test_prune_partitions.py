@@ -434,3 +434,37 @@ def test_a_platform_with_partitions_by_time_can_be_adopted(empty_database: str) 
 
         with engine.connect() as connection:
             assert check(connection).problems == ()
+
+
+@pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])
+def test_a_node_that_is_referred_to_since_the_partition_was_looked_at_keeps_its_run(
+    executions: Partitioned, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    executions.remake()
+    ids = executions.fill()
+    executions.fleet.execute(f"ALTER TABLE {NODES} ADD CONSTRAINT one UNIQUE (id)")
+    executions.fleet.execute(
+        f"CREATE TABLE ratings (about uuid REFERENCES {NODES} (id) ON DELETE {action})"
+    )
+    rated = ids["old"][0]
+    looked = partitions.any_kept
+
+    def look_then_refer(
+        connection: sa.Connection, found: retention.Executions, partition: partitions.Old
+    ) -> bool:
+        any_kept = looked(connection, found, partition)
+        if partition.name.endswith("runs_old"):
+            executions.fleet.execute(
+                f"INSERT INTO ratings SELECT id FROM {NODES} WHERE workflow_run_id = :id LIMIT 1",
+                id=rated,
+            )
+        return any_kept
+
+    monkeypatch.setattr(partitions, "any_kept", look_then_refer)
+
+    executions.prune()
+
+    assert executions.runs() == {rated, *ids["edge new"], *ids["new"]}
+    assert executions.node_counts()[rated] == 2
+    (row,) = executions.fleet.rows("SELECT about FROM ratings")
+    assert row.about is not None

@@ -132,7 +132,7 @@ def check_server(engine: sa.Engine) -> None:
             ).one()
     except exc.DBAPIError as error:
         raise ConfigError(
-            f"cannot connect to {place(engine.url)}: {_reason(error)}", setting=SETTING
+            f"cannot connect to {place(engine.url)}: {reason_of(error)}", setting=SETTING
         ) from error
     refuse_old_server(number, name, place(engine.url))
 
@@ -181,7 +181,7 @@ def map_database_errors() -> Iterator[None]:
     except (exc.SQLAlchemyError, psycopg.Error) as error:
         if sqlstate(error) == _INSUFFICIENT_PRIVILEGE:
             raise ConfigError(
-                f"the role lacks a right: {_reason(error)} (flowshift db check lists them all)",
+                f"the role lacks a right: {reason_of(error)} (flowshift db check lists them all)",
                 setting=SETTING,
             ) from error
         if not is_transient(error):
@@ -189,7 +189,7 @@ def map_database_errors() -> Iterator[None]:
         state = sqlstate(error)
         kind = SlowError if state == _IDLE_FOR_TOO_LONG else TransientError
         raise kind(
-            f"the database was away or busy{f' ({state})' if state else ''}: {_reason(error)}"
+            f"the database was away or busy{f' ({state})' if state else ''}: {reason_of(error)}"
         ) from error
 
 
@@ -222,7 +222,7 @@ def _original(error: BaseException) -> BaseException | None:
     return error.orig if isinstance(error, exc.DBAPIError) else error
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What the server or the driver said, on one line; never the statement or its parameters."""
     original = _original(error) or error
     if isinstance(original, psycopg.Error) and original.diag.message_primary:

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db.catalog import qualified
+from worker.db.deletion import lock_unreferenced
 from worker.db.retention import Executions, name_of
 from worker.db.tables import leaving_partitions
 
@@ -39,12 +40,16 @@ class Old(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunsPage(msgspec.Struct, frozen=True):
-    """Runs of a partition whose nodes are gone now. `mark` is the last one's (created_at, id)."""
+    """Runs of a partition whose nodes are gone now. `mark` is the last one's (created_at, id).
+
+    `any_stays`: others have locked one of them, or refer to it; no node is gone then.
+    """
 
     seen: int
     nodes: int
     octets: int
     mark: tuple[str, str] | None
+    any_stays: bool = False
 
 
 class NodesPage(msgspec.Struct, frozen=True):
@@ -95,9 +100,9 @@ def is_referred_to(connection: sa.Connection, executions: Executions) -> bool:
 
 def any_kept(connection: sa.Connection, executions: Executions, partition: Old) -> bool:
     """Whether rows of other tables refer to runs of the partition, which therefore stay."""
-    if not executions.kept_where:
+    if not executions.references.where:
         return False
-    kept = " OR ".join(executions.kept_where)
+    kept = " OR ".join(executions.references.where)
     return bool(
         connection.execute(
             sa.text(f"SELECT EXISTS (SELECT FROM {partition.name} r WHERE {kept})")
@@ -113,32 +118,47 @@ def delete_nodes_of(
     after: tuple[str, str] | None,
     size: int,
 ) -> RunsPage:
-    """Delete the nodes, wherever they are, of the next `size` runs of a partition."""
+    """Delete the nodes, wherever they are, of the next `size` runs of a partition.
+
+    The runs are locked and looked at again before, as in `worker.db.deletion`.
+    """
+    page = _next_runs(connection, executions, partition, after=after, size=size)
+    ids = [run_id for _, run_id in page]
+    if len(lock_unreferenced(connection, executions, ids)) < len(ids):
+        return RunsPage(len(ids), 0, 0, None, any_stays=True)
+    nodes = connection.execute(
+        sa.text(
+            f"DELETE FROM {name_of(executions.nodes)} n"
+            f" WHERE n.workflow_run_id = ANY (CAST(:ids AS {executions.id_type}[]))"
+        ),
+        {"ids": ids},
+    ).rowcount
+    mark = page[-1] if page else None
+    return RunsPage(len(ids), nodes, nodes * executions.node_octets, mark)
+
+
+def _next_runs(
+    connection: sa.Connection,
+    executions: Executions,
+    partition: Old,
+    *,
+    after: tuple[str, str] | None,
+    size: int,
+) -> list[tuple[str, str]]:
+    """The (created_at, id) of the next runs of a partition, in that order."""
     created_at, run_id = after or (None, None)
     reach = (
         f"WHERE (r.created_at, r.id) > (CAST(:created_at AS {executions.time_type}),"
         f" CAST(:run_id AS {executions.id_type}))"
     )
-    row = connection.execute(
+    found = connection.execute(
         sa.text(f"""
-            WITH page AS MATERIALIZED (
-                SELECT r.id, r.created_at FROM {partition.name} r {reach if after else ""}
-                ORDER BY r.created_at, r.id LIMIT :size
-            ), last AS (
-                SELECT created_at, id FROM page ORDER BY created_at DESC, id DESC LIMIT 1
-            ), gone AS (
-                DELETE FROM {name_of(executions.nodes)} n
-                WHERE n.workflow_run_id = ANY (ARRAY(SELECT id FROM page))
-                RETURNING 1
-            )
-            SELECT (SELECT count(*) FROM page) AS seen, (SELECT count(*) FROM gone) AS nodes,
-                   (SELECT created_at::text FROM last) AS created_at,
-                   (SELECT id::text FROM last) AS id
+            SELECT r.created_at::text, r.id::text FROM {partition.name} r {reach if after else ""}
+            ORDER BY r.created_at, r.id LIMIT :size
         """),
         {"size": size, **({"created_at": created_at, "run_id": run_id} if after else {})},
-    ).one()
-    mark = None if row.id is None else (row.created_at, row.id)
-    return RunsPage(row.seen, row.nodes, row.nodes * executions.node_octets, mark)
+    )
+    return [(row[0], row[1]) for row in found]
 
 
 def look_at_nodes(
@@ -155,7 +175,7 @@ def look_at_nodes(
     A node is normally created after its run, so that it is younger; but nothing makes it so.
     """
     stays = " OR ".join(
-        (f"r.created_at >= CAST(:cutoff AS {executions.time_type})", *executions.kept_where)
+        (f"r.created_at >= CAST(:cutoff AS {executions.time_type})", *executions.references.where)
     )
     reach = f"WHERE n.workflow_run_id > CAST(:after AS {executions.id_type})" if after else ""
     row = connection.execute(

@@ -1,8 +1,7 @@
-"""The platform's executions: finding those that are too old, and deleting them in batches.
+"""The platform's executions: finding and counting those that are too old.
 
 Only by indexes: of the runs by `created_at`, of their nodes by the run (docs/benchmark.md shows the
-plans). Nodes go with their runs by the foreign key's cascade, which is the fastest way, where there
-is one; elsewhere the statement deletes them itself.
+plans). Deleting them is `worker.db.deletion`.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.catalog import FoundTable, find_table, qualified, quoted
+from worker.db import references
+from worker.db.catalog import FoundTable, find_table, qualified
+from worker.db.references import References, bindless
 from worker.errors import ConfigError
 
 SAMPLED_RUNS, SAMPLED_NODES = 200, 2_000
@@ -28,16 +28,19 @@ START = "-infinity"
 class Executions(msgspec.Struct, frozen=True):
     """The platform's two tables as they are here.
 
-    `kept_where` says, in SQL, which runs `r` stay whatever their age: those that rows of other
-    tables refer to. `cascades`: deleting a run deletes its nodes, and the server counts them.
-    `node_octets` is what a node takes, by those of the oldest runs.
+    `references` are the foreign keys of other tables: what they refer to stays, whatever its age.
+    `cascades`: deleting a run deletes its nodes, and the server counts them. `node_octets` is what
+    a node takes, by those of the oldest runs. `runs_spread`, `nodes_spread`: their rows are in
+    several tables (partitions, inheritance), in each of which a place (ctid) is another row.
     """
 
     runs: FoundTable
     nodes: FoundTable
-    kept_where: tuple[str, ...]
+    references: References
     cascades: bool
     node_octets: int
+    runs_spread: bool
+    nodes_spread: bool
 
     @property
     def time_type(self) -> str:
@@ -77,12 +80,15 @@ def find(connection: sa.Connection) -> Executions:
     if runs is None or nodes is None:
         raise ConfigError("the platform's execution tables are not there: run `flowshift db check`")
     cascades = connection.execute(_CASCADES, {"runs": runs.oid, "nodes": nodes.oid}).scalar_one()
+    runs_spread, nodes_spread = _is_spread(connection, runs), _is_spread(connection, nodes)
     return Executions(
         runs,
         nodes,
-        _kept_where(connection, runs, nodes),
-        bool(cascades) and not nodes.partitioned,
+        references.find(connection, runs, nodes),
+        bool(cascades) and not nodes_spread and (runs.partitioned or not runs_spread),
         _node_octets(connection, runs, nodes),
+        runs_spread,
+        nodes_spread,
     )
 
 
@@ -106,7 +112,7 @@ def oldest(connection: sa.Connection, executions: Executions, cutoff: dt.datetim
     found = connection.execute(
         sa.text(f"""
             SELECT r.created_at::text FROM {name_of(executions.runs)} r
-            WHERE r.created_at < {_moment(executions, "cutoff")} ORDER BY r.created_at LIMIT 1
+            WHERE r.created_at < {moment(executions, "cutoff")} ORDER BY r.created_at LIMIT 1
         """),
         {"cutoff": cutoff.isoformat()},
     ).scalar()
@@ -118,60 +124,12 @@ def estimate(connection: sa.Connection, executions: Executions, cutoff: dt.datet
     plan = connection.execute(
         sa.text(f"""
             EXPLAIN (FORMAT JSON) SELECT FROM {name_of(executions.runs)} r
-            WHERE r.created_at < {_moment(executions, "cutoff")}
+            WHERE r.created_at < {moment(executions, "cutoff")}
         """),
         {"cutoff": cutoff.isoformat()},
     ).scalar_one()
     parsed = json.loads(plan) if isinstance(plan, str) else plan
     return int(parsed[0]["Plan"]["Plan Rows"])
-
-
-def delete_batch(
-    connection: sa.Connection,
-    executions: Executions,
-    cutoff: dt.datetime,
-    *,
-    since: str,
-    stuck: Sequence[str],
-    size: int,
-) -> Piece:
-    """Delete up to `size` of the oldest runs before the cut-off with their nodes, from `since` on.
-
-    Runs that somebody has locked are passed over, and so are those in `stuck`. Nothing that the
-    platform does to other rows has to wait.
-    """
-    counted = _nodes_deleted(connection, executions) if executions.cascades else 0
-    row = connection.execute(
-        sa.text(delete_sql(executions, with_stuck=bool(stuck))),
-        {
-            "cutoff": cutoff.isoformat(),
-            "since": since,
-            "size": size,
-            **({"stuck": list(stuck)} if stuck else {}),
-        },
-    ).one()
-    nodes = row.nodes
-    if executions.cascades:
-        nodes = _nodes_deleted(connection, executions) - counted
-    octets = row.octets + nodes * executions.node_octets
-    return Piece(row.seen, row.runs, nodes, octets, row.mark, tuple(row.stuck))
-
-
-def delete_nodes(
-    connection: sa.Connection, executions: Executions, run_id: str, *, size: int
-) -> Piece:
-    """Delete up to `size` nodes of one run: for a run whose nodes are too many for one batch."""
-    place = "n.id" if executions.nodes.partitioned else "n.ctid"
-    gone = connection.execute(
-        sa.text(f"""
-            DELETE FROM {name_of(executions.nodes)} n WHERE {place} = ANY (ARRAY(
-                SELECT {place} FROM {name_of(executions.nodes)} n
-                WHERE n.workflow_run_id = CAST(:run_id AS {executions.id_type}) LIMIT :size
-            ))
-        """),
-        {"run_id": run_id, "size": size},
-    ).rowcount
-    return Piece(gone, 0, gone, gone * executions.node_octets, None)
 
 
 def first_run(
@@ -186,8 +144,8 @@ def first_run(
     found = connection.execute(
         sa.text(f"""
             SELECT r.id::text FROM {name_of(executions.runs)} r
-            WHERE {_in_reach(executions, with_stuck=bool(stuck))}
-            {_unreferenced(executions)} ORDER BY r.created_at LIMIT 1
+            WHERE {in_reach(executions, with_stuck=bool(stuck))}
+            {unreferenced(executions)} ORDER BY r.created_at LIMIT 1
         """),
         {
             "cutoff": cutoff.isoformat(),
@@ -221,11 +179,11 @@ def count_page(
             WITH seen AS MATERIALIZED (
                 SELECT r.id, r.created_at, {run_octets} AS octets
                 FROM {name_of(executions.runs)} r
-                WHERE r.created_at < {_moment(executions, "cutoff")}
-                  AND r.created_at > {_moment(executions, "after")}
+                WHERE r.created_at < {moment(executions, "cutoff")}
+                  AND r.created_at > {moment(executions, "after")}
                 ORDER BY r.created_at FETCH FIRST (:size) ROWS WITH TIES
             ), old AS MATERIALIZED (
-                SELECT r.id, r.octets FROM seen r WHERE true {_unreferenced(executions)}
+                SELECT r.id, r.octets FROM seen r WHERE true {unreferenced(executions)}
             ), nodes AS (
                 SELECT n.tableoid = ANY (CAST(:dropped AS oid[])) AS is_dropped
                 FROM {name_of(executions.nodes)} n
@@ -256,67 +214,16 @@ def size_of(found: FoundTable, alias: str) -> str:
     """
     fixed = 28 + sum(max(0, column.octets) for column in found.columns.values())
     sizes = (
-        f" + COALESCE(pg_column_size({alias}.{_column(name)}), 0)"
+        f" + COALESCE(pg_column_size({alias}.{bindless(name)}), 0)"
         for name, column in found.columns.items()
         if column.octets < 0
     )
     return f"({fixed}{''.join(sizes)})"
 
 
-def delete_sql(executions: Executions, *, with_stuck: bool) -> str:
-    runs, nodes = name_of(executions.runs), name_of(executions.nodes)
-    # Rows of partitions are found by their key: a place (ctid) is a place within one partition.
-    if executions.runs.partitioned:
-        place = "r.id"
-        reach = (
-            f"AND r.created_at >= {_moment(executions, 'since')}"
-            " AND r.created_at <= (SELECT max(created_at) FROM seen)"
-        )
-    else:
-        place, reach = "r.ctid", ""
-    cutoff = f"r.created_at < {_moment(executions, 'cutoff')}"
-    # A cascade comes after the statement: who wants to know asks the server then.
-    gone_nodes = (
-        "SELECT WHERE false"
-        if executions.cascades
-        else f"DELETE FROM {nodes} n WHERE n.workflow_run_id = ANY (ARRAY(SELECT id FROM held))"
-        " RETURNING 1"
-    )
-    return f"""
-        WITH seen AS MATERIALIZED (
-            SELECT r.id, {place} AS place, r.created_at FROM {runs} r
-            WHERE {_in_reach(executions, with_stuck=with_stuck)}
-            ORDER BY r.created_at LIMIT :size
-        ), held AS MATERIALIZED (
-            SELECT r.id, {place} AS place FROM {runs} r
-            WHERE {place} = ANY (ARRAY(SELECT place FROM seen)) {reach} AND {cutoff}
-            {_unreferenced(executions)}
-            FOR UPDATE OF r SKIP LOCKED
-        ), gone AS (
-            DELETE FROM {runs} r
-            WHERE {place} = ANY (ARRAY(SELECT place FROM held)) {reach} AND {cutoff}
-            RETURNING r.id, {size_of(executions.runs, "r")} AS octets
-        ), gone_nodes AS (
-            {gone_nodes}
-        )
-        SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM gone) AS runs,
-               (SELECT count(*) FROM gone_nodes) AS nodes,
-               COALESCE((SELECT sum(octets) FROM gone), 0)::bigint AS octets,
-               (SELECT max(created_at)::text FROM seen) AS mark,
-               ARRAY(
-                   SELECT s.id::text FROM seen s
-                   WHERE s.created_at = (SELECT max(created_at) FROM seen)
-                     AND s.id NOT IN (SELECT id FROM gone)
-               ) AS stuck
-    """  # identifiers are quoted by the catalog's functions; values are bound
-
-
-def _nodes_deleted(connection: sa.Connection, executions: Executions) -> int:
-    """How many nodes this session has deleted, by cascades too: a count that is behind only what it
-    has reported already, which it never does within a transaction.
-    """
-    deleted: int = connection.execute(_DELETED, {"oid": executions.nodes.oid}).scalar_one()
-    return deleted
+def _is_spread(connection: sa.Connection, found: FoundTable) -> bool:
+    children = sa.text("SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = :oid)")
+    return found.partitioned or bool(connection.execute(children, {"oid": found.oid}).scalar_one())
 
 
 def _node_octets(connection: sa.Connection, runs: FoundTable, nodes: FoundTable) -> int:
@@ -333,51 +240,28 @@ def _node_octets(connection: sa.Connection, runs: FoundTable, nodes: FoundTable)
     return int(average or 0)
 
 
-def _in_reach(executions: Executions, *, with_stuck: bool) -> str:
+def in_reach(executions: Executions, *, with_stuck: bool) -> str:
+    """SQL for the runs `r` from `:since` on that are before the cut-off, less those in `:stuck`."""
     passed_over = f"AND r.id <> ALL (CAST(:stuck AS {executions.id_type}[]))" if with_stuck else ""
     return (
-        f"r.created_at < {_moment(executions, 'cutoff')}"
-        f" AND r.created_at >= {_moment(executions, 'since')} {passed_over}"
+        f"r.created_at < {moment(executions, 'cutoff')}"
+        f" AND r.created_at >= {moment(executions, 'since')} {passed_over}"
     )
 
 
-def _unreferenced(executions: Executions) -> str:
-    return "".join(f" AND NOT {kept}" for kept in executions.kept_where)
+def unreferenced(executions: Executions) -> str:
+    """SQL, to be added to a condition: no row of another table refers to the run `r`."""
+    return "".join(f" AND NOT {kept}" for kept in executions.references.where)
 
 
-def _moment(executions: Executions, name: str) -> str:
-    """The session is in UTC, so a time zone that a text has or lacks is UTC either way."""
+def moment(executions: Executions, name: str) -> str:
+    """SQL for the bound time `name`, comparable with `created_at`.
+
+    The session is in UTC, so a time zone that a text has or lacks is UTC either way.
+    """
     if executions.time_type.endswith("without time zone"):
         return f"CAST(CAST(:{name} AS timestamptz) AS timestamp)"
     return f"CAST(:{name} AS {executions.time_type})"
-
-
-def _column(name: str) -> str:
-    return quoted(name).replace(":", "\\:")
-
-
-def _kept_where(connection: sa.Connection, runs: FoundTable, nodes: FoundTable) -> tuple[str, ...]:
-    """One EXISTS for each foreign key, of other tables or of the runs themselves.
-
-    Deleting what others refer to would fail, or change rows of theirs: these are never touched.
-    """
-    found = connection.execute(_REFERENCES, {"runs": runs.oid, "nodes": nodes.oid}).all()
-    return tuple(_exists(row, nodes) for row in found)
-
-
-def _exists(row: sa.Row[Any], nodes: FoundTable) -> str:
-    other = qualified(row.schema, row.name)
-    to_nodes = row.target == nodes.oid
-    pairs = " AND ".join(
-        f"other.{_column(here)} = {'node' if to_nodes else 'r'}.{_column(there)}"
-        for here, there in zip(row.columns, row.target_columns, strict=True)
-    )
-    if not to_nodes:
-        return f"EXISTS (SELECT FROM {other} other WHERE {pairs})"
-    return (
-        f"EXISTS (SELECT FROM {name_of(nodes)} node JOIN {other} other ON {pairs}"
-        " WHERE node.workflow_run_id = r.id)"
-    )
 
 
 # By the trigger that does it, which a constraint that is not enforced does not have, and only by the
@@ -395,26 +279,4 @@ _CASCADES = sa.text("""
           AND t.tgfoid = '"RI_FKey_cascade_del"'::regproc AND t.tgenabled IN ('O', 'A')
           AND current_setting('track_counts')::boolean
     )
-""")
-
-_DELETED = sa.text("SELECT pg_stat_get_xact_tuples_deleted(CAST(:oid AS oid))")
-
-_REFERENCES = sa.text("""
-    SELECT n.nspname AS schema, c.relname AS name, f.confrelid::bigint AS target,
-           ARRAY(
-               SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k (number, place)
-               JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number
-               ORDER BY k.place
-           ) AS columns,
-           ARRAY(
-               SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k (number, place)
-               JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number
-               ORDER BY k.place
-           ) AS target_columns
-    FROM pg_constraint f
-    JOIN pg_class c ON c.oid = f.conrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE f.contype = 'f' AND f.conparentid = 0 AND f.confrelid IN (:runs, :nodes)
-      AND f.conrelid <> :nodes
-    ORDER BY f.oid
 """)

@@ -20,7 +20,7 @@ from sqlalchemy import exc
 from worker.core import retention as rules
 from worker.core.health import Verdict
 from worker.db import prunes
-from worker.db.engine import is_transient, map_database_errors, sqlstate
+from worker.db.engine import is_transient, map_database_errors, reason_of, sqlstate
 from worker.errors import FlowshiftError, StaleError, TransientError
 from worker.log import get_logger
 
@@ -36,6 +36,9 @@ FAULTS: Final = 8
 
 _TOO_SLOW: Final = "57014"  # cancelled, here by the statement time-out
 _LOCKED: Final = frozenset({"55P03", "40P01"})  # lock time-out, deadlock
+# What the platform's schema refuses: a foreign key (also one deferred to the commit, or one that
+# hides its rows), another constraint, a trigger that raises.
+_REFUSED: Final = ("23", "27", "P0", "38", "39")
 
 
 class Seen(Protocol):
@@ -61,11 +64,16 @@ class LeftError(FlowshiftError):
 
 
 class TooMuchError(FlowshiftError):
-    """A batch of a single row takes too long, or needs what somebody has locked (`is_locked`)."""
+    """A batch of a single row takes too long, or cannot be done now (`is_locked`, `is_refused`).
 
-    def __init__(self, message: str, *, is_locked: bool) -> None:
+    `is_locked`: it needs what another session has locked. `is_refused`: a constraint or a trigger of
+    the platform's does not let it go; the message is the server's.
+    """
+
+    def __init__(self, message: str, *, is_locked: bool = False, is_refused: bool = False) -> None:
         super().__init__(message)
         self.is_locked = is_locked
+        self.is_refused = is_refused
 
 
 def always_go() -> Verdict:
@@ -214,12 +222,17 @@ class Paced:
 
     def _after(self, error: psycopg.Error | exc.SQLAlchemyError) -> None:
         """Make ready for another try of a batch that failed, or raise what says why not."""
-        state = sqlstate(error)
-        if state == _TOO_SLOW or state in _LOCKED:
-            reason = "locked" if state in _LOCKED else "too slow"
+        state = sqlstate(error) or ""
+        is_refused = state.startswith(_REFUSED)
+        if state == _TOO_SLOW or state in _LOCKED or is_refused:
+            reason = (
+                "locked" if state in _LOCKED else reason_of(error) if is_refused else "too slow"
+            )
             log.info("prune.slowed", size=self.size, reason=reason)
             if self.size == 1:
-                raise TooMuchError(reason, is_locked=state in _LOCKED) from error
+                raise TooMuchError(
+                    reason, is_locked=state in _LOCKED, is_refused=is_refused
+                ) from error
             self.size = rules.size_after_timeout(self.size)
             self._sleep(self._pause_s)
             return
@@ -275,8 +288,9 @@ class Paced:
 
 
 # A commit need not wait for the disk: what a crash of the server takes back, deletions and counts
-# alike, is deleted again.
+# alike, is deleted again. References that a row level security policy hides are an error, not gone.
 _LIMITS = sa.text(
     "SELECT set_config('statement_timeout', :statement, true),"
-    " set_config('lock_timeout', :lock, true), set_config('synchronous_commit', 'off', true)"
+    " set_config('lock_timeout', :lock, true), set_config('synchronous_commit', 'off', true),"
+    " set_config('row_security', 'off', true)"
 )

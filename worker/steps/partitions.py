@@ -140,6 +140,13 @@ class Dropper:
                 ),
                 lambda page: {"nodes": page.nodes, "bytes": page.octets},
             )
+            if page.any_stays:
+                log.info(
+                    "partition.needed",
+                    partition=partition.name,
+                    reason="a run in it is locked, or referred to by now",
+                )
+                return None
             self._counted(Piece(page.seen, 0, page.nodes, page.octets, None))
             if page.mark is None:
                 return rows

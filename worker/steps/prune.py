@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from worker.core.health import Verdict
 from worker.core.retention import DAY_S, eta_s
-from worker.db import housekeeping, partitions, prunes, retention
+from worker.db import deletion, housekeeping, partitions, prunes, retention
 from worker.db.engine import map_database_errors
 from worker.db.housekeeping import Page
 from worker.db.partitions import Old
@@ -34,6 +34,10 @@ log = get_logger(__name__)
 
 COUNTED_AT_A_TIME: Final = 5_000
 """Runs that a dry run counts in one statement."""
+
+
+REFUSALS: Final = 100
+"""So many executions in a row that a constraint or a trigger keeps end a prune: there will be more."""
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,14 +302,14 @@ class _Pruner:
         """
         while True:
             gone, kept = self._pass(executions, cutoff)
-            if not (gone and kept and executions.kept_where):
+            if not (gone and kept and executions.references.where):
                 return kept
 
     def _pass(self, executions: Executions, cutoff: dt.datetime) -> tuple[int, int]:
         self._paced.begin_part()
         with self._paced.reading() as connection:
             since = retention.oldest(connection, executions, cutoff)
-        gone, kept = 0, 0
+        gone, kept, refused = 0, 0, 0
         passed: list[str] = []
         stuck: tuple[str, ...] = ()
         while since is not None:
@@ -316,8 +320,14 @@ class _Pruner:
                 if run_id is not None:
                     passed.append(run_id)
                     kept += 1
+                    log.warning("execution.kept", execution_id=run_id, reason=str(error))
+                refused += error.is_refused
+                if refused >= REFUSALS:
+                    raise StoppedError(
+                        f"{refused} executions in a row cannot go: {error}"
+                    ) from error
                 continue
-            gone += piece.runs
+            gone, refused = gone + piece.runs, 0
             kept += piece.seen - piece.runs
             stuck = (*stuck, *piece.stuck) if piece.mark == since else piece.stuck
             since = piece.mark
@@ -327,7 +337,7 @@ class _Pruner:
         self, executions: Executions, cutoff: dt.datetime, since: str, passed: tuple[str, ...]
     ) -> Piece:
         piece = self._paced.batch(
-            lambda connection, size: retention.delete_batch(
+            lambda connection, size: deletion.delete_batch(
                 connection, executions, cutoff, since=since, stuck=passed, size=size
             ),
             _of_piece,
@@ -346,11 +356,11 @@ class _Pruner:
         """Deal with a run that is too much for a batch of its own; returns it if it has to stay.
 
         Where it has too many nodes they are deleted in batches of their own; where it or its nodes
-        are locked it is passed over.
+        are locked, or may not be deleted, it is passed over.
         """
         with self._paced.reading() as connection:
             run_id = retention.first_run(connection, executions, cutoff, since=since, stuck=passed)
-        if run_id is None or error.is_locked:
+        if run_id is None or error.is_locked or error.is_refused:
             return run_id
         deleted = 0
         try:
@@ -362,7 +372,7 @@ class _Pruner:
 
     def _delete_nodes(self, executions: Executions, run_id: str) -> Piece | None:
         piece = self._paced.batch(
-            lambda connection, size: retention.delete_nodes(
+            lambda connection, size: deletion.delete_nodes(
                 connection, executions, run_id, size=size
             ),
             _of_piece,

@@ -79,7 +79,12 @@ NEEDED: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "DELETE": (),
         "UPDATE": ("total_steps",),  # which locks a row before it is deleted
     },
-    "workflow_node_executions": {"SELECT": (), "INSERT": (), "DELETE": ()},
+    "workflow_node_executions": {
+        "SELECT": (),
+        "INSERT": (),
+        "DELETE": (),
+        "UPDATE": ("is_truncated",),  # (the same)
+    },
 }
 
 # Our tables that runs and prunes write, and the rights needed there besides SELECT and INSERT.
