@@ -71,7 +71,7 @@ def _fill(current: Runtime, count: int) -> int:
     """Add the sample fleet; never to a database that holds other bots."""
     with reading(current) as connection:
         foreign = connection.scalar(
-            sa.select(bots.c.bot_id).where(~bots.c.bot_id.startswith(PREFIX)).limit(1)
+            sa.select(bots.c.bot_id).where(~bots.c.bot_id.collate("C").startswith(PREFIX)).limit(1)
         )
         if foreign is not None:
             raise UsageError(

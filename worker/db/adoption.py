@@ -21,6 +21,7 @@ from worker.db.catalog import (
     quoted,
     serves,
 )
+from worker.db.schema import labels
 
 LISTED = 20  # how many of a long list a message shows
 
@@ -83,11 +84,13 @@ def obstacles(connection: sa.Connection, needs: Needs) -> tuple[str, ...]:
         return ()
     if found.kind not in {"r", "p"}:
         return (f"{needs.table} is not a table",)
+    unlabelled = labels.obstacles(connection, found)
     return (
         *_wrong_columns(found, needs),
+        *unlabelled,
         *_columns_that_insist(found, needs),
         *_impossible_indexes(found, needs),
-        *_duplicates(connection, found, needs),
+        *(() if unlabelled else _duplicates(connection, found, needs)),
     )
 
 

@@ -62,9 +62,14 @@ def plan_ranges(
 
     One statement that walks the key's index; the fleet never leaves the database. Every bot that
     exists now falls into exactly one range; a bot that appears later falls into the range of its
-    key, or behind the last one (then a later run takes it).
+    key, or behind the last one (then a later run takes it). A row without a bot_id is no bot.
     """
-    page = sa.select(bots.c.bot_id).order_by(bots.c.bot_id).limit(batch_size * max_batches)
+    page = (
+        sa.select(bots.c.bot_id)
+        .where(bots.c.bot_id.is_not(None))
+        .order_by(bots.c.bot_id)
+        .limit(batch_size * max_batches)
+    )
     if after is not None:
         page = page.where(bots.c.bot_id > after)
     slices = _slices(page, batch_size, sa.func.max)
@@ -97,7 +102,7 @@ def plan_limit(connection: sa.Connection, run_id: int, limit: int, size: int) ->
     """Add batches over the first `limit` bots, in key order, that have a workflow."""
     first = (
         sa.select(sa.cast(bots.c.bot_id, sa.Text).label("bot_id"))
-        .where(bots.c.workflow.is_not(None))
+        .where(bots.c.bot_id.is_not(None), bots.c.workflow.is_not(None))
         .order_by(bots.c.bot_id)
         .limit(limit)
     )

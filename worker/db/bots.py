@@ -177,13 +177,15 @@ def _lock(connection: sa.Connection, condition: sql.SQL, parameters: list[Any]) 
 
 
 _COMPARE = """
-    SELECT d.bot_id::varchar, d.graph = n.graph,
+    SELECT n.bot_id::varchar, d.graph = n.graph,
            COALESCE(jsonb_array_length(
                CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
            ), 0) = 0,
            EXISTS (
                SELECT FROM flowshift.ledger l
-               WHERE l.bot_id = d.bot_id AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
+               -- The ledger's key is in the database's collation; the platform's column may not be.
+               WHERE l.bot_id = d.bot_id COLLATE "default"
+                 AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
            ),
            jsonb_hash_extended(d.graph, 0)
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
@@ -218,7 +220,7 @@ _UPDATE_DRAFTS = """
     UPDATE bot_workflow_versions d SET graph = n.graph, updated_at = now()
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     WHERE d.bot_id = n.bot_id AND d.status = 'draft'
-    RETURNING d.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
+    RETURNING n.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
 """
 
 

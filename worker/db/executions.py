@@ -121,7 +121,7 @@ def _listed(
     query = sa.select(*_LISTED).where(which).order_by(*newest_first)
     if failed:
         looked_at = query.limit(LOOKED_AT).subquery()
-        query = sa.select(looked_at).where(looked_at.c.status == "failed")
+        query = sa.select(looked_at).where(sa.cast(looked_at.c.status, sa.Text) == "failed")
         query = query.order_by(looked_at.c.created_at.desc(), looked_at.c.session_id)
     return [_execution(row) for row in connection.execute(query.limit(limit))]
 

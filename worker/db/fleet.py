@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.recording import SESSION_PREFIX
-from worker.db.tables import bots, execution_runs, versions
+from worker.db.tables import DRAFT, bots, execution_runs, versions
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ def overview(connection: sa.Connection) -> Overview:
     ).where(bots.c.workflow.is_not(None))
     total, v2, migrated = connection.execute(counted).one()
     drafts = connection.scalar(
-        sa.select(sa.func.count()).select_from(versions).where(versions.c.status == "draft")
+        sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)
     )
     return Overview(total, v2, migrated, drafts or 0)
 
@@ -86,7 +86,8 @@ def executed(connection: sa.Connection) -> Executed:
     Flowshift's own, which validate drafts, are told from real traffic by their session ids.
     """
     since = sa.func.now() - sa.cast("24 hours", sa.Interval)
-    validates = sa.func.coalesce(execution_runs.c.session_id.startswith(SESSION_PREFIX), sa.false())
+    session = execution_runs.c.session_id.collate("C")  # LIKE needs a deterministic collation
+    validates = sa.func.coalesce(session.startswith(SESSION_PREFIX), sa.false())
     time_ms, tokens = execution_runs.c.elapsed_time, execution_runs.c.total_tokens
     query = (
         sa.select(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from worker.core.codes import ConversionWarning
 from worker.core.engine.v2 import Variables
 from worker.core.v2 import is_empty
-from worker.db.tables import bots, ledger, versions
+from worker.db.tables import DRAFT, bots, ledger, versions
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
         .select_from(
             bots.outerjoin(
                 versions,
-                sa.and_(versions.c.bot_id == bots.c.bot_id, versions.c.status == "draft"),
+                sa.and_(versions.c.bot_id == bots.c.bot_id, versions.c.status == DRAFT),
             )
         )
         .where(bots.c.bot_id == bot_id)
@@ -86,7 +86,7 @@ def _is_ours() -> sa.Exists:
     """Told by content, as `bots.compare_drafts` does."""
     draft_hash = sa.func.jsonb_hash_extended(versions.c.graph, 0)
     return sa.exists().where(
-        ledger.c.bot_id == versions.c.bot_id, ledger.c.draft_hash == draft_hash
+        ledger.c.bot_id == versions.c.bot_id.collate("default"), ledger.c.draft_hash == draft_hash
     )
 
 
@@ -126,9 +126,11 @@ def _view(values: dict[str, Any]) -> LedgerView:
 def similar_ids(connection: sa.Connection, bot_id: str, limit: int = 3) -> list[str]:
     """Ids that begin like `bot_id`, for a hint; a range of the key's index."""
     prefix = bot_id[: max(1, len(bot_id) - 2)]
+    # LIKE is refused in a collation that is not deterministic.
+    begins = bots.c.bot_id.collate("C").startswith(prefix, autoescape=True)
     query = (
         sa.select(bots.c.bot_id)
-        .where(bots.c.bot_id >= prefix, bots.c.bot_id.startswith(prefix, autoescape=True))
+        .where(bots.c.bot_id >= prefix, begins)
         .order_by(bots.c.bot_id)
         .limit(limit)
     )

@@ -8,9 +8,11 @@ from itertools import chain
 from typing import Final
 
 import sqlalchemy as sa
+from psycopg import sql
 
 from worker.core.recording import ExecutionRow
 from worker.db.bots import JsonText, driver
+from worker.db.column_types import type_of
 
 _NAMESPACE: Final = uuid.UUID("8c4ac2f0-7f0e-5f5e-9d0b-0d2a3f6b7c11")
 
@@ -20,7 +22,8 @@ _INSERT_RUNS = """
     INSERT INTO workflow_execution_runs
         (id, bot_id, workflow_version_id, session_id, graph_snapshot, inputs, outputs, status,
          error_message, started_at, finished_at, elapsed_time, total_tokens, total_steps, created_at)
-    SELECT n.id, d.bot_id, d.id, n.session_id, d.graph, n.inputs, n.outputs, n.status, n.error,
+    SELECT n.id, d.bot_id, d.id, n.session_id, d.graph, n.inputs, n.outputs,
+           n.status::{status}, n.error,
            statement_timestamp() - n.ago_us * interval '1 microsecond',
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.steps, now()
@@ -39,8 +42,8 @@ _INSERT_NODES = """
         (id, workflow_run_id, node_id, node_type, execution_order, inputs, outputs, process_data,
          status, error_message, started_at, finished_at, elapsed_time, tokens_used, is_truncated,
          truncated_fields, created_at)
-    SELECT gen_random_uuid(), n.run_id, n.node_id, n.node_type, n.place, n.inputs, n.outputs,
-           n.process_data, n.status, n.error,
+    SELECT gen_random_uuid(), n.run_id, n.node_id, n.node_type::{node_type}, n.place, n.inputs,
+           n.outputs, n.process_data, n.status::{status}, n.error,
            statement_timestamp() - n.ago_us * interval '1 microsecond',
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.truncated IS NOT NULL, n.truncated, now()
@@ -77,7 +80,9 @@ def insert_executions(
     ids = [execution_id(request_id, row.bot_id, row.number) for row in rows]
     with driver(connection).cursor() as cursor:
         cursor.execute(
-            _INSERT_RUNS,
+            sql.SQL(_INSERT_RUNS).format(
+                status=type_of(connection, "workflow_execution_runs", "status")
+            ),
             (
                 ids,
                 [row.bot_id for row in rows],
@@ -113,7 +118,10 @@ def _insert_nodes(
     nodes = [node for _, _, node in rows]
     with driver(connection).cursor() as cursor:
         cursor.execute(
-            _INSERT_NODES,
+            sql.SQL(_INSERT_NODES).format(
+                status=type_of(connection, "workflow_node_executions", "status"),
+                node_type=type_of(connection, "workflow_node_executions", "node_type"),
+            ),
             (
                 [key for key, _, _ in rows],
                 [node.node_id for node in nodes],

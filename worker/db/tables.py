@@ -43,6 +43,9 @@ def _count(name: str) -> Column[Any]:
     return Column(name, sa.Integer, nullable=False, server_default=text("0"))
 
 
+DRAFT: sa.ColumnElement[str] = sa.literal_column("'draft'")
+"""The status of a draft, as a literal without a type: the column may be an enumeration or a domain."""
+
 # --- The platform's ---------------------------------------------------------------------------
 
 bots = Table(
