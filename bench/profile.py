@@ -19,7 +19,7 @@ from worker.core.text import issues_of_text
 from worker.db import bots
 from worker.db.bots import BotRow, LedgerRow
 from worker.db.recordings import insert_executions
-from worker.steps.convert import Converted, decide
+from worker.steps.decide import Converted, decide
 from worker.steps.trial import Trial
 
 BOTS = 500

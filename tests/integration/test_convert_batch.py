@@ -16,7 +16,7 @@ from worker.core.text import MAX_BYTES
 from worker.core.v1 import Workflow
 from worker.db import batches, bots
 from worker.errors import StaleError
-from worker.steps import convert
+from worker.steps import decide
 
 
 def draft_of(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -324,7 +324,7 @@ def test_a_fault_of_ours_is_recorded_on_the_bot_with_its_traceback(
             raise RuntimeError("a fault of ours")
         return convert_checked(workflow)
 
-    monkeypatch.setattr(convert, "convert_checked", faulty)
+    monkeypatch.setattr(decide, "convert_checked", faulty)
     progress = fleet.run()
 
     assert fleet.outcomes(progress.run_id) == {"a": "converted", "b": "failed internal_error"}

@@ -1,0 +1,49 @@
+"""Decide what becomes of a bot: its draft, tried beside V1, or why it gets none. No database."""
+
+from __future__ import annotations
+
+import msgspec
+
+from worker.core import v1
+from worker.core.codes import ConversionWarning
+from worker.core.config import Defaults
+from worker.core.convert import convert_checked
+from worker.core.proof import Proof
+from worker.core.text import MAX_BYTES
+from worker.core.v1 import is_json_null
+from worker.db.bots import BotRow, LedgerRow
+from worker.errors import BotError
+from worker.steps.trial import Trial, fault
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """A bot whose draft is ready to be written; `proof` None where it was not executed."""
+
+    bot_id: str
+    graph: bytes
+    warnings: tuple[ConversionWarning, ...]
+    has_draft: bool
+    proof: Proof | None = None
+
+
+def decide(row: BotRow, defaults: Defaults, trial: Trial | None = None) -> Converted | LedgerRow:
+    """Convert a bot and try its draft, or say why not.
+
+    Never raises: one bot's failure never fails its batch.
+    """
+    if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
+        return LedgerRow(row.bot_id, "skipped", "no_workflow")
+    if row.uses_v2:
+        return LedgerRow(row.bot_id, "skipped", "already_v2")
+    if row.workflow is None:
+        message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
+        return LedgerRow(row.bot_id, "failed", "too_large", message)
+    try:
+        workflow = v1.decode(row.workflow, defaults)
+        draft = convert_checked(workflow)
+        proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
+    except BotError as error:
+        return LedgerRow(row.bot_id, "failed", error.code, str(error))
+    except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
+        return fault(row.bot_id, error)
+    return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft, proof)
