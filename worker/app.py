@@ -25,6 +25,7 @@ from worker.settings import Settings
 
 # The base class of every task: it tells us of lost workers.
 app = Celery("flowshift", include=["tasks"], set_as_current=True, task_cls="tasks.lost:Task")
+app.steps["consumer"].add("tasks.pulse:Step")  # which shows that the worker works
 
 
 def configuration(current: Runtime) -> dict[str, Any]:

@@ -192,6 +192,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1, le=3_600, description="Seconds between two searches for what nobody looks after."
         ),
     ] = 15
+    heartbeat_s: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=300,
+            description="Seconds between two heartbeats of a process; after six without one it counts as "
+            "not working.",
+        ),
+    ] = 10
     time_limit_s: Annotated[
         int,
         Meta(

@@ -46,6 +46,7 @@ TABLES = [
     ("flowshift.created_objects", "flowshift"),
     ("flowshift.prunes", "flowshift"),
     ("flowshift.leaving_partitions", "flowshift"),
+    ("flowshift.heartbeats", "flowshift"),
 ]
 
 

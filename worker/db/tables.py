@@ -353,6 +353,28 @@ budgets = Table(
     schema=SCHEMA,
 )
 
+# One row for each process that keeps running, by which it shows that it works; a few updates a
+# minute, all of them in their page: no index holds what changes.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("instance_id", sa.Uuid(), primary_key=True),
+    Column("kind", sa.Text, nullable=False),
+    Column("name", sa.Text, nullable=False),  # as Celery knows it: worker@host
+    Column("host", sa.Text, nullable=False),
+    Column("pid", sa.Integer, nullable=False),
+    Column("version", sa.Text, nullable=False),
+    _time_now("started_at"),
+    _time_now("beat_at"),  # it wrote this row
+    _time("worked_at"),  # what it does was last seen to work
+    Column("evidence", sa.Text),  # by which
+    Column("problem", sa.Text),  # what it says is wrong now
+    _time("stopped_at"),  # it was told to stop, and did
+    CheckConstraint("kind IN ('worker', 'beat', 'flower', 'serve')", name="heartbeats_kind_known"),
+    schema=SCHEMA,
+    postgresql_with={"fillfactor": 50},
+)
+
 # What the migrations created, as opposed to adopted: only that may go when downgrading.
 created_objects = Table(
     "created_objects",
@@ -374,4 +396,5 @@ OUR_TABLES = (
     created_objects,
     prunes,
     leaving_partitions,
+    heartbeats,
 )

@@ -14,6 +14,7 @@ from worker.db.tables import (
     batches,
     bots,
     budgets,
+    heartbeats,
     leaving_partitions,
     ledger,
     prunes,
@@ -96,6 +97,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     prunes: ("UPDATE", "DELETE"),
     leaving_partitions: ("DELETE",),
     budgets: ("UPDATE", "DELETE"),
+    heartbeats: ("UPDATE", "DELETE"),
 }
 
 _LOCKED_OUT = sa.text("""
