@@ -380,8 +380,10 @@ def _helps(
     )
     yield context.command_path, command.get_help(context).rstrip()
     if isinstance(command, click.Group):
-        for below in sorted(command.commands):
-            yield from _helps(command.commands[below], below, context)
+        for below in sorted(command.list_commands(context)):
+            found = command.get_command(context, below)
+            assert found is not None  # noqa: S101  (it lists what it has)
+            yield from _helps(found, below, context)
 
 
 # -- writing ---------------------------------------------------------------------------------------

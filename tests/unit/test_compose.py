@@ -66,7 +66,9 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
     if rest[:2] == ["-A", "worker.app"]:
         rest = rest[2:]
     while rest and isinstance(command, click.Group) and not rest[0].startswith("-"):
-        command = command.commands[rest[0]]
+        found = command.get_command(click.Context(command), rest[0])
+        assert found is not None, rest[0]
+        command = found
         rest = rest[1:]
     return command, rest
 

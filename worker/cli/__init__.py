@@ -11,29 +11,21 @@ import sys
 import click
 
 from worker import __version__
-from worker.cli.bots import show
-from worker.cli.control import audit, cancel, pause, resume, tune
-from worker.cli.convert import convert
-from worker.cli.database import db
-from worker.cli.demo import demo
-from worker.cli.executions import executions
-from worker.cli.prune import prune
-from worker.cli.runs import migrate, retry, runs, status, watch
-from worker.cli.serve import flower, up
-from worker.cli.trace import trace
-from worker.cli.trial import test
-from worker.cli.validate import validate
+from worker.cli.commands import Commands
 from worker.errors import FlowshiftError, UsageError
-from worker.log import hide_credentials
 
 EPILOG = """\b
 Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 the environment is
 not ready. Settings are environment variables FLOWSHIFT_…: see docs/settings.md.
 Without FLOWSHIFT_DATABASE_URL and FLOWSHIFT_REDIS_URL both servers are started
-for you in FLOWSHIFT_DATA_DIR."""
+for you in FLOWSHIFT_DATA_DIR.
+
+\b
+Completion in bash (zsh and fish likewise):
+  eval "$(_FLOWSHIFT_COMPLETE=bash_source flowshift)\""""
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="flowshift")
 def cli() -> None:
     """Take a fleet of chatbot workflows from V1 to V2.
@@ -46,16 +38,7 @@ def cli() -> None:
                      flowshift migrate --dry-run
                      flowshift migrate
                      flowshift status
-                     flowshift pause RUN     resume RUN, cancel RUN, tune RUN
     """
-
-
-for command in (
-    *(migrate, validate, retry, runs, status, watch, show, executions, test),
-    *(pause, resume, cancel, tune, audit),
-    *(convert, trace, prune, db, up, flower, demo),
-):
-    cli.add_command(command)
 
 
 def main() -> None:
@@ -70,6 +53,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except FlowshiftError as error:
+        from worker.log import hide_credentials  # noqa: PLC0415  (loads what logging needs)
+
         click.echo(f"flowshift: {hide_credentials(str(error))}", err=True)
         code = 2 if isinstance(error, UsageError) else 3
     except KeyboardInterrupt:

@@ -1,0 +1,107 @@
+"""What commands there are, by what a person wants to do, and where each is: loaded when it is called.
+
+`flowshift --help` and shell completion are read from here, so that they load none of them.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Final, NamedTuple
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class Entry(NamedTuple):
+    """Where a command is, as `module:name` below `worker.cli`, and what it does in one line."""
+
+    path: str
+    summary: str
+
+
+SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
+    "Start": {
+        "demo": Entry("demo:demo", "Convert a sample fleet, with everything started for you"),
+        "db": Entry("database:db", "Check, create and adopt the database's tables"),
+        "up": Entry("serve:up", "Run a worker, the beat and Flower until Ctrl-C"),
+        "flower": Entry("serve:flower", "Run Flower alone"),
+    },
+    "Take a fleet to V2": {
+        "migrate": Entry("runs:migrate", "Convert bots from V1 to V2 drafts"),
+        "validate": Entry("validate:validate", "Execute drafts beside V1, as they stand"),
+        "retry": Entry("runs:retry", "Start a new run over the bots that failed in RUN"),
+    },
+    "See what happens": {
+        "status": Entry("runs:status", "Show how a run is doing, and the fleet"),
+        "watch": Entry("runs:watch", "Follow a run until it is over"),
+        "runs": Entry("runs:runs", "List runs, the newest first"),
+        "show": Entry("bots:show", "Show one bot: its history, its draft, what changed"),
+        "executions": Entry("executions:executions", "List executions, or show one node by node"),
+        "audit": Entry("control:audit", "Show who did what, when and why"),
+    },
+    "Control a run": {
+        "pause": Entry("control:pause", "Pause RUN: no other batch begins"),
+        "resume": Entry("control:resume", "Let a paused RUN go on"),
+        "tune": Entry("control:tune", "Change the limits of RUN while it goes on"),
+        "cancel": Entry("control:cancel", "End RUN for good"),
+    },
+    "Try without writing": {
+        "convert": Entry("convert:convert", "Convert JSON lines, without any server"),
+        "trace": Entry("trace:trace", "Execute JSON lines as V1 and V2, without any server"),
+        "test": Entry("trial:test", "Execute one bot's draft now, and V1 beside it"),
+    },
+    "Clean up": {
+        "prune": Entry("prune:prune", "Delete execution records that are old"),
+    },
+}
+
+ENTRIES: Final[Mapping[str, Entry]] = {
+    name: entry for section in SECTIONS.values() for name, entry in section.items()
+}
+
+
+def load(name: str) -> click.Command:
+    """Import a command.
+
+    The garbage collector is off since the program began (`worker.__main__`): what is loaded by now
+    is put out of its sight, and it is turned on.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    module, _, attribute = ENTRIES[name].path.partition(":")
+    command: click.Command = getattr(import_module(f"worker.cli.{module}"), attribute)
+    gc.freeze()
+    gc.enable()
+    return command
+
+
+class Commands(click.Group):
+    """A group whose commands are those of `SECTIONS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        return load(cmd_name) if cmd_name in ENTRIES else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        width = max(map(len, ENTRIES))
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), entry.summary) for name, entry in section.items()]
+                )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [*_items(incomplete), *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _items(incomplete: str) -> Iterator[CompletionItem]:
+    return (
+        CompletionItem(name, help=entry.summary)
+        for name, entry in sorted(ENTRIES.items())
+        if name.startswith(incomplete)
+    )
