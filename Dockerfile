@@ -24,7 +24,7 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
 
 # The dependencies of the wheel are flowshift's own and those of the extra `live`, so that workers can
 # ask models; not the embedded servers and the developers' tools.
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY tasks tasks
 COPY migrations migrations
