@@ -63,9 +63,17 @@ class Fleet:
     # -- bots --------------------------------------------------------------------------------------
 
     def add(
-        self, bot_id: str, workflow: Json | str | None = None, *, uses_v2: bool = False
+        self,
+        bot_id: str,
+        workflow: Json | str | None = None,
+        *,
+        uses_v2: bool = False,
+        published: bool | None = None,
     ) -> None:
-        """Add a bot; a text is put into the column as it stands."""
+        """Add a bot; a text is put into the column as it stands.
+
+        One that uses V2 has a published version, unless `published` says otherwise.
+        """
         text = workflow if isinstance(workflow, str) or workflow is None else json.dumps(workflow)
         self.execute(
             "INSERT INTO bots (bot_id, name, workflow, use_workflow_v2) "
@@ -73,6 +81,18 @@ class Fleet:
             bot_id=bot_id,
             text=text,
             uses_v2=uses_v2,
+        )
+        if uses_v2 if published is None else published:
+            self.add_version(bot_id, "v1.0", "published")
+
+    def add_version(self, bot_id: str, version: str, status: str) -> None:
+        """Add a version of a bot, as the platform does when it publishes."""
+        self.execute(
+            "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph) "
+            "VALUES (gen_random_uuid(), :bot_id, :version, :status, '{\"nodes\": []}')",
+            bot_id=bot_id,
+            version=version,
+            status=status,
         )
 
     def add_many(self, count: int, prefix: str = "bot-", workflow: Json | None = None) -> list[str]:

@@ -13,6 +13,9 @@ from typing import Any
 import msgspec
 import psycopg
 
+from worker.core.config import Defaults
+from worker.core.convert import convert_text
+
 PREFIX = "sample-"
 
 _NAMES = (
@@ -80,8 +83,22 @@ def insert_sample(connection: psycopg.Connection[Any], count: int) -> int:
                 ),
             )
             added += cursor.rowcount
+            cursor.executemany(
+                "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph) VALUES "
+                "(gen_random_uuid(), %s, 'v1.0', 'published', %s::jsonb) ON CONFLICT DO NOTHING",
+                _published(page),
+            )
             connection.commit()
     return added
+
+
+def _published(bots: list[SampleBot]) -> list[tuple[str, str]]:
+    """The versions that the bots on V2 run: (bot_id, graph)."""
+    return [
+        (bot.bot_id, convert_text(bot.workflow, Defaults()).graph.decode())
+        for bot in bots
+        if bot.uses_v2 and bot.workflow is not None
+    ]
 
 
 def _workflow(chance: random.Random, kind: int) -> dict[str, Any]:

@@ -513,6 +513,7 @@ def test_a_bot_that_runs_v2_is_left_to_the_platforms_editor(flowshift: Run, flee
     fleet.add("a", a_workflow())
     fleet.run(validate="none")
     fleet.execute("UPDATE bots SET use_workflow_v2 = true")
+    fleet.add_version("a", "v1.0", "published")
     edit_prompt(fleet, "a", "{question}")
     code, out, _ = flowshift("show", "a")
     assert code == 1

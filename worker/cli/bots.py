@@ -137,7 +137,7 @@ def _print(
     changes: list[Difference],
     examined: Examined | None,
 ) -> None:
-    state = "runs V2" if view.uses_v2 else "runs V1"
+    state = _runs(view)
     backup = "V1 backed up" if view.has_backup else "no backup yet"
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
     _print_history(out, recorded.history)
@@ -156,6 +156,14 @@ def _print(
     if examined is not None:
         print_verdict(out, view, examined)
     _print_executions(out, recorded)
+
+
+def _runs(view: BotView) -> str:
+    if not view.uses_v2:
+        return "runs V1"
+    if not view.is_published:
+        return "flagged V2 without a published version (it cannot answer)"
+    return "runs V2"
 
 
 def _print_executions(out: Console, recorded: Recorded) -> None:

@@ -140,6 +140,13 @@ def print_summary(
     to.print(_outcomes(progress, codes))
     for line in validation_lines(progress, overhead):
         to.print(line)
+    if flagged := codes.get("skipped:flagged_without_version"):
+        to.print(
+            f"flagged V2 without a published version, so they cannot answer: {flagged:,} bots; "
+            "to convert them: flowshift migrate --include-flagged",
+            style="yellow",
+            markup=False,
+        )
     if failures:
         to.print(_failures(failures, progress.counts.failed))
     for number, reason in failed_batches:

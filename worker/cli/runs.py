@@ -107,6 +107,11 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch-size", type=click.IntRange(1, 10_000), help="Bots per batch.")
 @click.option("--overwrite-edited", is_flag=True, help="Replace drafts that a person changed, too.")
 @click.option(
+    "--include-flagged",
+    is_flag=True,
+    help="Take bots that are flagged V2 without a published version, too.",
+)
+@click.option(
     "--validate",
     default="sample:1",
     show_default=True,
@@ -126,6 +131,7 @@ def migrate(
     limit: int | None,
     batch_size: int | None,
     overwrite_edited: bool,
+    include_flagged: bool,
     max_rate: float | None,
     concurrency: int | None,
     max_failures: float | None,
@@ -156,6 +162,7 @@ def migrate(
         limit=limit,
         batch_size=batch_size,
         overwrite_edited=overwrite_edited,
+        include_flagged=include_flagged,
         max_rate=max_rate,
         concurrency=concurrency,
         max_failures=max_failures,

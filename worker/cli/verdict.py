@@ -202,9 +202,11 @@ def _next(view: BotView, examined: Examined) -> str:
     cause = examined.drift and examined.drift.cause
     if cause == "conversion":
         return "do not publish the draft; report what show --json says of this bot"
-    if view.uses_v2:
+    if view.uses_v2 and view.is_published:
         return "the bot runs V2 and no run touches it: correct the draft in the platform's editor"
     command = f"flowshift migrate --bot-id {plain(shlex.quote(view.bot_id))}"
+    if view.uses_v2:
+        command += " --include-flagged"
     if cause == "outdated":
         return f"convert it again: {command}"
     runs = examined.verdict.first.v2.error is None

@@ -10,7 +10,14 @@ import msgspec
 Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
-SKIP_CODES: Final = ("no_workflow", "already_v2", "draft_edited", "no_draft", "budget_spent")
+SKIP_CODES: Final = (
+    "no_workflow",
+    "already_v2",
+    "flagged_without_version",
+    "draft_edited",
+    "no_draft",
+    "budget_spent",
+)
 
 # In the order of design section 5: where several apply, the first counts.
 FAILURE_CODES: Final = (
@@ -57,7 +64,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "skipped": "There was nothing to convert, or a person's work would have been lost",
     "failed": "The bot has no new draft; its V1 workflow goes on running as before",
     "no_workflow": "The column is empty, or holds JSON's null",
-    "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true)",
+    "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true, a version is published)",
+    "flagged_without_version": "`use_workflow_v2` is true, but no version of the bot is published: the "
+    "platform has nothing to run, and the bot cannot answer",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
     "no_draft": "There is no draft to validate, or one without a node",
     "budget_spent": "The validation asked real models, and its budget was spent before this bot's turn",
@@ -105,6 +114,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "failed": "See the code",
     "no_workflow": "Nothing",
     "already_v2": "Nothing",
+    "flagged_without_version": "Set `use_workflow_v2` back to false, or convert the bot all the same "
+    "(`flowshift migrate --include-flagged`) and publish the draft",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
     "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
     "budget_spent": "Validate it again with a larger budget, or on echo",

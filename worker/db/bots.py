@@ -32,6 +32,8 @@ class BotRow(msgspec.Struct, frozen=True):
 
     `workflow` is the column's text in UTF-8; None where the column is null, and also where it is
     over the limit: `workflow_bytes` tells the two apart.
+
+    `uses_v2` is the platform's flag; `is_published` says whether there is a version to run then.
     """
 
     bot_id: str
@@ -39,6 +41,7 @@ class BotRow(msgspec.Struct, frozen=True):
     workflow: bytes | None
     workflow_bytes: int | None
     has_draft: bool
+    is_published: bool
 
 
 class DraftRow(msgspec.Struct, frozen=True):
@@ -106,7 +109,12 @@ _READ = """
            EXISTS (
                SELECT FROM bot_workflow_versions d
                WHERE d.bot_id = b.bot_id AND d.status = 'draft'
-           )
+           ),
+           -- As text: an enumeration need not have that label.
+           CASE WHEN b.use_workflow_v2 THEN EXISTS (
+               SELECT FROM bot_workflow_versions p
+               WHERE p.bot_id = b.bot_id AND p.status::text = 'published'
+           ) ELSE false END
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w  -- OFFSET 0: computed once
     WHERE {which}
@@ -140,10 +148,10 @@ def read_chunks(
         octets = 0
         while rows := cursor.fetchmany(FETCH_ROWS):
             chunk += [
-                BotRow(bot_id, bool(uses_v2), text, size, has_draft)
-                for bot_id, uses_v2, size, text, has_draft in rows
+                BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published)
+                for bot_id, uses_v2, size, text, has_draft, is_published in rows
             ]
-            octets += sum(size or 0 for _, _, size, _, _ in rows)
+            octets += sum(row[2] or 0 for row in rows)
             if octets >= CHUNK_BYTES:
                 yield chunk
                 chunk, octets = [], 0

@@ -17,6 +17,8 @@ from worker.db.tables import DRAFT, bots, ledger, versions
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
     """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none.
 
+    `is_published`: there is a version to run where `uses_v2` is true.
+
     `draft_is_ours`: a run wrote the draft as it stands; None where there is no draft. The variables
     are the draft's own, as JSON text.
     """
@@ -24,6 +26,7 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
     bot_id: str
     name: str | None
     uses_v2: bool
+    is_published: bool
     workflow: str | None
     has_backup: bool
     graph: str | None
@@ -62,6 +65,7 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
             bots.c.bot_id,
             bots.c.name,
             bots.c.use_workflow_v2.label("uses_v2"),
+            _is_published().label("is_published"),
             sa.cast(bots.c.workflow, sa.Text).label("workflow"),
             bots.c.legacy_workflow.is_not(None).label("has_backup"),
             sa.cast(versions.c.graph, sa.Text).label("graph"),
@@ -80,6 +84,14 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else BotView(**row._asdict())
+
+
+def _is_published() -> sa.Exists:
+    """As text: where the status is an enumeration, it need not have that label."""
+    other = versions.alias("published")
+    return sa.exists().where(
+        other.c.bot_id == bots.c.bot_id, sa.cast(other.c.status, sa.Text) == "published"
+    )
 
 
 def _is_ours() -> sa.Exists:

@@ -28,6 +28,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     those that failed in the parent run (`retry`), or those of the parent run (`run`). `trials` are
     the messages that drafts are executed on, None where they are not; `provider` answers them.
 
+    `include_flagged` takes bots that are flagged V2 without a published version, too.
+
     `batch_size` is the most bots of a batch, `max_rate` the most bots a second, `concurrency` the
     most batches at once over all workers, `batch_window` the most in the queue (None: no limit of
     this run's own). More than the share `max_failures` failing with one code pauses the run.
@@ -39,6 +41,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: int | None = None
     batch_size: int = 500
     overwrite_edited: bool = False
+    include_flagged: bool = False
     max_rate: float | None = None
     concurrency: int | None = None
     batch_window: int | None = None

@@ -87,7 +87,9 @@ def _do(
     )
     tally = Tally()
     for chunk in chunks:
-        decided = [decide(row, defaults, trial) for row in chunk]
+        decided = [
+            decide(row, defaults, trial, include_flagged=options.include_flagged) for row in chunk
+        ]
         ready = [one for one in decided if isinstance(one, Converted)]
         rows = [one for one in decided if isinstance(one, LedgerRow)]
         rows += save(connection, ready, dry_run=batch.dry_run, options=options, trial=trial)

@@ -26,15 +26,17 @@ class Converted(msgspec.Struct, frozen=True):
     proof: Proof | None = None
 
 
-def decide(row: BotRow, defaults: Defaults, trial: Trial | None = None) -> Converted | LedgerRow:
+def decide(
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+) -> Converted | LedgerRow:
     """Convert a bot and try its draft, or say why not.
+
+    `include_flagged` takes a bot that the platform runs on V2 without a version to run.
 
     Never raises: one bot's failure never fails its batch.
     """
-    if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
-        return LedgerRow(row.bot_id, "skipped", "no_workflow")
-    if row.uses_v2:
-        return LedgerRow(row.bot_id, "skipped", "already_v2")
+    if (skipped := _skipped(row, include_flagged=include_flagged)) is not None:
+        return skipped
     if row.workflow is None:
         message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
         return LedgerRow(row.bot_id, "failed", "too_large", message)
@@ -47,3 +49,17 @@ def decide(row: BotRow, defaults: Defaults, trial: Trial | None = None) -> Conve
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
         return fault(row.bot_id, error)
     return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft, proof)
+
+
+def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
+    """Why there is nothing to convert; None where there is."""
+    if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
+        return LedgerRow(row.bot_id, "skipped", "no_workflow")
+    if row.uses_v2 and row.is_published:
+        return LedgerRow(row.bot_id, "skipped", "already_v2")
+    if row.uses_v2 and not include_flagged:
+        message = (
+            "use_workflow_v2 is true and no version is published; --include-flagged converts it"
+        )
+        return LedgerRow(row.bot_id, "skipped", "flagged_without_version", message)
+    return None

@@ -32,6 +32,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     many messages each bot is tried on (`none`, `sample:N`, `all`), out of `messages` or else the
     built-in ones; `provider` answers them, `live` within `budget`.
 
+    `include_flagged` takes bots that are flagged V2 without a published version, too; a retry of
+    such a run does so by itself.
+
     `max_rate` is in bots per second, `concurrency` in batches at once, `max_failures` a share from
     0 to 1. `allow_overlap` starts the run though an active one takes some of the same bots.
     """
@@ -42,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     limit: int | None = None
     batch_size: int | None = None
     overwrite_edited: bool = False
+    include_flagged: bool = False
     retry_of: int | None = None
     of_run: int | None = None
     code: str | None = None
@@ -94,6 +98,8 @@ def start_run(
             limit=request.limit,
             batch_size=request.batch_size or _batch_size(provider, default_batch_size),
             overwrite_edited=request.overwrite_edited,
+            include_flagged=request.include_flagged
+            or bool(retried and retried.options.include_flagged),
             max_rate=request.max_rate,
             concurrency=request.concurrency,
             max_failures=(
@@ -165,7 +171,7 @@ def _check(request: Request) -> None:
 
 
 def _check_validation(request: Request) -> None:
-    if request.dry_run or request.overwrite_edited:
+    if request.dry_run or request.overwrite_edited or request.include_flagged:
         raise UsageError("a validation writes no drafts: there is no dry run of it")
     if request.validate == "none":
         raise UsageError("a validation without messages would do nothing")

@@ -47,7 +47,14 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
 
 def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
     assert OUTCOMES == get_args(Outcome) == ("converted", "unchanged", "skipped", "failed")
-    assert SKIP_CODES == ("no_workflow", "already_v2", "draft_edited", "no_draft", "budget_spent")
+    assert SKIP_CODES == (
+        "no_workflow",
+        "already_v2",
+        "flagged_without_version",
+        "draft_edited",
+        "no_draft",
+        "budget_spent",
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(FAILURE_CODES, 2)))
