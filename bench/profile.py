@@ -17,6 +17,7 @@ from worker.core.proof import Equipment
 from worker.core.recording import as_row
 from worker.core.text import issues_of_text
 from worker.db import bots
+from worker.db.backups import back_up
 from worker.db.bots import BotRow, LedgerRow
 from worker.db.recordings import insert_executions
 from worker.steps.decide import Converted, decide
@@ -55,7 +56,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
                 for one, workflow in zip(ready, workflows, strict=True)
             ],
             "insert drafts, hashed": lambda: bots.insert_drafts(connection, graphs),
-            "fill backups": lambda: bots.back_up(connection, [one.bot_id for one in ready]),
+            "fill backups": lambda: back_up(connection, [one.bot_id for one in ready], "column"),
             "insert ledger": lambda: bots.insert_ledger(connection, 10**9, 1, ledger),
         }
         proofs = {one.bot_id: one.proof for one in ready if one.proof is not None}

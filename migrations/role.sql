@@ -39,7 +39,9 @@ REVOKE ALL ON
     :"platform".workflow_node_executions
 FROM :"role";
 
--- Not what a bot is for and whose it is; and V1 itself cannot be written.
+-- Not what a bot is for and whose it is; and V1 itself cannot be written. UPDATE on the one column is also
+-- what PostgreSQL asks for of a role that locks a row for the time of a batch: with FLOWSHIFT_BACKUP=table
+-- no row of bots is updated, and the right is needed all the same.
 GRANT SELECT (bot_id, name, workflow, use_workflow_v2, legacy_workflow, updated_at)
     ON :"platform".bots TO :"role";
 GRANT UPDATE (legacy_workflow) ON :"platform".bots TO :"role";
@@ -72,6 +74,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA flowshift FROM :"role";
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA flowshift TO :"role";
 -- What was recorded stays as it was recorded, until it is old.
 REVOKE UPDATE ON flowshift.ledger, flowshift.audit FROM :"role";
+-- A backup is made once: no worker changes or deletes one.
+REVOKE UPDATE, DELETE ON flowshift.backups FROM :"role";
 -- The upgrade's own notes.
 REVOKE INSERT, UPDATE, DELETE ON flowshift.alembic_version, flowshift.created_objects FROM :"role";
 

@@ -54,6 +54,7 @@ def start_run(
         requested_by=requested_by,
         default_batch_size=current.settings.batch_size,
         default_max_failures=current.settings.max_failures,
+        backup=current.settings.backup,
     )
     if run.state == "planning":
         try:

@@ -24,6 +24,11 @@ from worker.steps.validate import validate_batch
 
 Json = dict[str, Any]
 
+BACKUPS = """
+    SELECT bot_id, legacy_workflow::text AS said FROM bots WHERE legacy_workflow IS NOT NULL
+    UNION ALL SELECT bot_id, workflow::text FROM flowshift.backups
+"""
+
 
 def node(node_id: str, node_type: str, **data: Any) -> Json:
     """A node of V1."""
@@ -57,6 +62,7 @@ class Fleet:
     """The bots of one database, and runs over them, without Celery."""
 
     def __init__(self, current: Runtime) -> None:
+        self.backup = current.settings.backup
         self.engine = current.engine
         self.current = current
 
@@ -132,11 +138,15 @@ class Fleet:
         return {row.bot_id: row.graph for row in rows}
 
     def backups(self) -> dict[str, Json]:
-        """Every filled `legacy_workflow` by bot."""
-        rows = self.rows(
-            "SELECT bot_id, legacy_workflow FROM bots WHERE legacy_workflow IS NOT NULL"
-        )
-        return {row.bot_id: row.legacy_workflow for row in rows}
+        """Every backup by bot, wherever it is."""
+        return {bot_id: json.loads(text) for bot_id, text in self.backup_texts().items()}
+
+    def backup_texts(self) -> dict[str, str]:
+        """The text of every backup by bot, wherever it is; no bot has two."""
+        rows = self.rows(BACKUPS)
+        found: dict[str, str] = {row.bot_id: row.said for row in rows}
+        assert len(found) == len(rows)
+        return found
 
     # -- runs --------------------------------------------------------------------------------------
 
@@ -148,6 +158,7 @@ class Fleet:
             request_id=str(uuid.uuid4()),
             requested_by="test",
             default_batch_size=self.current.settings.batch_size,
+            backup=self.backup,
         )
 
     def planned(self, **request: Any) -> Run:

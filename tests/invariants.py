@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from tests.fleet import Fleet
+from tests.fleet import BACKUPS, Fleet
 from worker.cli.follow import from_redis
 from worker.core.convert import convert_text
 from worker.core.progress import Counts
@@ -148,10 +148,10 @@ def _drafts(after: _After) -> Iterator[str]:
 
 
 def _backups(after: _After) -> Iterator[str]:
-    rows = after.fleet.rows(
-        "SELECT bot_id, legacy_workflow::text AS said FROM bots WHERE legacy_workflow IS NOT NULL"
-    )
+    rows = after.fleet.rows(BACKUPS)
     found = {row.bot_id: row.said for row in rows}
+    if len(found) != len(rows):
+        yield "a bot has two"
     for bot_id, text in after.history.backups.items():
         if found.get(bot_id) != text:
             yield f"that of {bot_id} was written over"

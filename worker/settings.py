@@ -78,6 +78,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="How long a batch should last: larger ones are cut. 0: never.",
         ),
     ] = 1_000
+    backup: Annotated[
+        Literal["column", "table"],
+        Meta(
+            description="Where a run keeps each bot's V1: `bots.legacy_workflow`, or `flowshift.backups`, "
+            "so that no row of `bots` is updated. Counts where the run is started."
+        ),
+    ] = "column"
     max_failures: Annotated[
         float,
         Meta(

@@ -53,7 +53,7 @@ class Platform:
         """Replace all bots by new ones, most of which convert."""
         self._fleet.execute(
             "TRUNCATE bots, bot_workflow_versions, workflow_execution_runs, "
-            "workflow_node_executions, platform_said CASCADE"
+            "workflow_node_executions, platform_said, flowshift.backups CASCADE"
         )
         left = bots
         for name, share in (("plain", 0.5), ("joined", 0.25), ("bare", 0.2)):
@@ -67,11 +67,9 @@ class Platform:
         """Note how everything is before a run."""
         rows = self._fleet.rows("SELECT coalesce(max(id), 0) AS last FROM platform_said")
         self._begun_at = rows[0].last
-        rows = self._fleet.rows(
-            "SELECT bot_id, workflow::text AS w, legacy_workflow::text AS l FROM bots"
-        )
+        rows = self._fleet.rows("SELECT bot_id, workflow::text AS w FROM bots")
         self._before = {row.bot_id: row.w for row in rows}
-        self._backups = {row.bot_id: row.l for row in rows if row.l is not None}
+        self._backups = self._fleet.backup_texts()
 
     def work(self, draw: random.Random) -> None:
         """Change a few bots and edit a few drafts; what a fault prevents did not happen."""

@@ -75,13 +75,13 @@ class Stage:
         """Where progress is shown."""
         return self._servers.redis.url
 
-    def start_run(self) -> subprocess.Popen[bytes]:
-        """Start a run by the command, which goes on following it."""
+    def start_run(self, backup: str) -> subprocess.Popen[bytes]:
+        """Start a run by the command, which goes on following it; `backup` says where V1 is kept."""
         arguments = ["migrate", "--json", "--batch-size", str(BATCH_SIZE), "--validate", "sample:2"]
         with (self._work / "log" / "commands.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "worker", *arguments],
-                env=self.environment,
+                env={**self.environment, "FLOWSHIFT_BACKUP": backup},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -152,7 +152,7 @@ class _Round:
         stage = self._stage
         stage.scene.earlier = [row.run_id for row in stage.fleet.rows(_RUNS)]
         last = max(stage.scene.earlier, default=0)
-        command = stage.start_run()
+        command = stage.start_run("table" if len(stage.scene.earlier) % 2 else "column")
         stage.scene.command_pid = command.pid
         try:
             run_id = self._wait(lambda: self._new_run(last))

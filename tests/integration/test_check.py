@@ -47,6 +47,7 @@ TABLES = [
     ("flowshift.prunes", "flowshift"),
     ("flowshift.leaving_partitions", "flowshift"),
     ("flowshift.heartbeats", "flowshift"),
+    ("flowshift.backups", "flowshift"),
 ]
 
 

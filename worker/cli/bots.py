@@ -37,6 +37,13 @@ EXECUTIONS_SHOWN = 5
 NODES_SHOWN = 10
 
 
+_BACKUPS = {
+    "column": "V1 backed up",
+    "table": "V1 backed up in flowshift.backups",
+    None: "no backup yet",
+}
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """What is recorded of a bot; `timings` are the nodes of the newest execution, slowest first."""
 
@@ -115,6 +122,7 @@ def _as_json(
         values[key] = None if values[key] is None else msgspec.Raw(values[key])
     return {
         **values,
+        "has_backup": view.has_backup,
         "history": recorded.history,
         "changes": changes,
         **verdict_fields(examined),
@@ -138,7 +146,7 @@ def _print(
     examined: Examined | None,
 ) -> None:
     state = _runs(view)
-    backup = "V1 backed up" if view.has_backup else "no backup yet"
+    backup = _BACKUPS[view.backup]
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
     _print_history(out, recorded.history)
     if view.workflow is not None:

@@ -34,15 +34,19 @@ def upgrade(*, revision: str) -> int:
 
 @db.command()
 @click.argument("revision")
-def downgrade(*, revision: str) -> int:
+@click.option(
+    "--drop-backups", is_flag=True, help="Let go of backups that only flowshift.backups has."
+)
+def downgrade(*, revision: str, drop_backups: bool) -> int:
     """Take the tables down to REVISION, or to `base`.
 
     What was adopted stays, and so do tables of the platform's that hold rows. What is flowshift's
-    own (runs, outcomes, audit) goes.
+    own (runs, outcomes, audit) goes; but nothing does while flowshift.backups holds the only backup of
+    a bot's V1.
     """
     configure_logging(verbose=True)
     with opened(needs_redis=False, needs_tables=False) as current:
-        schema.downgrade(current.engine, revision)
+        schema.downgrade(current.engine, revision, drop_backups=drop_backups)
         click.echo(f"the database is at revision {schema.current(current.engine) or 'base'}")
     return 0
 

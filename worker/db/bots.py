@@ -255,38 +255,6 @@ def _write(
         return dict(cursor.fetchall())
 
 
-def back_up(connection: sa.Connection, bot_ids: Sequence[str]) -> None:
-    """Keep each bot's workflow in `legacy_workflow`, where that is still empty: filled once."""
-    if not bot_ids:
-        return
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            sql.SQL(
-                "UPDATE bots SET legacy_workflow = workflow{} "
-                "WHERE bot_id = ANY(%b::text[]) AND legacy_workflow IS NULL"
-            ).format(_backup_cast(connection)),
-            (list(bot_ids),),
-        )
-
-
-def _backup_cast(connection: sa.Connection) -> sql.SQL:
-    """The cast from `workflow` to `legacy_workflow`, which need not have the same type."""
-    info = cast("dict[str, Any]", connection.info)
-    if "backup_cast" not in info:
-        types: dict[str, str] = dict(
-            connection.execute(
-                sa.text(
-                    "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-                    "WHERE attrelid = 'bots'::regclass AND attname IN ('workflow', 'legacy_workflow')"
-                )
-            ).all()
-        )
-        same = types.get("workflow") == types.get("legacy_workflow")
-        wanted = {"json": sql.SQL("::text::json"), "jsonb": sql.SQL("::text::jsonb")}
-        info["backup_cast"] = sql.SQL("") if same else wanted[types["legacy_workflow"]]
-    return cast("sql.SQL", info["backup_cast"])
-
-
 _INSERT_LEDGER = """
     INSERT INTO flowshift.ledger
         (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)

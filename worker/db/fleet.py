@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.recording import SESSION_PREFIX
+from worker.db.backups import BESIDE_BOTS, IS_BACKED_UP
 from worker.db.tables import DRAFT, bots, execution_runs, versions
 
 
@@ -34,11 +35,15 @@ class ExecutionsOfStatus(msgspec.Struct, frozen=True):
 
 def overview(connection: sa.Connection) -> Overview:
     """Count the fleet."""
-    counted = sa.select(
-        sa.func.count(),
-        sa.func.count().filter(bots.c.use_workflow_v2),
-        sa.func.count().filter(bots.c.legacy_workflow.is_not(None)),
-    ).where(bots.c.workflow.is_not(None))
+    counted = (
+        sa.select(
+            sa.func.count(),
+            sa.func.count().filter(bots.c.use_workflow_v2),
+            sa.func.count().filter(IS_BACKED_UP),
+        )
+        .select_from(BESIDE_BOTS)
+        .where(bots.c.workflow.is_not(None))
+    )
     total, v2, migrated = connection.execute(counted).one()
     drafts = connection.scalar(
         sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)

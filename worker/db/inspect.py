@@ -11,13 +11,14 @@ import sqlalchemy as sa
 from worker.core.codes import ConversionWarning
 from worker.core.engine.v2 import Variables
 from worker.core.v2 import is_empty
+from worker.db.backups import BESIDE_BOTS, PLACE, Place
 from worker.db.tables import DRAFT, bots, ledger, versions
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
     """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none.
 
-    `is_published`: there is a version to run where `uses_v2` is true.
+    `is_published`: there is a version to run where `uses_v2` is true. `backup`: where its V1 is kept.
 
     `draft_is_ours`: a run wrote the draft as it stands; None where there is no draft. The variables
     are the draft's own, as JSON text.
@@ -28,12 +29,17 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
     uses_v2: bool
     is_published: bool
     workflow: str | None
-    has_backup: bool
+    backup: Place | None
     graph: str | None
     draft_updated_at: dt.datetime | None
     draft_is_ours: bool | None
     environment: str | None
     conversation: str | None
+
+    @property
+    def has_backup(self) -> bool:
+        """Whether its V1 is kept."""
+        return self.backup is not None
 
     @property
     def has_draft(self) -> bool:
@@ -67,7 +73,7 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
             bots.c.use_workflow_v2.label("uses_v2"),
             _is_published().label("is_published"),
             sa.cast(bots.c.workflow, sa.Text).label("workflow"),
-            bots.c.legacy_workflow.is_not(None).label("has_backup"),
+            PLACE.label("backup"),
             sa.cast(versions.c.graph, sa.Text).label("graph"),
             versions.c.updated_at.label("draft_updated_at"),
             sa.case((versions.c.graph.is_not(None), _is_ours())).label("draft_is_ours"),
@@ -75,7 +81,7 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
             sa.cast(versions.c.conversation_variables, sa.Text).label("conversation"),
         )
         .select_from(
-            bots.outerjoin(
+            BESIDE_BOTS.outerjoin(
                 versions,
                 sa.and_(versions.c.bot_id == bots.c.bot_id, versions.c.status == DRAFT),
             )

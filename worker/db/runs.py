@@ -14,6 +14,7 @@ from worker.core import overhead as overheads
 from worker.core.messages import Trials
 from worker.core.progress import RECENT_S, Counts, Progress, eta_of, rate_of, version_of
 from worker.core.states import OVER, RunKind, RunState, states_before
+from worker.db.backups import Place
 from worker.db.tables import audit, batches, ledger, runs
 
 Provider = Literal["echo", "live"]
@@ -30,6 +31,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `include_flagged` takes bots that are flagged V2 without a published version, too.
 
+    `backup` says where the V1 of a bot that has none yet is kept, see `worker.db.backups`.
+
     `batch_size` is the most bots of a batch, `max_rate` the most bots a second, `concurrency` the
     most batches at once over all workers, `batch_window` the most in the queue (None: no limit of
     this run's own). More than the share `max_failures` failing with one code pauses the run.
@@ -42,6 +45,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     batch_size: int = 500
     overwrite_edited: bool = False
     include_flagged: bool = False
+    backup: Place = "column"
     max_rate: float | None = None
     concurrency: int | None = None
     batch_window: int | None = None

@@ -375,6 +375,18 @@ heartbeats = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+# Workflows as they were before their bot's first draft, where FLOWSHIFT_BACKUP=table. No foreign key: it
+# would have the platform's deletes and TRUNCATE of bots reach in here. `workflow` is json, which keeps
+# its text as it is.
+backups = Table(
+    "backups",
+    metadata,
+    Column("bot_id", sa.Text, primary_key=True),
+    Column("workflow", JSON, nullable=False),
+    _time_now("backed_up_at"),
+    schema=SCHEMA,
+)
+
 # What the migrations created, as opposed to adopted: only that may go when downgrading.
 created_objects = Table(
     "created_objects",
@@ -397,4 +409,5 @@ OUR_TABLES = (
     prunes,
     leaving_partitions,
     heartbeats,
+    backups,
 )

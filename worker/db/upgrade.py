@@ -34,15 +34,21 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     _run(engine, lambda config: command.upgrade(config, revision))
 
 
-def downgrade(engine: sa.Engine, revision: str) -> None:
+def downgrade(engine: sa.Engine, revision: str, *, drop_backups: bool = False) -> None:
     """Take the database down to `revision`, or to `base`.
 
-    Never drops what was adopted, nor a created table or column of the platform's that holds data.
+    Never drops what was adopted, nor a created table or column of the platform's that holds data; nor,
+    without `drop_backups`, a bot's only backup.
 
     Raises:
         UsageError, ConfigError, TransientError: as for `upgrade`.
     """
-    _run(engine, lambda config: command.downgrade(config, revision))
+
+    def do(config: Config) -> None:
+        config.attributes["drop_backups"] = drop_backups
+        command.downgrade(config, revision)
+
+    _run(engine, do)
 
 
 def current(engine: sa.Engine) -> str | None:

@@ -11,6 +11,7 @@ from worker.core.messages import Trials, trials
 from worker.core.states import OVER, RunKind
 from worker.db import batches, control, runs
 from worker.db import budget as budgets
+from worker.db.backups import Place
 from worker.db.batches import Planned
 from worker.db.engine import map_database_errors
 from worker.db.runs import ECHO, Provider, Run, RunOptions, Selection
@@ -78,10 +79,12 @@ def start_run(
     requested_by: str,
     default_batch_size: int,
     default_max_failures: float = 0.5,
+    backup: Place = "column",
 ) -> Run:
     """Write down a run in state `planning`; runs over chosen bots get their batches at once.
 
-    On repeat (the same `request_id`) the first run is returned and nothing else happens.
+    `backup` says where the bots' V1 is kept. On repeat (the same `request_id`) the first run is
+    returned and nothing else happens.
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
@@ -100,6 +103,7 @@ def start_run(
             overwrite_edited=request.overwrite_edited,
             include_flagged=request.include_flagged
             or bool(retried and retried.options.include_flagged),
+            backup=backup,
             max_rate=request.max_rate,
             concurrency=request.concurrency,
             max_failures=(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import sqlalchemy as sa
 
 from worker.db import bots
+from worker.db.backups import back_up
 from worker.db.bots import DraftRow, LedgerRow
 from worker.db.engine import sqlstate
 from worker.db.runs import RunOptions
@@ -88,7 +89,7 @@ def _write(
     ]
     if not dry_run:
         good = [row.bot_id for row in rows if row.outcome in ("converted", "unchanged")]
-        bots.back_up(connection, good)
+        back_up(connection, good, options.backup)
     return rows
 
 

@@ -11,6 +11,7 @@ from worker.db.catalog import FoundTable, find_table
 from worker.db.tables import (
     SCHEMA,
     audit,
+    backups,
     batches,
     bots,
     budgets,
@@ -97,6 +98,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     prunes: ("UPDATE", "DELETE"),
     leaving_partitions: ("DELETE",),
     budgets: ("UPDATE", "DELETE"),
+    backups: (),
     heartbeats: ("UPDATE", "DELETE"),
 }
 
