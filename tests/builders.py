@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from tests import platform
 from worker.core import convert, v1, v2
 from worker.core.config import Defaults
 from worker.core.convert import Draft
 from worker.core.progress import Counts, Progress
+from worker.core.v1 import NodeId
 from worker.errors import BotError
 
 Json = dict[str, Any]
@@ -23,30 +25,30 @@ _EXACT_NUMBER = re.compile(r'"@@([-+.0-9eE]+)@@"')
 # -- workflows -----------------------------------------------------------------------------------
 
 
-def a_node(node_id: str, node_type: str, data: Json | None = None, **keys: Any) -> Json:
+def a_node(node_id: NodeId, node_type: str, data: Json | None = None, **keys: Any) -> Json:
     """A node of any type; `keys` are beside its id, type, position and data."""
     position = {"x": 100, "y": 150}
     return {"id": node_id, "type": node_type, "position": position, "data": data or {}, **keys}
 
 
-def a_start(node_id: str = "start", **data: Any) -> Json:
+def a_start(node_id: NodeId = "start", **data: Any) -> Json:
     return a_node(node_id, "start", data)
 
 
-def a_search(node_id: str = "k", **data: Any) -> Json:
+def a_search(node_id: NodeId = "k", **data: Any) -> Json:
     """A knowledge node that searches the document of its own name."""
     return a_node(node_id, "knowledge-retrieval", {"document_ids": [f"doc-{node_id}"], **data})
 
 
-def an_llm(node_id: str = "llm", **data: Any) -> Json:
+def an_llm(node_id: NodeId = "llm", **data: Any) -> Json:
     return a_node(node_id, "llm", {"model": "gpt-4", **data})
 
 
-def an_end(node_id: str = "end", **data: Any) -> Json:
+def an_end(node_id: NodeId = "end", **data: Any) -> Json:
     return a_node(node_id, "end", data)
 
 
-def an_edge(source: str, target: str, **keys: Any) -> Json:
+def an_edge(source: NodeId, target: NodeId, **keys: Any) -> Json:
     return {"id": f"{source}->{target}", "source": source, "target": target, **keys}
 
 
@@ -102,9 +104,10 @@ def as_bytes(workflow: object) -> bytes:
 
 
 def a_draft(workflow: object, defaults: Defaults = DEFAULTS) -> Draft:
-    """The draft of a workflow (or of a column's text), which passes the checklist."""
+    """The draft of a workflow (or of a column's text): the checklist and the interface accept it."""
     draft = convert.convert_text(as_bytes(workflow), defaults)
     assert v2.check(draft.graph) == []
+    platform.read_draft(draft.graph)
     return draft
 
 
@@ -128,7 +131,7 @@ def refusal(workflow: object) -> BotError:
     raise AssertionError("it converted")
 
 
-def order(workflow: object) -> tuple[str, ...]:
+def order(workflow: object) -> tuple[NodeId, ...]:
     """V1's execution order."""
     return v1.decode(as_bytes(workflow), DEFAULTS).order
 

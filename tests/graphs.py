@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.core import v2
@@ -108,6 +108,19 @@ class Failing(Echo):
         if model == self.model:
             raise ConnectionError(f"{model} is away")
         return super().generate(prompt, model, provider, temperature, max_tokens)
+
+
+class Saying(Echo):
+    """Echo, but each model that is named says just this."""
+
+    def __init__(self, responses: Mapping[str, str]) -> None:
+        self.responses = responses
+
+    def generate(
+        self, prompt: str, model: str, provider: str, temperature: float, max_tokens: int
+    ) -> tuple[str, int]:
+        said, tokens = super().generate(prompt, model, provider, temperature, max_tokens)
+        return self.responses.get(model, said), tokens
 
 
 class Silent(Echo):

@@ -6,11 +6,13 @@ from its ports, mappings and edges. Both record their calls to the echo provider
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from typing import Any
 
+from tests import platform
+
 NO_LLM_ANSWER = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
-DEFAULT_TEMPLATE = "Context: {context}\nQuestion: {question}\nAnswer:"
 
 Call = dict[str, Any]
 
@@ -45,7 +47,7 @@ def render(template: str, question: str, context: str) -> str:
     return "".join(out) + rest
 
 
-def run_order(ids: list[str], edges: list[tuple[str, str]]) -> list[str]:
+def run_order(ids: list[Any], edges: list[tuple[Any, Any]]) -> list[Any]:
     """Kahn's algorithm, first in first out, ties in the order of `ids`."""
     waits = Counter(target for _, target in edges)
     queue = deque(i for i in ids if not waits[i])
@@ -67,48 +69,34 @@ def run_v1(workflow: dict[str, Any], message: str) -> tuple[str, list[Call]]:
     echo = Echo()
     nodes = {node["id"]: node for node in workflow["nodes"]}
     edges = [(edge["source"], edge["target"]) for edge in workflow["edges"]]
-    found: dict[str, list[str]] = {}
+    found: dict[Any, list[str]] = {}
     responses: list[str] = []
     for one in run_order(list(nodes), edges):
-        data = nodes[one].get("data") or {}
+        data = nodes[one].get("data", {})
         kind = nodes[one]["type"] if nodes[one]["type"] != "custom" else data["type"]
         if kind in ("knowledge", "knowledge-retrieval"):
-            documents = _either(data, "document_ids", "documentIds") or [
-                _either(data, "dataset_id", "dataset") or "default-dataset"
-            ]
-            top_k = int(float(data.get("top_k", data.get("topK", 5))))
-            found[one] = echo.retrieve(message, top_k, documents)
+            search = platform.read_knowledge(json.dumps(data))
+            documents = search.document_ids or [search.dataset_id or ""]
+            found[one] = echo.retrieve(message, search.top_k, documents)
         elif kind == "llm":
-            chosen = data.get("use_context_from") or list(found)
+            llm = platform.read_llm(json.dumps(data))
+            chosen = llm.use_context_from or list(found)
             context = "\n\n".join(text for k in chosen for text in found.get(k, []))
-            responses.append(_v1_generate(echo, data, message, context))
-    return (responses[0] if responses else NO_LLM_ANSWER), echo.calls
+            responses.append(_v1_generate(echo, llm, message, context))
+    return (responses[0] if responses else "") or NO_LLM_ANSWER, echo.calls
 
 
-def _either(data: dict[str, Any], key: str, other: str) -> Any:
-    """The value of `key`, or of its other spelling where it is absent (null is)."""
-    return data.get(other) if data.get(key) is None else data[key]
-
-
-def _v1_generate(echo: Echo, data: dict[str, Any], message: str, context: str) -> str:
-    model = data.get("model")
-    described = model if isinstance(model, dict) else {}
-    name = described.get("name") or described.get("id") if described else model
-    name = name if isinstance(name, str) and name else "gpt-3.5-turbo"
-    template = data.get("prompt_template", data.get("prompt") or DEFAULT_TEMPLATE)
+def _v1_generate(echo: Echo, llm: platform.LLMNodeConfig, message: str, context: str) -> str:
+    template = llm.prompt_template
     if template == "":
         template = "Context: {context}\n\n" if context else ""
         template += "Question: {question}\n\nAnswer:"
-    prefixes = {"gpt": "openai", "o1": "openai", "claude": "anthropic", "openai/": "openai"}
-    prefixes |= {"anthropic/": "anthropic", "gemini": "google"}
-    inferred = next((p for prefix, p in prefixes.items() if name.startswith(prefix)), "openai")
-    provider = data.get("provider") or described.get("provider") or inferred
     return echo.generate(
         render(template, message, context),
-        model=name,
-        provider=provider.lower(),
-        temperature=float(data.get("temperature", 0.7)),  # numbers may be written as texts
-        max_tokens=int(float(data.get("max_tokens", 4000))),
+        model=llm.model,
+        provider=llm.provider,
+        temperature=llm.temperature,
+        max_tokens=llm.max_tokens,
     )
 
 

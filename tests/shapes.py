@@ -16,6 +16,7 @@ from worker.core import v1
 from worker.core.codes import WARNING_CODES, WarningCode
 from worker.core.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
 from worker.core.convert import convert, new_ids
+from worker.core.v1 import NodeId, id_text
 from worker.core.v2 import RESERVED_IDS
 
 
@@ -27,6 +28,7 @@ class Example:
         self.workflow = workflow = v1.decode(text, DEFAULTS)
         self.place = {node_id: place for place, node_id in enumerate(workflow.order)}
         self.nodes = sorted(workflow.nodes, key=lambda node: self.place[node.id])
+        self.ids = {node.id: node.keys["id"] for node in workflow.nodes}
         self.kinds = {node.id: node.type for node in workflow.nodes}
         self.searches = {
             n.id: n.config for n in self.nodes if isinstance(n.config, KnowledgeConfig)
@@ -38,19 +40,19 @@ class Example:
         self.keys = {key for node in workflow.nodes for key in node.data}
         self.before = self._before()
 
-    def _before(self) -> dict[str, set[str]]:
+    def _before(self) -> dict[NodeId, set[NodeId]]:
         """The nodes from which edges lead to a node, by node."""
-        before: dict[str, set[str]] = {}
+        before: dict[NodeId, set[NodeId]] = {}
         for node in self.nodes:
             sources = {source for source, target in self.edges if target == node.id}
             before[node.id] = sources.union(*(before[source] for source in sources))
         return before
 
-    def seen_by(self, llm: str) -> list[str]:
+    def seen_by(self, llm: NodeId) -> list[NodeId]:
         """The searches that ran before an LLM."""
         return [search for search in self.searches if self.place[search] < self.place[llm]]
 
-    def uses(self, holds: Callable[[str, str], bool]) -> bool:
+    def uses(self, holds: Callable[[NodeId, str], bool]) -> bool:
         """Whether a name in a `use_context_from` has a property, given (LLM, name)."""
         return any(
             holds(llm, name)
@@ -132,20 +134,36 @@ SHAPES: dict[str, Holds] = {
     ),
     "an empty use_context_from": lambda x: x.raw("use_context_from", lambda raw: raw == b"[]"),
     # ids
-    "a dotted id": lambda x: any("." in node_id for node_id in x.place),
+    "a dotted id": lambda x: any("." in id_text(node_id) for node_id in x.place),
     "a reserved id": lambda x: x.place.keys() & RESERVED_IDS,
     "a renamed start": lambda x: any(x.kinds[one] == "start" for one in x.renamed),
     "a renamed end": lambda x: any(x.kinds[one] == "end" for one in x.renamed),
     "a renamed LLM": lambda x: x.renamed & x.llms.keys(),
     "a renamed search": lambda x: x.renamed & x.searches.keys(),
     "a new id that was taken": lambda x: any(
-        one.replace(".", "_") in x.place or f"{one}_node" in x.place for one in x.renamed
+        id_text(one).replace(".", "_") in x.place or f"{one}_node" in x.place for one in x.renamed
     ),
     "a join's id that was taken": lambda x: (
         "text-join-1" in x.place and x.warnings & {"join_node", "no_llm"}
     ),
-    "an id with braces": lambda x: any("{" in node_id for node_id in x.place),
-    "an id beyond ASCII": lambda x: any(not node_id.isascii() for node_id in x.place),
+    "an id with braces": lambda x: any("{" in id_text(node_id) for node_id in x.place),
+    "an id beyond ASCII": lambda x: any(not id_text(node_id).isascii() for node_id in x.place),
+    "a number for an id": lambda x: any(not isinstance(node_id, str) for node_id in x.place),
+    "a number for an id, and its text for another": lambda x: any(
+        not isinstance(node_id, str) and id_text(node_id) in x.place for node_id in x.place
+    ),
+    "an edge that writes a number otherwise": lambda x: any(
+        bytes(edge.keys["source"]) != bytes(x.ids[edge.source])
+        for edge in x.workflow.edges
+        if not isinstance(edge.source, str)
+    ),
+    "uses the text of a number": lambda x: x.uses(
+        lambda _, name: name not in x.place and name in {id_text(one) for one in x.searches}
+    ),
+    # what the editor needs
+    "no position": lambda x: any("position" not in node.keys for node in x.nodes),
+    "an edge with data": lambda x: any("data" in edge.keys for edge in x.workflow.edges),
+    "an edge with a type": lambda x: any("type" in edge.keys for edge in x.workflow.edges),
     # spellings
     "a custom type": lambda x: any(bytes(n.keys["type"]) == b'"custom"' for n in x.nodes),
     "knowledge for short": lambda x: b'"knowledge"' in x.text,

@@ -181,6 +181,16 @@ ODD_IDS = (
     "<b>",
     "x" * 1_000,
     "y." * 500,
+    # Numbers, which Python tells apart from their texts.
+    1,
+    "1",
+    "1_2",
+    7.5,
+    "7_5",
+    -3,
+    "-3",
+    2**70,
+    1e21,
 )
 
 FRAGMENTS = (
@@ -233,14 +243,14 @@ MODELS: tuple[Any, ...] = (
 )
 _LLM_DATA: dict[str, tuple[Any, ...]] = {
     "model": MODELS,
-    "provider": ("openai", "Anthropic", "GOOGLE", "마이", "", None),
-    "prompt": ("Only {question}", "", None),
+    "provider": ("openai", "Anthropic", "GOOGLE", "마이", " ", "", None, False, 0, []),
+    "prompt": ("Only {question}", "", None, False, []),
     "temperature": (
         *(0, 1, 0.0, 1.0, 0.25),
         *(exactly("0.3000000000000000000001"), exactly("1e-3"), exactly("1E0")),
-        *(True, False, "0.5", " 1 "),
+        *(True, False, "0.5", " 1 ", "5e-1", ".5", "0_1", "-0", "+1.", exactly("4e-400")),
     ),
-    "max_tokens": (1, 8192, 512, 5.0, exactly("1e3"), True, "512", "5.0"),
+    "max_tokens": (1, 8192, 512, 5.0, exactly("1e3"), True, "512", "5.0", "+5_00", "\t7"),
     "use_context_from": ([], None),
 }
 _DOCUMENTS: tuple[list[str] | None, ...] = (
@@ -253,15 +263,16 @@ _DOCUMENTS: tuple[list[str] | None, ...] = (
     [f"d{number}" for number in range(40)],
 )
 _DATASETS = ("ds", "", "{question}", None)
-_TOP_KS = (1, 2, 5, 20, 7.0, True, "3")
+_TOP_KS = (1, 2, 5, 20, 7.0, True, "3", "1_0", " 2 ", "20.0")
 _KNOWLEDGE_DATA: dict[str, tuple[Any, ...]] = {
     "document_ids": _DOCUMENTS,
     "documentIds": _DOCUMENTS,
     "dataset_id": _DATASETS,
     "dataset": _DATASETS,
     "top_k": _TOP_KS,
-    "topK": _TOP_KS,
-    "mode": ("semantic", "keyword"),
+    "topK": (*_TOP_KS, None),
+    "mode": ("semantic", "keyword", "semantic search", ""),
+    "dataset_name": ("문서", "", None),
 }
 
 _OWN_DATA: dict[str, tuple[Any, ...]] = {
@@ -306,7 +317,6 @@ _ANYTHING: Json = {
 _TOP_EXTRAS: Json = {**_ANYTHING, "viewport": {"x": exactly("-0.0"), "zoom": exactly("1.50")}}
 _NODE_EXTRAS: Json = {
     **_ANYTHING,
-    "position": {"x": exactly("12.50"), "y": -3},
     "ports": "mine",
     "variable_mappings": [],
     "width": 240,
@@ -318,8 +328,30 @@ _EDGE_EXTRAS: Json = {
     "source_port": "mine",
     "target_port": None,
     "data_type": 3,
-    "data": {"source_type": "llm"},
 }
+# Whole, in part, and nothing that the platform's editor could read.
+_POSITIONS: tuple[Any, ...] = (
+    {"x": 100, "y": 150},
+    {"x": exactly("12.50"), "y": -3, "z": exactly("1.0")},
+    {"x": exactly("1e5")},
+    {"x": None, "y": None},
+    {"x": "12", "y": exactly("1e400")},
+    {"x": True, "y": [1], "": None},
+    {},
+    None,
+    [1, 2],
+    "0,0",
+)
+_EDGE_TYPES: tuple[Any, ...] = ("custom", "smoothstep", "", None, 7, [])
+_EDGE_DATA: tuple[Any, ...] = (
+    {"source_type": "", "target_type": ""},
+    {"source_type": "llm", "label": "예", "weight": exactly("0.10")},
+    {"source_type": None, "target_type": 7},
+    {},
+    None,
+    "x",
+    [{"source_type": "llm"}],
+)
 
 
 @st.composite
@@ -415,7 +447,7 @@ class _Builder:
     ) -> None:
         self.tape = tape
         self.own_types = own_types
-        self.id_pool = list(dict.fromkeys((*ODD_IDS, *more_ids) if odd else PLAIN_IDS))
+        self.id_pool: list[Any] = list(dict.fromkeys((*ODD_IDS, *more_ids) if odd else PLAIN_IDS))
         self.odd = odd
 
     def workflow(self, max_nodes: int) -> Json:
@@ -430,16 +462,16 @@ class _Builder:
         nodes = self.tape.shuffled(nodes)
         return {**self._extra_keys(_TOP_EXTRAS), "nodes": nodes, "edges": edges}
 
-    def _some_ids(self, number: int) -> list[str]:
+    def _some_ids(self, number: int) -> list[Any]:
         pool = list(self.id_pool)
         if not self.odd:
             return pool[:number]
         return [pool.pop(self.tape.below(len(pool))) for _ in range(number)]
 
-    def _ends(self) -> list[tuple[str, str]]:
+    def _ends(self) -> list[tuple[Any, Any]]:
         """Sources and targets along `ids` (the start first, the end last), none left alone."""
         ids, tape = self.ids, self.tape
-        pairs: list[tuple[str, str]] = []
+        pairs: list[tuple[Any, Any]] = []
         for place, node_id in enumerate(ids[1:], start=1):
             # Every set of sources where there are few to choose from, else a few of the nearest.
             first = max(0, place - 8)
@@ -452,15 +484,26 @@ class _Builder:
         pairs += tape.some(pairs, 2)
         return tape.shuffled(pairs)
 
-    def _edge(self, source: str, target: str) -> Json:
+    def _edge(self, source: Any, target: Any) -> Json:
         usual = f"e-{source}-{target}"
         if not self.odd:
             return {"source": source, "target": target}
         edge_id = self.tape.pick((MISSING, "e1", usual, f"{usual}-2", "", None, 1, ["e"]))
         named = {} if edge_id is MISSING else {"id": edge_id}
-        return {**named, "source": source, "target": target, **self._extra_keys(_EDGE_EXTRAS)}
+        if self.tape.below(3) == 1:
+            named["type"] = self.tape.pick(_EDGE_TYPES)
+        if self.tape.below(3) == 1:
+            named["data"] = copy.deepcopy(self.tape.pick(_EDGE_DATA))
+        ends = {"source": self._written(source), "target": self._written(target)}
+        return {**named, **ends, **self._extra_keys(_EDGE_EXTRAS)}
 
-    def _worker(self, node_id: str) -> Json:
+    def _written(self, node_id: Any) -> Any:
+        """An id, a number perhaps in another of the ways that are equal in Python."""
+        if isinstance(node_id, int) and abs(node_id) < 2**53 and self.tape.below(2):
+            return float(node_id)
+        return node_id
+
+    def _worker(self, node_id: Any) -> Json:
         """A knowledge or an LLM node, or one of an installation's own types."""
         if self.own_types and self.tape.below(2):
             return self._node(node_id, self.tape.pick(self.own_types), self._choices(_OWN_DATA))
@@ -469,7 +512,7 @@ class _Builder:
             data = self._choices(_KNOWLEDGE_DATA)
             documents = self.tape.below(4)
             if not self.odd or documents == 1:
-                data["document_ids"] = [node_id]  # tells one search from another
+                data["document_ids"] = [str(node_id)]  # tells one search from another
             elif documents == 2:
                 data = {"document_ids": ["d1"]}  # and this does not
             return self._node(node_id, name, data)
@@ -478,21 +521,25 @@ class _Builder:
             data["prompt_template"] = "".join(self.tape.some(FRAGMENTS, 5))
         used = self.tape.below(4)
         if used == 1:
-            data["use_context_from"] = self.tape.some((*self.ids, "ghost"), 4)
+            data["use_context_from"] = self.tape.some((*map(str, self.ids), "ghost"), 4)
         elif used == 2:
             earlier = self.ids[: self.ids.index(node_id)]
-            data["use_context_from"] = self.tape.some(earlier, 4)
+            data["use_context_from"] = self.tape.some([*map(str, earlier)], 4)
         return self._node(node_id, "llm", data)
 
-    def _node(self, node_id: str, node_type: str, data: Json) -> Json:
+    def _node(self, node_id: Any, node_type: str, data: Json) -> Json:
         """A node with its type where V1 looks for it, and data where there is any."""
         if not self.odd:
             return {"id": node_id, "type": node_type, "data": data}
         extra = self._extra_keys(_NODE_EXTRAS)
+        if place := self.tape.below(4):
+            places = _POSITIONS if place == 1 else _POSITIONS[:1]
+            extra["position"] = copy.deepcopy(self.tape.pick(places))
         data = {**self._extra_keys(_DATA_EXTRAS), **data}
         if self.tape.below(4) == 1:
             return {"id": node_id, **extra, "type": "custom", "data": {**data, "type": node_type}}
-        shown = data or self.tape.pick(({}, None, MISSING))
+        nothing = ({}, None, MISSING) if node_type in ("start", "end") else ({}, MISSING)
+        shown = data or self.tape.pick(nothing)
         given = {} if shown is MISSING else {"data": shown}
         return {"id": node_id, "type": node_type, **given, **extra}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -103,7 +103,6 @@ def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
     """How the draft differs from V1; empty where there is nothing to compare."""
     if view.workflow is None or view.graph is None:
         return []
-    renamed: Mapping[str, str] = {}
     try:
         renamed = new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
         workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)

@@ -75,7 +75,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
     "not_a_workflow": "The column holds no JSON, or JSON that is no workflow",
     "no_nodes": "The list of nodes is empty or missing",
-    "node_without_id": "A node has no id, or one that is no text",
+    "node_without_id": "A node has no id, or one that is neither a text nor a number",
     "node_without_type": "A node has no type",
     "duplicate_node_id": "Two nodes have the same id",
     "unknown_node_type": "A node has a type that V1 does not know, and no installed package brings",
@@ -85,12 +85,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "self_loop": "An edge leads from a node to itself",
     "cycle": "The edges form a cycle",
     "disconnected": "A node has no edge in, or no edge out, that V1 wants there",
-    "invalid_config": "A node's setting is out of bounds or of the wrong kind",
+    "invalid_config": "A node's setting is out of bounds or of the wrong kind, so that V1 refuses it",
     "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
     "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
     "worker_lost": "The bot kills the process that converts it, or takes too long or too much memory",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
-    "renamed_node": "A selector could not name the node: its id has a dot, or is reserved",
+    "renamed_node": "A selector could not name the node: its id has a dot, is reserved, or is a number",
     "implicit_context": "V1 shows an LLM what a search found that no edge connects to it",
     "context_not_used": "`use_context_from` leaves out a search that an edge connects to the LLM",
     "implicit_response": "V1 shows a node of a type of your own what the first LLM said, and no edge does",
@@ -101,7 +101,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "query_placeholder": "The prompt holds `{query}` or `{system_prompt}`: plain text in V1, a "
     "placeholder in V2",
     "empty_template": "V1 leaves its context line out where a search finds nothing; the draft keeps it",
-    "edge_id_replaced": "Two edges had the same id: the later one got a new one",
+    "edge_id_replaced": "An edge got a new id: its own was another edge's already, or no text",
 }
 """What each outcome and code means, in one line, for the generated page docs/codes.md."""
 

@@ -1,12 +1,12 @@
-"""V1's node configurations: spellings, defaults and bounds (design section 2).
+"""V1's node configurations, read as the platform reads them (design section 2).
 
-Values are read as leniently as the platform reads them (pydantic's lax mode: a number may be
-written as a text or a truth value, a whole number as 5.0) and no more so.
+The platform normalises what a node's `data` holds, then lets pydantic read it. So does this module:
+spellings and defaults here, every judgement on a value in `worker.core.config_models`.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -15,10 +15,10 @@ from msgspec import Raw
 
 from worker.core.codes import quote
 from worker.core.engine.base import CustomNode
+from worker.core.text import platform_value
 
 DEFAULT_TEMPLATE: Final = "Context: {context}\nQuestion: {question}\nAnswer:"
 DEFAULT_DATASET: Final = "default-dataset"
-MODES: Final = ("semantic", "keyword")
 
 _PROVIDERS: Final = (
     ("gpt", "openai"),
@@ -28,7 +28,6 @@ _PROVIDERS: Final = (
     ("anthropic/", "anthropic"),
     ("gemini", "google"),
 )
-_DECIMAL = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?\s*", re.ASCII)
 
 Refuse = Callable[[str], None]
 Data = Mapping[str, Raw]
@@ -49,8 +48,8 @@ class Defaults(msgspec.Struct, frozen=True):
 class LlmConfig(msgspec.Struct, frozen=True):
     """An LLM node's configuration.
 
-    `temperature` and `max_tokens` are the number's JSON text, as it stood in the column where it
-    was a number there. `template` may be empty: V1 then has two templates of its own.
+    `temperature` and `max_tokens` are the number's JSON text: `temperature` as it stood in the
+    column where it was a number there. `template` may be empty: V1 then has two templates of its own.
     `use_context_from` holds V1 node ids, in order, repetitions included.
     """
 
@@ -73,7 +72,7 @@ class KnowledgeConfig(msgspec.Struct, frozen=True):
     """A knowledge node's configuration.
 
     `document_ids` is what V1 searches, never empty; `dataset_id` None where none was given and
-    documents were. `top_k` is the number's JSON text.
+    documents were. `top_k` is the number's JSON text. `mode` is any text: V1 never looks at it.
     """
 
     document_ids: tuple[str, ...]
@@ -84,33 +83,39 @@ class KnowledgeConfig(msgspec.Struct, frozen=True):
 
 def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
     """Read an LLM node's `data`; every value that V1 refuses is told to `refuse`."""
-    model, provider = _model_and_provider(data, defaults)
+    from worker.core import config_models  # noqa: PLC0415  (see there)
+
+    given = _Given(data, _LLM_KEYS)
+    given.let_stand_in("prompt_template", "prompt", bool)
+    _normalise_model(given.values, defaults)
+    read = config_models.read(config_models.Llm, given.values, given.refusing(refuse))
     return LlmConfig(
-        model=model,
-        provider=provider,
-        template=_template(data, refuse),
-        temperature=_number(data, "temperature", b"0.7", 0, 1, whole=False, refuse=refuse),
-        max_tokens=_number(data, "max_tokens", b"4000", 1, 8192, whole=True, refuse=refuse),
-        use_context_from=_texts(data, "use_context_from", refuse),
+        model=read.model,
+        provider=read.provider,
+        template=read.prompt_template,
+        temperature=given.number("temperature", read.temperature),
+        max_tokens=str(read.max_tokens).encode(),
+        use_context_from=tuple(read.use_context_from or ()),
     )
 
 
 def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
     """Read a knowledge node's `data`; every value that V1 refuses is told to `refuse`."""
-    document_ids = _texts(data, _given(data, "document_ids", "documentIds"), refuse)
-    dataset_key = _given(data, "dataset_id", "dataset")
-    dataset_id = _text(data, dataset_key, "", refuse, null_is_missing=True) or None
-    if not document_ids and dataset_id is None:
-        dataset_id = DEFAULT_DATASET
-    mode = _text(data, "mode", MODES[0], refuse)
-    if mode not in MODES:
-        refuse(f"mode must be one of {', '.join(MODES)} (it is {quote(mode)})")
-    top_k_key = _given(data, "top_k", "topK")
+    from worker.core import config_models  # noqa: PLC0415  (see there)
+
+    given = _Given(data, _KNOWLEDGE_KEYS)
+    given.let_stand_in("document_ids", "documentIds", bool)
+    given.let_stand_in("dataset_id", "dataset", bool)
+    given.let_stand_in("top_k", "topK", lambda value: value is not None)
+    values = given.values
+    if not values.get("document_ids") and not values.get("dataset_id"):
+        values["dataset_id"] = DEFAULT_DATASET
+    read = config_models.read(config_models.Knowledge, values, given.refusing(refuse))
     return KnowledgeConfig(
-        document_ids=document_ids or ((dataset_id,) if dataset_id else ()),
-        dataset_id=dataset_id,
-        top_k=_number(data, top_k_key, b"5", 1, 20, whole=True, refuse=refuse),
-        mode=mode,
+        document_ids=tuple(read.document_ids or (read.dataset_id or DEFAULT_DATASET,)),
+        dataset_id=read.dataset_id or None,
+        top_k=str(read.top_k).encode(),
+        mode=read.mode,
     )
 
 
@@ -136,86 +141,65 @@ def infer_provider(model: str, fallback: str) -> str:
     return fallback.lower()
 
 
-def _model_and_provider(data: Data, defaults: Defaults) -> tuple[str, str]:
-    value = _decoded(data, "model")
-    described = value if isinstance(value, dict) else {}
-    model = _usable(value) or _usable(described.get("name")) or _usable(described.get("id"))
-    provider = _usable(_decoded(data, "provider")) or _usable(described.get("provider"))
-    model = model or defaults.model
-    return model, provider.lower() if provider else infer_provider(model, defaults.provider)
+_LLM_KEYS: Final = (
+    *("model", "provider", "prompt_template", "prompt"),
+    *("temperature", "max_tokens", "use_context_from"),
+)
+_KNOWLEDGE_KEYS: Final = (
+    *("document_ids", "documentIds", "dataset_id", "dataset", "dataset_name"),
+    *("top_k", "topK", "mode"),
+)
 
 
-def _usable(value: object) -> str | None:
-    return value if isinstance(value, str) and value.strip() else None
+class _Given:
+    """What a node's data gives: Python's values by key, as the platform has them in hand."""
+
+    __slots__ = ("_data", "_spelled", "values")
+
+    def __init__(self, data: Data, keys: tuple[str, ...]) -> None:
+        self._data = data
+        self._spelled: dict[str, str] = {}
+        self.values = {key: platform_value(bytes(data[key])) for key in keys if key in data}
+
+    def let_stand_in(self, key: str, other: str, counts: Callable[[Any], bool]) -> None:
+        """Let the spelling `other` stand for `key` where that is absent and the other's value counts.
+
+        A null that is there keeps the other out.
+        """
+        if key not in self.values and counts(value := self.values.get(other)):
+            self.values[key] = value
+            self._spelled[key] = other
+
+    def number(self, key: str, read: float) -> bytes:
+        """The JSON text of a number that was read: to its last digit where it was a number before."""
+        text = bytes(self._data.get(self._spelled.get(key, key), b""))
+        was_number = text[:1].isdigit() or text[:1] == b"-"
+        return text if was_number and self.values[key] == read else repr(read).encode()
+
+    def refusing(self, refuse: Refuse) -> Callable[[str, str], None]:
+        """Say of a field what it must be and what it is, by the key that gave it."""
+
+        def tell(field: str, wanted: str) -> None:
+            key, value = self._spelled.get(field, field), self.values[field]
+            raw = self._data.get(key)
+            if raw is not None and platform_value(bytes(raw)) == value:
+                shown = bytes(raw).decode()
+            else:  # a provider that stands in the model's object
+                shown = json.dumps(value, ensure_ascii=False)
+            refuse(f"{key} must be {wanted} (it is {quote(shown, 40)})")
+
+        return tell
 
 
-def _template(data: Data, refuse: Refuse) -> str:
-    if "prompt_template" in data:
-        return _text(data, "prompt_template", DEFAULT_TEMPLATE, refuse)
-    prompt = _text(data, "prompt", "", refuse, null_is_missing=True)
-    return prompt or DEFAULT_TEMPLATE
-
-
-def _given(data: Data, key: str, other: str) -> str:
-    """`key`, or the spelling `other` where `key` is absent (null counts as absent)."""
-    return key if _decoded(data, key) is not None or other not in data else other
-
-
-def _text(
-    data: Data, key: str, default: str, refuse: Refuse, *, null_is_missing: bool = False
-) -> str:
-    if key not in data:
-        return default
-    value = _decoded(data, key)
-    if isinstance(value, str):
-        return value
-    if value is not None or not null_is_missing:
-        refuse(f"{key} must be a text")
-    return default
-
-
-def _texts(data: Data, key: str, refuse: Refuse) -> tuple[str, ...]:
-    value = _decoded(data, key)
-    if value is None:
-        return ()
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    refuse(f"{key} must be a list of texts")
-    return ()
-
-
-def _number(
-    data: Data, key: str, default: bytes, low: int, high: int, *, whole: bool, refuse: Refuse
-) -> bytes:
-    """The JSON text of a number between `low` and `high`, both included."""
-    if key not in data:
-        return default
-    raw = bytes(data[key])
-    number = _parse_number(raw)
-    kind = "a whole number" if whole else "a number"
-    if number is None or (whole and not number.is_integer()) or not low <= number <= high:
-        refuse(f"{key} must be {kind} from {low} to {high} (it is {quote(raw.decode(), 40)})")
-        return default
-    if whole:
-        return str(int(number)).encode()
-    return raw if raw[:1] in b"-0123456789" else repr(number).encode()
-
-
-def _parse_number(raw: bytes) -> float | None:
-    if raw in (b"true", b"false"):
-        return float(raw == b"true")
-    text = raw.decode()
-    if raw[:1] == b'"':
-        text = msgspec.json.decode(raw)
-    return float(text) if len(text) < 400 and _DECIMAL.fullmatch(text) else None
-
-
-def _decoded(data: Data, key: str) -> object:
-    """The value of `key` as Python reads it, None where it is missing or null."""
-    raw = data.get(key)
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw)
-    except msgspec.ValidationError:  # a number beyond a float: no text, list or object
-        return ...
+def _normalise_model(values: dict[str, Any], defaults: Defaults) -> None:
+    """Write out the model and the provider; a provider that is no text stays, to be refused."""
+    model = values.get("model")
+    described = model if isinstance(model, dict) else {}
+    if described:
+        model = described.get("name") or described.get("id")
+    if not model or not isinstance(model, str):
+        model = defaults.model
+    provider = values.get("provider") or described.get("provider")
+    provider = provider or infer_provider(model, defaults.provider)
+    values["model"] = model
+    values["provider"] = provider.lower() if isinstance(provider, str) else provider

@@ -8,21 +8,21 @@ that differs from V1's picture becomes a warning. Same input and version, same b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from worker.core import v1, v2
+from worker.core import layout, v1, v2
 from worker.core.codes import ConversionWarning, WarningCode, quote
 from worker.core.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
 from worker.core.engine.base import CustomNode
 from worker.core.roles import ROLES, Role, Value
-from worker.core.v1 import Edge, JsonObject, Node, Workflow
+from worker.core.v1 import Edge, JsonObject, Node, NodeId, Workflow, id_text, quote_id
 from worker.core.v2 import TEXT_JOIN, Port, Ports
 from worker.errors import BotError
 
-CONVERTER_VERSION: Final = "1"
+CONVERTER_VERSION: Final = "2"
 
 SEPARATOR: Final = "\n\n"
 NO_LLM_ANSWER: Final = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
@@ -35,6 +35,8 @@ _V2_PLACEHOLDERS: Final = ("{query}", "{system_prompt}")
 # grow with the square of the workflow's.
 MAX_JOIN_INPUTS: Final = 20_000
 
+_NULL: Final = Raw(b"null")
+_CUSTOM: Final = Raw(b'"custom"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,11 +87,11 @@ class _Target:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.role = _role(node)
-        self.context: tuple[str, ...] = ()  # the nodes that its context is made of
-        self.response: str | None = None  # the node whose response it takes
+        self.context: tuple[NodeId, ...] = ()  # the nodes that its context is made of
+        self.response: NodeId | None = None  # the node whose response it takes
         self.mappings: dict[str, bytes] = {}
         self.extra_inputs: list[Port] = []
-        self.after: dict[str, str] = {}  # source id → its `after` port
+        self.after: dict[NodeId, str] = {}  # source id → its `after` port
 
     def free_port(self) -> str:
         """The first of `after`, `after_2`, … that is no port of it yet."""
@@ -112,9 +114,10 @@ class _Conversion:
         self.taken = set(self.new_ids.values())
         self.targets = {node.id: _Target(node) for node in workflow.nodes}
         self.connected = {(edge.source, edge.target) for edge in workflow.edges}
-        self.warnings: list[tuple[int, ConversionWarning]] = []
+        self.positions = layout.positions(workflow)
+        self.warnings: list[tuple[NodeId | None, ConversionWarning]] = []
         self.new_nodes: list[bytes] = []
-        self.new_edges: list[tuple[str, str, str, str]] = []
+        self.new_edges: list[_NewEdge] = []
         self.join_inputs = 0
         self.in_order = [self.targets[node_id] for node_id in workflow.order]
         self.searches = [one.node.id for one in self.in_order if "context" in one.role.gives]
@@ -140,30 +143,37 @@ class _Conversion:
         if self.new_nodes:
             keys["nodes"] = Raw(bytes(keys["nodes"])[:-1] + b"," + b",".join(self.new_nodes) + b"]")
         keys["edges"] = Raw(_encode(edges))
-        order = {node.id: index for index, node in enumerate(self.workflow.nodes)}
-        ordered = sorted(self.warnings, key=lambda entry: order.get(entry[1].node or "", -1))
+        order: dict[NodeId | None, int] = {
+            node.id: index for index, node in enumerate(self.workflow.nodes)
+        }
+        ordered = sorted(self.warnings, key=lambda entry: order.get(entry[0], -1))
         return Draft(_encode(keys), tuple(warning for _, warning in ordered))
 
     # -- what flows where ------------------------------------------------------------------------
 
-    def _map(self, value: Value, source: str, target: str) -> tuple[str, str]:
+    def _map(self, value: Value, source: NodeId, target: NodeId) -> tuple[str, str]:
         """Map the port by which `target` takes a value to the one by which `source` gives it."""
         source_port = self.targets[source].role.gives[value]
         target_port = self.targets[target].role.takes[value]
         self.targets[target].mappings[target_port] = _mapping(self.new_ids[source], source_port)
         return source_port, target_port
 
-    def _map_and_connect(self, value: Value, source: str, target: str) -> None:
+    def _map_and_connect(self, value: Value, source: NodeId, target: NodeId) -> None:
         source_port, target_port = self._map(value, source, target)
         if (source, target) not in self.connected:
             self.new_edges.append(
-                (self.new_ids[source], source_port, self.new_ids[target], target_port)
+                _NewEdge(self._end(source, source_port), self._end(target, target_port))
             )
+
+    def _end(self, node_id: NodeId, port: str) -> _End:
+        return _End(self.new_ids[node_id], self.nodes[node_id].type, port)
 
     def _map_context(self, target: _Target) -> None:
         """Map the context of a node to what V1 would put into it, if anything."""
         node = target.node
-        wanted = node.config.use_context_from if isinstance(node.config, LlmConfig) else ()
+        wanted: Sequence[NodeId] = ()
+        if isinstance(node.config, LlmConfig):
+            wanted = node.config.use_context_from
         target.context = tuple(
             source
             for source in (wanted or self.searches)
@@ -177,7 +187,7 @@ class _Conversion:
         elif target.context:
             self._join(target)
 
-    def _warn_of_context(self, target: str, sources: Sequence[str]) -> None:
+    def _warn_of_context(self, target: NodeId, sources: Sequence[NodeId]) -> None:
         hidden = [
             source for source in dict.fromkeys(sources) if (source, target) not in self.connected
         ]
@@ -210,7 +220,7 @@ class _Conversion:
             self._warn(
                 "implicit_response",
                 target.node.id,
-                f"V1 gives it what {quote(first, 40)} said, the first LLM to run, without an edge",
+                f"V1 gives it what {quote_id(first, 40)} said, the first LLM to run, without an edge",
             )
         self._map_and_connect("response", first, target.node.id)
 
@@ -229,7 +239,7 @@ class _Conversion:
         outputs = [self.targets[source].role.gives["context"] for source in sources]
         self._add_node(
             join,
-            position=_beside(target.node),
+            beside=target.node,
             default="",
             inputs=[Port(name, "string", False, "이어 붙일 텍스트", name) for name in names],
             mappings={
@@ -238,9 +248,10 @@ class _Conversion:
             },
         )
         for name, source, output in zip(names, sources, outputs, strict=True):
-            self.new_edges.append((self.new_ids[source], output, join, name))
+            self.new_edges.append(_NewEdge(self._end(source, output), _End(join, TEXT_JOIN, name)))
         target.mappings[port] = _mapping(join, "text")
-        self.new_edges.append((join, "text", self.new_ids[target.node.id], port))
+        joined = _End(join, TEXT_JOIN, "text")
+        self.new_edges.append(_NewEdge(joined, self._end(target.node.id, port)))
         self._warn(
             "join_node",
             target.node.id,
@@ -263,7 +274,9 @@ class _Conversion:
         }
         if shown != {first}:
             self._warn(
-                "end_takes_first_llm", end, f"V1 answers with {quote(first)}, the first LLM to run"
+                "end_takes_first_llm",
+                end,
+                f"V1 answers with {quote_id(first)}, the first LLM to run",
             )
 
     def _answer_without_llm(self) -> None:
@@ -275,13 +288,14 @@ class _Conversion:
         join = self._free_id("text-join-{}")
         self._add_node(
             join,
-            position=_beside(self.end),
+            beside=self.end,
             default=NO_LLM_ANSWER,
             inputs=[_after_port("after", "string")],
             mappings={},
         )
-        self.new_edges.append((self.new_ids[self.start.id], "query", join, "after"))
-        self.new_edges.append((join, "text", self.new_ids[self.end.id], "response"))
+        start, end = self._end(self.start.id, "query"), self._end(self.end.id, "response")
+        self.new_edges.append(_NewEdge(start, _End(join, TEXT_JOIN, "after")))
+        self.new_edges.append(_NewEdge(_End(join, TEXT_JOIN, "text"), end))
         self.targets[self.end.id].mappings["response"] = _mapping(join, "text")
         self._warn(
             "no_llm", self.end.id, "there is no LLM: V1 always answers with its fixed sentence"
@@ -294,15 +308,16 @@ class _Conversion:
         edges = []
         for index, edge in enumerate(self.workflow.edges):
             source_port, target_port, data_type = self._ports(edge)
+            source, target = (
+                self._end(edge.source, source_port),
+                self._end(edge.target, target_port),
+            )
             keys = dict(edge.keys)
             keys["id"] = unique.of(index, edge, self._warn)
-            source, target = self.new_ids[edge.source], self.new_ids[edge.target]
-            _connect(keys, source, source_port, target, target_port, data_type)
-            edges.append(keys)
-        for source, source_port, target, target_port in self.new_edges:
-            keys = {"id": Raw(_encode(unique.free(f"e-{source}-{target}")))}
-            _connect(keys, source, source_port, target, target_port)
-            edges.append(keys)
+            edges.append(_connect(keys, source, target, data_type))
+        for source, target in self.new_edges:
+            keys = {"id": Raw(_encode(unique.free(f"e-{source.node}-{target.node}")))}
+            edges.append(_connect(keys, source, target))
         self._warn_of_order_only()
         return edges
 
@@ -354,7 +369,7 @@ class _Conversion:
         keys = dict(node.keys)
         keys["id"] = Raw(_encode(self.new_ids[node.id]))
         keys["type"] = Raw(_encode(node.type))
-        keys.setdefault("position", Raw(b'{"x":0,"y":0}'))
+        keys["position"] = self.positions[node.id]
         keys["data"] = Raw(_encode(self._data(target)))
         keys["ports"] = _ports_json(node.type, target.role.ports, target.extra_inputs)
         keys["variable_mappings"] = _mappings_json(target.mappings)
@@ -402,7 +417,7 @@ class _Conversion:
         self,
         node_id: str,
         *,
-        position: dict[str, float],
+        beside: Node,
         default: str,
         inputs: list[Port],
         mappings: dict[str, bytes],
@@ -410,7 +425,7 @@ class _Conversion:
         keys = {
             "id": node_id,
             "type": TEXT_JOIN,
-            "position": position,
+            "position": layout.beside(self.positions[beside.id]),
             "data": {
                 "title": node_id,
                 "type": TEXT_JOIN,
@@ -429,32 +444,48 @@ class _Conversion:
         self.taken.add(node_id)
         return node_id
 
-    def _warn(self, code: WarningCode, node: str | None, message: str) -> None:
-        self.warnings.append((len(self.warnings), ConversionWarning(code, node, message)))
+    def _warn(self, code: WarningCode, node: NodeId | None, message: str) -> None:
+        shown = None if node is None else id_text(node)
+        self.warnings.append((node, ConversionWarning(code, shown, message)))
+
+
+class _End(NamedTuple):
+    """One end of an edge of the draft: a node by its new id, its type and the port."""
+
+    node: str
+    type: str
+    port: str
+
+
+class _NewEdge(NamedTuple):
+    """An edge that V1's picture did not have."""
+
+    source: _End
+    target: _End
 
 
 class _EdgeIds:
-    """Gives every edge an id of its own: V1 does not need one, V2's editor does."""
+    """Gives every edge an id of its own, a text: V1 does not need one, the platform's editor does."""
 
     def __init__(self, edges: Iterable[Edge]) -> None:
-        self._used: set[str | bytes] = set()
-        self._reserved = {_edge_id(edge) for edge in edges}
+        self._used: set[str] = set()
+        self._reserved = {v1.text_of(edge.keys.get("id")) for edge in edges}
 
     def of(
-        self, index: int, edge: Edge, warn: Callable[[WarningCode, str | None, str], None]
+        self, index: int, edge: Edge, warn: Callable[[WarningCode, NodeId | None, str], None]
     ) -> Raw:
-        """The id of V1's edge, or a new one where it has none or another edge has it already."""
-        given = _edge_id(edge)
+        """The id of V1's edge; a new one where it has none, no text, or one that is taken."""
+        raw = edge.keys.get("id", _NULL)
+        given = v1.text_of(raw)
         if given and given not in self._used:
             self._used.add(given)
-            return edge.keys["id"]
-        fresh = self.free(f"e-{edge.source}-{edge.target}")
-        if given:
-            warn(
-                "edge_id_replaced",
-                edge.target,
-                f"edges[{index}] is now {quote(fresh)}: its id was taken",
-            )
+            return raw
+        number = v1.node_id_of(raw) if given is None else None
+        ends = f"e-{id_text(edge.source)}-{id_text(edge.target)}"
+        fresh = self.free(ends if number is None else id_text(number))
+        if given != "" and not v1.is_null(raw):
+            why = "its id was taken" if given else "its id was no text"
+            warn("edge_id_replaced", edge.target, f"edges[{index}] is now {quote(fresh)}: {why}")
         return Raw(_encode(fresh))
 
     def free(self, wanted: str) -> str:
@@ -467,28 +498,19 @@ class _EdgeIds:
         return candidate
 
 
-def _edge_id(edge: Edge) -> str | bytes:
-    """An edge's id: a text however it is escaped, other JSON as it stands; empty where it has none."""
-    raw = edge.keys.get("id")
-    if raw is None or v1.is_null(raw):
-        return ""
-    text = v1.text_of(raw)
-    return bytes(raw) if text is None else text
+def new_ids(nodes: Iterable[Node]) -> dict[NodeId, str]:
+    """The draft's id of every node, a text: its own, unless a selector could not name it.
 
-
-def new_ids(nodes: Iterable[Node]) -> dict[str, str]:
-    """The draft's id of every node: its own, unless a selector could not name it.
-
-    >>> new_ids([Node("a.b", "llm", {}, {}, None), Node("a_b", "llm", {}, {}, None)])
-    {'a.b': 'a_b_2', 'a_b': 'a_b'}
+    >>> new_ids([Node(node_id, "llm", {}, {}, None) for node_id in ("a.b", "a_b", 7, 7.5)])
+    {'a.b': 'a_b_2', 'a_b': 'a_b', 7: '7', 7.5: '7_5'}
     """
     ids = [node.id for node in nodes]
-    taken = set(ids)
-    new_ids = {}
+    taken = {node_id for node_id in ids if isinstance(node_id, str)}
+    new_ids: dict[NodeId, str] = {}
     for node_id in ids:
-        new_id = node_id
-        if "." in node_id or node_id in v2.RESERVED_IDS:
-            wanted = node_id.replace(".", "_") if "." in node_id else f"{node_id}_node"
+        new_id = id_text(node_id)
+        if new_id is not node_id or "." in new_id or new_id in v2.RESERVED_IDS:
+            wanted = f"{new_id}_node" if new_id in v2.RESERVED_IDS else new_id.replace(".", "_")
             new_id, number = wanted, 1
             while new_id in taken or new_id in v2.RESERVED_IDS:
                 number += 1
@@ -529,31 +551,31 @@ def _after_port(name: str, port_type: v2.PortType) -> Port:
 
 
 def _connect(
-    keys: JsonObject,
-    source: str,
-    source_port: str,
-    target: str,
-    target_port: str,
-    data_type: v2.PortType = "string",
-) -> None:
-    keys["source"] = Raw(_encode(source))
-    keys["target"] = Raw(_encode(target))
-    keys["source_port"] = Raw(_encode(source_port))
-    keys["target_port"] = Raw(_encode(target_port))
+    keys: JsonObject, source: _End, target: _End, data_type: v2.PortType = "string"
+) -> JsonObject:
+    """Complete an edge's keys: where it leads, what flows, and what the platform's interface reads."""
+    keys["source"] = Raw(_encode(source.node))
+    keys["target"] = Raw(_encode(target.node))
+    keys["source_port"] = Raw(_encode(source.port))
+    keys["target_port"] = Raw(_encode(target.port))
     keys["data_type"] = Raw(_encode(data_type))
+    if v1.text_of(keys.get("type")) is None:
+        keys["type"] = _CUSTOM
+    keys["data"] = Raw(_encode(_edge_data(keys.get("data"), source.type, target.type)))
+    return keys
 
 
-def _beside(node: Node) -> dict[str, float]:
-    """A position left of `node`, the origin where its own cannot be read."""
-    try:
-        position = msgspec.json.decode(node.keys["position"], type=dict[str, float])
-        return {"x": position["x"] - 160, "y": position["y"]}
-    except (KeyError, msgspec.ValidationError):
-        return {"x": 0, "y": 0}
+def _edge_data(raw: Raw | None, source_type: str, target_type: str) -> JsonObject:
+    """An edge's data as it was, with the types of both ends where it does not name them."""
+    data = v1.object_of(raw) or {}
+    for name, node_type in (("source_type", source_type), ("target_type", target_type)):
+        if v1.text_of(data.get(name)) is None:
+            data[name] = Raw(_encode(node_type))
+    return data
 
 
-def _listed(ids: Iterable[str], limit: int = 5) -> str:
+def _listed(ids: Iterable[NodeId], limit: int = 5) -> str:
     """Ids for a person: quoted, the first few, and how many more."""
-    quoted = [quote(node_id, 40) for node_id in ids]
+    quoted = [quote_id(node_id, 40) for node_id in ids]
     more = f" and {len(quoted) - limit} more" if len(quoted) > limit else ""
     return ", ".join(quoted[:limit]) + more

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from worker.core.v1 import NodeId
+
 Change = Literal["added", "removed", "changed"]
 
 
@@ -23,15 +25,15 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 def differences(
-    workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[str, str]
+    workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[NodeId, str]
 ) -> list[Difference]:
     """How `graph` differs from `workflow`; `new_ids` says which nodes were renamed.
 
     Ports and mappings are what a draft is, so they are not differences; the values of `data` and
     the nodes and edges are.
     """
-    before = {str(node.get("id")): node for node in _objects(workflow.get("nodes"))}
-    after = {str(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    before = {_id(node.get("id")): node for node in _objects(workflow.get("nodes"))}
+    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
     return [
         *_nodes(before, after, new_ids),
         *_edges(_objects(workflow.get("edges")), _objects(graph.get("edges")), new_ids),
@@ -40,8 +42,8 @@ def differences(
 
 def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> list[Difference]:
     """How a draft differs from the one that conversion gives: as above, and by its mappings."""
-    before = {str(node.get("id")): node for node in _objects(written.get("nodes"))}
-    after = {str(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    before = {_id(node.get("id")): node for node in _objects(written.get("nodes"))}
+    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
     return [
         *differences(written, graph, {}),
         *(
@@ -53,7 +55,9 @@ def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> l
     ]
 
 
-def _mappings(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+def _mappings(
+    node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[Difference]:
     before, after = (_variables(node.get("variable_mappings")) for node in (old, new))
     for port in dict.fromkeys((*before, *after)):
         what = f"{node_id}: input {port}"
@@ -74,7 +78,7 @@ def _variables(mappings: object) -> dict[str, Any]:
 
 
 def _nodes(
-    before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[str, str]
+    before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[NodeId, str]
 ) -> Iterator[Difference]:
     kept = {new_ids.get(node_id, node_id) for node_id in before}
     for node_id, old in before.items():
@@ -93,7 +97,7 @@ def _nodes(
             yield Difference("added", f"node {node_id}", None, new.get("type"))
 
 
-def _data(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     for key in [*old, *(key for key in new if key not in old)]:
         what = f"{node_id}: {key}"
         if key not in new:
@@ -104,7 +108,9 @@ def _data(node_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
             yield Difference("changed", what, old[key], new[key])
 
 
-def _edges(before: list[Any], after: list[Any], new_ids: Mapping[str, str]) -> Iterator[Difference]:
+def _edges(
+    before: list[Any], after: list[Any], new_ids: Mapping[NodeId, str]
+) -> Iterator[Difference]:
     old = dict.fromkeys(
         (new_ids.get(source, source), new_ids.get(target, target))
         for source, target in _ends(before)
@@ -118,9 +124,14 @@ def _edges(before: list[Any], after: list[Any], new_ids: Mapping[str, str]) -> I
             yield Difference("added", f"edge {source} → {target}")
 
 
-def _ends(edges: list[Any]) -> Iterator[tuple[str, str]]:
+def _ends(edges: list[Any]) -> Iterator[tuple[NodeId, NodeId]]:
     for edge in edges:
-        yield str(edge.get("source")), str(edge.get("target"))
+        yield _id(edge.get("source")), _id(edge.get("target"))
+
+
+def _id(value: object) -> NodeId:
+    """An id as it stands, so that 1 is not taken for "1"; what is no id as a text."""
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _objects(value: object) -> list[Any]:

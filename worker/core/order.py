@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
+Id = TypeVar("Id", bound=Hashable)
 
 
-def run_order(ids: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def run_order(ids: Iterable[Id], edges: Iterable[tuple[Id, Id]]) -> tuple[Id, ...]:
     """Kahn's algorithm, first in first out, ties in the order of `ids`.
 
     `edges` are (source, target), both among `ids`. A node waits for each of its edges, so that a
@@ -16,7 +19,7 @@ def run_order(ids: Iterable[str], edges: Iterable[tuple[str, str]]) -> tuple[str
     ('start', 'a', 'b', 'end')
     """
     waits = dict.fromkeys(ids, 0)
-    targets: dict[str, list[str]] = {node_id: [] for node_id in waits}
+    targets: dict[Id, list[Id]] = {node_id: [] for node_id in waits}
     for source, target in edges:
         waits[target] += 1
         targets[source].append(target)

@@ -2,13 +2,15 @@
 
 Three rules: PostgreSQL's jsonb must be able to hold it, it is not too large, it is not too deep.
 Each is decided in one pass without recursion, so that no text can exhaust the stack or the memory.
+What passes them is read as the platform, written in Python, reads it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from worker.core.codes import Issue
 
@@ -134,3 +136,23 @@ def mend_text(text: bytes) -> bytes:
         return b"\\ufffd" if unit == 0 or 0xD800 <= unit <= 0xDFFF else match[0]
 
     return _PAIR_OR_ESCAPE.sub(harmless, text.replace(b"\x00", b" "))
+
+
+def _whole_number(digits: str) -> int | float:
+    """Python reads no more than 4,300 digits; such a number is beyond every bound that there is."""
+    return int(digits) if len(digits) <= 4_300 else float(digits)
+
+
+_platform_json = json.JSONDecoder(parse_int=_whole_number)
+
+
+def platform_value(raw: bytes) -> Any:
+    """What the platform has in hand for a JSON value: what Python's `json.loads` makes of it.
+
+    Whole numbers of any length, `1e400` as infinity, the last of doubled keys. `raw` is JSON that
+    `issues_of_text` found nothing wrong with.
+
+    >>> platform_value(b"1e400"), platform_value(b'{"a": 1, "a": 2.0}')
+    (inf, {'a': 2.0})
+    """
+    return _platform_json.decode(raw.decode())

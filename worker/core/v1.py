@@ -6,8 +6,9 @@ unknown keys and numbers survive to the last digit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -16,7 +17,7 @@ from worker.core import config
 from worker.core.codes import Issue, first_issue, quote
 from worker.core.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
 from worker.core.order import run_order
-from worker.core.text import issues_of_text, mend_text
+from worker.core.text import issues_of_text, mend_text, platform_value
 from worker.errors import BotError
 
 MAX_NODES: Final = 2_000
@@ -29,9 +30,16 @@ _TYPES: Final[Mapping[str, str]] = {
     "llm": "llm",
     "end": "end",
 }
+_CONFIGURED: Final = ("knowledge-retrieval", "llm")
 _EDITOR_TYPE: Final = "custom"
 
 JsonObject = dict[str, Raw]
+NodeId: TypeAlias = str | int | float
+"""A node's id as the platform, written in Python, has it: a text or a number, true and false included.
+
+Ids are equal where Python's values are: 1 is 1.0 and true, and never "1".
+"""
+
 _object = msgspec.json.Decoder(JsonObject)
 _array = msgspec.json.Decoder(list[Raw])
 _objects = msgspec.json.Decoder(list[JsonObject])
@@ -45,7 +53,7 @@ class Node(msgspec.Struct, frozen=True):
     `config` is a `CustomConfig`.
     """
 
-    id: str
+    id: NodeId
     type: str
     keys: JsonObject
     data: JsonObject
@@ -55,8 +63,8 @@ class Node(msgspec.Struct, frozen=True):
 class Edge(msgspec.Struct, frozen=True):
     """An edge between two existing, different nodes."""
 
-    source: str
-    target: str
+    source: NodeId
+    target: NodeId
     keys: JsonObject
 
 
@@ -69,7 +77,7 @@ class Workflow(msgspec.Struct, frozen=True):
     keys: JsonObject
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
-    order: tuple[str, ...]
+    order: tuple[NodeId, ...]
 
 
 def is_json_null(text: bytes) -> bool:
@@ -112,13 +120,14 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
         return None
     nodes = [node for node in _nodes(raw_nodes, defaults, issues) if node is not None]
     # An edge to a node of an unknown type leads somewhere all the same.
-    ids = dict.fromkeys(filter(None, (text_of(keys.get("id")) for keys in raw_nodes)))
-    edges = list(_edges(raw_edges, ids.keys(), issues))
+    given = (node_id_of(keys.get("id")) for keys in raw_nodes)
+    ids = {node_id: node_id for node_id in given if node_id is not None}
+    edges = list(_edges(raw_edges, ids, issues))
     _count(nodes, issues)
     order = run_order(ids, ((edge.source, edge.target) for edge in edges))
     ran = set(order)
     if stuck := [node_id for node_id in ids if node_id not in ran]:
-        message = f"{len(stuck)} nodes are on it or behind it, {quote(stuck[0], 40)} for one"
+        message = f"{len(stuck)} nodes are on it or behind it, {quote_id(stuck[0], 40)} for one"
         issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
     issues.extend(_disconnected(nodes, edges))
     return Workflow(keys, tuple(nodes), tuple(edges), order)
@@ -156,25 +165,25 @@ def _too_many(nodes: list[JsonObject], edges: list[JsonObject]) -> Issue | None:
 def _nodes(
     raw_nodes: list[JsonObject], defaults: Defaults, issues: list[Issue]
 ) -> Iterator[Node | None]:
-    seen: set[str] = set()
+    seen: set[NodeId] = set()
     for index, keys in enumerate(raw_nodes):
         path = f"nodes[{index}]"
-        node_id = text_of(keys.get("id"))
-        if not node_id:
-            issues.append(Issue("node_without_id", path, f"{path} has no id (a text, not empty)"))
+        node_id = node_id_of(keys.get("id"))
+        if node_id is None:
+            message = f"{path} has no id (a text, not empty, or a number)"
+            issues.append(Issue("node_without_id", path, message))
         elif node_id in seen:
-            issues.append(
-                Issue("duplicate_node_id", path, f"two nodes have the id {quote(node_id)}")
-            )
+            message = f"two nodes have the id {quote_id(node_id)}"
+            issues.append(Issue("duplicate_node_id", path, message))
         else:
             seen.add(node_id)
-        yield _node(keys, node_id or "", path, defaults, issues)
+        yield _node(keys, node_id, path, defaults, issues)
 
 
 def _node(
-    keys: JsonObject, node_id: str, path: str, defaults: Defaults, issues: list[Issue]
+    keys: JsonObject, node_id: NodeId | None, path: str, defaults: Defaults, issues: list[Issue]
 ) -> Node | None:
-    name = quote(node_id) if node_id else path
+    name = path if node_id is None else quote_id(node_id)
     data = _data(keys.get("data"))
     if data is None:
         issues.append(Issue("not_a_workflow", path, f"the data of node {name} is no object"))
@@ -183,13 +192,15 @@ def _node(
     if node_type is None:
         return None
     node_config: LlmConfig | KnowledgeConfig | CustomConfig | None = None
+    if node_type in _CONFIGURED and "data" in keys and is_null(keys["data"]):
+        _invalid(issues, path, name, "its data is null")
     if node_type == "llm":
         node_config = config.llm(data, defaults, lambda why: _invalid(issues, path, name, why))
     elif node_type == "knowledge-retrieval":
         node_config = config.knowledge(data, lambda why: _invalid(issues, path, name, why))
     elif own := defaults.types.get(node_type):
         node_config = config.custom(data, own, lambda why: _invalid(issues, path, name, why))
-    return Node(node_id, node_type, keys, data, node_config) if node_id else None
+    return None if node_id is None else Node(node_id, node_type, keys, data, node_config)
 
 
 def _invalid(issues: list[Issue], path: str, name: str, why: str) -> None:
@@ -198,12 +209,7 @@ def _invalid(issues: list[Issue], path: str, name: str, why: str) -> None:
 
 def _data(raw: Raw | None) -> JsonObject | None:
     """The data of a node: missing and null are empty, anything but an object is None."""
-    if raw is None or is_null(raw):
-        return {}
-    try:
-        return _object.decode(raw)
-    except msgspec.ValidationError:
-        return None
+    return {} if raw is None or is_null(raw) else object_of(raw)
 
 
 def _type(
@@ -229,22 +235,25 @@ def _type(
 
 
 def _edges(
-    raw_edges: list[JsonObject], ids: Collection[str], issues: list[Issue]
+    raw_edges: list[JsonObject], ids: Mapping[NodeId, NodeId], issues: list[Issue]
 ) -> Iterator[Edge]:
+    """The edges between nodes, their ends written as the nodes' own ids are (1 where it says 1.0)."""
     for index, keys in enumerate(raw_edges):
         path = f"edges[{index}]"
-        source, target = text_of(keys.get("source")), text_of(keys.get("target"))
+        source, target = node_id_of(keys.get("source")), node_id_of(keys.get("target"))
         ends = {"source": source, "target": target}
         for end, node_id in ends.items():
             if node_id not in ids:
-                what = f"does not exist: {quote(node_id)}" if node_id else "is missing"
+                what = "is missing" if node_id is None else f"does not exist: {quote_id(node_id)}"
                 issues.append(Issue("edge_endpoint_missing", path, f"{path}: its {end} {what}"))
         if source is None or target is None or source not in ids or target not in ids:
             continue
         if source == target:
-            issues.append(Issue("self_loop", path, f"{path} leads from {quote(source)} to itself"))
+            issues.append(
+                Issue("self_loop", path, f"{path} leads from {quote_id(source)} to itself")
+            )
         else:
-            yield Edge(source, target, keys)
+            yield Edge(ids[source], ids[target], keys)
 
 
 def _count(nodes: list[Node], issues: list[Issue]) -> None:
@@ -260,9 +269,40 @@ def _disconnected(nodes: list[Node], edges: list[Edge]) -> Iterator[Issue]:
     entered = {edge.target for edge in edges}
     for node in nodes:
         if node.type != "end" and node.id not in left:
-            yield Issue("disconnected", node.id, f"no edge leads out of node {quote(node.id)}")
+            message = f"no edge leads out of node {quote_id(node.id)}"
+            yield Issue("disconnected", id_text(node.id), message)
         if node.type != "start" and node.id not in entered:
-            yield Issue("disconnected", node.id, f"no edge leads into node {quote(node.id)}")
+            message = f"no edge leads into node {quote_id(node.id)}"
+            yield Issue("disconnected", id_text(node.id), message)
+
+
+def node_id_of(raw: Raw | None) -> NodeId | None:
+    """The id that `raw` holds, None where it is none: an empty text, null, a list, an object."""
+    if raw is None:
+        return None
+    if (text := text_of(raw)) is not None:
+        return text or None
+    value = platform_value(bytes(raw))
+    return value if isinstance(value, int | float) else None
+
+
+def id_text(node_id: NodeId) -> str:
+    """An id as a text: a number's is its JSON.
+
+    >>> id_text("1"), id_text(1), id_text(1.0), id_text(True)
+    ('1', '1', '1.0', 'true')
+    """
+    return node_id if isinstance(node_id, str) else json.dumps(node_id)
+
+
+def quote_id(node_id: NodeId, limit: int = 60) -> str:
+    """An id for a message: a text in quotes, a number without.
+
+    >>> quote_id("1"), quote_id(1)
+    ("'1'", '1')
+    """
+    shown = quote(id_text(node_id), limit)
+    return shown if isinstance(node_id, str) else shown[1:-1]
 
 
 def text_of(raw: Raw | None) -> str | None:
@@ -275,6 +315,16 @@ def text_of(raw: Raw | None) -> str | None:
         return None
 
 
+def object_of(raw: Raw | None) -> JsonObject | None:
+    """The keys of the object that `raw` holds, None where it holds anything else."""
+    if raw is None:
+        return None
+    try:
+        return _object.decode(raw)
+    except msgspec.ValidationError:
+        return None
+
+
 def is_null(raw: Raw) -> bool:
     """Whether `raw` is JSON's null."""
     return bytes(raw) == b"null"
@@ -282,7 +332,4 @@ def is_null(raw: Raw) -> bool:
 
 def is_falsy(raw: Raw) -> bool:
     """Whether the platform, written in Python, takes `raw` for not given."""
-    try:
-        return not msgspec.json.decode(raw)
-    except msgspec.ValidationError:  # a number beyond a float
-        return False
+    return not platform_value(bytes(raw))

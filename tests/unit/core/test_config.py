@@ -62,7 +62,9 @@ def test_an_llm_without_data_gets_every_default() -> None:
         ({"name": "first", "id": "second"}, "first"),
         ({"name": "", "id": "second"}, "second"),
         ({"name": None, "id": "second"}, "second"),
-        ({"name": 7, "id": "second"}, "second"),
+        ({"name": False, "id": "second"}, "second"),
+        ("   ", "   "),
+        ({"name": " ", "id": "second"}, " "),
     ],
 )
 def test_a_model_is_a_text_or_an_objects_name_or_id(model: Any, expected: str) -> None:
@@ -71,7 +73,10 @@ def test_a_model_is_a_text_or_an_objects_name_or_id(model: Any, expected: str) -
 
 @pytest.mark.parametrize(
     "model",
-    ["", "  ", None, 7, True, [], ["gpt-4"], {}, {"name": ""}, {"provider": "openai"}, {"id": 3}],
+    [
+        *("", None, 7, True, [], ["gpt-4"], {}),
+        *({"name": ""}, {"provider": "openai"}, {"id": 3}, {"name": 7, "id": "second"}),
+    ],
 )
 def test_no_usable_model_means_the_configured_one(model: Any) -> None:
     defaults = Defaults(model="claude-house", provider="openai")
@@ -117,7 +122,8 @@ def test_the_provider_of_the_default_model_is_inferred_too() -> None:
         ({"provider": "", "model": {"provider": "Anthropic", "name": "gpt-4"}}, "anthropic"),
         ({"provider": "", "model": {"provider": "", "name": "claude-3"}}, "anthropic"),
         ({"provider": None, "model": "claude-3"}, "anthropic"),
-        ({"provider": 7, "model": "claude-3"}, "anthropic"),
+        ({"provider": False, "model": "claude-3"}, "anthropic"),
+        ({"provider": " ", "model": "claude-3"}, " "),
         ({"provider": "마이서버", "model": "claude-3"}, "마이서버"),
     ],
 )
@@ -125,6 +131,19 @@ def test_a_given_provider_goes_before_the_models_and_before_the_inferred_one(
     data: dict[str, Any], provider: str
 ) -> None:
     assert an_llm_config(**data).provider == provider
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        ({"provider": 7}, "7"),
+        ({"provider": {"id": "openai"}}, '{"id": "openai"}'),
+        ({"model": {"provider": ["a"]}}, '["a"]'),
+        ({"provider": "", "model": {"provider": True}}, "true"),
+    ],
+)
+def test_a_provider_that_is_no_text_is_refused(data: dict[str, Any], shown: str) -> None:
+    assert llm_refusals(**data) == [f"provider must be a text (it is '{shown}')"]
 
 
 # -- template ------------------------------------------------------------------------------------
@@ -150,13 +169,20 @@ def test_prompt_stands_for_an_absent_template_where_it_is_not_empty(
 
 @pytest.mark.parametrize("value", [["a"], 7, None, {}, True])
 def test_a_template_that_is_no_text_is_refused(value: Any) -> None:
-    assert llm_refusals(prompt_template=value) == ["prompt_template must be a text"]
+    (why,) = llm_refusals(prompt_template=value)
+
+    assert why == f"prompt_template must be a text (it is '{json.dumps(value)}')"
 
 
-@pytest.mark.parametrize("value", [["a"], 7, {}])
+@pytest.mark.parametrize("value", [["a"], 7, {"text": "x"}])
 def test_a_prompt_that_is_no_text_is_refused_only_where_it_counts(value: Any) -> None:
-    assert llm_refusals(prompt=value) == ["prompt must be a text"]
+    assert llm_refusals(prompt=value) == [f"prompt must be a text (it is '{json.dumps(value)}')"]
     assert llm_refusals(prompt=value, prompt_template="T") == []
+
+
+@pytest.mark.parametrize("value", [None, "", 0, False, [], {}])
+def test_a_prompt_that_python_takes_for_nothing_is_none(value: Any) -> None:
+    assert an_llm_config(prompt=value).template == config.DEFAULT_TEMPLATE
 
 
 # -- numbers -------------------------------------------------------------------------------------
@@ -177,6 +203,8 @@ def test_a_prompt_that_is_no_text_is_refused_only_where_it_counts(value: Any) ->
         (" 1 ", b"1.0"),
         (True, b"1.0"),
         (False, b"0.0"),
+        ("0_1", b"1.0"),
+        ("1e-7", b"1e-07"),
     ],
 )
 def test_a_temperature_is_kept_as_it_was_written(value: Any, expected: bytes) -> None:
@@ -196,6 +224,7 @@ def test_a_temperature_is_kept_as_it_was_written(value: Any, expected: bytes) ->
         ("inf", '"inf"'),
         ("", '""'),
         ("1_0", '"1_0"'),
+        ("0,7", '"0,7"'),
         ("٠", '"٠"'),
         (None, "null"),
         ([], "[]"),
@@ -254,7 +283,9 @@ def test_an_empty_use_context_from_means_every_search(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["k", {"k": 1}, [1], [None], ["k", 1], 7])
 def test_a_use_context_from_that_is_no_list_of_texts_is_refused(value: Any) -> None:
-    assert llm_refusals(use_context_from=value) == ["use_context_from must be a list of texts"]
+    assert llm_refusals(use_context_from=value) == [
+        f"use_context_from must be a list of texts (it is '{json.dumps(value)}')"
+    ]
 
 
 # -- knowledge -----------------------------------------------------------------------------------
@@ -276,12 +307,17 @@ def test_a_knowledge_node_without_data_searches_the_default_dataset() -> None:
         ({"documentIds": ["a"]}, ("a",), None),
         ({"document_ids": ["a"], "documentIds": ["b"]}, ("a",), None),
         ({"document_ids": [], "documentIds": ["b"]}, ("default-dataset",), "default-dataset"),
-        ({"document_ids": None, "documentIds": ["b"]}, ("b",), None),
+        (
+            {"document_ids": None, "documentIds": ["b"]},
+            ("default-dataset",),
+            "default-dataset",
+        ),
         ({"dataset_id": "ds"}, ("ds",), "ds"),
         ({"dataset": "ds"}, ("ds",), "ds"),
         ({"dataset_id": "ds", "dataset": "other"}, ("ds",), "ds"),
         ({"dataset_id": "", "dataset": "other"}, ("default-dataset",), "default-dataset"),
-        ({"dataset_id": None, "dataset": "other"}, ("other",), "other"),
+        ({"dataset_id": None, "dataset": "other"}, ("default-dataset",), "default-dataset"),
+        ({"document_ids": ["a"], "dataset_id": None}, ("a",), None),
         ({"document_ids": ["a"], "dataset": "ds"}, ("a",), "ds"),
         ({"document_ids": [], "dataset": "ds"}, ("ds",), "ds"),
         ({"document_ids": [""]}, ("",), None),
@@ -301,7 +337,7 @@ def test_documents_go_before_the_dataset_whichever_way_they_are_spelled(
         ({"top_k": 1}, b"1"),
         ({"topK": 20}, b"20"),
         ({"top_k": 3, "topK": 4}, b"3"),
-        ({"top_k": None, "topK": 4}, b"4"),
+        ({"topK": None}, b"5"),
         ({"top_k": 3, "topK": "many"}, b"3"),
         ({"topK": 7.0}, b"7"),
         ({"top_k": "7"}, b"7"),
@@ -312,28 +348,35 @@ def test_top_k_has_two_spellings(data: dict[str, Any], top_k: bytes) -> None:
 
 
 @pytest.mark.parametrize("key", ["top_k", "topK"])
-@pytest.mark.parametrize("value", [0, 21, 1.5, "many", None, []])
+@pytest.mark.parametrize("value", [0, 21, 1.5, "many", False, []])
 def test_top_k_out_of_bounds_is_refused_by_the_name_it_was_given(key: str, value: Any) -> None:
     (why,) = knowledge_refusals(**{key: value})
 
     assert why.startswith(f"{key} must be a whole number from 1 to 20 (it is ")
 
 
-@pytest.mark.parametrize("mode", ["semantic", "keyword"])
-def test_both_modes_are_known(mode: str) -> None:
+def test_a_null_top_k_is_refused_whatever_the_other_spelling_says() -> None:
+    (why,) = knowledge_refusals(top_k=None, topK=3)
+
+    assert why == "top_k must be a whole number from 1 to 20 (it is 'null')"
+
+
+@pytest.mark.parametrize("mode", ["semantic", "semantic search", "keyword", "hybrid", ""])
+def test_a_mode_is_any_text(mode: str) -> None:
     assert a_knowledge_config(mode=mode).mode == mode
 
 
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        ({"mode": "hybrid"}, "mode must be one of semantic, keyword (it is 'hybrid')"),
-        ({"mode": 7}, "mode must be a text"),
-        ({"document_ids": "a"}, "document_ids must be a list of texts"),
-        ({"document_ids": [1]}, "document_ids must be a list of texts"),
-        ({"documentIds": {}}, "documentIds must be a list of texts"),
-        ({"dataset_id": 7}, "dataset_id must be a text"),
-        ({"dataset": ["ds"]}, "dataset must be a text"),
+        ({"mode": None}, "mode must be a text (it is 'null')"),
+        ({"mode": 7}, "mode must be a text (it is '7')"),
+        ({"document_ids": "a"}, "document_ids must be a list of texts (it is '\"a\"')"),
+        ({"document_ids": [1]}, "document_ids must be a list of texts (it is '[1]')"),
+        ({"documentIds": {"a": 1}}, "documentIds must be a list of texts (it is '{\"a\": 1}')"),
+        ({"dataset_id": 7}, "dataset_id must be a text (it is '7')"),
+        ({"dataset": ["ds"]}, "dataset must be a text (it is '[\"ds\"]')"),
+        ({"dataset_name": 7}, "dataset_name must be a text (it is '7')"),
     ],
 )
 def test_what_a_knowledge_node_cannot_mean_is_refused(data: dict[str, Any], why: str) -> None:
@@ -342,11 +385,11 @@ def test_what_a_knowledge_node_cannot_mean_is_refused(data: dict[str, Any], why:
 
 def test_every_value_that_is_wrong_is_told() -> None:
     assert len(llm_refusals(temperature=2, max_tokens=0, prompt_template=1)) == 3
-    assert len(knowledge_refusals(top_k=0, mode="x", document_ids=1, dataset_id=1)) == 4
+    assert len(knowledge_refusals(top_k=0, mode=1, document_ids=1, dataset_id=1)) == 4
 
 
 def test_a_hostile_value_is_cut_and_escaped_in_the_message() -> None:
-    (why,) = knowledge_refusals(mode="\x1b[2J\u202e" + "x" * 10_000)
+    (why,) = knowledge_refusals(top_k="\x1b[2J\u202e" + "x" * 10_000)
 
     assert why.isprintable()
     assert len(why) < 200
@@ -355,7 +398,7 @@ def test_a_hostile_value_is_cut_and_escaped_in_the_message() -> None:
 KEYS = (
     *("model", "provider", "prompt", "prompt_template", "temperature", "max_tokens"),
     *("use_context_from", "document_ids", "documentIds", "dataset_id", "dataset", "top_k", "topK"),
-    "mode",
+    *("mode", "dataset_name"),
 )
 
 
@@ -365,7 +408,8 @@ def test_any_value_is_read_or_refused_and_never_breaks_anything(value: Any) -> N
     for key in KEYS:
         data = raw({key: value})
         for refused in (config_refusals(data, "llm"), config_refusals(data, "knowledge")):
-            assert all(why.startswith(key) for why in refused)
+            told = (key, "provider") if key == "model" else (key,)
+            assert all(why.startswith(told) for why in refused)
             assert all(why.isprintable() for why in refused)
 
 
@@ -376,7 +420,7 @@ def config_refusals(data: dict[str, Raw], kind: str) -> list[str]:
         assert 0 <= json.loads(found.temperature) <= 1
         assert 1 <= json.loads(found.max_tokens) <= 8192
         assert found.provider == found.provider.lower()
-        assert found.model.strip()
+        assert found.model
     else:
         searched = config.knowledge(data, refused.append)
         assert 1 <= json.loads(searched.top_k) <= 20

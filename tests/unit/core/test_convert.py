@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests import platform
 from tests.builders import (
     DEFAULTS,
     Json,
@@ -42,10 +44,16 @@ from tests.strategies import examples, workflows
 from worker.core import convert, v2
 from worker.core.codes import Issue
 from worker.core.config import Defaults
+from worker.core.v1 import id_text
 from worker.errors import BotError
 
 DATA = Path(__file__).parents[2] / "data"
-VALID = [json.loads(line) for line in (DATA / "v1_valid.jsonl").read_text().splitlines()]
+VALID = [
+    case
+    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for case in map(json.loads, (DATA / name).read_text().splitlines())
+    if "error" not in case["expected"]
+]
 FIXED_SENTENCE = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
 
 
@@ -98,8 +106,8 @@ from worker.core.config import Defaults
 from worker.core.convert import convert_text
 
 digest = hashlib.sha256()
-for line in open(sys.argv[1], encoding="utf-8"):
-    draft = convert_text(json.dumps(json.loads(line)["workflow"]).encode(), Defaults())
+for workflow in json.load(sys.stdin):
+    draft = convert_text(json.dumps(workflow).encode(), Defaults())
     digest.update(draft.graph + repr(draft.warnings).encode())
 print(digest.hexdigest())
 """
@@ -113,7 +121,8 @@ def test_another_process_gives_the_same_bytes(seed: str) -> None:
         digest.update(draft.graph + repr(draft.warnings).encode())
 
     told = subprocess.run(
-        [sys.executable, "-c", DIGEST_OF_THE_CORPUS, str(DATA / "v1_valid.jsonl")],
+        [sys.executable, "-c", DIGEST_OF_THE_CORPUS],
+        input=json.dumps([case["workflow"] for case in VALID]),
         env={**os.environ, "PYTHONHASHSEED": seed},
         check=True,
         capture_output=True,
@@ -125,8 +134,10 @@ def test_another_process_gives_the_same_bytes(seed: str) -> None:
 
 # -- nothing is lost -----------------------------------------------------------------------------
 
-V2_NODE_KEYS = {"id", "type", "data", "ports", "variable_mappings"}
-V2_EDGE_KEYS = {"id", "source", "target", "source_port", "target_port", "data_type"}
+V2_NODE_KEYS = {"id", "type", "position", "data", "ports", "variable_mappings"}
+V2_EDGE_KEYS = {
+    *("id", "type", "source", "target", "source_port", "target_port", "data_type", "data"),
+}
 NORMALISED = {
     "start": set[str](),
     "end": set[str](),
@@ -143,18 +154,45 @@ def assert_nothing_is_lost(text: bytes) -> None:
     before, after = read_exactly(text), read_exactly(a_draft(text).graph)
     assert without(after, {"nodes", "edges"}) == without(before, {"nodes", "edges"})
     kept_nodes = after["nodes"][: len(before["nodes"])]
-    renamed = {old["id"]: new["id"] for old, new in zip(before["nodes"], kept_nodes, strict=True)}
+    # As the platform reads them: of ids that are numbers, those of equal value are equal.
+    workflow = platform.loads(text)
+    renamed = {old["id"]: new["id"] for old, new in zip(workflow["nodes"], kept_nodes, strict=True)}
     for old, new in zip(before["nodes"], kept_nodes, strict=True):
-        added = set() if "position" in old else {"position"}
-        assert without(new, V2_NODE_KEYS | added) == without(old, V2_NODE_KEYS)
+        assert without(new, V2_NODE_KEYS) == without(old, V2_NODE_KEYS)
+        assert_a_position_is_kept(old.get("position"), new["position"])
         own = NORMALISED[new["type"]]
         assert without(new["data"], own) == without(old.get("data") or {}, own)
-    for old, new in zip(before["edges"], after["edges"], strict=False):
+    for drawn, old, new in zip(workflow["edges"], before["edges"], after["edges"], strict=False):
         assert without(new, V2_EDGE_KEYS) == without(old, V2_EDGE_KEYS)
-        assert (new["source"], new["target"]) == (renamed[old["source"]], renamed[old["target"]])
+        assert (new["source"], new["target"]) == (
+            renamed[drawn["source"]],
+            renamed[drawn["target"]],
+        )
+        assert_an_edges_data_is_kept(old.get("data"), new["data"])
     new_nodes = after["nodes"][len(before["nodes"]) :]
     assert {one["type"] for one in new_nodes} <= {"text-join"}
     assert len(after["edges"]) >= len(before["edges"])
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, tuple) and math.isfinite(float(value[1]))
+
+
+def assert_a_position_is_kept(old: Any, new: Json) -> None:
+    """Every coordinate that is a number stands as it stood, and so does what is no coordinate."""
+    given = old if isinstance(old, dict) else {}
+    assert without(new, {"x", "y"}) == without(given, {"x", "y"})
+    for name in ("x", "y"):
+        assert is_number(new[name])
+        assert not is_number(given.get(name)) or new[name] == given[name]
+
+
+def assert_an_edges_data_is_kept(old: Any, new: Json) -> None:
+    given = old if isinstance(old, dict) else {}
+    names = {"source_type", "target_type"}
+    assert without(new, names) == without(given, names)
+    for name in names & given.keys():
+        assert not isinstance(given[name], str) or new[name] == given[name]
 
 
 @given(workflows(max_nodes=4))
@@ -277,7 +315,7 @@ def test_a_draft_in_full() -> None:
             {
                 "id": "k",
                 "type": "knowledge-retrieval",
-                "position": {"x": 0, "y": 0},
+                "position": {"x": 300, "y": 0},
                 "data": {
                     "documentIds": ["d1"],
                     "topK": 3,
@@ -290,7 +328,7 @@ def test_a_draft_in_full() -> None:
             {
                 "id": "a",
                 "type": "llm",
-                "position": {"x": 1},
+                "position": {"x": 1, "y": 0},
                 "data": {
                     "type": "llm",
                     "model": "claude-3",
@@ -308,7 +346,7 @@ def test_a_draft_in_full() -> None:
             {
                 "id": "e",
                 "type": "end",
-                "position": {"x": 0, "y": 0},
+                "position": {"x": 900, "y": 0},
                 "data": {},
                 "variable_mappings": {
                     "response": {"variable": "a.response", "value_type": "string"}
@@ -323,6 +361,8 @@ def test_a_draft_in_full() -> None:
                 "source_port": "query",
                 "target_port": "query",
                 "data_type": "string",
+                "type": "custom",
+                "data": {"source_type": "start", "target_type": "knowledge-retrieval"},
             },
             {
                 "id": "k-a",
@@ -332,14 +372,18 @@ def test_a_draft_in_full() -> None:
                 "source_port": "context",
                 "target_port": "context",
                 "data_type": "string",
+                "type": "custom",
+                "data": {"source_type": "knowledge-retrieval", "target_type": "llm"},
             },
             {
-                "id": 7,
+                "id": "7",
                 "source": "a",
                 "target": "e",
                 "source_port": "response",
                 "target_port": "response",
                 "data_type": "string",
+                "type": "custom",
+                "data": {"source_type": "llm", "target_type": "end"},
             },
         ],
         "viewport": {"zoom": 1.5},
@@ -501,19 +545,175 @@ def test_use_context_from_names_nodes_by_their_ids_in_v1() -> None:
     [
         ({"x": 700, "y": 150.5}, {"x": 540, "y": 150.5}),
         ({"x": 0, "y": 0, "z": 1}, {"x": -160, "y": 0}),
-        ({"x": 700}, {"x": 0, "y": 0}),
-        ({"x": "700", "y": 1}, {"x": 0, "y": 0}),
-        ({"x": exactly("1e400"), "y": 1}, {"x": 0, "y": 0}),
-        (None, {"x": 0, "y": 0}),
-        ([1, 2], {"x": 0, "y": 0}),
+        (exactly("1e300"), {"x": 740, "y": 300}),
     ],
 )
-def test_a_join_stands_left_of_its_llm_where_that_has_a_place(
-    position: Any, expected: Json
-) -> None:
+def test_a_join_stands_left_of_its_llm(position: Any, expected: Json) -> None:
     workflow = a_workflow(a_search("k1"), a_search("k2"), {**an_llm(), "position": position})
 
     assert node(a_graph(workflow), "text-join-1")["position"] == expected
+
+
+# -- what the platform's interface reads ---------------------------------------------------------
+
+
+def placed(**positions: Any) -> Json:
+    """start ─► k ─► llm ─► end, with these positions; none where none is given."""
+    workflow = a_workflow(a_search("k"), an_llm())
+    for one in workflow["nodes"]:
+        del one["position"]
+        if one["id"] in positions:
+            one["position"] = positions[one["id"]]
+    return workflow
+
+
+def where(workflow: Json) -> dict[str, tuple[float, float]]:
+    nodes = a_graph(workflow)["nodes"]
+    return {one["id"]: (one["position"]["x"], one["position"]["y"]) for one in nodes}
+
+
+def test_nodes_without_a_position_are_laid_out_in_columns() -> None:
+    workflow = placed()
+    workflow["nodes"] += [a_search("k2"), a_search("k3")]
+    del workflow["nodes"][-1]["position"], workflow["nodes"][-2]["position"]
+    workflow["edges"] = paths("start>k>llm>end", "start>k2>k3>llm", "start>llm")
+
+    assert where(workflow) == {
+        "start": (0, 0),
+        "k": (300, 0),
+        "k2": (300, 150),
+        "k3": (600, 0),
+        "llm": (900, 0),
+        "end": (1200, 0),
+        "text-join-1": (740, 0),
+    }
+
+
+def test_nodes_without_a_position_go_below_those_that_have_one() -> None:
+    found = where(placed(start={"x": 5, "y": 7}, llm={"x": 1, "y": 400}, k={"x": 0, "y": -900}))
+
+    assert found == {"start": (5, 7), "k": (0, -900), "llm": (1, 400), "end": (900, 550)}
+
+
+@pytest.mark.parametrize("far", ["1e9", "1e300", "-1e300"])
+def test_a_node_far_out_moves_nothing_else(far: str) -> None:
+    assert where(placed(llm={"x": 0, "y": exactly(far)}))["end"] == (900, 0)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        *(None, "100", "", True, [1], {"x": 1}, exactly("1e400"), exactly("-1e400")),
+        exactly("9" * 400),
+    ],
+    ids=lambda nonsense: str(nonsense)[:12],
+)
+def test_a_coordinate_that_is_no_number_is_laid_out_and_the_rest_is_kept(nonsense: Any) -> None:
+    workflow = placed(llm={"x": nonsense, "y": exactly("12.50"), "z": exactly("0.10")})
+    position = node(read_exactly(a_draft(as_text(workflow)).graph), "llm")["position"]
+
+    assert position == {"x": ("number", "600"), "y": ("number", "12.50"), "z": ("number", "0.10")}
+    position = node(a_graph(placed(llm={"x": 7, "y": nonsense})), "llm")["position"]
+    assert position == {"x": 7, "y": 0}
+
+
+@pytest.mark.parametrize("position", [None, [], [1, 2], "1,2", 7, {}, {"left": 1}])
+def test_a_position_of_another_shape_is_laid_out(position: Any) -> None:
+    assert where(placed(llm=position))["llm"] == (600, 0)
+
+
+def test_every_edge_has_a_type_and_the_types_of_its_ends() -> None:
+    graph = a_graph(a_workflow(a_search("k1"), a_node("k2", "knowledge"), an_llm()))
+    kinds = {one["id"]: one["type"] for one in graph["nodes"]}
+
+    for edge in graph["edges"]:
+        assert edge["type"] == "custom"
+        assert edge["data"] == {
+            "source_type": kinds[edge["source"]],
+            "target_type": kinds[edge["target"]],
+        }
+    assert {edge["data"]["source_type"] for edge in graph["edges"]} == {
+        *("start", "knowledge-retrieval", "text-join", "llm"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"source_type": "", "target_type": "x"}, {"source_type": "", "target_type": "x"}),
+        ({"label": "예"}, {"label": "예", "source_type": "start", "target_type": "llm"}),
+        ({"source_type": None, "target_type": 7}, {"source_type": "start", "target_type": "llm"}),
+        *(
+            (nothing, {"source_type": "start", "target_type": "llm"})
+            for nothing in (None, [], "x", 7, True, [{"source_type": "a"}])
+        ),
+    ],
+)
+def test_an_edges_data_stays_and_is_completed(data: Any, expected: Json) -> None:
+    edges = [an_edge("start", "llm", data=data), *paths("llm>end")]
+
+    assert a_graph(a_workflow(edges=edges))["edges"][0]["data"] == expected
+
+
+@pytest.mark.parametrize(
+    ("given_type", "expected"),
+    [("smoothstep", "smoothstep"), ("", ""), (None, "custom"), (7, "custom"), (["a"], "custom")],
+)
+def test_an_edges_type_stays_where_it_is_a_text(given_type: Any, expected: str) -> None:
+    edges = [an_edge("start", "llm", type=given_type), *paths("llm>end")]
+
+    assert a_graph(a_workflow(edges=edges))["edges"][0]["type"] == expected
+
+
+def test_a_draft_that_lacks_what_the_interface_reads_is_noticed() -> None:
+    graph = a_graph(a_workflow())
+    for place, key in (("edges", "data"), ("edges", "type"), ("nodes", "position")):
+        broken = json.loads(json.dumps(graph))
+        del broken[place][0][key]
+        with pytest.raises(ValueError, match=key):
+            platform.read_draft(json.dumps(broken).encode())
+
+
+# -- ids that are numbers ------------------------------------------------------------------------
+
+
+def test_an_id_that_is_a_number_is_a_text_in_the_draft() -> None:
+    workflow = {
+        "nodes": [a_node(1, "start"), a_node(7.5, "knowledge"), an_llm(3), a_node("e", "end")],
+        "edges": [an_edge(1.0, 7.5), an_edge(7.5, 3), an_edge(3, "e")],
+    }
+
+    graph = a_graph(workflow)
+
+    assert [one["id"] for one in graph["nodes"]] == ["1", "7_5", "3", "e"]
+    assert mapped(graph, "3") == {"query": "1.query", "context": "7_5.context"}
+    assert lines(graph)[0] == "1.query -> 7_5.query"
+    assert warnings(workflow) == [
+        ("renamed_node", "1"),
+        ("renamed_node", "7.5"),
+        ("renamed_node", "3"),
+    ]
+    run_both(workflow, "hello")
+
+
+def test_a_number_beside_its_text_gets_another_id() -> None:
+    workflow = a_workflow(a_search("1"), a_search(1), an_llm("1_2"), an_llm(2))
+
+    graph = a_graph(workflow)
+
+    assert [one["id"] for one in graph["nodes"]][1:5] == ["1", "1_3", "1_2", "2"]
+    assert a_draft(workflow).warnings[0].message == "renamed to '1_3'"
+    run_both(workflow, "hello")
+
+
+def test_use_context_from_names_texts_and_never_numbers() -> None:
+    numbered = a_workflow(a_search(1), an_llm(use_context_from=["1"]))
+    both = a_workflow(a_search(1), a_search("1"), an_llm(use_context_from=["1"]))
+
+    assert "context" not in mapped(a_graph(numbered), "llm")
+    assert mapped(a_graph(both), "llm")["context"] == "1.context"
+    for workflow in (numbered, both):
+        run_both(workflow, "hello")
 
 
 def many_searches(searches: int, llms: int) -> Json:
@@ -697,14 +897,15 @@ def test_a_join_takes_an_id_that_no_node_has() -> None:
     [
         (["e1", "e2", "e3"], ["e1", "e2", "e3"]),
         (["e1", "e1", "e1"], ["e1", "e-start-llm", "e-llm-end"]),
-        ([None, "", 0], ["e-start-llm", "e-start-llm-2", 0]),
+        ([None, "", 0], ["e-start-llm", "e-start-llm-2", "0"]),
         (["e-start-llm", None, "e-start-llm-2"], ["e-start-llm", "e-start-llm-3", "e-start-llm-2"]),
-        ([1, 1, "1"], [1, "e-start-llm", "1"]),
-        ([["e"], ["e"], {"e": 1}], [["e"], "e-start-llm", {"e": 1}]),
+        ([1, 1.0, "1"], ["1-2", "1.0", "1"]),
+        ([7, 7, True], ["7", "7-2", "true"]),
+        ([["e"], ["e"], {"e": 1}], ["e-start-llm", "e-start-llm-2", "e-llm-end"]),
     ],
 )
-def test_an_edge_keeps_its_id_unless_another_has_it(
-    edge_ids: list[Any], expected: list[Any]
+def test_an_edge_keeps_its_id_where_it_is_a_text_and_no_other_has_it(
+    edge_ids: list[Any], expected: list[str]
 ) -> None:
     ends = [("start", "llm"), ("start", "llm"), ("llm", "end")]
     edges = [an_edge(*end, id=edge_id) for end, edge_id in zip(ends, edge_ids, strict=True)]
@@ -720,6 +921,11 @@ WARNED: dict[str, tuple[Json, tuple[str, str | None], Json]] = {
         a_workflow(an_llm("a.b")),
         ("renamed_node", "a.b"),
         a_workflow(an_llm("a_b")),
+    ),
+    "renamed_node: a number": (
+        a_workflow(an_llm(7)),
+        ("renamed_node", "7"),
+        a_workflow(an_llm("7")),
     ),
     "renamed_node: a reserved word": (
         a_workflow(end=an_end("self")),
@@ -809,6 +1015,11 @@ WARNED: dict[str, tuple[Json, tuple[str, str | None], Json]] = {
         ("edge_id_replaced", "end"),
         a_workflow(edges=[an_edge("start", "llm", id="e"), an_edge("llm", "end", id=None)]),
     ),
+    "edge_id_replaced: no text": (
+        a_workflow(edges=[an_edge("start", "llm", id=7), an_edge("llm", "end")]),
+        ("edge_id_replaced", "llm"),
+        a_workflow(edges=[an_edge("start", "llm", id="7"), an_edge("llm", "end", id="")]),
+    ),
 }
 
 
@@ -887,7 +1098,7 @@ def test_a_warning_says_what_a_person_needs_to_decide() -> None:
 @examples(300)
 def test_no_warning_moves_a_cursor_or_fills_a_screen(workflow: Json) -> None:
     told = a_draft(workflow).warnings
-    ids = {one["id"] for one in workflow["nodes"]}
+    ids = {id_text(one["id"]) for one in workflow["nodes"]}
 
     assert all(warning.message.isprintable() for warning in told)
     assert all(len(warning.message) < 3_000 for warning in told)

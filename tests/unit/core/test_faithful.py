@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from hypothesis import example, given, settings
 
+from tests import platform
 from tests.builders import DEFAULTS, Json, as_text, paths
 from tests.graphs import Clock
 from tests.reference import run_v1, run_v2, same_calls
@@ -29,9 +30,12 @@ from worker.core.engine.calls import Providers, Trace
 from worker.core.parity import Parity, compare
 from worker.providers.echo import Echo
 
+DATA = Path(__file__).parents[2] / "data"
 CORPUS = [
-    json.loads(line)
-    for line in (Path(__file__).parents[2] / "data" / "v1_valid.jsonl").read_text().splitlines()
+    case
+    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for case in map(json.loads, (DATA / name).read_text().splitlines())
+    if "error" not in case["expected"]
 ]
 
 
@@ -48,6 +52,7 @@ class Patchy(Echo):
 def assert_faithful(column: bytes, message: str) -> None:
     """V1 answers, and the draft makes the same calls and gives the same answer."""
     draft = convert_text(column, DEFAULTS)
+    platform.read_draft(draft.graph)
     program = v1_engine.prepare(v1.decode(column, DEFAULTS))
     graph = v2_engine.decode(draft.graph)
 

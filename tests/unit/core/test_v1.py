@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import reference
+from tests import platform, reference
 from tests.builders import (
     DEFAULTS,
     Json,
@@ -95,11 +95,27 @@ def test_the_type_in_the_data_of_any_other_node_means_nothing() -> None:
     assert workflow.nodes[1].type == "llm"
 
 
-@pytest.mark.parametrize("data", [{}, {"data": None}])
-def test_missing_data_is_empty(data: Json) -> None:
-    workflow = v1.decode(as_text(a_workflow({"id": "llm", "type": "llm", **data})), DEFAULTS)
+def test_missing_data_is_empty() -> None:
+    workflow = v1.decode(as_text(a_workflow({"id": "llm", "type": "llm"})), DEFAULTS)
 
     assert workflow.nodes[1].data == {}
+
+
+@pytest.mark.parametrize("node_type", ["start", "end"])
+def test_data_that_is_null_is_empty_for_the_start_and_the_end(node_type: str) -> None:
+    null = {"id": node_type, "type": node_type, "data": None}
+    ends: dict[str, Any] = {node_type: null}
+    workflow = v1.decode(as_text(a_workflow(**ends)), DEFAULTS)
+
+    (found,) = [node for node in workflow.nodes if node.type == node_type]
+    assert found.data == {}
+
+
+@pytest.mark.parametrize("node_type", ["llm", "knowledge", "knowledge-retrieval"])
+def test_data_that_is_null_is_refused_where_a_configuration_is_read(node_type: str) -> None:
+    error = refusal(a_workflow({"id": "n", "type": node_type, "data": None}))
+
+    assert (error.code, str(error)) == ("invalid_config", "node 'n': its data is null")
 
 
 def test_of_a_doubled_key_the_last_counts() -> None:
@@ -224,9 +240,92 @@ def test_data_that_is_no_object_is_no_workflow(data: Any) -> None:
     assert refusal(a_workflow({"id": "llm", "type": "llm", "data": data})).code == "not_a_workflow"
 
 
-@pytest.mark.parametrize("node_id", ["", None, 7, 0, True, [], {}, ["llm"], exactly("1e400")])
-def test_an_id_is_a_text_that_is_not_empty(node_id: Any) -> None:
+@pytest.mark.parametrize("node_id", ["", None, [], {}, ["llm"], [1]])
+def test_an_id_is_a_text_that_is_not_empty_or_a_number(node_id: Any) -> None:
     assert refusal(a_workflow({**an_llm(), "id": node_id}, edges=[])).code == "node_without_id"
+
+
+# -- ids that are numbers: as in Python, 1 is 1.0 and true, and never "1" ---------------------------
+
+
+def test_numbers_and_texts_are_different_ids_and_run_in_the_order_of_the_nodes() -> None:
+    workflow = {
+        "nodes": [a_node(i, t) for i, t in (("e", "end"), (2, "llm"), ("2", "llm"), (1, "start"))],
+        "edges": [an_edge(*ends) for ends in ((1, "2"), (1, 2), (2, "e"), ("2", "e"))],
+    }
+
+    assert order(workflow) == (1, "2", 2, "e")
+
+
+@pytest.mark.parametrize("written", ["1", "1.0", "1.00", "1e0", "10E-1", "true"])
+def test_an_edge_may_write_a_number_in_every_way_that_is_equal(written: str) -> None:
+    edges = [an_edge("start", exactly("1")), an_edge(exactly("1"), "end")]
+    text = as_text(a_workflow(an_llm(exactly("1")), edges=edges))
+    text = text.replace(b'"source": 1', f'"source": {written}'.encode())
+
+    assert order(text) == ("start", 1, "end")
+    assert repr(v1.decode(text, DEFAULTS).edges[1].source) == "1"
+
+
+@pytest.mark.parametrize(
+    ("node_id", "end"), [(1, "1"), ("1", 1), ("1.0", 1.0), ("true", True), ("1", 1.0), (0, None)]
+)
+def test_a_number_is_not_its_text(node_id: Any, end: Any) -> None:
+    edges = [an_edge("start", end), an_edge(node_id, "end")]
+
+    assert refusal(a_workflow(an_llm(node_id), edges=edges)).code == "edge_endpoint_missing"
+
+
+@pytest.mark.parametrize("other", [1, 1.0, True, exactly("1e0")])
+def test_numbers_of_one_value_are_one_id(other: Any) -> None:
+    error = refusal(a_workflow(an_llm(1), an_llm(other), edges=[]))
+
+    assert error.code == "duplicate_node_id"
+    assert refusal(a_workflow(edges=[an_edge(1, other)])).code == "edge_endpoint_missing"
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "0",
+        "-0",
+        "7",
+        "7.5",
+        "-1e-7",
+        "false",
+        "123456789012345678901234567890",
+        "1e400",
+        "9" * 5_000,
+    ],
+    ids=lambda number: number[:12],
+)
+def test_any_number_is_an_id_of_its_own(number: str) -> None:
+    workflow = a_workflow(an_llm(exactly(number) if number != "false" else False))
+    workflow["edges"] = [
+        an_edge("start", workflow["nodes"][1]["id"]),
+        an_edge(workflow["nodes"][1]["id"], "end"),
+    ]
+
+    found = v1.decode(as_text(workflow), DEFAULTS).nodes[1].id
+    assert float(found) == float(number.replace("false", "0"))
+    assert found not in ("0", number)
+
+
+@pytest.mark.parametrize("end", [[], {}, ["start"], {"id": "start"}, None, ""])
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_an_edge_that_names_no_id_leads_nowhere(which: str, end: Any) -> None:
+    edge = {**an_edge("start", "end"), which: end}
+
+    assert refusal(a_workflow(edges=[*paths("start>llm>end"), edge])).code == (
+        "edge_endpoint_missing"
+    )
+
+
+def test_a_message_tells_a_number_from_a_text() -> None:
+    told = str(refusal(a_workflow(an_llm(7, temperature=2))))
+    assert told == "node 7: temperature must be a number from 0 to 1 (it is '2')"
+    told = str(refusal(a_workflow(edges=[*paths("start>llm>end"), an_edge("llm", 9)])))
+    assert told == "edges[2]: its target does not exist: 9"
 
 
 @pytest.mark.parametrize("falsy", ["", None, 0, exactly("0.0"), exactly("-0"), False, [], {}])
@@ -534,6 +633,7 @@ def assert_it_converts_or_is_refused(text: bytes) -> None:
     else:
         read_exactly(text)
         read_exactly(draft.graph)
+        platform.read_draft(draft.graph)
 
 
 @given(near_workflows())

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import msgspec
 
-from worker.core.codes import quote
 from worker.core.config import CustomConfig, KnowledgeConfig, LlmConfig
 from worker.core.convert import (
     NO_LLM_ANSWER,
@@ -32,7 +31,7 @@ from worker.core.engine.calls import (
 )
 from worker.core.engine.template import render
 from worker.core.roles import Value
-from worker.core.v1 import Workflow
+from worker.core.v1 import NodeId, Workflow, quote_id
 
 _number = msgspec.json.Decoder(int | float)
 
@@ -40,7 +39,7 @@ _number = msgspec.json.Decoder(int | float)
 class Search(msgspec.Struct, frozen=True):
     """A knowledge node: what it searches, for whatever the message is."""
 
-    id: str
+    id: NodeId
     top_k: int
     document_ids: tuple[str, ...]
 
@@ -48,7 +47,7 @@ class Search(msgspec.Struct, frozen=True):
 class Prompt(msgspec.Struct, frozen=True):
     """An LLM node; `uses` names the searches that make its context, none meaning all before it."""
 
-    id: str
+    id: NodeId
     template: str
     model: str
     provider: str
@@ -60,7 +59,7 @@ class Prompt(msgspec.Struct, frozen=True):
 class Custom(msgspec.Struct, frozen=True):
     """A node of an installation's own type: of each input, what V1 gives it and what stands for none."""
 
-    id: str
+    id: NodeId
     type: CustomNode[Any]
     data: Any
     inputs: tuple[tuple[str, Value | None, Any], ...]
@@ -88,7 +87,7 @@ def prepare(workflow: Workflow) -> Program:
     return Program(tuple(steps))
 
 
-def _prompt(node_id: str, config: LlmConfig) -> Prompt:
+def _prompt(node_id: NodeId, config: LlmConfig) -> Prompt:
     return Prompt(
         id=node_id,
         template=config.template,
@@ -100,7 +99,7 @@ def _prompt(node_id: str, config: LlmConfig) -> Prompt:
     )
 
 
-def _custom(node_id: str, config: CustomConfig) -> Custom:
+def _custom(node_id: NodeId, config: CustomConfig) -> Custom:
     role = config.type.role
     taken = {port: value for value, port in role.takes.items()}
     return Custom(
@@ -129,7 +128,7 @@ def execute(
     """
     began = clock()
     recorder = Recorder(providers)
-    found: dict[str, list[str]] = {}
+    found: dict[NodeId, list[str]] = {}
     responses: list[str] = []
     error = None
     for count, step in enumerate(program.steps):
@@ -147,10 +146,10 @@ def execute(
         except STOPS:
             raise
         except Exception as failure:  # noqa: BLE001 - whatever else a provider raises is recorded
-            error = f"node {quote(step.id)} failed: {reason(failure)}"
+            error = f"node {quote_id(step.id)} failed: {reason(failure)}"
             break
     return Trace(
-        answer=None if error else responses[0] if responses else NO_LLM_ANSWER,
+        answer=None if error else (responses[0] if responses else "") or NO_LLM_ANSWER,
         calls=tuple(recorder.calls),
         error=error,
         tokens=recorder.tokens,
@@ -163,9 +162,11 @@ def _search(step: Search, message: str, recorder: Recorder) -> list[str]:
     return [document["content"] for document in documents]
 
 
-def _generate(step: Prompt, message: str, found: dict[str, list[str]], recorder: Recorder) -> str:
+def _generate(
+    step: Prompt, message: str, found: dict[NodeId, list[str]], recorder: Recorder
+) -> str:
     # `found` is in the order of execution, and holds only what has run.
-    chosen: Sequence[str] = step.uses or list(found)
+    chosen: Sequence[NodeId] = step.uses or list(found)
     context = SEPARATOR.join([text for node_id in chosen for text in found.get(node_id, ())])
     template = step.template
     if not template:
@@ -183,7 +184,7 @@ def _generate(step: Prompt, message: str, found: dict[str, list[str]], recorder:
 def _run(
     step: Custom,
     message: str,
-    found: dict[str, list[str]],
+    found: dict[NodeId, list[str]],
     responses: list[str],
     recorder: Recorder,
 ) -> None:

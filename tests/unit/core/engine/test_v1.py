@@ -10,18 +10,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.graphs import Clock, Failing, Silent, Stopping
+from tests.graphs import Clock, Failing, Saying, Silent, Stopping
 from worker.core import v1
 from worker.core.config import Defaults
+from worker.core.convert import NO_LLM_ANSWER
 from worker.core.engine import v1 as engine
 from worker.core.engine.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.errors import BotError, BudgetSpentError, ProviderError, TransientError
 from worker.providers.echo import Echo
 
+DATA = Path(__file__).parents[3] / "data"
 CORPUS = [
     json.loads(line)
-    for line in (Path(__file__).parents[3] / "data" / "v1_valid.jsonl").read_text().splitlines()
+    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for line in (DATA / name).read_text().splitlines()
 ]
+RUNS = [case for case in CORPUS if "error" not in case["expected"]]
+REFUSED = [case for case in CORPUS if "error" in case["expected"]]
 
 
 def run(
@@ -58,13 +63,33 @@ def calls_of(trace: Trace) -> Any:
     return json.loads(msgspec.json.encode(trace.calls))
 
 
-@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["name"])
+def test_what_the_platform_refuses_in_the_corpus_is_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(BotError):
+        run(case["workflow"], case["message"])
+
+
+@pytest.mark.parametrize("case", RUNS, ids=lambda case: case["name"])
 def test_the_corpus_gets_the_platforms_answer_and_calls_in_order(case: dict[str, Any]) -> None:
     trace = run(case["workflow"], case["message"])
 
     assert trace.error is None
     assert trace.answer == case["expected"]["answer"]
     assert calls_of(trace) == case["expected"]["calls"]
+
+
+@pytest.mark.parametrize("response", ["", "words"])
+def test_an_empty_first_response_is_the_fixed_sentence(response: str) -> None:
+    workflow = a_chain(("llm", {"model": "first"}), ("llm", {"model": "second"}))
+
+    trace = run(workflow, providers=Saying({"first": response, "second": "never shown"}))
+
+    assert trace.answer == (response or NO_LLM_ANSWER)
+    assert len(trace.calls) == 2
+
+
+def test_a_blank_first_response_is_an_answer() -> None:
+    assert run(a_chain(("llm", {"model": "m"})), providers=Saying({"m": " \n"})).answer == " \n"
 
 
 def test_an_empty_template_asks_with_the_context_where_something_was_found() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.graphs import Clock, Failing, Silent, Stopping, a_graph, a_node, a_plain_graph, run
-from tests.unit.core.engine.test_v1 import CORPUS, calls_of
+from tests.unit.core.engine.test_v1 import RUNS, calls_of
 from worker.core import v1
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -31,7 +31,7 @@ def statuses(trace: Trace) -> dict[str, str]:
 # -- drafts ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CORPUS, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", RUNS, ids=lambda case: case["name"])
 def test_the_draft_of_the_corpus_gives_the_platforms_answer_and_calls(case: dict[str, Any]) -> None:
     draft = convert_text(json.dumps(case["workflow"]).encode(), Defaults())
 
