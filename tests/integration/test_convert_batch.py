@@ -11,7 +11,7 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.config import Defaults
-from worker.core.convert import convert_checked, convert_text
+from worker.core.convert import Draft, convert_checked, convert_text
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import Workflow
 from worker.db import batches, bots
@@ -187,6 +187,31 @@ def test_a_draft_is_recognised_by_content_not_by_time(fleet: Fleet) -> None:
     fleet.change("a", a_workflow("new {question}"))
 
     assert fleet.run().counts.converted == 1
+
+
+def test_a_draft_that_an_earlier_converter_wrote_is_replaced(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_converter_1_wrote_it(workflow: Workflow) -> Draft:
+        draft = convert_checked(workflow)
+        graph = json.loads(draft.graph)
+        for edge in graph["edges"]:
+            del edge["type"], edge["data"]
+        return Draft(json.dumps(graph).encode(), draft.warnings)
+
+    fleet.add("a", a_workflow())
+    with monkeypatch.context() as patch:
+        patch.setattr("worker.steps.decide.convert_checked", as_converter_1_wrote_it)
+        assert fleet.run().counts.converted == 1
+    assert "data" not in fleet.drafts()["a"]["edges"][0]
+
+    assert fleet.run().counts.converted == 1
+    assert fleet.drafts()["a"] == draft_of(a_workflow())
+    assert fleet.drafts()["a"]["edges"][0]["data"] == {
+        "source_type": "start",
+        "target_type": "knowledge-retrieval",
+    }
+    assert fleet.run().counts.unchanged == 1
 
 
 def test_a_draft_that_nobody_but_a_person_ever_wrote_is_kept(fleet: Fleet) -> None:

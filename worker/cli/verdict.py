@@ -21,12 +21,13 @@ from worker.core.convert import convert_text
 from worker.core.diff import Difference, draft_differences
 from worker.core.engine.calls import Limits
 from worker.core.messages import BUILT_IN
+from worker.core.parity import EMPTY_RESPONSE
 from worker.core.proof import Equipment
 from worker.core.recording import SESSION_OF_TEST
 from worker.db.inspect import BotView
 from worker.errors import BotError
 
-Cause = Literal["edited", "outdated", "conversion"]
+Cause = Literal["edited", "outdated", "conversion", "engine"]
 
 LIMITS: Final = Limits(timeout_s=5.0)
 ISSUES_SHOWN: Final = 3
@@ -38,6 +39,7 @@ class Drift(msgspec.Struct, frozen=True):
 
     `edited`: somebody drew or changed it. `outdated`: a run wrote it, from a workflow that has
     changed since. `conversion`: a conversion writes just this, so that the fault is flowshift's.
+    `engine`: a conversion writes just this, and no draft can say what V1 does here.
     """
 
     cause: Cause
@@ -70,6 +72,8 @@ def examine(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined
     drift = None
     if verdict.same is False and column is not None:
         drift = _drift(column, graph, defaults, is_ours=bool(view.draft_is_ours))
+        if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
+            drift = Drift("engine")
     return Examined(answers, verdict, drift)
 
 
@@ -194,12 +198,17 @@ def _print_difference(out: Console, view: BotView, examined: Examined) -> None:
 _WHY: Final = {
     "edited": "somebody drew or changed this draft; a conversion writes something else:",
     "outdated": "the draft was written from an earlier state of the workflow; it would now be:",
+    "engine": "a conversion writes just this draft: no draft can say what V1 does here",
     "conversion": "a conversion writes just this draft: the fault is flowshift's",
 }
 
 
 def _next(view: BotView, examined: Examined) -> str:
     cause = examined.drift and examined.drift.cause
+    if cause == "engine":
+        return (
+            "nothing, if users may see an empty answer there; else let the first LLM always answer"
+        )
     if cause == "conversion":
         return "do not publish the draft; report what show --json says of this bot"
     if view.uses_v2 and view.is_published:

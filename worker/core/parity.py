@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 
 from worker.core.codes import quote
-from worker.core.convert import NO_LLM_ANSWER
 from worker.core.engine.calls import Call, Generate, Retrieve, Trace
 
 _SHOWN: Final = 60
@@ -42,7 +41,7 @@ def compare(v1: Trace, v2: Trace) -> Parity:
         missing, extra = _surplus(v1.calls, v2.calls), _surplus(v2.calls, v1.calls)
         if missing or extra:
             return Parity(False, _calls_differ(missing, extra))
-    if v1.answer == NO_LLM_ANSWER and v2.answer == "":
+    if v1.first_response_empty and v2.answer == "":
         return Parity(False, EMPTY_RESPONSE)
     if v1.answer != v2.answer:
         return Parity(False, f"the answer is {_two_texts(v1.answer or '', v2.answer or '')}")

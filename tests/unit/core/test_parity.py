@@ -37,6 +37,21 @@ def test_numbers_compare_as_numbers() -> None:
     assert compared([a_prompt(temperature=0)], [a_prompt(temperature=0.0)]) == Parity(True)
 
 
+def test_an_empty_response_is_told_as_what_v2_cannot_say() -> None:
+    sentence = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
+    v1, without_llm = Trace(sentence, (), first_response_empty=True), Trace(sentence, ())
+
+    assert compare(v1, Trace("", ())) == Parity(
+        False,
+        "the first response is empty: V1 puts its fixed sentence in its place, V2 has no such rule "
+        "and answers with the empty text",
+    )
+    assert compare(v1, Trace(sentence, ())) == Parity(True)
+    for other, answer in ((v1, " "), (without_llm, "")):
+        told = compare(other, Trace(answer, ())).difference
+        assert told == f"the answer is '{sentence}' in V1 and '{answer}' in V2"
+
+
 def test_a_call_made_twice_is_not_a_call_made_once() -> None:
     once, twice = [a_search()], [a_search(), a_search()]
 

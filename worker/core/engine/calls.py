@@ -80,7 +80,8 @@ class Trace(msgspec.Struct, frozen=True):
     """One execution: it has an answer, or an error that names the node.
 
     `calls` are in the order in which they were made, one that failed included. V1 records no
-    `nodes`: there is no table for them.
+    `nodes`: there is no table for them. `first_response_empty` is V1's alone: its answer is the fixed
+    sentence because the first response holds nothing.
     """
 
     answer: str | None
@@ -89,6 +90,7 @@ class Trace(msgspec.Struct, frozen=True):
     nodes: tuple[NodeRecord, ...] = ()
     tokens: int = 0
     elapsed_us: int = 0
+    first_response_empty: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):

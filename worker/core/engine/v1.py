@@ -154,6 +154,7 @@ def execute(
         error=error,
         tokens=recorder.tokens,
         elapsed_us=microseconds(clock() - began),
+        first_response_empty=error is None and responses[:1] == [""],
     )
 
 

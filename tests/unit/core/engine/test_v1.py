@@ -85,11 +85,18 @@ def test_an_empty_first_response_is_the_fixed_sentence(response: str) -> None:
     trace = run(workflow, providers=Saying({"first": response, "second": "never shown"}))
 
     assert trace.answer == (response or NO_LLM_ANSWER)
+    assert trace.first_response_empty is not bool(response)
     assert len(trace.calls) == 2
 
 
 def test_a_blank_first_response_is_an_answer() -> None:
     assert run(a_chain(("llm", {"model": "m"})), providers=Saying({"m": " \n"})).answer == " \n"
+
+
+def test_the_fixed_sentence_of_a_workflow_without_an_llm_is_no_empty_response() -> None:
+    trace = run(a_chain(("knowledge", {})))
+
+    assert (trace.answer, trace.first_response_empty) == (NO_LLM_ANSWER, False)
 
 
 def test_an_empty_template_asks_with_the_context_where_something_was_found() -> None:
