@@ -124,7 +124,12 @@ def _let_the_pool_log() -> None:
 
 @signals.worker_before_create_process.connect
 def _share_memory(**_: object) -> None:
-    """Put what is there before a fork out of the collector's sight: looking at it would copy it."""
+    """Load before a fork what every child needs, and put it out of the collector's sight.
+
+    Looking at it would copy it.
+    """
+    import worker.core.config_models  # noqa: F401, PLC0415  (pydantic, which children then share)
+
     gc.collect()
     gc.freeze()
 

@@ -2,7 +2,7 @@
 
 Which texts are numbers, what a truth value is worth, what `inf` is: pydantic decides, and nothing of
 ours imitates it. `worker.core.config` normalises the values before, and imports this where it reads
-a node: pydantic takes its time to load, and most commands never need it.
+a node: pydantic takes a tenth of a second to load, and most commands never need it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ that differs from V1's picture becomes a warning. Same input and version, same b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -561,17 +562,26 @@ def _connect(
     keys["data_type"] = Raw(_encode(data_type))
     if v1.text_of(keys.get("type")) is None:
         keys["type"] = _CUSTOM
-    keys["data"] = Raw(_encode(_edge_data(keys.get("data"), source.type, target.type)))
+    given = v1.object_of(keys.get("data"))
+    keys["data"] = (
+        _edge_data(source.type, target.type, given)
+        if given
+        else _new_edge_data(source.type, target.type)
+    )
     return keys
 
 
-def _edge_data(raw: Raw | None, source_type: str, target_type: str) -> JsonObject:
+@cache
+def _new_edge_data(source_type: str, target_type: str) -> Raw:
+    return _edge_data(source_type, target_type, {})
+
+
+def _edge_data(source_type: str, target_type: str, given: JsonObject) -> Raw:
     """An edge's data as it was, with the types of both ends where it does not name them."""
-    data = v1.object_of(raw) or {}
     for name, node_type in (("source_type", source_type), ("target_type", target_type)):
-        if v1.text_of(data.get(name)) is None:
-            data[name] = Raw(_encode(node_type))
-    return data
+        if v1.text_of(given.get(name)) is None:
+            given[name] = Raw(_encode(node_type))
+    return Raw(_encode(given))
 
 
 def _listed(ids: Iterable[NodeId], limit: int = 5) -> str:

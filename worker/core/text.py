@@ -12,6 +12,8 @@ import re
 from itertools import accumulate
 from typing import Any, Final
 
+import msgspec
+
 from worker.core.codes import Issue
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -144,15 +146,18 @@ def _whole_number(digits: str) -> int | float:
 
 
 _platform_json = json.JSONDecoder(parse_int=_whole_number)
+_text = msgspec.json.Decoder(str)
 
 
 def platform_value(raw: bytes) -> Any:
     """What the platform has in hand for a JSON value: what Python's `json.loads` makes of it.
 
     Whole numbers of any length, `1e400` as infinity, the last of doubled keys. `raw` is JSON that
-    `issues_of_text` found nothing wrong with.
+    `issues_of_text` found nothing wrong with, and begins with its first character.
 
     >>> platform_value(b"1e400"), platform_value(b'{"a": 1, "a": 2.0}')
     (inf, {'a': 2.0})
     """
-    return _platform_json.decode(raw.decode())
+    if raw[:1] == b'"':
+        return _text.decode(raw)  # the same, several times faster
+    return _platform_json.raw_decode(raw.decode())[0]

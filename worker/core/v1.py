@@ -280,10 +280,10 @@ def node_id_of(raw: Raw | None) -> NodeId | None:
     """The id that `raw` holds, None where it is none: an empty text, null, a list, an object."""
     if raw is None:
         return None
-    if (text := text_of(raw)) is not None:
-        return text or None
     value = platform_value(bytes(raw))
-    return value if isinstance(value, int | float) else None
+    if type(value) is str:
+        return value or None
+    return value if isinstance(value, (int, float)) else None
 
 
 def id_text(node_id: NodeId) -> str:
