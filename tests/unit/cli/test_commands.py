@@ -84,6 +84,16 @@ def test_help_version_and_completion_load_no_command(
     assert not loaded & HEAVY
 
 
+def test_pydantic_is_loaded_where_a_configuration_is_read_and_not_before() -> None:
+    script = (
+        "import sys, tasks, worker.cli.bots, worker.cli.runs, worker.core.config\n"
+        "assert 'pydantic' not in sys.modules\n"
+        "worker.core.config.knowledge({}, print)\n"
+        "assert 'pydantic' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_completion_names_the_commands_and_what_they_do() -> None:
     context = click.Context(cli, info_name="flowshift")
     found = {item.value: item.help for item in cli.shell_complete(context, "re")}

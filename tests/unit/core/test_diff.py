@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.builders import a_graph, a_search, a_workflow, an_edge, an_llm, as_text, paths
+from tests.builders import a_graph, a_search, a_start, a_workflow, an_edge, an_llm, as_text, paths
 from tests.strategies import examples, json_values, near_workflows
 from worker.core import v1
 from worker.core.config import Defaults
 from worker.core.convert import new_ids
 from worker.core.diff import Difference, differences, draft_differences
+from worker.core.v1 import NodeId
 
 
 def changes(workflow: dict[str, Any], graph: dict[str, Any] | None = None) -> list[Difference]:
@@ -22,7 +23,7 @@ def changes(workflow: dict[str, Any], graph: dict[str, Any] | None = None) -> li
     return differences(workflow, graph or a_graph(workflow), renamed)
 
 
-def a_complete_llm(node_id: str = "llm", **data: Any) -> dict[str, Any]:
+def a_complete_llm(node_id: NodeId = "llm", **data: Any) -> dict[str, Any]:
     """An LLM node that has every value already as the draft writes it."""
     values = {
         "model": "gpt-4",
@@ -150,3 +151,13 @@ def test_mappings_of_any_shape_can_be_compared(mappings: Any) -> None:
     there = {"nodes": [{"id": "a", "variable_mappings": mappings}, {"id": "b"}]}
 
     assert draft_differences({"nodes": [a_mapped_node(query="s.query")]}, there)
+
+
+def test_a_number_and_its_text_are_two_nodes_with_edges_of_their_own() -> None:
+    workflow = a_workflow(a_complete_llm("1"), a_complete_llm(1), start=a_start(7))
+
+    assert changes(workflow) == [
+        Difference("changed", "node id", 7, "7"),
+        Difference("changed", "node id", 1, "1_2"),
+        Difference("added", "edge 1 → end"),
+    ]
