@@ -129,7 +129,9 @@ class _Conversion:
     def draft(self) -> Draft:
         for node in self.workflow.nodes:
             if self.new_ids[node.id] != node.id:
-                self._warn("renamed_node", node.id, f"renamed to {quote(self.new_ids[node.id])}")
+                why = "" if isinstance(node.id, str) else ": in V1 it is a number"
+                new_id = quote(self.new_ids[node.id])
+                self._warn("renamed_node", node.id, f"renamed to {new_id}{why}")
             if "message" in self.targets[node.id].role.takes:
                 self._map("message", self.start.id, node.id)
         for target in self.in_order:

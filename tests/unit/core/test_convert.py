@@ -702,7 +702,7 @@ def test_a_number_beside_its_text_gets_another_id() -> None:
     graph = a_graph(workflow)
 
     assert [one["id"] for one in graph["nodes"]][1:5] == ["1", "1_3", "1_2", "2"]
-    assert a_draft(workflow).warnings[0].message == "renamed to '1_3'"
+    assert a_draft(workflow).warnings[0].message == "renamed to '1_3': in V1 it is a number"
     run_both(workflow, "hello")
 
 
