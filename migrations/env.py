@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.util import CommandError
 
+from migrations.printing import print_sql
 from worker import log, settings
 from worker.db.engine import check_server, create_engine, database_url
 from worker.db.tables import SCHEMA, metadata
@@ -27,15 +28,14 @@ _LOCK_PAUSE_S = 0.2
 
 def run() -> None:
     """Run whatever command Alembic was given."""
-    if context.is_offline_mode():
-        raise CommandError("these migrations look at the database first; --sql cannot work")
+    do = print_sql if context.is_offline_mode() else migrate
     given = context.config.attributes.get("connection")
     if given is not None:
-        migrate(given)
+        do(given)
         return
     try:
         with _connection_of_the_settings() as connection:
-            migrate(connection)
+            do(connection)
     except FlowshiftError as error:
         raise CommandError(str(error)) from error
 
@@ -62,7 +62,9 @@ def migrate(connection: sa.Connection) -> None:
 @contextmanager
 def _connection_of_the_settings() -> Iterator[sa.Connection]:
     values = settings.load()
-    log.configure(log_format=values.log_format, level=values.log_level)
+    # What is only printed is not done, so nothing is to be logged of it.
+    level = "warning" if context.is_offline_mode() else values.log_level
+    log.configure(log_format=values.log_format, level=level)
     with _url(values) as url:
         engine = create_engine(
             database_url(url),

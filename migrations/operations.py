@@ -38,6 +38,23 @@ _IN_USE_BY_OTHERS = "2BP01"
 Object = Literal["table", "column", "index"]
 
 
+def is_printed() -> bool:
+    """Whether this migration is written down as SQL, not carried out: what it makes is not there then."""
+    return op.get_context().as_sql
+
+
+def catalog() -> sa.Connection:
+    """The connection to look at the database with; what changes it goes through `op.execute`."""
+    reader: sa.Connection = op.get_context().opts["catalog"] if is_printed() else op.get_bind()
+    return reader
+
+
+def remark(text: str) -> None:
+    """Put a comment into the SQL where the migration is printed."""
+    if is_printed():
+        op.get_context().impl.static_output(f"-- {text}")
+
+
 def commit() -> None:
     """End the transaction of this migration here and begin the next one."""
     with op.get_context().autocommit_block():
@@ -50,6 +67,11 @@ def with_lock(what: str, change: Callable[[], None]) -> None:
     Raises:
         TransientError: the table was busy every time.
     """
+    if is_printed():
+        op.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+        change()
+        commit()
+        return
     connection = op.get_bind()
     for attempt in range(1, LOCK_TRIES + 1):
         try:
@@ -71,9 +93,9 @@ def create_table(name: str, sql: str, indexes: tuple[Index, ...], *, schema: str
     """Create a table with its indexes, on record, in one step."""
 
     def create() -> None:
-        op.get_bind().execute(sa.text(sql))
+        op.execute(sa.text(sql))
         for index in indexes:
-            op.get_bind().execute(sa.text(_create_index(index, index.name, schema, name)))
+            op.execute(sa.text(_create_index(index, index.name, schema, name)))
         record("table", qualified(schema, name))
 
     with_lock(name, create)
@@ -92,15 +114,16 @@ def build_index(found: FoundTable, index: Index) -> None:
     commit()
     log.info("index.building", index=name, table=found.name)
     try:
-        with _outside_transactions() as connection:
-            connection.execute(
+        with _outside_transactions():
+            remark(_BUILT_BESIDE.format(index=qualified(found.schema, name)))
+            op.execute(
                 sa.text(_create_index(index, name, found.schema, found.name, beside_traffic=True))
             )
     except exc.IntegrityError as error:
         _drop_index(found.schema, name)
         forget("index", qualified(found.schema, name))
         commit()
-        listed = duplicates(op.get_bind(), found, index)
+        listed = duplicates(catalog(), found, index)
         if not listed:
             raise TransientError(
                 f"{found.name} had duplicates for a moment; run it again"
@@ -114,16 +137,18 @@ def build_own_index(table: str, index: Index) -> None:
 
     It is not put on record: it goes with its table.
     """
-    found = find_table(op.get_bind(), table, "flowshift")
-    if found is None:
+    found = find_table(catalog(), table, "flowshift")
+    if found is None and not is_printed():
         raise UsageError(f"flowshift.{table} is not there")
-    clear_invalid(found, index)
+    if found is not None:
+        clear_invalid(found, index)
     commit()
-    if any(there.name == index.name and there.valid for there in found.indexes):
+    if found and any(there.name == index.name and there.valid for there in found.indexes):
         return
     log.info("index.building", index=index.name, table=table)
-    with _outside_transactions() as connection:
-        connection.execute(
+    with _outside_transactions():
+        remark(_BUILT_BESIDE.format(index=qualified("flowshift", index.name)))
+        op.execute(
             sa.text(_create_index(index, index.name, "flowshift", table, beside_traffic=True))
         )
     log.info("index.created", index=index.name, table=table)
@@ -143,10 +168,10 @@ def clear_invalid(found: FoundTable, index: Index) -> None:
     def wait_for_builders() -> None:
         # A build holds this lock until it is over; it stands in nobody's way but other builders'.
         table = qualified(found.schema, found.name)
-        op.get_bind().execute(sa.text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
+        op.execute(sa.text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
 
     with_lock(found.name, wait_for_builders)
-    again = find_table(op.get_bind(), found.name, found.schema)
+    again = find_table(catalog(), found.name, found.schema)
     for name in _invalid(again, index) if again else ():
         _drop_index(found.schema, name)
         log.info("index.dropped", index=name, table=found.name, reason="invalid")
@@ -203,17 +228,17 @@ def drop_created_table(table: str) -> None:
 
 def record(kind: Object, name: str) -> None:
     """Remember that an object is ours to drop."""
-    op.get_bind().execute(_RECORD, {"kind": kind, "name": name})
+    op.execute(_RECORD.bindparams(kind=kind, name=name))
 
 
 def forget(kind: Object, name: str) -> None:
     """Strike an object off the record."""
-    op.get_bind().execute(_FORGET, {"kind": kind, "name": name})
+    op.execute(_FORGET.bindparams(kind=kind, name=name))
 
 
 def is_recorded(kind: Object, name: str) -> bool:
     """Whether an object was created here, rather than found."""
-    return op.get_bind().execute(_IS_RECORDED, {"kind": kind, "name": name}).scalar_one() is True
+    return catalog().execute(_IS_RECORDED, {"kind": kind, "name": name}).scalar_one() is True
 
 
 def _drop_unless(
@@ -250,8 +275,10 @@ def _invalid(found: FoundTable, index: Index) -> tuple[str, ...]:
 
 def _free_name(found: FoundTable, index: Index) -> str:
     """The name of the index, or a second one where the platform uses it for something else."""
-    taken = op.get_bind().execute(_IS_TAKEN, {"name": qualified(found.schema, index.name)})
     first, second = _names(index)
+    if is_printed() and first in _invalid(found, index):
+        return first  # it is dropped by then
+    taken = catalog().execute(_IS_TAKEN, {"name": qualified(found.schema, first)})
     return second if taken.scalar_one() else first
 
 
@@ -260,14 +287,14 @@ def _names(index: Index) -> tuple[str, str]:
 
 
 def _drop_index(schema: str, name: str) -> None:
-    with _outside_transactions() as connection:
-        connection.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(schema, name)}"))
+    with _outside_transactions():
+        op.execute(sa.text(f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(schema, name)}"))
 
 
 @contextmanager
-def _outside_transactions() -> Iterator[sa.Connection]:
+def _outside_transactions() -> Iterator[None]:
     with op.get_context().autocommit_block():
-        yield op.get_bind()
+        yield
 
 
 def _create_index(
@@ -283,6 +310,10 @@ def _create_index(
     )
 
 
+_BUILT_BESIDE = (
+    "outside of a transaction, beside the traffic; if it fails: DROP INDEX CONCURRENTLY IF EXISTS {index};"
+    " then print the rest anew"
+)
 _SET_LOCAL_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :value, true)")
 _RECORD = sa.text(
     "INSERT INTO flowshift.created_objects (kind, name) VALUES (:kind, :name)"

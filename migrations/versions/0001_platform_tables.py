@@ -15,7 +15,7 @@ from alembic import op
 
 from migrations import operations as do
 from worker.db.adoption import Needs, missing_indexes, obstacles
-from worker.db.catalog import FoundTable, Index, find_table, qualified, quoted
+from worker.db.catalog import FoundColumn, FoundTable, Index, find_table, qualified, quoted
 from worker.errors import UsageError
 
 revision: str = "0001"
@@ -245,7 +245,7 @@ def downgrade() -> None:
 
 
 def _stop_on_obstacles() -> None:
-    problems = [problem for needs in TABLES for problem in obstacles(op.get_bind(), needs)]
+    problems = [problem for needs in TABLES for problem in obstacles(do.catalog(), needs)]
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise UsageError(f"nothing was changed; the platform's tables need this first:\n{listed}")
@@ -256,10 +256,10 @@ def _schema() -> str:
 
     (The search path begins with the role's own name, and a role may well be called flowshift.)
     """
-    found = find_table(op.get_bind(), BOTS.table)
+    found = find_table(do.catalog(), BOTS.table)
     if found is not None:
         return found.schema
-    paths: list[str] = op.get_bind().execute(sa.text("SELECT current_schemas(false)")).scalar_one()
+    paths: list[str] = do.catalog().execute(sa.text("SELECT current_schemas(false)")).scalar_one()
     for schema in paths:
         if schema != "flowshift":
             return schema
@@ -274,12 +274,21 @@ def _create(needs: Needs, sql: str, schema: str, **names: str) -> FoundTable:
         indexes,
         schema=schema,
     )
-    return _found(needs.table, schema)
+    return _as_created(needs.table, schema) if do.is_printed() else _found(needs.table, schema)
+
+
+def _as_created(table: str, schema: str) -> FoundTable:
+    """A table that is not there yet, as far as the ones after it refer to it."""
+    types = {"bot_id": "character varying(50)", "id": "uuid"}
+    columns = {
+        name: FoundColumn(type_name, "", fills_itself=False) for name, type_name in types.items()
+    }
+    return FoundTable(0, schema, table, "r", fills_by_trigger=False, columns=columns, indexes=())
 
 
 def _adopt(needs: Needs) -> FoundTable | None:
     """Add what the table lacks; None where there is no such table."""
-    found = find_table(op.get_bind(), needs.table)
+    found = find_table(do.catalog(), needs.table)
     if found is None:
         return None
     if needs is BOTS:
@@ -321,7 +330,7 @@ def _disown(found: FoundTable, needs: Needs) -> None:
 
 
 def _found(table: str, schema: str) -> FoundTable:
-    found = find_table(op.get_bind(), table, schema)
+    found = find_table(do.catalog(), table, schema)
     if found is None:
         raise UsageError(f"{table} disappeared while it was being adopted")
     return found

@@ -16,7 +16,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.util import CommandError
 
 from migrations import operations
 from worker.db import upgrade as schema
@@ -946,11 +945,6 @@ def test_a_server_that_is_away_is_transient() -> None:
         pytest.raises(TransientError),
     ):
         schema.upgrade(engine)
-
-
-def test_sql_scripts_are_refused(engine: sa.Engine) -> None:
-    with pytest.raises(CommandError, match="--sql cannot work"):
-        command.upgrade(schema.alembic_config(), "head", sql=True)
 
 
 def test_the_time_outs_and_the_lock_are_given_back(engine: sa.Engine) -> None:

@@ -20,13 +20,22 @@ def db() -> None:
 
 @db.command()
 @click.option("--revision", default="head", show_default=True, help="How far.")
-def upgrade(*, revision: str) -> int:
+@click.option(
+    "--sql", "as_sql", is_flag=True, help="Print what it would do, as SQL; execute nothing."
+)
+def upgrade(*, revision: str, as_sql: bool) -> int:
     """Create the tables, or adopt a platform's that are there: only what is missing is added.
 
     Indexes on big tables are built without blocking writes. The same as `alembic upgrade head`.
+
+    With --sql it looks at the database and prints the statements that it would execute there now, for
+    an administrator to read and run: flowshift db upgrade --sql > upgrade.sql
     """
-    configure_logging(verbose=True)
+    configure_logging(verbose=not as_sql)
     with opened(needs_redis=False, needs_tables=False) as current:
+        if as_sql:
+            click.echo(schema.upgrade_sql(current.engine, revision), nl=False)
+            return 0
         schema.upgrade(current.engine, revision)
         click.echo(f"the database is at revision {schema.current(current.engine)}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,22 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
         TransientError: a table was busy for too long, or the server away.
     """
     _run(engine, lambda config: command.upgrade(config, revision))
+
+
+def upgrade_sql(engine: sa.Engine, revision: str = "head") -> str:
+    """What `upgrade` would do to the database as it is, as SQL for psql; nothing is executed.
+
+    Raises:
+        UsageError, ConfigError, TransientError: as for `upgrade`.
+    """
+    out = io.StringIO()
+
+    def do(config: Config) -> None:
+        config.output_buffer = out
+        command.upgrade(config, revision, sql=True)
+
+    _run(engine, do)
+    return out.getvalue()
 
 
 def downgrade(engine: sa.Engine, revision: str, *, drop_backups: bool = False) -> None:
