@@ -172,23 +172,25 @@ class _Given:
 
     def number(self, key: str, read: float) -> bytes:
         """The JSON text of a number that was read: to its last digit where it was a number before."""
-        text = bytes(self._data.get(self._spelled.get(key, key), b""))
-        was_number = text[:1].isdigit() or text[:1] == b"-"
-        return text if was_number and self.values[key] == read else repr(read).encode()
+        text = self._number_text(self._spelled.get(key, key))
+        return text if text and self.values[key] == read else repr(read).encode()
 
     def refusing(self, refuse: Refuse) -> Callable[[str, str], None]:
         """Say of a field what it must be and what it is, by the key that gave it."""
 
         def tell(field: str, wanted: str) -> None:
-            key, value = self._spelled.get(field, field), self.values[field]
-            raw = self._data.get(key)
-            if raw is not None and platform_value(bytes(raw)) == value:
-                shown = bytes(raw).decode()
-            else:  # a provider that stands in the model's object
-                shown = json.dumps(value, ensure_ascii=False)
+            key = self._spelled.get(field, field)
+            shown = self._number_text(key).decode()
+            if not shown or field == "provider":  # which may stand in the model's object
+                shown = json.dumps(self.values[field], ensure_ascii=False)
             refuse(f"{key} must be {wanted} (it is {quote(shown, 40)})")
 
         return tell
+
+    def _number_text(self, key: str) -> bytes:
+        """The JSON text of a number as it stands in the column; empty where there is no number."""
+        text = bytes(self._data.get(key, b""))
+        return text if text[:1].isdigit() or text[:1] == b"-" else b""
 
 
 def _normalise_model(values: dict[str, Any], defaults: Defaults) -> None:

@@ -140,6 +140,7 @@ def test_a_given_provider_goes_before_the_models_and_before_the_inferred_one(
         ({"provider": {"id": "openai"}}, '{"id": "openai"}'),
         ({"model": {"provider": ["a"]}}, '["a"]'),
         ({"provider": "", "model": {"provider": True}}, "true"),
+        ({"provider": 0, "model": {"provider": 7}}, "7"),
     ],
 )
 def test_a_provider_that_is_no_text_is_refused(data: dict[str, Any], shown: str) -> None:
@@ -381,6 +382,13 @@ def test_a_mode_is_any_text(mode: str) -> None:
 )
 def test_what_a_knowledge_node_cannot_mean_is_refused(data: dict[str, Any], why: str) -> None:
     assert knowledge_refusals(**data) == [why]
+
+
+def test_a_text_is_shown_as_it_reads_however_it_is_escaped() -> None:
+    refused: list[str] = []
+    config.llm({"max_tokens": Raw(b'"\\uff15"')}, DEFAULTS, refused.append)
+
+    assert refused == ["max_tokens must be a whole number from 1 to 8192 (it is '\"５\"')"]
 
 
 def test_every_value_that_is_wrong_is_told() -> None:
