@@ -5,12 +5,15 @@ from __future__ import annotations
 from importlib import resources
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from worker.cli import render
-from worker.cli.session import configure_logging, opened, reading
+from worker.cli.session import configure_logging, opened
 from worker.db import upgrade as schema
-from worker.db.schema.check import Readiness, TableReport, check
+from worker.db.schema.check import TableReport
+from worker.steps.attempt import Answer, Attempt
+from worker.steps.examine import Examination, examine
 
 
 @click.group()
@@ -62,22 +65,34 @@ def downgrade(*, revision: str, drop_backups: bool) -> int:
 
 @db.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def check_command(*, as_json: bool) -> int:
+@click.option(
+    "--no-try",
+    is_flag=True,
+    help="Only read the catalogue: write nothing, not even to roll it back.",
+)
+def check_command(*, as_json: bool, no_try: bool) -> int:
     """Say table by table what is there, what is missing, and whether the database is ready.
 
-    The exit code is 0 if it is ready, 3 if not. Changes nothing.
+    Reads the catalogue, then does on up to 20 bots what a batch does, as the role that is connected,
+    in a transaction that is rolled back: run it as the role of the workers. Changes nothing. Bots in
+    use are passed over, and no lock is waited for longer than 0.2 s.
+
+    The exit code is 0 if it is ready, 3 if not.
     """
     configure_logging()
-    with (
-        opened(needs_redis=False, needs_tables=False) as current,
-        reading(current) as connection,
-    ):
-        readiness = check(connection)
+    with opened(needs_redis=False, needs_tables=False) as current:
+        found = examine(
+            current.engine,
+            current.defaults,
+            current.echo,
+            backup=current.settings.backup,
+            tries=not no_try,
+        )
     if as_json:
-        render.print_json(readiness)
+        render.print_json(found)
     else:
-        _print(readiness)
-    return 0 if readiness.ready else 3
+        _print(found)
+    return 0 if found.ready else 3
 
 
 @db.command("role")
@@ -89,18 +104,42 @@ def role_command() -> None:
     click.echo((resources.files("migrations") / "role.sql").read_text("utf-8"), nl=False)
 
 
-def _print(readiness: Readiness) -> None:
+def _print(readiness: Examination) -> None:
     out = render.console()
     for report in readiness.tables:
         found = Text("there", "green") if report.present else Text("missing", "red")
         out.print(Text(f"{report.owner:<10}{report.name:<28}"), found, sep="")
         for line in _details(report):
             out.print(Text(f"{'':<10}{line}", "yellow"))
+    if readiness.attempt is not None:
+        _print_attempt(out, readiness.attempt)
     revision = readiness.revision or "none"
     out.print(f"revision {revision}, newest {readiness.newest_revision}", markup=False)
     for problem in readiness.problems:
         out.print(Text(f"- {problem}", "red"))
     out.print(Text("ready", "bold green") if readiness.ready else Text("not ready", "bold red"))
+
+
+def _print_attempt(out: Console, attempt: Attempt) -> None:
+    as_role = f" as {attempt.role}" if attempt.role else ""
+    if attempt.untried is not None:
+        out.print(Text(f"nothing was tried on real bots{as_role}: {attempt.untried}", "yellow"))
+    else:
+        out.print(Text(f"tried on {attempt.bots} bots{as_role}, and rolled back:"))
+    for answer in attempt.answers:
+        out.print(
+            Text(f"{'':<10}{answer.table:<28}{answer.rows} × {answer.action}: "),
+            _said(answer),
+            sep="",
+        )
+
+
+def _said(answer: Answer) -> Text:
+    if answer.refused is not None:
+        return Text(answer.refused, "red")
+    if answer.undecided is not None:
+        return Text(f"not known, the database was busy: {answer.undecided}", "yellow")
+    return Text("works", "green")
 
 
 def _details(report: TableReport) -> list[str]:

@@ -39,6 +39,15 @@ class Readiness(msgspec.Struct, frozen=True):
     tables: tuple[TableReport, ...]
     problems: tuple[str, ...]
 
+    @property
+    def complete(self) -> bool:
+        """Whether every table and column is there that a batch writes."""
+        return (
+            self.revision == self.newest_revision
+            and bool(self.tables)
+            and all(table.present and not table.missing_columns for table in self.tables)
+        )
+
 
 def check(connection: sa.Connection) -> Readiness:
     """Compare the database with what this version of flowshift needs; changes nothing."""

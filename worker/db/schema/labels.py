@@ -57,7 +57,7 @@ def _succeeds(connection: sa.Connection, query: str) -> bool:
     """Ask the server itself: a domain's check may be anything. Labels are ours, types the catalog's."""
     try:
         with connection.begin_nested():
-            connection.exec_driver_sql(query)
+            connection.exec_driver_sql(query.replace("%", "%%"))
     except exc.DBAPIError as error:
         if error.connection_invalidated:
             raise

@@ -1,0 +1,325 @@
+"""Try on a few real bots what a batch writes, and take it all back: what does the database answer?
+
+    lock a few ─► convert ─► drafts ─► backup ─► executions, nodes ─► ledger ─► delete ─► roll back
+
+One short transaction, with constraints made immediate, in which each kind of write has a savepoint
+of its own, so that one refusal does not hide the next. Rows that others have locked are passed over.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import psycopg
+import sqlalchemy as sa
+
+from worker.core.config import Defaults
+from worker.core.messages import BUILT_IN, Trials
+from worker.core.proof import Equipment
+from worker.core.recording import ExecutionRow, as_row
+from worker.db import bots, probe
+from worker.db.backups import Place, back_up
+from worker.db.bots import BotRow, LedgerRow
+from worker.db.engine import is_transient
+from worker.db.recordings import execution_id, insert_executions
+from worker.steps.decide import Converted, decide
+from worker.steps.trial import Trial
+
+MOST_BOTS: Final = 20
+LOCK_TIMEOUT_MS: Final = 200
+STATEMENT_TIMEOUT_MS: Final = 5_000
+
+_RUN_ID: Final = 0  # no run has it
+_REQUEST: Final = "flowshift db check"
+_NAMED: Final = 3
+_SAMPLE: Final = b"""{
+    "nodes": [{"id": "start", "type": "start"}, {"id": "llm", "type": "llm"},
+              {"id": "end", "type": "end"}],
+    "edges": [{"id": "1", "source": "start", "target": "llm"},
+              {"id": "2", "source": "llm", "target": "end"}]
+}"""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database said to one kind of write on one table.
+
+    `rows` were tried. `refused` is why it would fail, for which bots; `undecided` why nothing is
+    known. Both are None where it works.
+    """
+
+    table: str
+    action: str
+    rows: int
+    refused: str | None = None
+    undecided: str | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """All answers, in the order of a batch. `untried` says why there are none, or not all."""
+
+    role: str = ""
+    bots: int = 0
+    answers: tuple[Answer, ...] = ()
+    untried: str | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Each refusal in a sentence."""
+        return tuple(
+            f"{one.table}: {one.action} tried as {self.role} fails: {one.refused}"
+            for one in self.answers
+            if one.refused is not None
+        )
+
+
+class _LostError(Exception):
+    """A statement succeeded, and what it should have written is not there."""
+
+
+def try_writes(
+    engine: sa.Engine, defaults: Defaults, equipment: Equipment, backup: Place
+) -> Attempt:
+    """Try every kind of write of a batch on up to 20 bots, and roll back. Leaves no trace.
+
+    (But for numbers that the platform's own sequences gave out, which no transaction takes back.)
+
+    Raises:
+        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the connection was lost.
+    """
+    with engine.connect() as connection:
+        try:
+            return _Attempt(connection, equipment, backup).make(defaults)
+        finally:
+            connection.rollback()
+
+
+class _Attempt:
+    """The answers so far, in one transaction."""
+
+    def __init__(self, connection: sa.Connection, equipment: Equipment, backup: Place) -> None:
+        self.connection = connection
+        self.equipment = equipment
+        self.backup = backup
+        self.answers: list[Answer] = []
+
+    def make(self, defaults: Defaults) -> Attempt:
+        """Everything, in the order of a batch."""
+        role = probe.begin(
+            self.connection,
+            lock_timeout_ms=LOCK_TIMEOUT_MS,
+            statement_timeout_ms=STATEMENT_TIMEOUT_MS,
+        )
+        ids = self.lock()
+        if not ids:
+            return Attempt(role=role, answers=tuple(self.answers), untried=self.untried())
+        ready = {one.bot_id: one for one in self.convert(ids, defaults)}
+        drafted = self.drafts(ready)
+        self.backups(ids)
+        self.executions([ready[bot_id] for bot_id in drafted])
+        self.ledger(ids)
+        return Attempt(role=role, bots=len(ids), answers=tuple(self.answers))
+
+    def lock(self) -> list[str]:
+        """Bots to try on, none where the database does not let us."""
+        ids: list[str] = []
+
+        def lock(_: Sequence[str]) -> None:
+            ids.extend(probe.lock_some_bots(self.connection, MOST_BOTS))
+
+        if self._ask("bots", "reading and locking", ["some bots"], lock):
+            self.answers.clear()
+        return ids
+
+    def untried(self) -> str:
+        """Why there was nothing to try on."""
+        if self.answers:
+            return "the bots could not be locked"
+        if probe.any_bot(self.connection):
+            return "the bots that were looked at are in use, or none of them converts: try again"
+        return "the role sees no bot with a workflow"
+
+    def convert(self, ids: Sequence[str], defaults: Defaults) -> list[Converted]:
+        """The drafts of these bots; a sample's for a bot that does not convert."""
+        trial = Trial(_RUN_ID, _REQUEST, Trials(BUILT_IN, 1), self.equipment)
+        chunks = bots.read_chunks(
+            self.connection, after=None, through=None, bot_ids=ids, lock=False
+        )
+        ready = []
+        for row in (row for chunk in chunks for row in chunk):
+            one = decide(row, defaults, trial)
+            if isinstance(one, LedgerRow):
+                sample = BotRow(row.bot_id, False, _SAMPLE, len(_SAMPLE), row.has_draft, False)
+                one = decide(sample, defaults, trial)
+            if isinstance(one, Converted):
+                ready.append(one)
+        return ready
+
+    def drafts(self, ready: Mapping[str, Converted]) -> list[str]:
+        """Insert drafts where there are none, then replace every draft; returns who has one."""
+        table = "bot_workflow_versions"
+        there = [bot_id for bot_id, one in ready.items() if one.has_draft]
+        blocked = probe.with_a_version_called_draft(self.connection, list(ready))
+        fresh = [bot_id for bot_id in ready if bot_id not in blocked and bot_id not in there]
+
+        def insert(ids: Sequence[str]) -> None:
+            graphs = [(bot_id, ready[bot_id].graph) for bot_id in ids]
+            _kept(ids, bots.insert_drafts(self.connection, graphs), "no draft was kept")
+            self._same(graphs)
+
+        def update(ids: Sequence[str]) -> None:
+            graphs = [(bot_id, ready[bot_id].graph) for bot_id in ids]
+            _kept(ids, bots.update_drafts(self.connection, graphs), "the draft was not replaced")
+            self._same(graphs)
+
+        inserted = self._ask(table, "insert of drafts", fresh, insert)
+        self._ask(table, "update of drafts", sorted({*inserted, *there}), update)
+        return [*inserted, *there]
+
+    def _same(self, graphs: Sequence[tuple[str, bytes]]) -> None:
+        ids = [bot_id for bot_id, _ in graphs]
+        found = bots.compare_drafts(self.connection, graphs, lock=False)
+        _kept(ids, found, "there was no draft afterwards")
+        same = [bot_id for bot_id, draft in found.items() if draft.is_same]
+        _kept(ids, same, "another draft was stored than the one written")
+
+    def backups(self, ids: Sequence[str]) -> None:
+        """Keep the workflows of bots that have no backup yet, where runs keep them."""
+        in_column = self.backup == "column"
+
+        def write(some: Sequence[str]) -> None:
+            kept = set(back_up(self.connection, some, self.backup))
+            if in_column:
+                kept -= probe.without_their_backup(self.connection, some)
+            _kept(some, kept, "no backup was kept")
+
+        empty = sorted(probe.without_a_backup(self.connection, ids))
+        action = "backup into legacy_workflow" if in_column else "backup of workflows"
+        self._ask("bots" if in_column else "flowshift.backups", action, empty, write)
+
+    def executions(self, drafted: Sequence[Converted]) -> None:
+        """Record executions, first without their nodes, to tell the two tables apart; delete them."""
+        rows = {one.bot_id: _rows(one) for one in drafted}
+
+        def insert(ids: Sequence[str]) -> None:
+            bare = [msgspec.structs.replace(row, nodes=()) for key in ids for row in rows[key]]
+            self._record(f"{_REQUEST}, without nodes", bare)
+
+        def insert_nodes(ids: Sequence[str]) -> None:
+            self._record(_REQUEST, [row for key in ids for row in rows[key]])
+            whole = [
+                key
+                for key in ids
+                if probe.count_nodes(self.connection, _keys(rows[key]))
+                == sum(len(row.nodes) for row in rows[key])
+            ]
+            _kept(ids, whole, "not all nodes were kept")
+
+        def delete(ids: Sequence[str]) -> None:
+            left = {
+                key for key in ids if probe.delete_executions(self.connection, _keys(rows[key]))
+            }
+            _kept(ids, set(ids) - left, "the execution was still there")
+
+        runs, nodes = "workflow_execution_runs", "workflow_node_executions"
+        recorded = self._ask(runs, "insert of executions", list(rows), insert)
+        whole = self._ask(nodes, "insert of nodes", recorded, insert_nodes)
+        self._ask(runs, "delete of executions", whole, delete)
+
+    def _record(self, request: str, rows: Sequence[ExecutionRow]) -> None:
+        written = insert_executions(self.connection, request, rows, now=self.equipment.clock())
+        _kept([row.bot_id for row in rows], written, "no execution was kept")
+
+    def ledger(self, ids: Sequence[str]) -> None:
+        """Record outcomes under a number that no run has."""
+
+        def insert(some: Sequence[str]) -> None:
+            rows = [LedgerRow(bot_id, "skipped", "no_workflow") for bot_id in some]
+            bots.insert_ledger(self.connection, _RUN_ID, 0, rows)
+            _kept(some, probe.in_ledger(self.connection, _RUN_ID), "no outcome was kept")
+
+        self._ask("flowshift.ledger", "insert of outcomes", ids, insert)
+
+    def _ask(
+        self, table: str, action: str, ids: Sequence[str], write: Callable[[Sequence[str]], None]
+    ) -> list[str]:
+        """Write for all these bots at once, or, where that fails, for each; returns those it took."""
+        if not ids:
+            return []
+        fault = self._fault(ids, write)
+        if fault is None:
+            self.answers.append(Answer(table=table, action=action, rows=len(ids)))
+            return list(ids)
+        if isinstance(fault, _Busy):
+            self.answers.append(
+                Answer(table=table, action=action, rows=len(ids), undecided=fault.said)
+            )
+            return []
+        faults = {bot_id: self._fault([bot_id], write) for bot_id in ids} if ids[1:] else {}
+        failed = [bot_id for bot_id, one in faults.items() if one is not None]
+        some = f" (for {_named(failed)}: {len(failed)} of {len(ids)})"
+        said = f"{fault.said}{some if 0 < len(failed) < len(ids) else ''}"
+        self.answers.append(Answer(table=table, action=action, rows=len(ids), refused=said))
+        return [bot_id for bot_id, one in faults.items() if one is None]
+
+    def _fault(
+        self, ids: Sequence[str], write: Callable[[Sequence[str]], None]
+    ) -> _Busy | _Refused | None:
+        """Write within a savepoint; what came of it, None where it was taken."""
+        try:
+            with self.connection.begin_nested():
+                write(ids)
+        except _LostError as error:
+            return _Refused(f"{error}; a trigger or a rule may be why")
+        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+            if self.connection.invalidated or self.connection.closed:
+                raise
+            return _Busy(_said(error)) if is_transient(error) else _Refused(_said(error))
+        return None
+
+
+class _Busy(msgspec.Struct, frozen=True):
+    said: str
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    said: str
+
+
+def _kept(ids: Sequence[str], kept: Collection[str], otherwise: str) -> None:
+    if any(bot_id not in kept for bot_id in ids):
+        raise _LostError(otherwise)
+
+
+def _rows(one: Converted) -> list[ExecutionRow]:
+    return (
+        [as_row(one.bot_id, execution) for execution in one.proof.executions] if one.proof else []
+    )
+
+
+def _keys(rows: Sequence[ExecutionRow]) -> list[uuid.UUID]:
+    return [execution_id(_REQUEST, row.bot_id, row.number) for row in rows]
+
+
+def _said(error: psycopg.Error | sa.exc.SQLAlchemyError) -> str:
+    """What the server said, with its hint, and where in the platform's own code it arose."""
+    original = getattr(error, "orig", None) or error
+    diag = original.diag if isinstance(original, psycopg.Error) else None
+    if diag is None or not diag.message_primary:
+        return str(original).strip().partition("\n")[0]
+    context = (diag.context or "").splitlines()
+    where = next((line for line in context if line.startswith("PL/pgSQL function")), "")
+    parts = (diag.message_primary, where, diag.message_hint)
+    return "; ".join(part for part in parts if part)
+
+
+def _named(ids: Sequence[str]) -> str:
+    """A few ids, for people, and how many more.
+
+    >>> _named(["a", "b", "c", "d"])
+    'a, b, c and 1 more'
+    """
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more

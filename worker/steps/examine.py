@@ -1,0 +1,63 @@
+"""Whether a database is ready: what its catalogue says, and what it answers to real writes."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.config import Defaults
+from worker.core.proof import Equipment
+from worker.db.backups import Place
+from worker.db.engine import map_database_errors
+from worker.db.schema.check import TableReport, check
+from worker.steps.attempt import Attempt, try_writes
+
+_INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
+
+
+class Examination(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole database. It is ready when there are no problems; notes do not count.
+
+    `attempt` is None where nothing was to be tried.
+    """
+
+    ready: bool
+    revision: str | None
+    newest_revision: str
+    tables: tuple[TableReport, ...]
+    problems: tuple[str, ...]
+    attempt: Attempt | None = None
+
+
+def examine(
+    engine: sa.Engine,
+    defaults: Defaults,
+    equipment: Equipment,
+    *,
+    backup: Place,
+    tries: bool = True,
+) -> Examination:
+    """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
+
+    `backup` says where runs keep V1.
+
+    Raises:
+        ConfigError, TransientError: the database cannot be looked at.
+    """
+    with map_database_errors():
+        with engine.connect() as connection:
+            readiness = check(connection)
+        attempt = None
+        if tries and readiness.complete:
+            attempt = try_writes(engine, defaults, equipment, backup)
+        elif tries:
+            attempt = Attempt(untried=_INCOMPLETE)
+    problems = (*readiness.problems, *(attempt.problems if attempt else ()))
+    return Examination(
+        ready=not problems,
+        revision=readiness.revision,
+        newest_revision=readiness.newest_revision,
+        tables=readiness.tables,
+        problems=problems,
+        attempt=attempt,
+    )
