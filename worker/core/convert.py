@@ -472,6 +472,7 @@ class _EdgeIds:
 
     def __init__(self, edges: Iterable[Edge]) -> None:
         self._used: set[str] = set()
+        self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
         self._reserved = {v1.text_of(edge.keys.get("id")) for edge in edges}
 
     def of(
@@ -493,10 +494,12 @@ class _EdgeIds:
 
     def free(self, wanted: str) -> str:
         """`wanted`, or `wanted` with the first number that makes it free."""
-        number, candidate = 1, wanted
+        number = self._tried.get(wanted, 1)  # ids never become free again
+        candidate = wanted if number == 1 else f"{wanted}-{number}"
         while candidate in self._used or candidate in self._reserved:
             number += 1
             candidate = f"{wanted}-{number}"
+        self._tried[wanted] = number
         self._used.add(candidate)
         return candidate
 

@@ -913,6 +913,15 @@ def test_an_edge_keeps_its_id_where_it_is_a_text_and_no_other_has_it(
     assert [edge["id"] for edge in a_graph(a_workflow(edges=edges))["edges"]] == expected
 
 
+@pytest.mark.parametrize("named", [{}, {"id": 7}, {"id": "e"}])
+@pytest.mark.timeout(5)
+def test_ten_thousand_edges_that_want_one_id_get_ids_of_their_own_at_once(named: Json) -> None:
+    edges = [{"source": "start", "target": "llm", **named} for _ in range(9_998)]
+    graph = a_graph(a_workflow(edges=[*edges, *paths("llm>end")]))
+
+    assert len({edge["id"] for edge in graph["edges"]}) == 9_999
+
+
 # -- warnings ------------------------------------------------------------------------------------
 
 CHAIN = "start>k>llm>end"
