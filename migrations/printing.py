@@ -98,6 +98,9 @@ def _body(connection: sa.Connection, start: str | None) -> str:
     text = buffer.getvalue()
     # After a downgrade to base the table is still there; and steps that end a transaction leave empty ones.
     text = text.replace("CREATE TABLE flowshift.alembic_version", _IF_NOT_EXISTS, 1)
+    text = text.replace(
+        " RETURNING flowshift.alembic_version.version_num", ""
+    )  # psql would show it
     return re.sub(r"BEGIN;\n\n(-- [^\n]*\n\n)?COMMIT;\n\n", r"\1", text)
 
 

@@ -15,7 +15,7 @@ from tests import platforms
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from tests.roles import Role
-from worker.db import backups, upgrade
+from worker.db import backups, tables, upgrade
 from worker.db.backups import Place, back_up
 from worker.errors import UsageError
 from worker.runtime import Runtime
@@ -227,6 +227,26 @@ class TestPlatformsOwnCollations:
         fleet.backup = place
         platforms.converts_whole(fleet, 3)
         assert {where for _, where in places(fleet)} == {place}
+
+    def test_show_finds_a_backup_by_the_key_of_the_table(self, fleet: Fleet) -> None:
+        platforms.make(
+            fleet.engine,
+            bots=3000,
+            bot_id='varchar(50) COLLATE "POSIX" NOT NULL UNIQUE',
+            version_bot_id='varchar(50) COLLATE "POSIX"',
+        )
+        fleet.execute(
+            "INSERT INTO flowshift.backups (bot_id, workflow) SELECT bot_id, workflow FROM bots"
+        )
+        fleet.execute("ANALYZE bots, flowshift.backups")
+        query = (
+            sa.select(backups.PLACE)
+            .select_from(backups.BESIDE_BOTS)
+            .where(tables.bots.c.bot_id == "bot_0005")
+        )
+        text = str(query.compile(fleet.engine, compile_kwargs={"literal_binds": True}))
+        plan = "\n".join(row[0] for row in fleet.rows(f"EXPLAIN {text}"))
+        assert "Seq Scan" not in plan, plan
 
 
 # -- everything that reads it ----------------------------------------------------------------------

@@ -108,7 +108,13 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
     told = json.loads(out)
     assert told["run"]["codes"] == {"failed:invalid_config": 1}
     assert told["run"]["failures"][0]["bot_id"] == "bad"
-    assert told["fleet"] == {"total_bots": 2, "v2_bots": 0, "migrated_bots": 1, "drafts": 1}
+    assert told["fleet"] == {
+        "total_bots": 2,
+        "v2_bots": 0,
+        "v2_unpublished": 0,
+        "migrated_bots": 1,
+        "drafts": 1,
+    }
     assert told["executions_24h"] == []
 
 

@@ -152,6 +152,11 @@ def test_show_status_and_the_summary_say_what_is_wrong_and_what_to_do(
     assert "flowshift migrate --include-flagged" in " ".join(out.split())
     _, out, _ = flowshift("status", "--json", str(run.run_id))
     assert json.loads(out)["run"]["codes"] == {"skipped:flagged_without_version": 1}
+    assert json.loads(out)["fleet"]["v2_unpublished"] == 1
+    _, out, _ = flowshift("status")
+    assert "2 on V2 (1 of them without a published version: they cannot answer)" in " ".join(
+        out.split()
+    )
 
     _, out, _ = flowshift("show", "a")
     assert "flagged V2 without a published version (it cannot answer)" in out

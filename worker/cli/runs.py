@@ -409,8 +409,14 @@ def _status_json(
 def _fleet_text(whole: fleet.Overview) -> Text:
     return Text(
         f"\nfleet: {whole.total_bots:,} bots with a workflow, {whole.migrated_bots:,} backed up, "
-        f"{whole.v2_bots:,} on V2, {whole.drafts:,} drafts"
+        f"{whole.v2_bots:,} on V2{_unpublished(whole)}, {whole.drafts:,} drafts"
     )
+
+
+def _unpublished(whole: fleet.Overview) -> str:
+    if not whole.v2_unpublished:
+        return ""
+    return f" ({whole.v2_unpublished:,} of them without a published version: they cannot answer)"
 
 
 def _chosen(current: Runtime, run_id: int | None) -> int | None:

@@ -15,11 +15,13 @@ from worker.db.tables import DRAFT, bots, execution_runs, versions
 class Overview(msgspec.Struct, frozen=True):
     """How far the fleet is: the guide's first monitoring query, and the drafts that wait.
 
-    Bots without a workflow do not count.
+    Bots without a workflow do not count. `v2_unpublished` are those of `v2_bots` without a published
+    version, which cannot answer.
     """
 
     total_bots: int
     v2_bots: int
+    v2_unpublished: int
     migrated_bots: int
     drafts: int
 
@@ -48,7 +50,15 @@ def overview(connection: sa.Connection) -> Overview:
     drafts = connection.scalar(
         sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)
     )
-    return Overview(total, v2, migrated, drafts or 0)
+    published = sa.exists().where(
+        versions.c.bot_id == bots.c.bot_id, sa.cast(versions.c.status, sa.Text) == "published"
+    )
+    unpublished = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(bots)
+        .where(bots.c.use_workflow_v2, bots.c.workflow.is_not(None), ~published)
+    )
+    return Overview(total, v2, unpublished or 0, migrated, drafts or 0)
 
 
 class Executions(msgspec.Struct, frozen=True):
