@@ -15,6 +15,8 @@ from typing import Any
 
 import structlog
 
+from worker.core.printable import escape, escape_json
+
 _URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s'\"<>]*@", re.IGNORECASE)
 _QUERY_PASSWORD = re.compile(r"(?P<name>[?&](?:password|passwd|pwd)=)[^&\s'\"<>]+", re.IGNORECASE)
 
@@ -44,6 +46,19 @@ class _Hiding:
         return hide_credentials(str(self._render(logger, name, event)))
 
 
+def _escape_json(_: Any, __: str, line: str) -> str:
+    """Also a line of JSON is read on terminals."""
+    return escape_json(line)
+
+
+def _escape_texts(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Nothing in a value acts on the terminal; a traceback keeps its lines."""
+    return {
+        key: escape(value, keep_lines=key == "exception") if isinstance(value, str) else value
+        for key, value in event.items()
+    }
+
+
 def configure(*, log_format: str = "auto", level: str = "info") -> None:
     """Set up logging for this process; calling it again replaces the earlier set-up.
 
@@ -61,15 +76,18 @@ def configure(*, log_format: str = "auto", level: str = "info") -> None:
         [
             structlog.processors.format_exc_info,
             _Hiding(structlog.processors.JSONRenderer(ensure_ascii=False)),
+            _escape_json,
         ]
         if as_json
         else [
+            structlog.processors.format_exc_info,
+            _escape_texts,
             _Hiding(
                 structlog.dev.ConsoleRenderer(
                     colors=sys.stderr.isatty(),
                     exception_formatter=structlog.dev.plain_traceback,
                 )
-            )
+            ),
         ]
     )
     structlog.configure(

@@ -168,3 +168,15 @@ def test_no_line_shows_a_secret_whatever_holds_it(
     said = capsys.readouterr().err
     assert said.count("***@cache:6379/0") >= 5
     assert "er2" not in said
+
+
+def test_nothing_that_is_logged_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for log_format in ("console", "json"):
+        configure(log_format=log_format)
+        try:
+            raise ValueError("\x1b[2J\u202e")
+        except ValueError:
+            get_logger("t").exception("bot.faulted", error="\x1b]0;t\x07\u202e\u200b\n[x]")
+        err = capsys.readouterr().err
+        assert err.replace("\n", "").isprintable()
+        assert "x1b]0;t" in err or "u001b]0;t" in err

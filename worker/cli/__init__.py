@@ -6,13 +6,13 @@ Exit codes: 0 all good · 1 failures remain · 2 used wrongly · 3 the environme
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from worker import __version__
 from worker.cli.commands import Commands
-from worker.errors import FlowshiftError, UsageError
 
 EPILOG = """\b
 Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 the environment is
@@ -44,19 +44,16 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its code; errors are one readable line."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="flowshift", standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         code = 130
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except FlowshiftError as error:
-        from worker.log import hide_credentials  # noqa: PLC0415  (loads what logging needs)
+    except BrokenPipeError:  # `flowshift … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
+    except Exception as error:  # noqa: BLE001  (what nobody foresaw is told too, and in full)
+        from worker.cli.refusal import explain  # noqa: PLC0415  (loads what printing needs)
 
-        click.echo(f"flowshift: {hide_credentials(str(error))}", err=True)
-        code = 2 if isinstance(error, UsageError) else 3
-    except KeyboardInterrupt:
-        code = 130
+        code = explain(error)
     sys.exit(code or 0)

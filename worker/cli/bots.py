@@ -8,16 +8,14 @@ from typing import Any
 import click
 import msgspec
 import sqlalchemy as sa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.padding import Padding
 from rich.tree import Tree
 
-from worker.cli import render
 from worker.cli.executions import as_fields as execution_fields
 from worker.cli.executions import print_executions
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import status_text, time_text
+from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import plain, short
 from worker.cli.verdict import Examined, change_text, examine, print_verdict
@@ -71,9 +69,9 @@ def show(*, bot_id: str, as_json: bool) -> int:
         defaults, equipment = current.defaults, current.echo
     examined = examine(view, defaults, equipment)
     if as_json:
-        render.print_json(_as_json(view, recorded, _changes(view, defaults), examined))
+        print_json(_as_json(view, recorded, _changes(view, defaults), examined))
     else:
-        _print(render.console(), view, recorded, _changes(view, defaults), examined)
+        _print(console(), view, recorded, _changes(view, defaults), examined)
     failed = bool(recorded.history) and recorded.history[0].outcome == "failed"
     differs = examined is not None and examined.verdict.same is False
     return 1 if failed or differs else 0
@@ -157,7 +155,8 @@ def _print(
     else:
         out.print("no draft")
     if changes:
-        out.print(Text("\nwhat changed from V1", "bold"))
+        out.line()
+        out.print(Text("what changed from V1", "bold"))
         for change in changes:
             out.print(Text("  ").append_text(change_text(change)))
     if examined is not None:
@@ -177,10 +176,12 @@ def _print_executions(out: Console, recorded: Recorded) -> None:
     if not recorded.executions:
         out.print("\nno executions recorded")
         return
-    out.print(Text("\nlast executions", "bold"))
+    out.line()
+    out.print(Text("last executions", "bold"))
     print_executions(out, recorded.executions, with_bot=False)
     if recorded.timings:
-        out.print(Text("\nnodes of the newest, slowest first", "bold"))
+        out.line()
+        out.print(Text("nodes of the newest, slowest first", "bold"))
         out.print(_timings_table(recorded.timings))
     newest = str(recorded.executions[0].execution_id)
     out.print(Text(f"In detail: flowshift executions show {newest}"))
@@ -223,7 +224,8 @@ def _print_history(out: Console, history: Sequence[LedgerView]) -> None:
         at = f" {quote(warning.node)}" if warning.node is not None else ""
         out.print(Text(f"  warning {warning.code}{at}: {warning.message}", "yellow"))
     if history[0].traceback:
-        out.print(Text(history[0].traceback, "dim"))
+        lines = Text(history[0].traceback.rstrip(), "dim", keep_lines=True)
+        out.print(Padding(lines, (0, 0, 0, 2)))  # none of its lines looks like one of ours
 
 
 def _v1_tree(workflow: str) -> Tree:

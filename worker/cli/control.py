@@ -7,12 +7,9 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tasks.queue import Sender, publish_next
-from worker.cli import render
+from worker.cli.printing import Console, Table, Text, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.terminal import plain
 from worker.core.health import UNREAD, Verdict
@@ -47,7 +44,7 @@ def pause(*, run_id: int, reason: str | None) -> int:
     configure_logging()
     with opened(needs_redis=False) as current:
         changed = control.pause_run(current.engine, run_id, actor=person(), reason=reason)
-        click.echo(f"run {run_id} is paused" + ("" if changed else " already"))
+        say(f"run {run_id} is paused" + ("" if changed else " already"))
         _show(current, run_id)
     return 0
 
@@ -64,7 +61,7 @@ def resume(*, run_id: int, reason: str | None) -> int:
     with opened(needs_redis=False) as current:
         changed = control.resume_run(current.engine, run_id, actor=person(), reason=reason)
         finish_run(current.engine, run_id, actor=person())
-        click.echo(f"run {run_id} goes on" + ("" if changed else " already"))
+        say(f"run {run_id} goes on" + ("" if changed else " already"))
         _publish(current, run_id)
         _show(current, run_id)
     return 0
@@ -78,7 +75,7 @@ def cancel(*, run_id: int, reason: str | None) -> int:
     configure_logging()
     with opened(needs_redis=False) as current:
         changed = control.cancel_run(current.engine, run_id, actor=person(), reason=reason)
-        click.echo(f"run {run_id} is cancelled" + ("" if changed else " already"))
+        say(f"run {run_id} is cancelled" + ("" if changed else " already"))
         _show(current, run_id)
     return 0
 
@@ -133,12 +130,12 @@ def tune(
         changed = control.tune_run(current.engine, run_id, tuning, actor=person())
         _publish(current, run_id)
     if as_json:
-        render.print_json({"run_id": run_id, "changed": changed})
+        print_json({"run_id": run_id, "changed": changed})
         return 0
     for name, (old, new) in changed.items():
-        click.echo(f"run {run_id}: {name.replace('_', ' ')} {_said(old)} → {_said(new)}")
+        say(f"run {run_id}: {name.replace('_', ' ')} {_said(old)} → {_said(new)}")
     if not changed:
-        click.echo(f"run {run_id} has these limits already")
+        say(f"run {run_id} has these limits already")
     return 0
 
 
@@ -154,11 +151,11 @@ def audit(*, run_id: int | None, limit: int, as_json: bool) -> int:
             raise UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
         trail = control_table.trail(connection, run_id, limit)
     if as_json:
-        render.print_json(trail)
+        print_json(trail)
     elif trail:
-        render.console().print(audit_table(trail))
+        console().print(audit_table(trail))
     else:
-        click.echo("nothing has been done yet")
+        say("nothing has been done yet")
     return 0
 
 
@@ -240,7 +237,7 @@ def _publish(current: Runtime, run_id: int) -> None:
     sender = Sender()
     publish_next(current, sender, run_id)
     if sender.failed_last:
-        click.echo(
+        say(
             "Redis is away: workers take it up when it is back (the beat tells them; without one, "
             f"say `flowshift resume {run_id}` again)",
             err=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import BinaryIO
 
 import click
@@ -11,6 +10,7 @@ from msgspec import Raw
 
 from worker import nodes, settings
 from worker.cli.lines import on_one_line, read_line, take_workflow
+from worker.cli.printing import json_lines
 from worker.core.codes import ConversionWarning
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -46,7 +46,7 @@ def convert(*, file: BinaryIO) -> int:
     """
     values = settings.load()
     defaults = nodes.defaults(values, nodes.installed())
-    out = sys.stdout.buffer
+    out = json_lines()
     failed = False
     for line in file:
         if not line.strip():

@@ -5,10 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 import click
-from rich.console import Console
-from rich.text import Text
 
-from worker.cli import render
+from worker.cli.printing import Console, Text, console, print_json, say, say_lines
 from worker.cli.session import configure_logging, opened
 from worker.db import upgrade as schema
 from worker.db.schema.check import TableReport
@@ -37,10 +35,10 @@ def upgrade(*, revision: str, as_sql: bool) -> int:
     configure_logging(verbose=not as_sql)
     with opened(needs_redis=False, needs_tables=False) as current:
         if as_sql:
-            click.echo(schema.upgrade_sql(current.engine, revision), nl=False)
+            say_lines(schema.upgrade_sql(current.engine, revision))
             return 0
         schema.upgrade(current.engine, revision)
-        click.echo(f"the database is at revision {schema.current(current.engine)}")
+        say(f"the database is at revision {schema.current(current.engine)}")
     return 0
 
 
@@ -59,7 +57,7 @@ def downgrade(*, revision: str, drop_backups: bool) -> int:
     configure_logging(verbose=True)
     with opened(needs_redis=False, needs_tables=False) as current:
         schema.downgrade(current.engine, revision, drop_backups=drop_backups)
-        click.echo(f"the database is at revision {schema.current(current.engine) or 'base'}")
+        say(f"the database is at revision {schema.current(current.engine) or 'base'}")
     return 0
 
 
@@ -89,7 +87,7 @@ def check_command(*, as_json: bool, no_try: bool) -> int:
             tries=not no_try,
         )
     if as_json:
-        render.print_json(found)
+        print_json(found)
     else:
         _print(found)
     return 0 if found.ready else 3
@@ -101,11 +99,11 @@ def role_command() -> None:
 
     An administrator runs it after each upgrade: flowshift db role | psql -v role=NAME DATABASE
     """
-    click.echo((resources.files("migrations") / "role.sql").read_text("utf-8"), nl=False)
+    say_lines((resources.files("migrations") / "role.sql").read_text("utf-8"))
 
 
 def _print(readiness: Examination) -> None:
-    out = render.console()
+    out = console()
     for report in readiness.tables:
         found = Text("there", "green") if report.present else Text("missing", "red")
         out.print(Text(f"{report.owner:<10}{report.name:<28}"), found, sep="")

@@ -11,6 +11,7 @@ from tasks import start_run
 from worker.cli import render
 from worker.cli.bots import print_bot
 from worker.cli.follow import follow
+from worker.cli.printing import Text, console, say
 from worker.cli.serve import flower_program, flower_url, free_port, state_dir, stoppable, wait
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.db import runs
@@ -41,19 +42,20 @@ def demo(*, count: int, exits: bool) -> int:
     configure_logging()
     with stoppable(), opened() as current:
         values = current.settings
-        click.echo(f"PostgreSQL and Redis answer; data directory {values.data_path}")
+        say(f"PostgreSQL and Redis answer; data directory {values.data_path}")
         added = _fill(current, count)
-        click.echo(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
+        say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
         port = free_port(values.flower_address, values.flower_port)
         with Supervisor(_programs(current, port), log_dir=values.data_path / "log") as supervisor:
-            click.echo(f"worker, beat and Flower started: {flower_url(values, port)}")
+            say(f"worker, beat and Flower started: {flower_url(values, port)}")
             run = start_run(Request(), requested_by=person())
             progress = follow(current, run.run_id, meanwhile=supervisor.tend)
             _explain(current, progress.run_id)
-            click.echo(f"\nFlower: {flower_url(values, port)}")
-            click.echo("Look around: flowshift status · flowshift runs · flowshift show BOT")
+            say("")
+            say(f"Flower: {flower_url(values, port)}")
+            say("Look around: flowshift status · flowshift runs · flowshift show BOT")
             if not exits:
-                click.echo("Everything goes on running; Ctrl-C stops it.")
+                say("Everything goes on running; Ctrl-C stops it.")
                 wait(supervisor)
     return 0
 
@@ -82,7 +84,7 @@ def _fill(current: Runtime, count: int) -> int:
 
 
 def _explain(current: Runtime, run_id: int) -> None:
-    out = render.console()
+    out = console()
     with reading(current) as connection:
         progress = runs.progress(connection, run_id)
         assert progress is not None  # noqa: S101  (we have just followed it)
@@ -90,5 +92,6 @@ def _explain(current: Runtime, run_id: int) -> None:
         failures = runs.failures(connection, run_id, limit=5)
         overhead = runs.overhead(connection, run_id)
         render.print_summary(out, progress, codes, failures, overhead=overhead)
-        out.print("\n[bold]one bot, before and after[/]")
+        out.line()
+        out.print(Text("one bot, before and after", "bold"))
         print_bot(out, connection, f"{PREFIX}{7:08d}", current)

@@ -9,13 +9,10 @@ from typing import Any
 import click
 import msgspec
 import sqlalchemy as sa
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from worker.cli import render
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import print_nodes, recorded, status_text, time_text, value_text
+from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import fields, plain
 from worker.db import executions as recorded_executions
@@ -90,9 +87,9 @@ def list_executions(
         else:
             found = recorded_executions.newest(connection, limit, failed=failed)
     if as_json:
-        render.print_json([as_fields(one) for one in found])
+        print_json([as_fields(one) for one in found])
         return 0
-    out = render.console()
+    out = console()
     if found:
         print_executions(out, found, with_bot=bot_id is None)
     else:
@@ -201,9 +198,9 @@ def show_execution(*, execution_id: str, full: bool, as_json: bool) -> int:
         whole = _found(connection, execution_id)
         nodes = recorded_executions.nodes(connection, whole.execution.execution_id)
     if as_json:
-        render.print_json(_whole_as_json(whole, nodes))
+        print_json(_whole_as_json(whole, nodes))
     else:
-        _print_whole(render.console(), whole, nodes, full=full)
+        _print_whole(console(), whole, nodes, full=full)
     return 0
 
 

@@ -9,7 +9,8 @@ import redis
 
 from tasks.sweeping import Sweeper
 from worker.cli.disk import DiskWatch
-from worker.cli.render import advance, console, one_line, run_bar, said
+from worker.cli.printing import console
+from worker.cli.render import advance, one_line, run_bar, said
 from worker.cli.session import person, reading
 from worker.core.progress import Counts, Progress
 from worker.db import control, runs

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
+from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import fields, plain, short, whole_lines
 from worker.core.codes import quote
 from worker.core.engine.calls import NodeRecord, Trace
@@ -143,7 +141,9 @@ def value_text(value: Any, *, full: bool) -> Text:
     """A value for a terminal: cut, or whole; one that nobody would see in quotes."""
     if isinstance(value, str) and not value.strip():
         return Text(quote(value, VALUE_CUT), "dim")
-    return Text(whole_lines(value) if full else short(value, VALUE_CUT))
+    if full:
+        return Text(whole_lines(value), keep_lines=True)
+    return Text(short(value, VALUE_CUT))
 
 
 def _cut_text(original_bytes: str | None) -> str:

@@ -13,11 +13,10 @@ import click
 import msgspec
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
-from rich.text import Text
 
 from tasks.retention import gate_of, keep_of, tidy_keys
 from worker.cli import render
+from worker.cli.printing import Table, Text, console, print_json
 from worker.cli.session import configure_logging, opened, person
 from worker.core.retention import parse_age
 from worker.errors import StaleError
@@ -93,7 +92,7 @@ def prune(*, older_than_s: int | None, dry_run: bool, as_json: bool) -> int:
             except StaleError as error:
                 raise click.ClickException(f"{error}; nothing was deleted here") from error
         if as_json:
-            render.print_json(_as_json(result))
+            print_json(_as_json(result))
         else:
             _print(result)
     if result.interrupted:
@@ -137,12 +136,12 @@ def _terminable() -> Iterator[None]:
 @contextmanager
 def _shown(*, quiet: bool) -> Iterator[Callable[[Moved], None]]:
     """Show progress: a bar on a terminal, a line now and then elsewhere."""
-    out = render.console(stderr=True)
+    out = console(stderr=True)
     if quiet:
         yield lambda _: None
     elif out.is_terminal:
         with Bar(
-            TextColumn("{task.description}"), BarColumn(bar_width=None), _Pace(),
+            TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), _Pace(),
             console=out, expand=True, transient=True, refresh_per_second=8,
         ) as bar:  # fmt: skip
             task = bar.add_task("prune", total=None, moved=None)
@@ -219,7 +218,7 @@ def size(octets: int) -> str:
 
 
 def _print(result: Result) -> None:
-    out = render.console()
+    out = console()
     done = "would go" if result.dry_run else {"done": "pruned"}.get(result.state, result.state)
     why = f" ({result.reason})" if result.reason else ""
     cutoff = f"{result.cutoffs['executions']:%Y-%m-%d %H:%M:%S} UTC"

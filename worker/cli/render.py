@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-import msgspec
-from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
-from rich.text import Text
 
+from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
 from worker.core.codes import OUTCOMES
 from worker.core.overhead import Summary as Overhead
@@ -28,19 +23,6 @@ _COLOURS: Mapping[str, str] = {
     "skipped": "yellow",
     "failed": "red",
 }
-
-
-def console(*, stderr: bool = False) -> Console:
-    """A console that is as wide as the terminal, and 140 columns where there is none."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 140
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
-
-
-def print_json(value: Any) -> None:
-    """One JSON document on standard output, for scripts."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
 
 
 def duration(seconds: float | None) -> str:
@@ -80,7 +62,7 @@ def run_bar(to: Console) -> Bar:
     return Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.percentage:>3.0f}%", markup=False),
         _Counts(),
         _Rate(),
         console=to,
@@ -134,7 +116,10 @@ def print_summary(
     overhead: Overhead | None = None,
 ) -> None:
     """What a run came to: by outcome, by code, and the first failures with their reasons."""
-    to.print(f"\n[bold]{label(progress)}[/] in {duration(progress.elapsed_s)}", style=None)
+    to.line()
+    to.print(
+        Text(label(progress), "bold").append(f" in {duration(progress.elapsed_s)}", "not bold")
+    )
     if progress.reason:
         to.print(f"  {progress.reason}", markup=False)
     to.print(_outcomes(progress, codes))

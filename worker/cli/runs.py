@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
 import click
 import msgspec
-from rich.text import Text
 
 from tasks import start_run
 from tasks.queue import AWAY
@@ -17,6 +15,7 @@ from worker.app import app
 from worker.cli import render
 from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.follow import follow, from_database
+from worker.cli.printing import Text, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
 from worker.core.health import Verdict
@@ -240,9 +239,9 @@ def carry_out(request: Request, *, detach: bool, verbose: bool, as_json: bool) -
 
 def _detached(run: Run, *, as_json: bool) -> int:
     if as_json:
-        render.print_json({"run_id": run.run_id, "state": run.state})
+        print_json({"run_id": run.run_id, "state": run.state})
     else:
-        click.echo(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
+        say(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
     _hint_at_workers()
     return 0
 
@@ -257,7 +256,7 @@ def _workers_answer() -> bool:
 
 def _hint_at_workers() -> None:
     if not _workers_answer():
-        click.echo("no worker answers: start some with `flowshift up`", err=True)
+        say("no worker answers: start some with `flowshift up`", err=True)
 
 
 @contextmanager
@@ -271,7 +270,7 @@ def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], N
         return
     processes = current.settings.worker_processes
     if not quiet:
-        click.echo(f"no worker answers: starting one here, with {processes} processes", err=True)
+        say(f"no worker answers: starting one here, with {processes} processes", err=True)
     log_dir = current.settings.data_path / "log"
     with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir) as supervisor:
         yield supervisor.tend
@@ -283,7 +282,7 @@ def _print_bots(current: Runtime, run: Run) -> None:
             why = f" {row.code}" if row.code else ""
             noted = f", {row.warnings} warnings" if row.warnings else ""
             said = f": {row.message}" if row.message else ""
-            click.echo(f"{row.bot_id}  {row.outcome}{why}{noted}{said}")
+            say(f"{row.bot_id}  {row.outcome}{why}{noted}{said}")
 
 
 def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
@@ -295,9 +294,9 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
         failed_batches = runs_table.failed_batches(connection, progress.run_id)
         overhead = runs_table.overhead(connection, progress.run_id)
     if as_json:
-        render.print_json(_summary(progress, codes, failures, failed_batches, overhead))
+        print_json(_summary(progress, codes, failures, failed_batches, overhead))
     else:
-        render.print_summary(render.console(), progress, codes, failures, failed_batches, overhead)
+        render.print_summary(console(), progress, codes, failures, failed_batches, overhead)
     failed = progress.counts.failed or progress.batches_failed
     return 1 if failed or progress.state in ("failed", "cancelled") else 0
 
@@ -331,11 +330,11 @@ def runs(*, limit: int, as_json: bool) -> int:
             if (progress := runs_table.progress(connection, run.run_id)) is not None
         ]
     if as_json:
-        render.print_json([as_fields(progress) for _, progress in entries])
+        print_json([as_fields(progress) for _, progress in entries])
     elif entries:
-        render.console().print(render.runs_table(entries))
+        console().print(render.runs_table(entries))
     else:
-        click.echo("no runs yet: flowshift migrate --dry-run")
+        say("no runs yet: flowshift migrate --dry-run")
     return 0
 
 
@@ -355,7 +354,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
             executions = fleet.executed(connection)
         if as_json:
             return _status_json(current, chosen, whole, executions)
-        out = render.console()
+        out = console()
         code = 0
         if chosen is None:
             out.print("no runs yet")
@@ -365,6 +364,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
                 out.print(render.one_line(progress), markup=False)
                 print_guests_manners(out, pace_of(current, chosen), health_of(current))
             code = _report(current, progress, as_json=False)
+        out.line()
         out.print(_fleet_text(whole))
         if executions.all.count:
             out.print(render.executed_table(executions))
@@ -391,7 +391,7 @@ def _status_json(
                 runs_table.failed_batches(connection, run_id),
                 runs_table.overhead(connection, run_id),
             )
-    render.print_json(
+    print_json(
         {
             "run": summary,
             "pace": pace,
@@ -408,7 +408,7 @@ def _status_json(
 
 def _fleet_text(whole: fleet.Overview) -> Text:
     return Text(
-        f"\nfleet: {whole.total_bots:,} bots with a workflow, {whole.migrated_bots:,} backed up, "
+        f"fleet: {whole.total_bots:,} bots with a workflow, {whole.migrated_bots:,} backed up, "
         f"{whole.v2_bots:,} on V2{_unpublished(whole)}, {whole.drafts:,} drafts"
     )
 
@@ -442,5 +442,4 @@ def watch(*, run_id: int | None) -> int:
         if not from_database(current, chosen).is_over:
             _hint_at_workers()
         progress = follow(current, chosen)
-        sys.stdout.flush()
         return _report(current, progress, as_json=False)

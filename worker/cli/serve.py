@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from types import FrameType
 import click
 
 from worker import settings as settings_module
+from worker.cli.printing import say
 from worker.cli.session import configure_logging, opened
 from worker.errors import ConfigError
 from worker.settings import Settings
@@ -45,7 +45,7 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
         if with_flower:
             port = free_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
-            click.echo(f"Flower: {flower_url(values, port)}", err=True)
+            say(f"Flower: {flower_url(values, port)}", err=True)
         with Supervisor(programs) as supervisor:
             wait(supervisor)
     return 0
@@ -61,7 +61,6 @@ def flower() -> None:
     configure_logging(verbose=True)
     values = settings_module.load()
     program = flower_program(values, values.flower_port, state_dir(values))
-    sys.stdout.flush()
     os.execve(  # noqa: S606  (Flower takes our place, and our supervisor's signals)
         program.command[0], program.command, {**os.environ, **program.environment}
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.codes import quote
+from worker.core.printable import escape
 
 VALUE_WIDTH: Final = 70
 
@@ -19,7 +19,8 @@ def plain(value: object, width: int = VALUE_WIDTH) -> str:
     >>> plain("a\\x1b[2J"), plain("abcdef", 4)
     ('a\\\\x1b[2J', 'abc…')
     """
-    return quote(str(value), width)[1:-1]
+    text = str(value)
+    return escape(text if len(text) <= width else text[: width - 1] + "…")
 
 
 def short(value: object, width: int = VALUE_WIDTH) -> str:
@@ -39,7 +40,7 @@ def whole_lines(value: object) -> str:
     \\x1bb
     """
     text = value if isinstance(value, str) else _json(value)
-    return "\n".join(plain(line, len(line)) for line in text.split("\n"))
+    return escape(text, keep_lines=True)
 
 
 def fields(text: str | None) -> dict[str, str]:

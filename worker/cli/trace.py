@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import BinaryIO, Final, Literal
@@ -13,6 +12,7 @@ from msgspec import Raw
 
 from worker import nodes, settings
 from worker.cli.lines import on_one_line, read_line, take_workflow
+from worker.cli.printing import json_lines
 from worker.core import parity, v1, v2
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
@@ -86,7 +86,7 @@ def trace(*, file: BinaryIO, engine: str) -> int:
     values = settings.load()
     registry = nodes.installed()
     tracer = Tracer(nodes.defaults(values, registry), registry, ENGINES[engine])
-    out = sys.stdout.buffer
+    out = json_lines()
     good = True
     for line in file:
         if not line.strip():

@@ -8,13 +8,10 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from worker.cli import render
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import executed, print_nodes, trace_time, value_text
+from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.provider import budget_of, provider_options
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import plain
@@ -82,9 +79,9 @@ def test(
             view = existing_bot(connection, bot_id)
         tried = try_bot(view, message, current.defaults, equipment)
     if as_json:
-        render.print_json(_as_json(tried))
+        print_json(_as_json(tried))
     else:
-        _print(render.console(), tried, full=full)
+        _print(console(), tried, full=full)
     return 0 if tried.is_good else 1
 
 

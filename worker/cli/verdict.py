@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from worker.cli.nodes_view import time_text
+from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain, short
 from worker.core.checklist import Answer, checklist
 from worker.core.codes import quote
@@ -129,11 +127,13 @@ def as_fields(examined: Examined | None) -> dict[str, Any]:
 
 def print_verdict(out: Console, view: BotView, examined: Examined) -> None:
     """Print the checklist, then parity, and where they differ why, and what to do next."""
-    out.print(Text("\nchecklist", "bold"))
+    out.line()
+    out.print(Text("checklist", "bold"))
     out.print(_checklist_table(examined.checklist))
     verdict = examined.verdict
+    out.line()
     out.print(
-        Text("\nparity", "bold"),
+        Text("parity", "bold"),
         Text(f"  V1 and the draft on {verdict.tried} built-in messages, just now, on echo"),
         sep="",
     )
@@ -153,9 +153,9 @@ def _checklist_table(answers: tuple[Answer, ...]) -> Table:
         evidence = Text(answer.question).append(f"  {answer.evidence}", "dim")
         for issue in answer.issues[:ISSUES_SHOWN]:
             where = f"{plain(issue.path)}: " if issue.path else ""
-            evidence.append(f"\n{where}{plain(issue.message, 200)}", "red")
+            evidence.append_line(f"{where}{plain(issue.message, 200)}", "red")
         if (more := len(answer.issues) - ISSUES_SHOWN) > 0:
-            evidence.append(f"\n… and {more:,} more", "red")
+            evidence.append_line(f"… and {more:,} more", "red")
         table.add_row(Text("  yes" if answer.yes else "  no", _colour(answer.yes)), evidence)
     return table
 

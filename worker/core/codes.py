@@ -7,6 +7,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from worker.core.printable import escape
+
 Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
@@ -199,7 +201,7 @@ def first_issue(issues: list[Issue]) -> tuple[Issue, tuple[str, ...]]:
 
 
 def quote(text: str, limit: int = 60) -> str:
-    """`text` in quotes, cut at `limit` characters, unprintable characters escaped.
+    """`text` in quotes, cut at `limit` characters, all that is not printable escaped.
 
     Messages hold ids that a stranger chose: nothing in one may move a terminal's cursor or turn
     the writing direction round.
@@ -207,8 +209,9 @@ def quote(text: str, limit: int = 60) -> str:
     >>> quote("a\\x1b[2J")
     "'a\\\\x1b[2J'"
     """
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
+    shown = escape(text if len(text) <= limit else text[: limit - 1] + "…")
     if shown.isprintable():
         return f"'{shown}'"
+    # In an id every character counts: joiners and wide spaces are not seen in it either.
     printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     return "'" + "".join(printable) + "'"

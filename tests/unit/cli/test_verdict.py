@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
 from tests.builders import DEFAULTS, a_draft, a_workflow, an_llm, as_text
 from tests.graphs import Clock, Saying
+from worker.cli.printing import Console
 from worker.cli.verdict import Examined, examine, print_verdict
 from worker.core.engine.registry import BUILT_IN
 from worker.core.proof import Equipment

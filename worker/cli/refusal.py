@@ -1,0 +1,34 @@
+"""Why a command did not do what was asked: in words, and as its exit code."""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+
+from worker.cli.printing import say, say_lines
+from worker.errors import FlowshiftError, UsageError
+from worker.log import hide_credentials
+
+
+def explain(error: Exception) -> int:
+    """Say on standard error what went wrong; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        return _used_wrongly(error)
+    if isinstance(error, FlowshiftError):
+        say(f"flowshift: {hide_credentials(str(error))}", err=True)
+        return 2 if isinstance(error, UsageError) else 3
+    lines = hide_credentials("".join(traceback.format_exception(error))).splitlines()
+    say_lines("\n".join(f"  {line}" for line in lines), err=True)
+    said = hide_credentials(f"{type(error).__name__}: {error}")
+    say(f"flowshift: unexpected error, please report it: {said}", err=True)
+    return 3
+
+
+def _used_wrongly(error: click.ClickException) -> int:
+    """What click says of it repeats what was typed."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+        say_lines(f"{error.ctx.get_usage()}\nTry '{path} --help' for help.\n", err=True)
+    say(f"Error: {error.format_message()}", err=True)
+    return error.exit_code
