@@ -28,6 +28,10 @@ app = Celery("flowshift", include=["tasks"], set_as_current=True, task_cls="task
 app.steps["consumer"].add("tasks.pulse:Step")  # which shows that the worker works
 
 
+BEAT_RETRY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.5, "interval_max": 1}
+"""How a message of the beat is tried again. One that is lost for good is followed by others."""
+
+
 def configuration(current: Runtime) -> dict[str, Any]:
     """Celery's settings for the servers and the namespace of a runtime.
 
@@ -62,16 +66,27 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "event_queue_prefix": f"{namespace}-events",
         "control_exchange": f"{namespace}-control",
         "beat_schedule": {
-            "refresh-progress": {"task": "flowshift.refresh_progress", "schedule": 5.0},
-            "sweep": {"task": "flowshift.sweep", "schedule": float(settings.sweep_s)},
+            "refresh-progress": _every("flowshift.refresh_progress", 5.0),
+            "sweep": _every("flowshift.sweep", float(settings.sweep_s)),
             # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
-            "tick-prune": {"task": "flowshift.tick_prune", "schedule": 60.0},
+            "tick-prune": _every("flowshift.tick_prune", 60.0),
         },
+        "beat_scheduler": "worker.beat:Scheduler",
         "timezone": "UTC",
     }
     if current.servers.has_rabbitmq:
         return common | rabbitmq.celery_settings(current.servers.queue_url, namespace)
     return common | _redis_settings(settings)
+
+
+def _every(task: str, seconds: float) -> dict[str, Any]:
+    """An entry of the beat's schedule, tried again at once where the connection was lost meanwhile.
+
+    The beat keeps its connection: with `task_publish_retry` off, as it is for the others, it would
+    fail at every message from the first lost connection on.
+    """
+    options = {"retry": True, "retry_policy": BEAT_RETRY}
+    return {"task": task, "schedule": seconds, "options": options}
 
 
 def _redis_settings(settings: Settings) -> dict[str, Any]:

@@ -56,10 +56,14 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
     return {
         "broker_use_ssl": _tls(parts) or None,
         "broker_connection_timeout": 5,
-        "broker_heartbeat": 30,
+        "broker_heartbeat": 15,
         "broker_transport_options": {
             "confirm_publish": True,
             "confirm_timeout": 10,
+            # A connection whose other end is gone without a word holds nobody up for ever: not the
+            # beat, when it waits for the broker's word, nor anybody who would close it.
+            "read_timeout": 10,
+            "write_timeout": 10,
             # Sending while it is away fails at once, as with Redis.
             "max_retries": 1,
             "interval_start": 0,
@@ -73,6 +77,10 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         "worker_consumer": "worker.consumer:Consumer",
         "event_exchange": f"{namespace}-events",
         "event_queue_exclusive": True,
+        # RabbitMQ keeps an exclusive queue for a connection that is half open until it notices: a
+        # worker that connects anew would meet its own lock there, and exit. These end 10 s after use.
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,
     }
 
 
