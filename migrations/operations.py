@@ -8,6 +8,7 @@ found, is recorded in `flowshift.created_objects`; only that is ever dropped.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,12 @@ def catalog() -> sa.Connection:
 def remark(text: str) -> None:
     """Put a comment into the SQL where the migration is printed."""
     if is_printed():
-        op.get_context().impl.static_output(f"-- {text}")
+        op.get_context().impl.static_output(f"-- {on_one_line(text)}")
+
+
+def on_one_line(text: str) -> str:
+    """A comment that no name in it can end."""
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text)
 
 
 def commit() -> None:

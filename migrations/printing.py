@@ -15,6 +15,7 @@ from alembic import context
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from migrations.operations import on_one_line
 from worker.db.tables import SCHEMA
 
 _READ_ONLY = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -71,10 +72,10 @@ def print_sql(connection: sa.Connection) -> None:
     out = context.config.output_buffer or sys.stdout
     if not body:
         out.write(
-            f"-- the database {_in_comment(database)} is at revision {start}: nothing to do\n"
+            f"-- the database {on_one_line(database)} is at revision {start}: nothing to do\n"
         )
         return
-    out.write(_HEAD.format(database=_in_comment(database), start=start or "none", end=end))
+    out.write(_HEAD.format(database=on_one_line(database), start=start or "none", end=end))
     out.write(_guard(start, has_table=has_table))
     if has_schema is None:
         out.write(f"CREATE SCHEMA {SCHEMA};\n\n")
@@ -138,8 +139,3 @@ def _guard(start: str | None, *, has_table: bool) -> str:
         return _GUARD_OF_NOTHING.format(table=table)
     literal = "NULL" if start is None else f"'{start}'"
     return _GUARD.format(table=table, start=literal, name=start or "none")
-
-
-def _in_comment(name: str) -> str:
-    """A name that cannot end its comment."""
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", " ", name)

@@ -41,9 +41,9 @@ def downgrade() -> None:
     lost = 0 if _may_be_dropped() else _only_copies()
     if lost:
         raise UsageError(
-            f"flowshift.backups holds the only backup of {lost:,} bots' V1: copy them into"
-            " bots.legacy_workflow or a file first (docs/operations.md, Backups), or let them go with"
-            " --drop-backups"
+            f"flowshift.backups holds the only backup of V1 for {lost:,} {'bot' if lost == 1 else 'bots'}:"
+            " copy them into bots.legacy_workflow or a file first (docs/operations.md, Backups), or let"
+            " them go with --drop-backups"
         )
     op.execute("DROP TABLE flowshift.backups")
     log.info("table.dropped", table="flowshift.backups")
@@ -52,7 +52,7 @@ def downgrade() -> None:
 def _may_be_dropped() -> bool:
     """Whether `flowshift db downgrade --drop-backups` or `alembic -x drop_backups=yes` says so."""
     said = context.get_x_argument(as_dictionary=True)
-    return "drop_backups" in said or bool(context.config.attributes.get("drop_backups"))
+    return said.get("drop_backups") == "yes" or bool(context.config.attributes.get("drop_backups"))
 
 
 def _only_copies() -> int:

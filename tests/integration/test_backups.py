@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from tests import platforms
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
+from tests.integration.test_migrations import alembic
 from tests.roles import Role
 from worker.db import backups, tables, upgrade
 from worker.db.backups import Place, back_up
@@ -405,14 +406,14 @@ def test_the_only_backup_of_a_bot_stops_the_way_down_unless_it_is_let_go(
     flowshift: Run, fleet: Fleet
 ) -> None:
     both(fleet)
-    with pytest.raises(UsageError, match=r"the only backup of 1 bots' V1: .* --drop-backups"):
+    with pytest.raises(UsageError, match=r"the only backup of V1 for 1 bot: .* --drop-backups"):
         upgrade.downgrade(fleet.engine, "base")
     assert upgrade.current(fleet.engine) == upgrade.head()
     assert places(fleet) == [("a", "column"), ("b", "table")]
 
     code, _, err = flowshift("db", "downgrade", "base")
     assert code == 2
-    assert "holds the only backup of 1 bots' V1" in err
+    assert "holds the only backup of V1 for 1 bot:" in err
     code, out, _ = flowshift("db", "downgrade", "base", "--drop-backups")
     assert (code, out) == (0, "the database is at revision base\n")
 
@@ -420,8 +421,18 @@ def test_the_only_backup_of_a_bot_stops_the_way_down_unless_it_is_let_go(
 def test_a_backup_that_differs_from_the_columns_is_an_only_copy_too(fleet: Fleet) -> None:
     both(fleet)
     fleet.execute("UPDATE bots SET legacy_workflow = '{}' WHERE bot_id = 'b'")
-    with pytest.raises(UsageError, match="the only backup of 1 bots"):
+    with pytest.raises(UsageError, match="the only backup of V1 for 1 bot"):
         upgrade.downgrade(fleet.engine, "base")
+
+
+def test_alembic_itself_takes_the_word_too(fleet: Fleet, database: str) -> None:
+    both(fleet)
+    fleet.engine.dispose()
+    for said, succeeds in (("drop_backups=no", False), ("drop_backups=yes", True)):
+        process = alembic(database, "-x", said, "downgrade", "base")
+        output = "".join(process.communicate(timeout=60))
+        assert (process.returncode == 0) == succeeds, output
+        assert "Traceback" not in output
 
 
 def test_an_empty_table_of_backups_goes_without_a_word(fleet: Fleet) -> None:

@@ -39,8 +39,10 @@ REVISIONS = [
 ]
 
 STRANGE = """
-CREATE SCHEMA "It's 100%%";
-SET LOCAL search_path = "It's 100%%";
+CREATE SCHEMA "It's
+DROP TABLE bots; -- 100%%";
+SET LOCAL search_path = "It's
+DROP TABLE bots; -- 100%%";
 """
 
 DATABASES = {
@@ -200,7 +202,9 @@ def test_a_schema_with_a_strange_name_is_quoted(
         run_script(engine, STRANGE + platforms.TABLES.format(**platforms.USUAL))
         name = engine.url.database
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql(f'ALTER DATABASE {name} SET search_path = "It\'s 100%%"')
+            connection.exec_driver_sql(
+                f'ALTER DATABASE {name} SET search_path = "It\'s\nDROP TABLE bots; -- 100%%"'
+            )
         engine.dispose()
     real, printed = pair
     upgrade.upgrade(real)
