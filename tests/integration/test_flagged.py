@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests import platforms
@@ -13,6 +14,7 @@ from tests.integration.conftest import Run
 from worker.db import bots
 from worker.errors import UsageError
 from worker.sample import insert_sample
+from worker.steps.start import Request
 
 FLAGGED = "skipped flagged_without_version"
 
@@ -152,6 +154,7 @@ def test_show_status_and_the_summary_say_what_is_wrong_and_what_to_do(
     assert "flowshift migrate --include-flagged" in " ".join(out.split())
     _, out, _ = flowshift("status", "--json", str(run.run_id))
     assert json.loads(out)["run"]["codes"] == {"skipped:flagged_without_version": 1}
+    assert json.loads(out)["run"]["options"]["include_flagged"] is False
     assert json.loads(out)["fleet"]["v2_unpublished"] == 1
     _, out, _ = flowshift("status")
     assert "2 on V2 (1 of them without a published version: they cannot answer)" in " ".join(
@@ -164,6 +167,13 @@ def test_show_status_and_the_summary_say_what_is_wrong_and_what_to_do(
     shown = json.loads(flowshift("show", "a", "--json")[1])
     assert (shown["uses_v2"], shown["is_published"]) == (True, False)
     assert "runs V2, " in flowshift("show", "b")[1]
+
+
+def test_a_message_by_name_may_say_it(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow(), uses_v2=True, published=False)
+    options = json.loads('{"include_flagged": true, "dry_run": true}')
+    run = fleet.run(**msgspec.structs.asdict(msgspec.convert(options, Request)))
+    assert fleet.outcomes(run.run_id) == {"a": "converted"}
 
 
 def test_a_validation_takes_no_such_option(fleet: Fleet) -> None:

@@ -23,7 +23,7 @@ from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
 from worker.db import fleet
 from worker.db import runs as runs_table
-from worker.db.runs import Failure, Run
+from worker.db.runs import Failure, Run, RunOptions
 from worker.errors import UsageError
 from worker.publisher import as_fields
 from worker.runtime import Runtime
@@ -293,8 +293,9 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
         failures = runs_table.failures(connection, progress.run_id, limit=limit)
         failed_batches = runs_table.failed_batches(connection, progress.run_id)
         overhead = runs_table.overhead(connection, progress.run_id)
+        options = runs_table.options(connection, progress.run_id)
     if as_json:
-        print_json(_summary(progress, codes, failures, failed_batches, overhead))
+        print_json(_summary(progress, codes, failures, failed_batches, overhead, options))
     else:
         render.print_summary(console(), progress, codes, failures, failed_batches, overhead)
     failed = progress.counts.failed or progress.batches_failed
@@ -307,9 +308,11 @@ def _summary(
     failures: list[Failure],
     failed_batches: Any,
     overhead: Overhead | None,
+    options: RunOptions,
 ) -> dict[str, Any]:
     return {
         **as_fields(progress),
+        "options": msgspec.to_builtins(options),
         "codes": codes,
         "failures": msgspec.to_builtins(failures),
         "batch_failures": [{"batch": number, "error": error} for number, error in failed_batches],
@@ -390,6 +393,7 @@ def _status_json(
                 runs_table.failures(connection, run_id, limit=None),
                 runs_table.failed_batches(connection, run_id),
                 runs_table.overhead(connection, run_id),
+                runs_table.options(connection, run_id),
             )
     print_json(
         {

@@ -134,6 +134,12 @@ def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | 
     return None if row is None else _run(row)
 
 
+def options(connection: sa.Connection, run_id: int) -> RunOptions:
+    """What was asked for, of a run that exists."""
+    row = connection.execute(sa.select(runs.c.options).where(runs.c.run_id == run_id)).scalar_one()
+    return msgspec.convert(row, RunOptions)
+
+
 def kind_of(connection: sa.Connection, run_id: int) -> RunKind | None:
     """What kind a run is, None where there is none."""
     return connection.scalar(sa.select(runs.c.kind).where(runs.c.run_id == run_id))
