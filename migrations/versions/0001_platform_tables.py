@@ -11,11 +11,12 @@ Revises: none
 from __future__ import annotations
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 from migrations import operations as do
 from worker.db.adoption import Needs, missing_indexes, obstacles
 from worker.db.catalog import FoundColumn, FoundTable, Index, find_table, qualified, quoted
+from worker.db.schema import location
 from worker.errors import UsageError
 
 revision: str = "0001"
@@ -246,9 +247,18 @@ def downgrade() -> None:
 
 def _stop_on_obstacles() -> None:
     problems = [problem for needs in TABLES for problem in obstacles(do.catalog(), needs)]
+    if not _may_create():
+        elsewhere = [location.problem(do.catalog(), needs.table) for needs in TABLES]
+        problems += [problem for problem in elsewhere if problem]
     if problems:
         listed = "\n".join(f"- {problem}" for problem in problems)
         raise UsageError(f"nothing was changed; the platform's tables need this first:\n{listed}")
+
+
+def _may_create() -> bool:
+    """Whether `flowshift db upgrade --create` or `alembic -x create=yes` says so."""
+    said = context.get_x_argument(as_dictionary=True)
+    return "create" in said or bool(context.config.attributes.get("create"))
 
 
 def _schema() -> str:

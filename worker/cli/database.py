@@ -24,7 +24,12 @@ def db() -> None:
 @click.option(
     "--sql", "as_sql", is_flag=True, help="Print what it would do, as SQL; execute nothing."
 )
-def upgrade(*, revision: str, as_sql: bool) -> int:
+@click.option(
+    "--create",
+    is_flag=True,
+    help="Create the platform's tables even where others look like them.",
+)
+def upgrade(*, revision: str, as_sql: bool, create: bool) -> int:
     """Create the tables, or adopt a platform's that are there: only what is missing is added.
 
     Indexes on big tables are built without blocking writes. The same as `alembic upgrade head`.
@@ -35,9 +40,9 @@ def upgrade(*, revision: str, as_sql: bool) -> int:
     configure_logging(verbose=not as_sql)
     with opened(needs_redis=False, needs_tables=False) as current:
         if as_sql:
-            say_lines(schema.upgrade_sql(current.engine, revision))
+            say_lines(schema.upgrade_sql(current.engine, revision, create=create))
             return 0
-        schema.upgrade(current.engine, revision)
+        schema.upgrade(current.engine, revision, create=create)
         say(f"the database is at revision {schema.current(current.engine)}")
     return 0
 

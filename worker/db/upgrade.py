@@ -23,8 +23,11 @@ from worker.errors import UsageError
 _one_at_a_time = threading.Lock()
 
 
-def upgrade(engine: sa.Engine, revision: str = "head") -> None:
+def upgrade(engine: sa.Engine, revision: str = "head", *, create: bool = False) -> None:
     """Bring the database up to `revision`. Safe to repeat, and to run twice at once.
+
+    With `create` the platform's tables are created even where a table in another schema, or of another
+    name, looks like one of them.
 
     Raises:
         UsageError: the platform's tables cannot be adopted as they are (lists why), or there is no
@@ -32,10 +35,15 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
         ConfigError: the role may not change them.
         TransientError: a table was busy for too long, or the server away.
     """
-    _run(engine, lambda config: command.upgrade(config, revision))
+
+    def do(config: Config) -> None:
+        config.attributes["create"] = create
+        command.upgrade(config, revision)
+
+    _run(engine, do)
 
 
-def upgrade_sql(engine: sa.Engine, revision: str = "head") -> str:
+def upgrade_sql(engine: sa.Engine, revision: str = "head", *, create: bool = False) -> str:
     """What `upgrade` would do to the database as it is, as SQL for psql; nothing is executed.
 
     Raises:
@@ -45,6 +53,7 @@ def upgrade_sql(engine: sa.Engine, revision: str = "head") -> str:
 
     def do(config: Config) -> None:
         config.output_buffer = out
+        config.attributes["create"] = create
         command.upgrade(config, revision, sql=True)
 
     _run(engine, do)

@@ -46,7 +46,7 @@ def examine(
     """
     with map_database_errors():
         with engine.connect() as connection:
-            readiness = check(connection)
+            readiness = check(connection, backup)
         attempt = None
         if tries and readiness.complete:
             attempt = try_writes(engine, defaults, equipment, backup)

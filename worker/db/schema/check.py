@@ -9,8 +9,10 @@ import sqlalchemy as sa
 
 from worker.db import upgrade
 from worker.db.adoption import Needs, missing_columns, missing_indexes, obstacles
+from worker.db.backups import Place
 from worker.db.catalog import FoundTable, find_table
-from worker.db.schema import privileges
+from worker.db.schema import keys, location, privileges, replication, row_security, server, triggers
+from worker.db.schema.findings import Finding
 from worker.db.schema.needs import needs_of
 from worker.db.tables import OUR_TABLES, PLATFORM_TABLES, SCHEMA
 
@@ -49,20 +51,26 @@ class Readiness(msgspec.Struct, frozen=True):
         )
 
 
-def check(connection: sa.Connection) -> Readiness:
-    """Compare the database with what this version of flowshift needs; changes nothing."""
+def check(connection: sa.Connection, backup: Place = "column") -> Readiness:
+    """Compare the database with what this version of flowshift needs; changes nothing.
+
+    `backup` says where runs keep V1: what would only come of updating `bots` does not count else.
+    """
     newest = upgrade.head()
     if locked_out := privileges.locked_out(connection):
         return Readiness(
             ready=False, revision=None, newest_revision=newest, tables=(), problems=locked_out
         )
     revision = upgrade.current_of(connection)
-    problems = [*_revision_problems(revision, newest), *_encoding_problems(connection)]
+    problems = [*_revision_problems(revision, newest), *server.problems(connection)]
     reports = []
+    findings = _findings(connection, backup)
     for table in PLATFORM_TABLES:
         report, found_problems = _check_platform_table(connection, needs_of(table))
-        reports.append(report)
+        notes = [one.text for one in findings if one.table == table.name and not one.obstructs]
+        reports.append(msgspec.structs.replace(report, notes=(*notes, *report.notes)))
         problems += found_problems
+    problems += [one.text for one in findings if one.obstructs]
     for table in OUR_TABLES:
         report = _check_our_table(connection, table)
         reports.append(report)
@@ -77,13 +85,29 @@ def check(connection: sa.Connection) -> Readiness:
     )
 
 
+def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
+    """What the catalogue says about the platform's tables that are there, besides their columns."""
+    tables = [
+        found
+        for table in PLATFORM_TABLES
+        if (found := find_table(connection, table.name)) is not None and found.kind in {"r", "p"}
+    ]
+    return [
+        *row_security.findings(connection, tables),
+        *replication.findings(connection, tables, backup),
+        *triggers.findings(connection, tables, backup),
+        *keys.findings(connection, tables),
+    ]
+
+
 def _check_platform_table(
     connection: sa.Connection, needs: Needs
 ) -> tuple[TableReport, tuple[str, ...]]:
     found = find_table(connection, needs.table)
     if found is None:
         report = TableReport(needs.table, "platform", present=False)
-        return report, _missing_problems(report)
+        elsewhere = location.problem(connection, needs.table)
+        return report, (elsewhere,) if elsewhere else _missing_problems(report)
     report = TableReport(
         needs.table,
         "platform",
@@ -160,12 +184,3 @@ def _revision_problems(revision: str | None, newest: str) -> tuple[str, ...]:
     if not upgrade.is_known(revision):
         return (f"the database is at revision {revision}, which is newer than this flowshift",)
     return (f"the database is at revision {revision}; {_UPGRADE} brings it to {newest}",)
-
-
-def _encoding_problems(connection: sa.Connection) -> tuple[str, ...]:
-    encoding = connection.execute(sa.text("SELECT current_setting('server_encoding')")).scalar_one()
-    if encoding == "UTF8":
-        return ()
-    return (
-        f"the database's encoding is {encoding}; workflows are in every language, and need UTF8",
-    )

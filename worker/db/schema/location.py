@@ -1,0 +1,59 @@
+"""Where else the platform's tables may be, when the search path does not lead to them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from worker.db.catalog import find_table
+
+LISTED = 5
+
+
+def problem(connection: sa.Connection, table: str) -> str:
+    """Why a table that is not found should not be created just so; "" where nothing looks like it.
+
+    A table of that name in another schema, or, for `bots`, one that is called much the same or has
+    both a bot's id and a workflow.
+    """
+    if find_table(connection, table) is not None:
+        return ""
+    found = connection.execute(_ELSEWHERE, {"table": table}).all()
+    if not found:
+        return ""
+    path = connection.execute(sa.text("SELECT current_setting('search_path')")).scalar_one()
+    names = ", ".join(row.name for row in found[:LISTED])
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    schema = found[0].schema
+    exact = any(row.is_exact for row in found)
+    way_out = (
+        f"put its schema on the path (PGOPTIONS='-c search_path={schema}', or ALTER ROLE … SET search_path)"
+        if exact
+        else f"flowshift reads a table called {table}: a view does not do"
+    )
+    is_it = "may be it" if not exact else "exists"
+    return (
+        f"{table} is not on the search path ({path}), but {names}{more} {is_it}: {way_out};"
+        f" `flowshift db upgrade --create` creates another {table} all the same"
+    )
+
+
+_ELSEWHERE = sa.text("""
+    SELECT c.oid::regclass::text AS name, n.nspname::text AS schema,
+           c.relname = CAST(:table AS text) AS is_exact
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'flowshift')
+      AND n.nspname NOT LIKE 'pg\\_toast%' AND n.nspname NOT LIKE 'pg\\_temp%'
+      AND (
+          c.relname = CAST(:table AS text)
+          OR CAST(:table AS text) = 'bots' AND (
+              replace(lower(c.relname), '_', '') IN ('bot', 'bots', 'chatbot', 'chatbots')
+              OR 2 = (
+                  SELECT count(DISTINCT replace(lower(a.attname), '_', '')) FROM pg_attribute a
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                    AND replace(lower(a.attname), '_', '') IN ('botid', 'workflow')
+              )
+          )
+      )
+    ORDER BY c.relname <> CAST(:table AS text), n.nspname, c.relname
+""")
