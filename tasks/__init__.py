@@ -1,6 +1,6 @@
 """The Celery tasks: an id in, one step, enqueue the next.
 
-By name, with JSON arguments: `flowshift.migrate`, `flowshift.plan_run`, `flowshift.convert_batch`,
+By name, with JSON arguments: `flowshift.start_run`, `flowshift.plan_run`, `flowshift.convert_batch`,
 `flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`, `flowshift.prune`. From Python:
 `tasks.start_run(Request(...))`.
 """

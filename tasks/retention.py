@@ -82,8 +82,11 @@ def prune(self: Task[Any, Any], slot: str) -> str:
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(task=self.name, slot=slot)
     current = runtime()
-    at = dt.datetime.fromisoformat(slot)
-    if due(current) != at:
+    try:
+        at = dt.datetime.fromisoformat(slot)
+    except ValueError:
+        at = None
+    if at is None or due(current) != at:
         log.info("task.stale", reason="its day is over, or done")
         return "nothing is due"
     settings = current.settings

@@ -119,16 +119,29 @@ def _begin(task: Task[Any, Any], **ids: object) -> tuple[Runtime, Announcer, str
     return runtime(), announcer(hostname), f"worker:{hostname}"
 
 
-@app.task(bind=True, name="flowshift.migrate")
-def migrate(self: Task[Any, Any], /, **options: Any) -> str:
-    """Start a run with the fields of `Request` as JSON; one message is one run, often as it comes.
+@app.task(bind=True, name="flowshift.start_run")
+def start(self: Task[Any, Any], /, *, request_id: str | None = None, **options: Any) -> str:
+    """Start a run with the fields of `Request` as JSON.
 
-    The same as `flowshift migrate --detach`, for anything that can send a Celery message.
+    The same as `flowshift migrate --detach`, for anything that can send a Celery message. Messages
+    with one `request_id` start one run, however many are sent; without one, each message does, however
+    often it is delivered.
     """
-    _begin(self)
+    return _start(self, request_id, options)
+
+
+@app.task(bind=True, name="flowshift.migrate")
+def migrate(self: Task[Any, Any], /, *, request_id: str | None = None, **options: Any) -> str:
+    """The same as `flowshift.start_run`, by its older name."""
+    return _start(self, request_id, options)
+
+
+def _start(task: Task[Any, Any], request_id: str | None, options: dict[str, Any]) -> str:
+    _begin(task)
+    wanted = request_id or task.request.id
     try:
         request = msgspec.convert(options, Request)
-        run = persist(lambda: start_run(request, request_id=self.request.id, requested_by="celery"))
+        run = persist(lambda: start_run(request, request_id=wanted, requested_by="celery"))
     except (msgspec.ValidationError, UsageError) as error:
         log.error("run.refused", error=str(error))
         return f"refused: {error}"

@@ -19,6 +19,7 @@ from celery.worker import consumer
 from kombu import Message
 from vine import promise as new_promise
 
+from worker.core.storable import INT4_MAX, INT8_MAX, unstorable, unstorable_within
 from worker.log import get_logger, hide_credentials
 
 log = get_logger(__name__)
@@ -29,7 +30,11 @@ MAX_BYTES: Final = 4 * 1024 * 1024
 OURS: Final = "flowshift."
 
 _JSON: Final = ("application/json", "application/x-json")
-_INT64: Final = 2**63
+_LARGEST: Final = {"batch": INT4_MAX}
+"""The largest numbers that arguments may have, where that is not int8's: all are numbers of rows."""
+
+LONGEST_ID: Final = 500
+"""Longest id of a message in characters; it becomes a request id, which an index holds."""
 
 # What a malformed message makes Celery or kombu raise, as against a fault of the connection.
 _MALFORMED: Final = (TypeError, ValueError, LookupError, AttributeError, RecursionError)
@@ -114,17 +119,29 @@ def refusal(message: Message, tasks: Mapping[str, Any]) -> str | None:
         return f"its headers are wrong: {error}"
     if not headers.task.startswith(OURS) or headers.task not in tasks:
         return "it names no task of flowshift's"
+    return _unreadable(message, headers) or _wrong_body(message, tasks[headers.task].run)
+
+
+def _unreadable(message: Message, headers: Headers) -> str | None:
+    if unstorable(headers.id) or len(headers.id) > LONGEST_ID:
+        return "its id is no text that can be kept"
     if message.content_type not in _JSON:
         return f"its content is {_short(message.content_type)}, and only JSON is taken"
     if _octets(message) > MAX_BYTES:
         return f"it is longer than {MAX_BYTES:,} bytes"
+    return None
+
+
+def _wrong_body(message: Message, run: Callable[..., Any]) -> str | None:
     try:
         args, kwargs, _ = msgspec.json.decode(
             message.body or b"", type=tuple[list[Any], dict[str, Any], Any]
         )
     except (msgspec.DecodeError, TypeError, RecursionError):  # or a body that is no text
         return "its body is not the JSON of a task"
-    return _misfit(tasks[headers.task].run, args, kwargs)
+    if why := unstorable_within([args, kwargs]):
+        return f"a text in it cannot be kept: {why}"
+    return _misfit(run, args, kwargs)
 
 
 def _misfit(run: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str | None:
@@ -139,7 +156,7 @@ def _misfit(run: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) ->
             fits = msgspec.convert(value, hints.get(name, Any))
         except msgspec.ValidationError as error:
             return f"its argument {name} is wrong: {error}"
-        if isinstance(fits, int) and abs(fits) >= _INT64:
+        if isinstance(fits, int) and not 1 <= fits <= _LARGEST.get(name, INT8_MAX):
             return f"its argument {name} is wrong: it is out of range"
     return None
 

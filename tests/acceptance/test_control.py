@@ -86,7 +86,7 @@ def test_pause_resume_and_cancel_take_effect_with_redis_down(
             assert "Redis is away" in resumed.stderr
             eventually(has_done(fleet, run_id, stood.batches_done + 3))
 
-            cancelled = flowshift(environment, "cancel", str(run_id), "--reason", "enough")
+            cancelled = flowshift(environment, "cancel", str(run_id), "--reason", "enough", "--yes")
             assert cancelled.returncode == 0
             watched = flowshift(environment, "watch", str(run_id))
             counted = fleet.progress(run_id)
@@ -122,7 +122,7 @@ def test_workers_wait_while_the_database_says_so_and_stop_when_it_says_that(
         verdicts = {verdict["check"]: verdict for verdict in told["health"]}
         assert verdicts["query"]["decision"] == "wait"
         assert fleet.progress(waiting).counts.bots == 0
-        assert flowshift(environment, "cancel", str(waiting)).returncode == 0
+        assert flowshift(environment, "cancel", str(waiting), "--yes").returncode == 0
         assert fleet.progress(waiting).waiting is None
 
         again = start(sender, fleet, batch_size=10)

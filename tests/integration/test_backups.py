@@ -412,10 +412,10 @@ def test_the_only_backup_of_a_bot_stops_the_way_down_unless_it_is_let_go(
     assert upgrade.current(fleet.engine) == upgrade.head()
     assert places(fleet) == [("a", "column"), ("b", "table")]
 
-    code, _, err = flowshift("db", "downgrade", "base")
+    code, _, err = flowshift("db", "downgrade", "base", "--yes")
     assert code == 2
     assert "holds the only backup of V1 for 1 bot:" in err
-    code, out, _ = flowshift("db", "downgrade", "base", "--drop-backups")
+    code, out, _ = flowshift("db", "downgrade", "base", "--drop-backups", "--yes")
     assert (code, out) == (0, "the database is at revision base\n")
 
 

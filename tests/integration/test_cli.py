@@ -71,7 +71,7 @@ def test_a_database_without_tables_says_what_to_do(
     assert flowshift("db", "upgrade")[0] == 0
     assert flowshift("db", "check")[0] == 0
     assert json.loads(flowshift("db", "check", "--json")[1])["ready"] is True
-    assert flowshift("db", "downgrade", "base")[0] == 0
+    assert flowshift("db", "downgrade", "base", "--yes")[0] == 0
     assert flowshift("db", "check")[0] == 3
 
 
@@ -346,7 +346,7 @@ def test_a_run_is_paused_resumed_tuned_and_cancelled_by_hand(flowshift: Run, fle
     assert told["pace"]["concurrency"] == 2
     assert {verdict["decision"] for verdict in told["health"]} == {"go"}
 
-    assert flowshift("cancel", "1")[1] == "run 1 is cancelled\n"
+    assert flowshift("cancel", "1", "--yes")[1] == "run 1 is cancelled\n"
     assert flowshift("watch", "1")[0] == 1
     assert flowshift("pause", "1")[0] == 2
     assert flowshift("tune", "1")[0] == 2

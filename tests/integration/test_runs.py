@@ -265,8 +265,8 @@ def test_retry_can_choose_a_code_or_bots(fleet: Fleet) -> None:
     assert set(fleet.outcomes(fleet.run(retry_of=first.run_id, code="no_nodes").run_id)) == {"d"}
     only = fleet.run(retry_of=first.run_id, bot_ids=("c", "d", "nobody"))
     assert set(fleet.outcomes(only.run_id)) == {"c", "d"}
-    none = fleet.run(retry_of=first.run_id, code="cycle")
-    assert (none.state, none.bots_total) == ("completed", 0)
+    with pytest.raises(UsageError, match="no bot failed with cycle"):
+        fleet.run(retry_of=first.run_id, code="cycle")
 
 
 def test_retry_takes_over_batches_that_failed_as_a_whole(fleet: Fleet) -> None:

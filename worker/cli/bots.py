@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rich.padding import Padding
 from rich.tree import Tree
 
+from worker.cli.arguments import TEXT
 from worker.cli.executions import as_fields as execution_fields
 from worker.cli.executions import print_executions
 from worker.cli.lookup import existing_bot
@@ -51,7 +52,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 @click.command()
-@click.argument("bot_id", metavar="BOT")
+@click.argument("bot_id", metavar="BOT", type=TEXT)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def show(*, bot_id: str, as_json: bool) -> int:
     """Show one bot: what runs did for it, its draft, and whether that does what V1 does.

@@ -9,7 +9,8 @@ import click
 import msgspec
 
 from tasks.queue import Sender, publish_next
-from worker.cli.printing import Console, Table, Text, console, print_json, say
+from worker.cli.arguments import RUN, TEXT
+from worker.cli.printing import Console, Table, Text, confirm, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.terminal import plain
 from worker.core.health import UNREAD, Verdict
@@ -28,8 +29,11 @@ from worker.steps.gate import Gate
 WHY_WIDTH: Final = 2_000
 """A reason is shown whole, but not without end."""
 
-run_argument = click.argument("run_id", metavar="RUN", type=int)
-reason_option = click.option("--reason", metavar="TEXT", help="Why, for the audit trail.")
+run_argument = click.argument("run_id", metavar="RUN", type=RUN)
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+reason_option = click.option(
+    "--reason", type=TEXT, metavar="TEXT", help="Why, for the audit trail."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -70,10 +74,15 @@ def resume(*, run_id: int, reason: str | None) -> int:
 @click.command()
 @run_argument
 @reason_option
-def cancel(*, run_id: int, reason: str | None) -> int:
-    """End RUN for good: batches at work end, no other begins. What is converted stays so."""
+@yes_option
+def cancel(*, run_id: int, reason: str | None, yes: bool) -> int:
+    """End RUN for good: batches at work end, no other begins. What is converted stays so.
+
+    It asks first; a script says --yes.
+    """
     configure_logging()
     with opened(needs_redis=False) as current:
+        _may_cancel(current, run_id, yes=yes)
         changed = control.cancel_run(current.engine, run_id, actor=person(), reason=reason)
         say(f"run {run_id} is cancelled" + ("" if changed else " already"))
         _show(current, run_id)
@@ -140,7 +149,7 @@ def tune(
 
 
 @click.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=RUN, required=False)
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many.")
 @json_option
 def audit(*, run_id: int | None, limit: int, as_json: bool) -> int:
@@ -157,6 +166,18 @@ def audit(*, run_id: int | None, limit: int, as_json: bool) -> int:
     else:
         say("nothing has been done yet")
     return 0
+
+
+def _may_cancel(current: Runtime, run_id: int, *, yes: bool) -> None:
+    """Ask, with what is at stake; not of a run that is over, which the step refuses or has done."""
+    with reading(current) as connection:
+        progress = runs_table.progress(connection, run_id)
+    if progress is not None and not progress.is_over:
+        left = max(0, progress.bots_total - progress.counts.bots)
+        confirm(
+            f"Cancel run {run_id} for good? It is {progress.state}, with {left:,} bots left.",
+            yes=yes,
+        )
 
 
 def pace_of(current: Runtime, run_id: int) -> dict[str, Any]:

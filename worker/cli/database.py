@@ -6,7 +6,8 @@ from importlib import resources
 
 import click
 
-from worker.cli.printing import Console, Text, console, print_json, say, say_lines
+from worker.cli.arguments import TEXT
+from worker.cli.printing import Console, Text, confirm, console, print_json, say, say_lines
 from worker.cli.session import configure_logging, opened
 from worker.db import upgrade as schema
 from worker.db.schema.check import TableReport
@@ -20,7 +21,7 @@ def db() -> None:
 
 
 @db.command()
-@click.option("--revision", default="head", show_default=True, help="How far.")
+@click.option("--revision", type=TEXT, default="head", show_default=True, help="How far.")
 @click.option(
     "--sql", "as_sql", is_flag=True, help="Print what it would do, as SQL; execute nothing."
 )
@@ -48,19 +49,25 @@ def upgrade(*, revision: str, as_sql: bool, create: bool) -> int:
 
 
 @db.command()
-@click.argument("revision")
+@click.argument("revision", type=TEXT)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option(
     "--drop-backups", is_flag=True, help="Let go of backups that only flowshift.backups has."
 )
-def downgrade(*, revision: str, drop_backups: bool) -> int:
+def downgrade(*, revision: str, drop_backups: bool, yes: bool) -> int:
     """Take the tables down to REVISION, or to `base`.
 
     What was adopted stays, and so do tables of the platform's that hold rows. What is flowshift's
     own (runs, outcomes, audit) goes; but nothing does while flowshift.backups holds the only backup of
-    a bot's V1.
+    a bot's V1. It asks first; a script says --yes.
     """
     configure_logging(verbose=True)
     with opened(needs_redis=False, needs_tables=False) as current:
+        at = schema.current(current.engine) or "base"
+        confirm(
+            f"Take the tables down from revision {at} to {revision}? flowshift's own records may go.",
+            yes=yes,
+        )
         schema.downgrade(current.engine, revision, drop_backups=drop_backups)
         say(f"the database is at revision {schema.current(current.engine) or 'base'}")
     return 0

@@ -10,6 +10,7 @@ import click
 import msgspec
 import sqlalchemy as sa
 
+from worker.cli.arguments import RUN, TEXT
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import print_nodes, recorded, status_text, time_text, value_text
 from worker.cli.printing import Console, Table, Text, console, print_json
@@ -49,9 +50,11 @@ def executions() -> None:
 
 
 @executions.command("list")
-@click.argument("which", metavar="[BOT|RUN]", required=False)
-@click.option("--bot", "bot_id", metavar="BOT", help="Of this bot, whatever its id looks like.")
-@click.option("--run", "run_id", metavar="RUN", type=click.IntRange(1), help="Made by this run.")
+@click.argument("which", metavar="[BOT|RUN]", type=TEXT, required=False)
+@click.option(
+    "--bot", "bot_id", type=TEXT, metavar="BOT", help="Of this bot, whatever its id looks like."
+)
+@click.option("--run", "run_id", metavar="RUN", type=RUN, help="Made by this run.")
 @click.option("--failed", is_flag=True, help="Only those that failed.")
 @click.option(
     "--limit",
@@ -185,7 +188,7 @@ def _session_text(one: Execution) -> Text:
 
 
 @executions.command("show")
-@click.argument("execution_id", metavar="ID")
+@click.argument("execution_id", metavar="ID", type=TEXT)
 @click.option("--full", is_flag=True, help="Print every value whole.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 def show_execution(*, execution_id: str, full: bool, as_json: bool) -> int:

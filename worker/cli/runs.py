@@ -13,6 +13,7 @@ from tasks import start_run
 from tasks.queue import AWAY
 from worker.app import app
 from worker.cli import render
+from worker.cli.arguments import RUN, TEXT
 from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.follow import follow, from_database
 from worker.cli.printing import Text, console, print_json, say
@@ -44,11 +45,12 @@ def both(
     return lambda command: first(second(command))
 
 
-run_argument = click.argument("run_id", metavar="[RUN]", type=int, required=False)
+run_argument = click.argument("run_id", metavar="[RUN]", type=RUN, required=False)
 message_options = both(
     click.option(
         "--message",
         "messages",
+        type=TEXT,
         multiple=True,
         metavar="TEXT",
         help="Try drafts on this. Repeatable.",
@@ -58,6 +60,12 @@ message_options = both(
         type=click.File("r", encoding="utf-8"),
         help="Try drafts on the messages in this file (- for standard input), one a line.",
     ),
+)
+request_id_option = click.option(
+    "--request-id",
+    type=TEXT,
+    metavar="TEXT",
+    help="Names this request: said again with the same, it follows the run that there is.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -95,7 +103,12 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Do everything but write to the platform's tables.")
 @click.option(
-    "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
+    "--bot-id",
+    "bot_ids",
+    type=TEXT,
+    multiple=True,
+    metavar="BOT",
+    help="Only this bot. Repeatable.",
 )
 @click.option(
     "--bots-from",
@@ -119,6 +132,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @message_options
 @limit_options
+@request_id_option
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -138,6 +152,7 @@ def migrate(
     validate: str,
     messages: tuple[str, ...],
     messages_from: TextIO | None,
+    request_id: str | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -169,7 +184,9 @@ def migrate(
         validate=validate,
         messages=listed(messages, messages_from, "messages") or (),
     )
-    return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
+    return carry_out(
+        request, request_id=request_id, detach=detach, verbose=verbose, as_json=as_json
+    )
 
 
 def listed(given: tuple[str, ...], file: TextIO | None, what: str) -> tuple[str, ...] | None:
@@ -188,12 +205,18 @@ def listed(given: tuple[str, ...], file: TextIO | None, what: str) -> tuple[str,
 
 
 @click.command()
-@click.argument("run_id", metavar="RUN", type=int)
+@click.argument("run_id", metavar="RUN", type=RUN)
 @click.option("--code", type=click.Choice(FAILURE_CODES), help="Only bots that failed with this.")
 @click.option(
-    "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
+    "--bot-id",
+    "bot_ids",
+    type=TEXT,
+    multiple=True,
+    metavar="BOT",
+    help="Only this bot. Repeatable.",
 )
 @limit_options
+@request_id_option
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -206,6 +229,7 @@ def retry(
     concurrency: int | None,
     max_failures: float | None,
     allow_overlap: bool,
+    request_id: str | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -220,14 +244,18 @@ def retry(
         max_failures=max_failures,
         allow_overlap=allow_overlap,
     )
-    return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
+    return carry_out(
+        request, request_id=request_id, detach=detach, verbose=verbose, as_json=as_json
+    )
 
 
-def carry_out(request: Request, *, detach: bool, verbose: bool, as_json: bool) -> int:
+def carry_out(
+    request: Request, *, request_id: str | None, detach: bool, verbose: bool, as_json: bool
+) -> int:
     """Start a run, follow it and print what it came to; returns the exit code."""
     configure_logging()
     with opened() as current:
-        run = start_run(request, requested_by=person())
+        run = start_run(request, request_id=request_id, requested_by=person())
         if detach:
             return _detached(run, as_json=as_json)
         with _somebody_works(current, quiet=as_json) as tend:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from worker.cli.arguments import TEXT
 from worker.cli.lookup import existing_bot
 from worker.cli.nodes_view import executed, print_nodes, trace_time, value_text
 from worker.cli.printing import Console, Table, Text, console, print_json
@@ -46,9 +47,13 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 @click.command("test")
-@click.argument("bot_id", metavar="BOT")
+@click.argument("bot_id", metavar="BOT", type=TEXT)
 @click.option(
-    "--message", default=BUILT_IN[0], show_default=True, help="What the user says to the bot."
+    "--message",
+    type=TEXT,
+    default=BUILT_IN[0],
+    show_default=True,
+    help="What the user says to the bot.",
 )
 @provider_options
 @click.option("--full", is_flag=True, help="Print every value whole.")

@@ -6,17 +6,23 @@ from typing import TextIO
 
 import click
 
+from worker.cli.arguments import RUN, TEXT
 from worker.cli.provider import budget_of, provider_options
-from worker.cli.runs import carry_out, json_option, listed, message_options
+from worker.cli.runs import carry_out, json_option, listed, message_options, request_id_option
 from worker.db.runs import Provider
 from worker.errors import UsageError
 from worker.steps.start import Request
 
 
 @click.command()
-@click.argument("run_id", metavar="[RUN]", type=int, required=False)
+@click.argument("run_id", metavar="[RUN]", type=RUN, required=False)
 @click.option(
-    "--bot-id", "bot_ids", multiple=True, metavar="BOT", help="Only this bot. Repeatable."
+    "--bot-id",
+    "bot_ids",
+    type=TEXT,
+    multiple=True,
+    metavar="BOT",
+    help="Only this bot. Repeatable.",
 )
 @click.option(
     "--bots-from",
@@ -31,6 +37,7 @@ from worker.steps.start import Request
     help="Try each bot on N of the messages.  [default: all; with `live` 1]",
 )
 @provider_options
+@request_id_option
 @click.option("--detach", is_flag=True, help="Start the run and leave; follow it with `watch`.")
 @click.option("--verbose", "-v", is_flag=True, help="Name every bot and what became of it.")
 @json_option
@@ -46,6 +53,7 @@ def validate(
     max_requests: int | None,
     max_tokens: int | None,
     max_money: str | None,
+    request_id: str | None,
     detach: bool,
     verbose: bool,
     as_json: bool,
@@ -73,4 +81,6 @@ def validate(
         provider=provider,
         budget=budget_of(max_requests, max_tokens, max_money),
     )
-    return carry_out(request, detach=detach, verbose=verbose, as_json=as_json)
+    return carry_out(
+        request, request_id=request_id, detach=detach, verbose=verbose, as_json=as_json
+    )

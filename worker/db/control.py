@@ -241,8 +241,8 @@ def overlapping(connection: sa.Connection, run_id: int) -> tuple[int, str] | Non
     """An active run that takes bots which this one takes too: (its number, its state).
 
     A run over the whole fleet overlaps with every run that takes any bot. Validations, which write
-    no draft, are in nobody's way. Call it when the run's chosen bots are in batches; until the
-    transaction ends no other run is compared.
+    no draft, are in nobody's way, and a dry run not in that of a paused run. Call it when the run's
+    chosen bots are in batches; until the transaction ends no other run is compared.
     """
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OVERLAP_LOCK)))
     row = connection.execute(_OVERLAPPING, {"run_id": run_id, "over": sorted(OVER)}).first()
@@ -257,6 +257,7 @@ _OVERLAPPING = sa.text(
     JOIN flowshift.runs AS theirs
       ON theirs.run_id <> mine.run_id AND theirs.state <> ALL (:over)
      AND mine.kind = 'convert' AND theirs.kind = 'convert'
+     AND NOT (mine.dry_run AND theirs.state = 'paused')
     WHERE mine.run_id = :run_id AND (
         (mine.options ->> 'selection' = 'all' AND (
             theirs.options ->> 'selection' = 'all'

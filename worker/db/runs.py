@@ -98,11 +98,15 @@ def create(
     requested_by: str,
     converter_version: str,
     parent_run_id: int | None = None,
+    provisional: bool = False,
 ) -> tuple[Run, bool]:
     """Create a run in state `planning`; returns it and whether it is new.
 
-    On repeat (the same `request_id`) the run that exists is returned, untouched.
+    On repeat (the same `request_id`) the run that exists is returned, untouched. A `provisional` run
+    has a number below zero, this session's alone, until `give_number` accepts it: a sequence takes no
+    number back, and a request that is refused should use none.
     """
+    number = {"run_id": -sa.func.pg_backend_pid()} if provisional else {}
     statement = (
         insert(runs)
         .values(
@@ -114,6 +118,7 @@ def create(
             converter_version=converter_version,
             parent_run_id=parent_run_id,
             state="planning",
+            **number,
         )
         .on_conflict_do_nothing(index_elements=[runs.c.request_id])
         .returning(runs)
@@ -121,10 +126,30 @@ def create(
     row = connection.execute(statement).one_or_none()
     if row is not None:
         run = _run(row)
-        record(connection, run.run_id, requested_by, "run.created", None)
+        if not provisional:
+            record(connection, run.run_id, requested_by, "run.created", None)
         return run, True
     existing = connection.execute(sa.select(runs).where(runs.c.request_id == request_id)).one()
     return _run(existing), False
+
+
+def give_number(connection: sa.Connection, run: Run) -> Run:
+    """Give a provisional run and its batches the next number, in the transaction that created it."""
+    run_id = connection.execute(_NUMBER, {"provisional": run.run_id}).scalar_one()
+    record(connection, run_id, run.requested_by, "run.created", None)
+    return _run(connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one())
+
+
+# One statement, so that the key between the two tables holds at its end.
+_NUMBER = sa.text("""
+    WITH numbered AS (
+        UPDATE flowshift.runs SET run_id = DEFAULT WHERE run_id = :provisional RETURNING run_id
+    ), moved AS (
+        UPDATE flowshift.batches b SET run_id = n.run_id FROM numbered n
+        WHERE b.run_id = :provisional
+    )
+    SELECT run_id FROM numbered
+""")
 
 
 def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | None:

@@ -9,6 +9,7 @@ from worker.core.budget import Limits
 from worker.core.convert import CONVERTER_VERSION
 from worker.core.messages import Trials, trials
 from worker.core.states import OVER, RunKind
+from worker.core.storable import INT8_MAX, unstorable
 from worker.db import batches, control, runs
 from worker.db import budget as budgets
 from worker.db.backups import Place
@@ -19,6 +20,9 @@ from worker.errors import UsageError
 from worker.steps.control import check_limits
 
 LIVE_BATCH_SIZE = 1
+
+LONGEST_REQUEST_ID = 500
+"""In characters: an index holds it, which takes 2,700 bytes at most."""
 
 _LISTED_AT_A_TIME = 10_000
 
@@ -91,6 +95,7 @@ def start_run(
         TransientError: the database was away.
     """
     _check(request)
+    _check_storable(request, request_id)
     chosen = _trials(request)
     with map_database_errors(), engine.begin() as connection:
         parent = _parent(connection, request)
@@ -121,10 +126,11 @@ def start_run(
             requested_by=requested_by,
             converter_version=CONVERTER_VERSION,
             parent_run_id=parent.run_id if parent else None,
+            provisional=True,
         )
-        if is_new and (budget := _budget(connection, request)) is not None:
-            budgets.allow(connection, run.run_id, budget)
-        if is_new and request.selection != "all":
+        if not is_new:
+            return run
+        if request.selection != "all":
             planned = _plan_chosen(connection, run, request)
             runs.note_planned(
                 connection,
@@ -133,8 +139,11 @@ def start_run(
                 batch_count=planned.batches,
                 bot_count=planned.bots,
             )
-        if is_new and not request.allow_overlap:
+        if not request.allow_overlap:
             _refuse_overlap(connection, run)
+        run = runs.give_number(connection, run)
+        if (budget := _budget(connection, request)) is not None:
+            budgets.allow(connection, run.run_id, budget)
     return run
 
 
@@ -172,6 +181,26 @@ def _check(request: Request) -> None:
         )
     if (request.provider == ECHO) != (request.budget is None):
         raise UsageError("real models are asked within a budget, and only they need one")
+
+
+def _check_storable(request: Request, request_id: str) -> None:
+    """Refuse what the columns cannot hold, whoever wrote it."""
+    named = {"retry": request.retry_of, "validate": request.of_run}
+    for what, run_id in named.items():
+        if run_id is not None and not 1 <= run_id <= INT8_MAX:
+            raise UsageError(f"there is no run {run_id} to {what}: runs count from 1")
+    if request.limit is not None and request.limit > INT8_MAX:
+        raise UsageError(f"the limit must be at most {INT8_MAX:,} (it is {request.limit})")
+    spent = () if request.budget is None else (request.budget.requests, request.budget.tokens)
+    if any(one is not None and one > INT8_MAX for one in spent):
+        raise UsageError(f"a budget is at most {INT8_MAX:,} requests or tokens")
+    texts = (("bot id", request.bot_ids or ()), ("message", request.messages))
+    for what, given in (*texts, ("code", (request.code or "",)), ("request id", (request_id,))):
+        for text in given:
+            if why := unstorable(text):
+                raise UsageError(f"the {what} {text!r} cannot be kept: {why}")
+    if not request_id or len(request_id) > LONGEST_REQUEST_ID:
+        raise UsageError(f"a request id has 1 to {LONGEST_REQUEST_ID:,} characters")
 
 
 def _check_validation(request: Request) -> None:
@@ -223,18 +252,27 @@ def _plan_chosen(connection: sa.Connection, run: Run, request: Request) -> Plann
     if request.of_run is not None:
         return batches.plan_same(connection, run.run_id, request.of_run)
     if request.retry_of is not None:
-        return batches.plan_retry(
-            connection,
-            run.run_id,
-            request.retry_of,
-            size,
-            code=request.code,
-            bot_ids=request.bot_ids,
-        )
+        return _plan_retry(connection, run, request, request.retry_of)
     if request.bot_ids is not None:
         _refuse_missing(connection, request.bot_ids)
         return batches.plan_listed(connection, run.run_id, request.bot_ids, size)
     return batches.plan_limit(connection, run.run_id, request.limit or 0, size)
+
+
+def _plan_retry(connection: sa.Connection, run: Run, request: Request, of: int) -> Planned:
+    planned = batches.plan_retry(
+        connection,
+        run.run_id,
+        of,
+        run.options.batch_size,
+        code=request.code,
+        bot_ids=request.bot_ids,
+    )
+    if not planned.batches:
+        which = "none of these bots" if request.bot_ids else "no bot"
+        how = f" with {request.code}" if request.code else ""
+        raise UsageError(f"{which} failed{how} in run {of}: there is nothing to retry")
+    return planned
 
 
 def _refuse_missing(connection: sa.Connection, bot_ids: tuple[str, ...]) -> None:
