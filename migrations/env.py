@@ -17,6 +17,7 @@ from alembic.util import CommandError
 from migrations.printing import print_sql
 from worker import log, settings
 from worker.db.engine import check_server, create_engine, database_url
+from worker.db.session import need_own
 from worker.db.tables import SCHEMA, metadata
 from worker.errors import FlowshiftError
 
@@ -42,6 +43,7 @@ def run() -> None:
 
 def migrate(connection: sa.Connection) -> None:
     """Run the migrations on a connection that is in no transaction, one at a time."""
+    need_own(connection, "a change of the tables (upgrade or downgrade)")
     with _without_timeouts(connection), _alone(connection):
         _create_schema(connection)
         context.configure(

@@ -125,6 +125,8 @@ def _print(readiness: Examination) -> None:
         _print_attempt(out, readiness.attempt)
     revision = readiness.revision or "none"
     out.print(f"revision {revision}, newest {readiness.newest_revision}", markup=False)
+    for note in readiness.notes:
+        out.print(Text(f"- {note}", "yellow"))
     for problem in readiness.problems:
         out.print(Text(f"- {problem}", "red"))
     out.print(Text("ready", "bold green") if readiness.ready else Text("not ready", "bold red"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,9 +11,11 @@ import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import exc
 
+from worker.db import session
+from worker.db.hosts import hosts_of, make_url
 from worker.errors import ConfigError, SlowError, TransientError
 
-SETTING = "FLOWSHIFT_DATABASE_URL"
+SETTING = session.SETTING
 OLDEST_SERVER = 13
 
 _DRIVER = "postgresql+psycopg"
@@ -62,7 +65,7 @@ def database_url(raw: str) -> sa.URL:
     'postgresql+psycopg'
     """
     try:
-        url = sa.make_url(raw.strip())
+        url = make_url(raw.strip())
     except (exc.ArgumentError, ValueError):
         # Not chained: the parser's message repeats the URL, with its password.
         raise ConfigError(_EXPECTED, setting=SETTING) from None
@@ -81,28 +84,23 @@ _EXPECTED = "it should hold a PostgreSQL URL, such as postgresql://user:password
 def create_engine(
     url: sa.URL, *, lock_timeout_ms: int, statement_timeout_ms: int, application_name: str
 ) -> sa.Engine:
-    """An engine whose every connection has these time-outs, in UTC, at READ COMMITTED.
+    """An engine whose every transaction has these time-outs, in UTC, at READ COMMITTED.
 
     Nothing connects yet. An idle transaction is closed by the server after `statement_timeout_ms`,
-    so that a process that hangs cannot hold the platform's rows.
+    so that a process that hangs cannot hold the platform's rows. What else is set, whatever the
+    defaults of server, database and role are, and how through a pooler: `worker.db.session`.
     """
-    options = (
-        f"-c lock_timeout={lock_timeout_ms} -c statement_timeout={statement_timeout_ms} "
-        f"-c idle_in_transaction_session_timeout={statement_timeout_ms} -c timezone=UTC"
-    )
-    given = url.query.get("options", "")
     connect_args: dict[str, object] = {
         key: value for key, value in _CONNECT_DEFAULTS.items() if key not in url.query
     }
     connect_args |= {
-        "options": f"{given if isinstance(given, str) else ' '.join(given)} {options}".strip(),
         "application_name": application_name,
         "client_encoding": "utf8",
         # A prepared statement outlives neither a pooler's switch of servers nor the platform
         # altering one of its columns.
         "prepare_threshold": None,
     }
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         connect_args=connect_args,
         isolation_level="READ COMMITTED",
@@ -113,28 +111,55 @@ def create_engine(
         pool_use_lifo=True,
         hide_parameters=True,  # parameters are workflow bodies; errors are logged
     )
+    given = session.options_given(url)
+    session.prepare(
+        engine,
+        given=given,
+        time_outs_ms={
+            "lock_timeout": lock_timeout_ms,
+            "statement_timeout": statement_timeout_ms,
+            "idle_in_transaction_session_timeout": statement_timeout_ms,
+        },
+        with_options=bool(given) or not ("service" in url.query or "PGSERVICE" in os.environ),
+    )
+    return engine
 
 
 def check_server(engine: sa.Engine) -> None:
-    """Connect once, and refuse a server that cannot be used.
+    """Connect once, and refuse a server or a database that cannot be used.
 
     Raises:
-        ConfigError: there is no way in (says where it tried and what the server answered), or the
-            server is older than PostgreSQL 13.
+        ConfigError: there is no way in (says where it tried and what the server answered), the
+            server is older than PostgreSQL 13, the database's encoding is not UTF8, or the role's
+            sessions skip foreign keys and triggers.
     """
     try:
         with engine.connect() as connection:
-            number, name = connection.execute(
+            number, name, encoding, replication_role = connection.execute(
                 sa.text(
                     "SELECT current_setting('server_version_num')::int,"
-                    " current_setting('server_version')"
+                    " current_setting('server_version'), current_setting('server_encoding'),"
+                    " current_setting('session_replication_role')"
                 )
             ).one()
     except exc.DBAPIError as error:
         raise ConfigError(
             f"cannot connect to {place(engine.url)}: {reason_of(error)}", setting=SETTING
         ) from error
-    refuse_old_server(number, name, place(engine.url))
+    where = place(engine.url)
+    refuse_old_server(number, name, where)
+    if encoding != "UTF8":
+        raise ConfigError(
+            f"{where} has the encoding {encoding}; workflows are in every language, and need a "
+            "database with the encoding UTF8",
+            setting=SETTING,
+        )
+    if replication_role != "origin":
+        raise ConfigError(
+            f"{where} gives this role session_replication_role = {replication_role}: foreign keys and "
+            "triggers would not fire; ALTER ROLE … RESET session_replication_role",
+            setting=SETTING,
+        )
 
 
 def refuse_old_server(number: int, name: str, where: str) -> None:
@@ -157,16 +182,23 @@ def place(url: sa.URL) -> str:
 
     >>> place(database_url("postgresql://me:secret@db.example/platform"))
     "database 'platform' at db.example:5432 as user 'me'"
+    >>> place(database_url("postgresql://me:secret@a,b:5433/platform?target_session_attrs=primary"))
+    "database 'platform' at a:5432, b:5433 as user 'me'"
     >>> place(database_url("postgresql:///platform?host=/run/postgresql"))
     "database 'platform' at /run/postgresql"
     """
-    host = url.host or url.query.get("host") or "the local socket"
-    hosts = [host] if isinstance(host, str) else list(host)
-    port = url.port or url.query.get("port") or 5432
-    shown = [f"{name}:{port}" if _needs_port(name) else name for name in hosts]
+    shown = [_shown(host, port) for host, port in hosts_of(url)]
     database = repr(url.database) if url.database else "(the default one)"
     user = f" as user {url.username!r}" if url.username else ""
     return f"database {database} at {', '.join(shown)}{user}"
+
+
+def _shown(host: str, port: str) -> str:
+    if not host:
+        return "the local socket"
+    if host.startswith("/"):
+        return host
+    return f"{f'[{host}]' if ':' in host else host}:{port or 5432}"
 
 
 @contextmanager
@@ -239,7 +271,3 @@ def _refuse_unknown_parameters(url: sa.URL) -> None:
             raise ConfigError(
                 f"it has the parameter {name!r}, which PostgreSQL does not know", setting=SETTING
             ) from error
-
-
-def _needs_port(host: str) -> bool:
-    return not host.startswith("/") and host != "the local socket" and ":" not in host

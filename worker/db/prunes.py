@@ -40,6 +40,15 @@ def lock(connection: sa.Connection) -> bool:
     return bool(connection.execute(_TRY_LOCK, {"key": _LOCK}).scalar_one())
 
 
+def lock_in_transaction(connection: sa.Connection) -> bool:
+    """Take the lock for as long as the transaction that this begins stays open, idle or not.
+
+    Without a snapshot it keeps no row from being vacuumed.
+    """
+    connection.execute(_MAY_IDLE)
+    return bool(connection.execute(_TRY_LOCK_IN_TRANSACTION, {"key": _LOCK}).scalar_one())
+
+
 def unlock(connection: sa.Connection) -> None:
     """Give the lock back."""
     connection.execute(_UNLOCK, {"key": _LOCK})
@@ -144,6 +153,8 @@ def _prune(row: sa.Row[Any]) -> Prune:
 
 
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
+_MAY_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+_TRY_LOCK_IN_TRANSACTION = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
 _UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 
 # Adds number by number: {"runs": 5} to {"runs": 7, "nodes": 9} is {"runs": 12, "nodes": 9}.

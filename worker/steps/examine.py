@@ -27,6 +27,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[TableReport, ...]
     problems: tuple[str, ...]
     attempt: Attempt | None = None
+    notes: tuple[str, ...] = ()
 
 
 def examine(
@@ -58,6 +59,7 @@ def examine(
         revision=readiness.revision,
         newest_revision=readiness.newest_revision,
         tables=readiness.tables,
+        notes=readiness.notes,
         problems=problems,
         attempt=attempt,
     )

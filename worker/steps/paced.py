@@ -21,6 +21,7 @@ from worker.core import retention as rules
 from worker.core.health import Verdict
 from worker.db import prunes
 from worker.db.engine import is_transient, map_database_errors, reason_of, sqlstate
+from worker.db.session import has_own
 from worker.errors import FlowshiftError, StaleError, TransientError
 from worker.log import get_logger
 
@@ -109,6 +110,7 @@ class Paced:
         self._clock = clock
         self._sleep = sleep
         self._connection: sa.Connection | None = None
+        self._keeper: sa.Connection | None = None
         self._faults = 0
         self.prune_id = 0
         self.size = rules.FIRST_SIZE
@@ -134,6 +136,11 @@ class Paced:
         """The session for a look that deletes nothing, with the ordinary time-outs."""
         with map_database_errors(), self._session().begin():
             yield self._session()
+
+    @property
+    def has_own_session(self) -> bool:
+        """Whether statements outside of transactions have time-outs: not through a pooler."""
+        return has_own(self._session())
 
     @contextmanager
     def outside_transactions(self) -> Iterator[sa.Connection]:
@@ -268,8 +275,7 @@ class Paced:
         with map_database_errors():
             connection = self._engine.connect()
             try:
-                with connection.begin():
-                    has_lock = prunes.lock(connection)
+                has_lock = self._lock(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -278,13 +284,30 @@ class Paced:
             raise StaleError("another prune is under way")
         self._connection = connection
 
+    def _lock(self, connection: sa.Connection) -> bool:
+        if has_own(connection):
+            with connection.begin():
+                return prunes.lock(connection)
+        # A pooler is in between: the lock is a transaction's, which stays open beside our work.
+        keeper = self._engine.connect()
+        try:
+            has_lock = prunes.lock_in_transaction(keeper)
+        except BaseException:
+            keeper.close()
+            raise
+        if has_lock:
+            self._keeper = keeper
+        else:
+            keeper.close()
+        return has_lock
+
     def _disconnect(self) -> None:
         """Close the session for good: whatever it was doing, its lock goes with it."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        connection.invalidate()
-        connection.close()
+        for connection in (self._connection, self._keeper):
+            if connection is not None:
+                connection.invalidate()
+                connection.close()
+        self._connection = self._keeper = None
 
 
 # A commit need not wait for the disk: what a crash of the server takes back, deletions and counts

@@ -286,9 +286,10 @@ class _Pruner:
             self._total = retention.estimate(connection, executions, cutoff)
             old = partitions.old(connection, executions, cutoff)
         self._tell()
-        dropper = Dropper(self._paced, executions, cutoff, counted=self._count)
-        dropper.finish_earlier()
-        self._dropped += dropper.drop(old)
+        if self._paced.has_own_session:
+            dropper = Dropper(self._paced, executions, cutoff, counted=self._count)
+            dropper.finish_earlier()
+            self._dropped += dropper.drop(old)
         kept = self._rows(executions, cutoff)
         if kept:
             with self._paced.reading() as connection:

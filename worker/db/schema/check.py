@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from worker.db import upgrade
+from worker.db import session, upgrade
 from worker.db.adoption import Needs, missing_columns, missing_indexes, obstacles
 from worker.db.backups import Place
 from worker.db.catalog import FoundTable, find_table
@@ -40,6 +40,7 @@ class Readiness(msgspec.Struct, frozen=True):
     newest_revision: str
     tables: tuple[TableReport, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -82,6 +83,7 @@ def check(connection: sa.Connection, backup: Place = "column") -> Readiness:
         newest_revision=newest,
         tables=tuple(reports),
         problems=tuple(problems),
+        notes=_session_notes(connection),
     )
 
 
@@ -98,6 +100,17 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
         *triggers.findings(connection, tables, backup),
         *keys.findings(connection, tables),
     ]
+
+
+def _session_notes(connection: sa.Connection) -> tuple[str, ...]:
+    if session.has_own(connection):
+        return ()
+    note = (
+        "a connection pooler is in between, which ignores or refuses start-up options: time-outs are "
+        "set in each transaction, and prunes delete rows instead of dropping partitions; "
+        f"{_UPGRADE} and `flowshift db downgrade` need PostgreSQL's own host and port"
+    )
+    return (note,)
 
 
 def _check_platform_table(
