@@ -112,6 +112,7 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
         "total_bots": 2,
         "v2_bots": 0,
         "v2_unpublished": 0,
+        "without_id": 0,
         "migrated_bots": 1,
         "drafts": 1,
     }

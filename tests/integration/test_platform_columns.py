@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -151,7 +152,7 @@ def works_and_can_be_looked_at(fleet: Fleet, flowshift: Run) -> None:
     assert (code, "bot_0001" in err) == (2, True), err
 
 
-def test_rows_without_a_bot_id_are_passed_over(fleet: Fleet) -> None:
+def test_rows_without_a_bot_id_are_passed_over_and_counted(fleet: Fleet, flowshift: Run) -> None:
     platforms.make(fleet.engine, bots=20, bot_id="varchar(50) UNIQUE")
     fleet.execute(
         "INSERT INTO bots (user_id, name, workflow)"
@@ -164,6 +165,9 @@ def test_rows_without_a_bot_id_are_passed_over(fleet: Fleet) -> None:
         "bot_0010",
         "bot_0020",
     ]
+
+    assert "12 of these rows have no bot_id: every run passes them over" in flowshift("status")[1]
+    assert json.loads(flowshift("status", "--json")[1])["fleet"]["without_id"] == 12
 
     limited = fleet.run(limit=25, dry_run=True)
     assert limited.counts.bots == 20

@@ -332,6 +332,7 @@ def test_where_a_table_may_be_elsewhere_nothing_is_created_unless_asked_for(
     for sql in ([], ["--sql"]):
         code, _, err = flowshift("db", "upgrade", *sql)
         assert (code, said in err) == (2, True), err
+        assert len([line for line in err.splitlines() if line.startswith("- ")]) == 1
     assert fleet.rows("SELECT to_regclass('public.bots')")[0][0] is None
 
     assert flowshift("db", "upgrade", "--create")[0] == 0

@@ -16,7 +16,7 @@ def explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         return _used_wrongly(error)
     if isinstance(error, FlowshiftError):
-        say(f"flowshift: {hide_credentials(str(error))}", err=True)
+        say_lines(f"flowshift: {hide_credentials(str(error))}", err=True)
         return 2 if isinstance(error, UsageError) else 3
     lines = hide_credentials("".join(traceback.format_exception(error))).splitlines()
     say_lines("\n".join(f"  {line}" for line in lines), err=True)

@@ -441,8 +441,14 @@ def _status_json(
 def _fleet_text(whole: fleet.Overview) -> Text:
     return Text(
         f"fleet: {whole.total_bots:,} bots with a workflow, {whole.migrated_bots:,} backed up, "
-        f"{whole.v2_bots:,} on V2{_unpublished(whole)}, {whole.drafts:,} drafts"
+        f"{whole.v2_bots:,} on V2{_unpublished(whole)}, {whole.drafts:,} drafts{_without_id(whole)}"
     )
+
+
+def _without_id(whole: fleet.Overview) -> str:
+    if not whole.without_id:
+        return ""
+    return f"; {whole.without_id:,} of these rows have no bot_id: every run passes them over"
 
 
 def _unpublished(whole: fleet.Overview) -> str:

@@ -16,7 +16,7 @@ class Overview(msgspec.Struct, frozen=True):
     """How far the fleet is: the guide's first monitoring query, and the drafts that wait.
 
     Bots without a workflow do not count. `v2_unpublished` are those of `v2_bots` without a published
-    version, which cannot answer.
+    version, which cannot answer; `without_id` those of `total_bots` that no run can take.
     """
 
     total_bots: int
@@ -24,6 +24,7 @@ class Overview(msgspec.Struct, frozen=True):
     v2_unpublished: int
     migrated_bots: int
     drafts: int
+    without_id: int
 
 
 class ExecutionsOfStatus(msgspec.Struct, frozen=True):
@@ -42,11 +43,12 @@ def overview(connection: sa.Connection) -> Overview:
             sa.func.count(),
             sa.func.count().filter(bots.c.use_workflow_v2),
             sa.func.count().filter(IS_BACKED_UP),
+            sa.func.count().filter(bots.c.bot_id.is_(None)),
         )
         .select_from(BESIDE_BOTS)
         .where(bots.c.workflow.is_not(None))
     )
-    total, v2, migrated = connection.execute(counted).one()
+    total, v2, migrated, without_id = connection.execute(counted).one()
     drafts = connection.scalar(
         sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)
     )
@@ -58,7 +60,7 @@ def overview(connection: sa.Connection) -> Overview:
         .select_from(bots)
         .where(bots.c.use_workflow_v2, bots.c.workflow.is_not(None), ~published)
     )
-    return Overview(total, v2, unpublished or 0, migrated, drafts or 0)
+    return Overview(total, v2, unpublished or 0, migrated, drafts or 0, without_id)
 
 
 class Executions(msgspec.Struct, frozen=True):
