@@ -37,6 +37,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "status": Entry("runs:status", "Show how a run is doing, and the fleet"),
         "watch": Entry("runs:watch", "Follow a run until it is over"),
         "runs": Entry("runs:runs", "List runs, the newest first"),
+        "failures": Entry("failures:failures", "Show which bots are still broken, by code"),
+        "warnings": Entry("failures:warnings", "Show what drafts say that V1 did not, by code"),
         "show": Entry("bots:show", "Show one bot: its history, its draft, what changed"),
         "executions": Entry("executions:executions", "List executions, or show one node by node"),
         "audit": Entry("control:audit", "Show who did what, when and why"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final, Protocol, TextIO, cast
 
@@ -138,6 +138,19 @@ def print_json(value: Any) -> None:
     as_ascii = (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
     document = msgspec.json.encode(value).decode()
     _write(sys.stdout, escape_json(document, as_ascii=as_ascii) + "\n")
+
+
+def print_json_with(head: Mapping[str, Any], name: str, items: Iterable[Any]) -> None:
+    """The object `head` with a list `name` at its end, item by item: no more than one is kept."""
+    as_ascii = (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8")
+
+    def written(value: Any) -> str:
+        return escape_json(msgspec.json.encode(value).decode(), as_ascii=as_ascii)
+
+    _write(sys.stdout, f"{written(head)[:-1]},{written(name)}:[", flush=False)
+    for at, item in enumerate(items):
+        _write(sys.stdout, f"{',' if at else ''}{written(item)}", flush=False)
+    _write(sys.stdout, "]}\n")
 
 
 def json_lines() -> Lines:

@@ -22,7 +22,7 @@ from worker.core.codes import FAILURE_CODES
 from worker.core.health import Verdict
 from worker.core.overhead import Summary as Overhead
 from worker.core.progress import Progress
-from worker.db import fleet
+from worker.db import fleet, outcomes
 from worker.db import runs as runs_table
 from worker.db.runs import Failure, Run, RunOptions
 from worker.errors import UsageError
@@ -383,8 +383,9 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         with reading(current) as connection:
             whole = fleet.overview(connection)
             executions = fleet.executed(connection)
+            still_failed = outcomes.counts(connection)
         if as_json:
-            return _status_json(current, chosen, whole, executions)
+            return _status_json(current, chosen, whole, executions, still_failed)
         out = console()
         code = 0
         if chosen is None:
@@ -397,13 +398,19 @@ def status(*, run_id: int | None, as_json: bool) -> int:
             code = _report(current, progress, as_json=False)
         out.line()
         out.print(_fleet_text(whole))
+        if still_failed:
+            out.print(_open_text(still_failed))
         if executions.all.count:
             out.print(render.executed_table(executions))
         return code
 
 
 def _status_json(
-    current: Runtime, run_id: int | None, whole: fleet.Overview, executions: fleet.Executed
+    current: Runtime,
+    run_id: int | None,
+    whole: fleet.Overview,
+    executions: fleet.Executed,
+    still_failed: dict[str, int],
 ) -> int:
     summary: dict[str, Any] | None = None
     pace: dict[str, Any] | None = None
@@ -429,6 +436,7 @@ def _status_json(
             "pace": pace,
             "health": msgspec.to_builtins(verdicts),
             "fleet": msgspec.to_builtins(whole),
+            "open_failures": still_failed,
             "executions_24h": msgspec.to_builtins(executions.by_status),
             "executions_24h_all": msgspec.to_builtins(executions.all),
             "executions_24h_traffic": msgspec.to_builtins(executions.traffic),
@@ -436,6 +444,12 @@ def _status_json(
         }
     )
     return 1 if failed else 0
+
+
+def _open_text(still_failed: dict[str, int]) -> Text:
+    by_code = ", ".join(f"{code} {bots:,}" for code, bots in still_failed.items())
+    total = sum(still_failed.values())
+    return Text(f"still failed: {total:,} bots ({by_code}): flowshift failures", "red")
 
 
 def _fleet_text(whole: fleet.Overview) -> Text:
