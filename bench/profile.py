@@ -18,7 +18,7 @@ from worker.core.recording import as_row
 from worker.core.text import issues_of_text
 from worker.db import bots
 from worker.db.backups import back_up
-from worker.db.bots import BotRow, LedgerRow
+from worker.db.bots import BotRow, LedgerRow, Lock
 from worker.db.recordings import insert_executions
 from worker.steps.decide import Converted, decide
 from worker.steps.trial import Trial
@@ -44,9 +44,11 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
         ]
         workflows = [v1.decode(text, defaults) for text in texts]
         graphs = [(one.bot_id, one.graph) for one in ready]
+        ids = [one.bot_id for one in ready]
         ledger = [LedgerRow(one.bot_id, "converted", warnings=one.warnings) for one in ready]
         parts: dict[str, Callable[[], object]] = {
-            "read, locked": lambda: _read(connection),
+            "read": lambda: _read(connection),
+            "lock, and look again": lambda: bots.look(connection, ids, Lock.SKIP),
             "core: look at the text": lambda: [issues_of_text(text) for text in texts],
             "core: decode (with the look)": lambda: [v1.decode(text, defaults) for text in texts],
             "core: convert": lambda: [convert(workflow) for workflow in workflows],
@@ -59,8 +61,11 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             "fill backups": lambda: back_up(connection, [one.bot_id for one in ready], "column"),
             "insert ledger": lambda: bots.insert_ledger(connection, 10**9, 1, ledger),
         }
-        proofs = {one.bot_id: one.proof for one in ready if one.proof is not None}
-        executions = [as_row(bot, one) for bot, proof in proofs.items() for one in proof.executions]
+        executions = [row for one in ready for row in one.executions]
+        proofs = {
+            one.bot_id: trial.prove(one.bot_id, workflow, one.graph)
+            for one, workflow in zip(ready, workflows, strict=True)
+        }
         with_drafts: dict[str, Callable[[], object]] = {
             "executions as rows": lambda: [
                 as_row(bot, one) for bot, proof in proofs.items() for one in proof.executions
@@ -96,9 +101,7 @@ def _time(connection: sa.Connection, part: Callable[[], _T]) -> float:
 
 
 def _read(connection: sa.Connection) -> list[BotRow]:
-    chunks = bots.read_chunks(
-        connection, after=None, through=_last(connection), bot_ids=None, lock=True
-    )
+    chunks = bots.read_chunks(connection, after=None, through=_last(connection), bot_ids=None)
     return [row for chunk in chunks for row in chunk]
 
 

@@ -37,6 +37,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.waited": "a batch may not begin yet: by the database's health, or its run's limits",
     "batch.faulted": "a batch stopped on an error that is no bot's (with its traceback)",
     "batch.halved": "the database refused a draft: the batch is halved to find which",
+    "batch.left": "bots of a batch were locked or changed, or it took too long: new batches have them",
     "batch.handed_back": "a worker that stops gave its batch back: no loss",
     "batch.lost": "a batch lost its worker and is enqueued again, with how that ended",
     "batch.not_handed_back": "a worker that stops could not reach the database: its lease runs out",

@@ -346,9 +346,11 @@ def test_no_more_batches_at_once_than_the_run_allows(
         with lock:
             at_once += 1
             most = max(most, at_once)
-        yield from read(*arguments, **options)
-        with lock:
-            at_once -= 1
+        try:
+            yield from read(*arguments, **options)
+        finally:
+            with lock:
+                at_once -= 1
 
     monkeypatch.setattr(bots, "read_chunks", counted)
 
@@ -692,12 +694,13 @@ def test_a_save_that_came_first_is_what_is_converted(fleet: Fleet) -> None:
     with fleet.connect() as platform, ThreadPoolExecutor(1) as pool:
         text = msgspec.json.encode(a_workflow("saved {question}")).decode()
         platform.execute("UPDATE bots SET workflow = %s::json WHERE bot_id = 'bot-00001'", [text])
-        doing = pool.submit(fleet.convert, run.run_id, 1)
+        assert fleet.convert(run.run_id, 1).counts.converted == 1  # the other one's batch waits
+        doing = pool.submit(fleet.convert, run.run_id, 2)
         waits = "SELECT FROM pg_stat_activity WHERE datname = current_database()"
         while not fleet.rows(f"{waits} AND wait_event_type = 'Lock'"):
             pass
         platform.commit()
-        assert doing.result().counts.converted == 2
+        assert doing.result().counts.converted == 1
     assert "saved {question}" in msgspec.json.encode(fleet.drafts()["bot-00001"]).decode()
 
 

@@ -15,6 +15,7 @@ from worker.core.convert import Draft, convert_checked, convert_text
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import Workflow
 from worker.db import batches, bots
+from worker.db.bots import Lock
 from worker.errors import StaleError
 from worker.steps import decide
 
@@ -388,8 +389,7 @@ def wait_for_a_lock(fleet: Fleet) -> None:
 def test_the_platform_reads_and_references_bots_while_a_batch_holds_them(fleet: Fleet) -> None:
     fleet.add("a", a_workflow())
     with fleet.engine.begin() as connection:
-        for _ in bots.read_chunks(connection, after=None, through="a", bot_ids=None, lock=True):
-            pass
+        assert "a" in bots.look(connection, ["a"], Lock.SKIP)
         fleet.execute("SET LOCAL lock_timeout = '1s'; SELECT workflow FROM bots")
         fleet.execute(
             "SET LOCAL lock_timeout = '1s'; INSERT INTO workflow_execution_runs"
@@ -447,9 +447,7 @@ def test_a_workflow_over_the_limit_fails_without_being_read(fleet: Fleet) -> Non
     fleet.add("big", json.dumps(a_workflow("x" * MAX_BYTES)))
     fleet.add("small", a_workflow())
     with fleet.engine.begin() as connection:
-        [chunk] = bots.read_chunks(
-            connection, after=None, through="small", bot_ids=None, lock=False
-        )
+        [chunk] = bots.read_chunks(connection, after=None, through="small", bot_ids=None)
     assert [row.workflow is None for row in chunk] == [True, False]
 
     progress = fleet.run()
@@ -482,9 +480,7 @@ def test_a_chunk_is_bounded_by_bytes(fleet: Fleet, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bots, "CHUNK_BYTES", 1)
     fleet.add_many(7)
     with fleet.engine.begin() as connection:
-        chunks = list(
-            bots.read_chunks(connection, after=None, through="z", bot_ids=None, lock=False)
-        )
+        chunks = list(bots.read_chunks(connection, after=None, through="z", bot_ids=None))
     assert [len(chunk) for chunk in chunks] == [2, 2, 2, 1]
 
     assert fleet.run().counts.converted == 7

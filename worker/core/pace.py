@@ -10,6 +10,12 @@ import msgspec
 LEAST_BOTS: Final = 10
 """No batch is cut below this for its duration: the rest of a batch's work would outweigh its bots."""
 
+FIRST_BOTS: Final = 200
+"""How many bots a run's first batches take where nothing is executed."""
+
+GROWTH: Final = 4
+"""How many times larger a batch may be than the largest of the last ones."""
+
 OLD_WEIGHT: Final = 0.75
 """What each earlier batch counts of the one after it."""
 
@@ -21,29 +27,44 @@ BURST_S: Final = 1.0
 
 
 def batch_size(
-    recent: Iterable[tuple[int, float]], *, target_ms: int, most: int, max_rate: float | None
+    recent: Iterable[tuple[int, float]],
+    *,
+    target_ms: int,
+    most: int,
+    max_rate: float | None,
+    messages: int = 0,
 ) -> int:
     """How many bots the next batch should take: as many as `target_ms` lasted lately.
 
-    `recent` are (bots, milliseconds) of the last batches, oldest first. Bounded by `LEAST_BOTS` and
-    `most`; with `max_rate`, also by what that lets through in the target time. Without anything
-    recent, or with a target of 0, it is `most`.
+    `recent` are (bots, milliseconds) of the last batches, oldest first. Without any, a run begins
+    small: with `FIRST_BOTS`, or fewer by the `messages` that each bot is tried on; and it grows by
+    `GROWTH`. Bounded by `LEAST_BOTS` and `most`; with `max_rate`, also by what that lets through in
+    the target time. With a target of 0 it is `most`.
 
     The rule is pt-online-schema-change's `--chunk-time` (its WeightedAvgRate): rate = Σ bots / Σ
     time, each earlier batch weighing 0.75 of the next; size = rate × target.
 
     >>> batch_size([(500, 2000.0)], target_ms=1000, most=500, max_rate=None)
     250
+    >>> batch_size([], target_ms=1000, most=500, max_rate=None, messages=6)
+    28
+    >>> batch_size([(28, 20.0)], target_ms=1000, most=500, max_rate=None, messages=6)
+    112
     >>> batch_size([], target_ms=1000, most=500, max_rate=100)
     100
     """
     if not target_ms:
         return most
-    bots, spent_ms = 0.0, 0.0
+    bots, spent_ms, largest = 0.0, 0.0, 0
     for count, duration_ms in recent:
         bots = bots * OLD_WEIGHT + count
         spent_ms = spent_ms * OLD_WEIGHT + duration_ms
-    size = most if not bots or not spent_ms else max(LEAST_BOTS, int(bots / spent_ms * target_ms))
+        largest = max(largest, count)
+    if not bots or not spent_ms:
+        size = FIRST_BOTS // (1 + messages)
+    else:
+        size = min(int(bots / spent_ms * target_ms), GROWTH * largest)
+    size = max(LEAST_BOTS, size)
     if max_rate is not None:
         size = min(size, max(1, int(max_rate * target_ms / 1000)))
     return max(1, min(size, most))

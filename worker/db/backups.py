@@ -7,7 +7,7 @@ backup in one of the two, whatever the setting was when it was made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import sqlalchemy as sa
@@ -51,6 +51,27 @@ def back_up(connection: sa.Connection, bot_ids: Sequence[str], place: Place) -> 
     statement = sql.SQL(_INTO_TABLE) if place == "table" else _into_column(connection)
     with driver(connection).cursor() as cursor:
         cursor.execute(statement, (list(bot_ids),))
+        return [bot_id for (bot_id,) in cursor.fetchall()]
+
+
+_WITHOUT = """
+    SELECT n.bot_id::varchar
+    FROM unnest(%b::text[], %b::bool[]) AS n (bot_id, is_new)
+    JOIN bots b ON b.bot_id = n.bot_id
+    LEFT JOIN flowshift.backups k ON k.bot_id = n.bot_id
+    WHERE COALESCE(b.legacy_workflow::text, k.workflow::text) IS NULL
+       OR n.is_new AND COALESCE(b.legacy_workflow::text, k.workflow::text)::jsonb
+                       IS DISTINCT FROM b.workflow::text::jsonb
+"""
+
+
+def without_backup(
+    connection: sa.Connection, bot_ids: Sequence[str], filled: Collection[str]
+) -> list[str]:
+    """Of these bots, those that have no backup, or of those just `filled`, one of something else."""
+    news = [bot_id in filled for bot_id in bot_ids]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_WITHOUT, (list(bot_ids), news))
         return [bot_id for (bot_id,) in cursor.fetchall()]
 
 

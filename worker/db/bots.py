@@ -6,7 +6,9 @@ takes in a fraction of the time of text (see docs/benchmark.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import enum
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
@@ -27,8 +29,26 @@ CHUNK_BYTES = 16 * 1024 * 1024
 """Workflow text converted and written at a time, within a batch's one transaction."""
 
 
+class Lock(enum.Enum):
+    """What to do about a row that another transaction has locked."""
+
+    SKIP = "SKIP LOCKED"
+    WAIT = ""
+
+
+class Basis(msgspec.Struct, frozen=True):
+    """What a bot's outcome is decided on: as long as it is the same, so is the outcome.
+
+    `workflow_hash` is of the column's text; None where the column is null.
+    """
+
+    uses_v2: bool
+    is_published: bool
+    workflow_hash: int | None
+
+
 class BotRow(msgspec.Struct, frozen=True):
-    """A bot as the batch found it, locked.
+    """A bot as committed when it was read; nothing is locked.
 
     `workflow` is the column's text in UTF-8; None where the column is null, and also where it is
     over the limit: `workflow_bytes` tells the two apart.
@@ -42,6 +62,12 @@ class BotRow(msgspec.Struct, frozen=True):
     workflow_bytes: int | None
     has_draft: bool
     is_published: bool
+    workflow_hash: int | None = None
+
+    @property
+    def basis(self) -> Basis:
+        """What is decided about it depends on this."""
+        return Basis(self.uses_v2, self.is_published, self.workflow_hash)
 
 
 class DraftRow(msgspec.Struct, frozen=True):
@@ -114,7 +140,8 @@ _READ = """
            CASE WHEN b.use_workflow_v2 THEN EXISTS (
                SELECT FROM bot_workflow_versions p
                WHERE p.bot_id = b.bot_id AND p.status::text = 'published'
-           ) ELSE false END
+           ) ELSE false END,
+           hashtextextended(w.text COLLATE "C", 0)
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w  -- OFFSET 0: computed once
     WHERE {which}
@@ -128,18 +155,14 @@ def read_chunks(
     after: str | None,
     through: str | None,
     bot_ids: Sequence[str] | None,
-    lock: bool,
-) -> Iterator[list[BotRow]]:
+) -> Generator[list[BotRow], None, None]:
     """Read the bots of a slice in key order, as committed, a bounded amount of text at a time.
 
-    The slice is every bot after one id through another, or the bots listed; ids that do not exist
-    are passed over. With `lock` no other transaction can change a row read until this one ends
-    (readers and foreign keys go on), and two batches over the same bots lock in the same order.
+    The slice is every bot after one id (None: from the first) through another, or those listed that
+    come after it; ids that do not exist are passed over. Nothing is locked. Close the iterator, or
+    use it up, before the transaction ends.
     """
     condition, parameters = which(after, through, bot_ids)
-    if lock:
-        locked = _lock(connection, condition, parameters)
-        condition, parameters = sql.SQL("b.bot_id = ANY(%s)"), [locked]
     query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=condition)
     with driver(connection).cursor("flowshift_bots") as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
@@ -148,8 +171,8 @@ def read_chunks(
         octets = 0
         while rows := cursor.fetchmany(FETCH_ROWS):
             chunk += [
-                BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published)
-                for bot_id, uses_v2, size, text, has_draft, is_published in rows
+                BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published, hashed)
+                for bot_id, uses_v2, size, text, has_draft, is_published, hashed in rows
             ]
             octets += sum(row[2] or 0 for row in rows)
             if octets >= CHUNK_BYTES:
@@ -161,27 +184,57 @@ def read_chunks(
 
 def which(
     after: str | None, through: str | None, bot_ids: Sequence[str] | None
-) -> tuple[sql.SQL, list[Any]]:
+) -> tuple[sql.Composable, list[Any]]:
     """The condition that selects a slice's rows of `bots b`, and its parameters."""
-    if bot_ids is not None:
-        return sql.SQL("b.bot_id = ANY(%s)"), [list(bot_ids)]
-    if after is not None:
-        return sql.SQL("b.bot_id > %s AND b.bot_id <= %s"), [after, through]
-    return sql.SQL("b.bot_id <= %s"), [through]
+    conditions: list[sql.Composable] = []
+    parameters: list[Any] = []
+    for condition, value in (
+        (sql.SQL("b.bot_id = ANY(%s)"), None if bot_ids is None else list(bot_ids)),
+        (sql.SQL("b.bot_id > %s"), after),
+        (sql.SQL("b.bot_id <= %s"), through),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            parameters.append(value)
+    return sql.SQL(" AND ").join(conditions), parameters
 
 
-_LOCK = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id FOR NO KEY UPDATE"
+_LOOK = """
+    SELECT b.bot_id::varchar, b.use_workflow_v2,
+           CASE WHEN b.use_workflow_v2 THEN EXISTS (
+               SELECT FROM bot_workflow_versions p
+               WHERE p.bot_id = b.bot_id AND p.status::text = 'published'
+           ) ELSE false END,
+           hashtextextended(b.workflow::text COLLATE "C", 0)
+    FROM bots b WHERE b.bot_id = ANY(%s) ORDER BY b.bot_id
+"""
 
 
-def _lock(connection: sa.Connection, condition: sql.SQL, parameters: list[Any]) -> list[str]:
-    """Lock bots, and return their ids.
+def look(connection: sa.Connection, bot_ids: Sequence[str], lock: Lock | None) -> dict[str, Basis]:
+    """What these bots' outcomes depend on, as committed now; bots that do not exist are missing.
 
-    A statement of its own: one that waits for a lock sees the rest of its tables as they were
-    before it waited, so that the workflow must be read by the next.
+    With a lock no other transaction can change them until this one ends, or the savepoint is rolled
+    back (readers and foreign keys go on); those that `SKIP` would have to wait for are missing too.
     """
+    if not bot_ids:
+        return {}
     with driver(connection).cursor() as cursor:
-        cursor.execute(sql.SQL(_LOCK).format(which=condition), parameters)
-        return [bot_id for (bot_id,) in cursor.fetchall()]
+        cursor.execute(
+            _LOOK + (f" FOR NO KEY UPDATE {lock.value}" if lock else ""), [list(bot_ids)]
+        )
+        return {
+            bot_id: Basis(bool(uses_v2), is_published, hashed)
+            for bot_id, uses_v2, is_published, hashed in cursor.fetchall()
+        }
+
+
+@contextmanager
+def lock_timeout(connection: sa.Connection, milliseconds: int) -> Iterator[None]:
+    """Wait for no lock longer than this within the block, in the transaction that is open."""
+    query = sa.text("SELECT current_setting('lock_timeout'), set_config('lock_timeout', :t, true)")
+    before, _ = connection.execute(query, {"t": f"{milliseconds}ms"}).one()
+    yield
+    connection.execute(query, {"t": before})
 
 
 _COMPARE = """
@@ -202,16 +255,35 @@ _COMPARE = """
 
 
 def compare_drafts(
-    connection: sa.Connection, graphs: Sequence[tuple[str, bytes]], *, lock: bool
+    connection: sa.Connection, graphs: Sequence[tuple[str, bytes]], lock: Lock | None
 ) -> dict[str, DraftRow]:
     """Hold the drafts that exist against (bot_id, graph); bots without a draft are missing.
 
     By content, not by time: a draft is ours if its content has the hash of something that the
-    ledger says we wrote. With `lock` nobody changes them until this transaction ends.
+    ledger says we wrote. With a lock nobody changes them until this transaction ends; drafts that
+    `SKIP` would have to wait for are missing.
     """
+    if not graphs:
+        return {}
     with driver(connection).cursor() as cursor:
-        cursor.execute(_COMPARE + (" FOR UPDATE OF d" if lock else ""), _arrays(graphs))
+        cursor.execute(
+            _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else ""), _arrays(graphs)
+        )
         return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+
+
+def versions_called_draft(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, str]:
+    """The status of each version that is called `draft`, by bot: `draft`, or what keeps one out."""
+    if not bot_ids:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            "SELECT n.bot_id::varchar, d.status::text FROM unnest(%s::text[]) AS n (bot_id) "
+            "JOIN bot_workflow_versions d ON d.bot_id = n.bot_id "
+            "WHERE d.version = 'draft' OR d.status = 'draft' ORDER BY d.status = 'draft'",
+            [list(bot_ids)],
+        )
+        return dict(cursor.fetchall())
 
 
 _INSERT_DRAFTS = """

@@ -127,7 +127,11 @@ def size_now(connection: sa.Connection, run_id: int, options: RunOptions, target
     ).all()
     recent = [(bots, float(took_ms)) for bots, took_ms in reversed(rows) if bots and took_ms]
     return pace.batch_size(
-        recent, target_ms=target_ms, most=options.batch_size, max_rate=options.max_rate
+        recent,
+        target_ms=target_ms,
+        most=options.batch_size,
+        max_rate=options.max_rate,
+        messages=0 if options.trials is None else options.trials.per_bot,
     )
 
 

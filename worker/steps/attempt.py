@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from worker.core.config import Defaults
 from worker.core.messages import BUILT_IN, Trials
 from worker.core.proof import Equipment
-from worker.core.recording import ExecutionRow, as_row
+from worker.core.recording import ExecutionRow
 from worker.db import bots, probe
 from worker.db.backups import Place, back_up
 from worker.db.bots import BotRow, LedgerRow
@@ -144,9 +144,7 @@ class _Attempt:
     def convert(self, ids: Sequence[str], defaults: Defaults) -> list[Converted]:
         """The drafts of these bots; a sample's for a bot that does not convert."""
         trial = Trial(_RUN_ID, _REQUEST, Trials(BUILT_IN, 1), self.equipment)
-        chunks = bots.read_chunks(
-            self.connection, after=None, through=None, bot_ids=ids, lock=False
-        )
+        chunks = bots.read_chunks(self.connection, after=None, through=None, bot_ids=ids)
         ready = []
         for row in (row for chunk in chunks for row in chunk):
             one = decide(row, defaults, trial)
@@ -180,7 +178,7 @@ class _Attempt:
 
     def _same(self, graphs: Sequence[tuple[str, bytes]]) -> None:
         ids = [bot_id for bot_id, _ in graphs]
-        found = bots.compare_drafts(self.connection, graphs, lock=False)
+        found = bots.compare_drafts(self.connection, graphs, None)
         _kept(ids, found, "there was no draft afterwards")
         same = [bot_id for bot_id, draft in found.items() if draft.is_same]
         _kept(ids, same, "another draft was stored than the one written")
@@ -201,7 +199,7 @@ class _Attempt:
 
     def executions(self, drafted: Sequence[Converted]) -> None:
         """Record executions, first without their nodes, to tell the two tables apart; delete them."""
-        rows = {one.bot_id: _rows(one) for one in drafted}
+        rows = {one.bot_id: one.executions for one in drafted}
 
         def insert(ids: Sequence[str]) -> None:
             bare = [msgspec.structs.replace(row, nodes=()) for key in ids for row in rows[key]]
@@ -291,12 +289,6 @@ class _Refused(msgspec.Struct, frozen=True):
 def _kept(ids: Sequence[str], kept: Collection[str], otherwise: str) -> None:
     if any(bot_id not in kept for bot_id in ids):
         raise _LostError(otherwise)
-
-
-def _rows(one: Converted) -> list[ExecutionRow]:
-    return (
-        [as_row(one.bot_id, execution) for execution in one.proof.executions] if one.proof else []
-    )
 
 
 def _keys(rows: Sequence[ExecutionRow]) -> list[uuid.UUID]:

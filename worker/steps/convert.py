@@ -1,35 +1,67 @@
-"""Convert a batch: claim it, then read, convert and write its bots in one transaction.
+"""Convert a batch: decide on its bots while nothing is locked, then write what still holds.
 
-    claim ─► hold the batch ─► read a chunk, locked ─► convert each bot ─► write the chunk ─┐
-                                      └─────────────────── next chunk ◄──────────────────────┤
-                                                 counters and the batch's end ◄──────────────┘ commit
+    claim ─► read some bots ─► convert and try each ─┐
+                   └────────── next ones ◄───────────┤
+    lock the batch ─► settle: lock the bots, look again, write ◄┘ ─► counters, the batch's end ─► commit
 
-Everything that the batch did is in that one transaction: a batch that is delivered again finds it
+Everything that the batch did is in that one last transaction: a batch that is delivered again finds it
 done, and one whose worker dies has done nothing (design section 6, guarantee 2).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.config import Defaults
 from worker.core.proof import Equipment
-from worker.db import bots
+from worker.db import bots, leaving
 from worker.db.batches import Batch
-from worker.db.bots import LedgerRow
+from worker.db.bots import BotRow
 from worker.db.runs import RunOptions
+from worker.errors import TransientError
 from worker.log import get_logger
 from worker.steps.batch import do_batch
-from worker.steps.decide import Converted, decide
+from worker.steps.decide import Decided, decide_on
 from worker.steps.report import Report, Tally
+from worker.steps.settle import Settled, Settler
 from worker.steps.trial import Trial
-from worker.steps.write_drafts import save
 
 log = get_logger(__name__)
+
+KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Drafts and executions that are kept until they are written; what is beyond is another batch."""
+
+
+class _Decider(msgspec.Struct, frozen=True):
+    """How a batch's bots are decided on."""
+
+    options: RunOptions
+    trial: Trial | None
+    defaults: Defaults
+
+    def decide(self, row: BotRow) -> Decided:
+        """What becomes of a bot."""
+        include_flagged = self.options.include_flagged
+        return decide_on(row, self.defaults, self.trial, include_flagged=include_flagged)
+
+    def redo(self, connection: sa.Connection, bot_ids: Sequence[str]) -> list[Decided]:
+        """Decide on bots again, from what is committed now."""
+        chunks = bots.read_chunks(connection, after=None, through=None, bot_ids=bot_ids)
+        return [self.decide(row) for chunk in chunks for row in chunk]
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """What was decided about a batch's bots, through one of them (None: all)."""
+
+    decider: _Decider
+    decided: list[Decided]
+    through: str | None
 
 
 def convert_batch(
@@ -46,6 +78,12 @@ def convert_batch(
 ) -> Report:
     """Convert the bots of a batch, and try their drafts: see `do_batch`, also for what it raises."""
     started = time.monotonic()
+
+    def prepare(batch: Batch) -> _Made:
+        options = msgspec.convert(batch.options, RunOptions)
+        decider = _Decider(options, Trial.of(batch, options, equipment), defaults)
+        return _decide_all(engine, batch, decider)
+
     report = do_batch(
         engine,
         run_id,
@@ -55,8 +93,8 @@ def convert_batch(
         lease_s=lease_s,
         target_ms=target_ms,
         claimed=claimed,
-        prepare=lambda _: None,
-        save=lambda connection, batch, _: _do(connection, batch, defaults, equipment, started),
+        prepare=prepare,
+        save=lambda connection, batch, made: _save(connection, batch, made, started),
     )
     log.info(
         "batch.converted",
@@ -69,30 +107,71 @@ def convert_batch(
     return report
 
 
-def _do(
+def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
+    """Decide on a batch's bots, in key order, nothing locked.
+
+    Where it would take too much memory to keep the rest, it is not decided on.
+    """
+    decided: list[Decided] = []
+    kept_bytes = 0
+    after = batch.after_bot_id
+    while True:
+        rows = _read(engine, batch, after)
+        for row in rows:
+            one = decider.decide(row)
+            decided.append(one)
+            kept_bytes += one.size
+            if kept_bytes >= KEPT_BYTES:
+                return _Made(decider, decided, one.bot_id)
+        if sum(row.workflow_bytes or 0 for row in rows) < bots.CHUNK_BYTES:
+            return _Made(decider, decided, None)
+        after = rows[-1].bot_id
+
+
+def _read(engine: sa.Engine, batch: Batch, after: str | None) -> list[BotRow]:
+    """The next bots of a batch, as many as may be in memory at once."""
+    with (
+        engine.begin() as connection,
+        closing(
+            bots.read_chunks(
+                connection, after=after, through=batch.through_bot_id, bot_ids=batch.bot_ids
+            )
+        ) as chunks,
+    ):
+        return next(chunks, [])
+
+
+def _save(
     connection: sa.Connection,
     batch: Batch,
-    defaults: Defaults,
-    equipment: Equipment,
+    made: _Made,
     started: float,
 ) -> Report:
-    options = msgspec.convert(batch.options, RunOptions)
-    trial = Trial.of(batch, options, equipment)
-    chunks = bots.read_chunks(
-        connection,
-        after=batch.after_bot_id,
-        through=batch.through_bot_id,
-        bot_ids=batch.bot_ids,
-        lock=not batch.dry_run,
-    )
+    how = made.decider
+    settler = Settler(connection, how.options, how.trial, how.redo, dry_run=batch.dry_run)
+    settled = settler.settle(made.decided)
+    if settled.left and not settled.rows:
+        raise TransientError(f"every bot of batch {batch.number} changes all the time")
+    bots.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
     tally = Tally()
-    for chunk in chunks:
-        decided = [
-            decide(row, defaults, trial, include_flagged=options.include_flagged) for row in chunk
-        ]
-        ready = [one for one in decided if isinstance(one, Converted)]
-        rows = [one for one in decided if isinstance(one, LedgerRow)]
-        rows += save(connection, ready, dry_run=batch.dry_run, options=options, trial=trial)
-        bots.insert_ledger(connection, batch.run_id, batch.number, rows)
-        tally.add(rows)
+    tally.add(settled.rows)
+    _leave(connection, batch, settled, settled.through or made.through)
     return tally.complete(connection, batch, started)
+
+
+def _leave(connection: sa.Connection, batch: Batch, settled: Settled, through: str | None) -> None:
+    numbers = leaving.leave(
+        connection,
+        batch,
+        done=[row.bot_id for row in settled.rows],
+        left=settled.left,
+        through=through,
+    )
+    if numbers:
+        log.info(
+            "batch.left",
+            run_id=batch.run_id,
+            batch=batch.number,
+            bots_locked_or_changed=len(settled.left),
+            new_batches=numbers,
+        )

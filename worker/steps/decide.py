@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 
 from worker.core import v1
@@ -9,21 +11,58 @@ from worker.core.codes import ConversionWarning
 from worker.core.config import Defaults
 from worker.core.convert import convert_checked
 from worker.core.proof import Proof
+from worker.core.recording import ExecutionRow, as_row
 from worker.core.text import MAX_BYTES
 from worker.core.v1 import is_json_null
-from worker.db.bots import BotRow, LedgerRow
+from worker.db.bots import Basis, BotRow, LedgerRow
 from worker.errors import BotError
 from worker.steps.trial import Trial, fault
 
 
 class Converted(msgspec.Struct, frozen=True):
-    """A bot whose draft is ready to be written; `proof` None where it was not executed."""
+    """A bot whose draft is ready to be written.
+
+    `proof` is None where it was not executed; its executions are `executions`, ready to be recorded.
+    """
 
     bot_id: str
     graph: bytes
     warnings: tuple[ConversionWarning, ...]
     has_draft: bool
     proof: Proof | None = None
+    executions: tuple[ExecutionRow, ...] = ()
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What becomes of a bot, on what basis, and how long it took to find out.
+
+    `size` is about the bytes that it takes to keep.
+    """
+
+    basis: Basis
+    what: Converted | LedgerRow
+    took_s: float
+
+    @property
+    def bot_id(self) -> str:
+        """The bot's id."""
+        return self.what.bot_id
+
+    @property
+    def size(self) -> int:
+        """Bytes of its draft and executions."""
+        if isinstance(self.what, LedgerRow):
+            return 0
+        return len(self.what.graph) + sum(_size(one) for one in self.what.executions)
+
+
+def decide_on(
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+) -> Decided:
+    """`decide`, with the basis and the time."""
+    started = time.perf_counter()
+    what = decide(row, defaults, trial, include_flagged=include_flagged)
+    return Decided(row.basis, what, time.perf_counter() - started)
 
 
 def decide(
@@ -44,11 +83,11 @@ def decide(
         workflow = v1.decode(row.workflow, defaults)
         draft = convert_checked(workflow)
         proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
+        return _converted(row, draft.graph, draft.warnings, proof)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
         return fault(row.bot_id, error)
-    return Converted(row.bot_id, draft.graph, draft.warnings, row.has_draft, proof)
 
 
 def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
@@ -63,3 +102,20 @@ def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
         )
         return LedgerRow(row.bot_id, "skipped", "flagged_without_version", message)
     return None
+
+
+def _converted(
+    row: BotRow, graph: bytes, warnings: tuple[ConversionWarning, ...], proof: Proof | None
+) -> Converted:
+    if proof is None:
+        return Converted(row.bot_id, graph, warnings, row.has_draft)
+    # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
+    executions = tuple(as_row(row.bot_id, one) for one in proof.executions)
+    proof = msgspec.structs.replace(proof, executions=())
+    return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions)
+
+
+def _size(execution: ExecutionRow) -> int:
+    fields = (execution.inputs, execution.outputs or b"")
+    nodes = (len(node.inputs) + len(node.outputs) for node in execution.nodes)
+    return sum(map(len, fields)) + sum(nodes)

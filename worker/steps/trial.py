@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Self
 
 import msgspec
@@ -15,7 +15,7 @@ from worker.core.engine import v2 as v2_engine
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.messages import Trials
 from worker.core.proof import Equipment, Proof
-from worker.core.recording import as_row, session_id
+from worker.core.recording import ExecutionRow, session_id
 from worker.core.v1 import Workflow
 from worker.db.batches import Batch
 from worker.db.bots import LedgerRow
@@ -80,14 +80,13 @@ def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
 def record(
     connection: sa.Connection,
     trial: Trial,
-    found: Mapping[str, Proof],
+    rows: Sequence[ExecutionRow],
     versions: dict[str, str] | None = None,
 ) -> frozenset[str]:
     """Write down executions, in the transaction of the batch; returns the bots whose are there.
 
     `versions` as `insert_executions` takes it: a draft that changed since is left out.
     """
-    rows = [as_row(bot_id, one) for bot_id, proof in found.items() for one in proof.executions]
     now = trial.equipment.clock()
     return insert_executions(connection, trial.request_id, rows, now=now, versions=versions)
 

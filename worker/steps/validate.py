@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from worker.core import v1, v2
 from worker.core.config import Defaults
 from worker.core.engine.v2 import Variables
-from worker.core.proof import Equipment, Proof
+from worker.core.proof import Equipment
+from worker.core.recording import ExecutionRow, as_row
 from worker.core.text import MAX_BYTES
 from worker.db import bots, drafts
 from worker.db.batches import Batch
@@ -46,7 +47,7 @@ class Tried(msgspec.Struct, frozen=True):
     """A bot whose draft was executed: its outcome, and what there is to record."""
 
     row: LedgerRow
-    proof: Proof
+    executions: tuple[ExecutionRow, ...]
     version: str
 
 
@@ -145,7 +146,8 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
         raise BotError("execution_failed", message)
     variables = Variables(_mapping(one.environment), _mapping(one.conversation))
     proof = trial.prove(one.bot_id, workflow, graph, variables)
-    return Tried(judged(LedgerRow(one.bot_id, "unchanged"), proof), proof, one.version)
+    executions = tuple(as_row(one.bot_id, execution) for execution in proof.executions)
+    return Tried(judged(LedgerRow(one.bot_id, "unchanged"), proof), executions, one.version)
 
 
 def _within(text: bytes | None, size: int, limit: int, name: str) -> bytes:
@@ -180,16 +182,16 @@ def _record(connection: sa.Connection, trial: Trial, tried: Sequence[Tried]) -> 
     """Record executions; what the database refuses becomes that bot's outcome."""
 
     def write(some: Sequence[Tried]) -> list[LedgerRow]:
-        proofs = {one.row.bot_id: one.proof for one in some}
+        rows = [row for one in some for row in one.executions]
         versions = {one.row.bot_id: one.version for one in some}
-        recorded = record(connection, trial, proofs, versions)
+        recorded = record(connection, trial, rows, versions)
         return [_recorded(one, recorded) for one in some]
 
     return write_halving(connection, tried, write, lambda one, error: fault(one.row.bot_id, error))
 
 
 def _recorded(one: Tried, recorded: frozenset[str]) -> LedgerRow:
-    if one.row.bot_id in recorded or not one.proof.executions:
+    if one.row.bot_id in recorded or not one.executions:
         return one.row
     message = "its draft was changed while it was being executed: validate it again"
     return LedgerRow(one.row.bot_id, "skipped", "draft_edited", message)

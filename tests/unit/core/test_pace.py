@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.pace import BURST_S, LEAST_BOTS, batch_size, first_part, rest_s, turn
+from worker.core.pace import (
+    BURST_S,
+    FIRST_BOTS,
+    GROWTH,
+    LEAST_BOTS,
+    batch_size,
+    first_part,
+    rest_s,
+    turn,
+)
 
 durations = st.lists(
     st.tuples(st.integers(1, 10_000), st.floats(1, 1e6, allow_nan=False)), max_size=30
@@ -17,13 +26,31 @@ def size(*recent: tuple[int, float], target_ms: int = 1_000, most: int = 10_000)
     return batch_size(recent, target_ms=target_ms, most=most, max_rate=None)
 
 
-def test_without_anything_recent_or_a_target_a_batch_is_as_large_as_planned() -> None:
-    assert size(most=500) == 500
+def test_without_a_target_a_batch_is_as_large_as_planned() -> None:
+    assert size(target_ms=0, most=500) == 500
     assert size((100, 9_000.0), target_ms=0, most=500) == 500
 
 
+@pytest.mark.parametrize(
+    ("messages", "first"), [(0, FIRST_BOTS), (1, FIRST_BOTS // 2), (6, 28), (100, LEAST_BOTS)]
+)
+def test_a_run_begins_small_the_smaller_the_more_messages_each_bot_is_tried_on(
+    messages: int, first: int
+) -> None:
+    chosen = batch_size([], target_ms=1_000, most=500, max_rate=None, messages=messages)
+    assert chosen == first
+    few = batch_size([], target_ms=1_000, most=5, max_rate=None, messages=messages)
+    assert few == 5
+
+
+def test_a_run_grows_step_by_step() -> None:
+    assert size((50, 1.0)) == 50 * GROWTH
+    assert size((50, 1.0), (200, 4.0)) == 200 * GROWTH
+    assert size((1, 0.1)) == LEAST_BOTS
+
+
 def test_steady_batches_give_what_the_target_time_holds() -> None:
-    assert size(*[(500, 250.0)] * 20) == 2_000
+    assert size(*[(500, 250.0)] * 20) == 2_000 <= 500 * GROWTH
     assert size(*[(500, 5_000.0)] * 20) == 100
 
 
