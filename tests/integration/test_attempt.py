@@ -278,6 +278,31 @@ def test_what_a_batch_could_not_write_is_said_of_its_table_and_the_database_is_n
     assert any(said in problem for problem in found.problems)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "PERFORM dblink_exec('dbname=other', 'DELETE FROM x')",
+        "PERFORM net.http_post('https://hook.example', '{}')",
+        "COPY (SELECT 1) TO PROGRAM 'curl hook.example'",
+    ],
+)
+def test_where_a_trigger_may_act_outside_nothing_is_tried_unless_asked_for(
+    body: str, fleet: Fleet, flowshift: Run
+) -> None:
+    platforms.make(fleet.engine, bots=3)
+    platforms.script(
+        fleet.engine,
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" IF NEW.bot_id = 'never' THEN {body}; END IF; RETURN NEW; END $$;"
+        "CREATE TRIGGER hook AFTER INSERT ON bot_workflow_versions"
+        " FOR EACH ROW EXECUTE FUNCTION f()",
+    )
+    code, out, _ = flowshift("db", "check")
+    assert code == 0
+    assert "trigger hook on bot_workflow_versions: it may act outside the database" in out
+    assert "3 × insert of drafts: works" in flowshift("db", "check", "--try")[1]
+
+
 def test_what_a_notify_would_have_told_is_not_told(fleet: Fleet) -> None:
     platforms.make(fleet.engine, bots=3)
     platforms.script(

@@ -76,11 +76,13 @@ def downgrade(*, revision: str, drop_backups: bool, yes: bool) -> int:
 @db.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option(
-    "--no-try",
-    is_flag=True,
-    help="Only read the catalogue: write nothing, not even to roll it back.",
+    "--try/--no-try",
+    "tries",
+    default=None,
+    help="Try writes, or only read the catalogue. By default it tries, but not where a trigger may act"
+    " outside the database.",
 )
-def check_command(*, as_json: bool, no_try: bool) -> int:
+def check_command(*, as_json: bool, tries: bool | None) -> int:
     """Say table by table what is there, what is missing, and whether the database is ready.
 
     Reads the catalogue, then does on up to 20 bots what a batch does, as the role that is connected,
@@ -96,7 +98,7 @@ def check_command(*, as_json: bool, no_try: bool) -> int:
             current.defaults,
             current.echo,
             backup=current.settings.backup,
-            tries=not no_try,
+            tries=tries,
         )
     if as_json:
         print_json(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import sqlalchemy as sa
 
@@ -9,10 +11,12 @@ from worker.core.config import Defaults
 from worker.core.proof import Equipment
 from worker.db.backups import Place
 from worker.db.engine import map_database_errors
+from worker.db.schema import triggers
 from worker.db.schema.check import TableReport, check
 from worker.steps.attempt import Attempt, try_writes
 
 _INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
+_OUTSIDE = "it may act outside the database, which no rollback takes back; --try tries all the same"
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +40,12 @@ def examine(
     equipment: Equipment,
     *,
     backup: Place,
-    tries: bool = True,
+    tries: bool | None = None,
 ) -> Examination:
     """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
 
-    `backup` says where runs keep V1.
+    `backup` says where runs keep V1. With `tries` None nothing is tried where a trigger may do what no
+    rollback takes back; True tries all the same, False nothing.
 
     Raises:
         ConfigError, TransientError: the database cannot be looked at.
@@ -48,11 +53,11 @@ def examine(
     with map_database_errors():
         with engine.connect() as connection:
             readiness = check(connection, backup)
+            outside = [] if tries else triggers.that_act_outside(connection)
         attempt = None
-        if tries and readiness.complete:
-            attempt = try_writes(engine, defaults, equipment, backup)
-        elif tries:
-            attempt = Attempt(untried=_INCOMPLETE)
+        if tries is not False:
+            untried = _untried(complete=readiness.complete, outside=outside)
+            attempt = untried or try_writes(engine, defaults, equipment, backup)
     problems = (*readiness.problems, *(attempt.problems if attempt else ()))
     return Examination(
         ready=not problems,
@@ -63,3 +68,12 @@ def examine(
         problems=problems,
         attempt=attempt,
     )
+
+
+def _untried(*, complete: bool, outside: Sequence[str]) -> Attempt | None:
+    """Why nothing may be tried; None where it may."""
+    if not complete:
+        return Attempt(untried=_INCOMPLETE)
+    if outside:
+        return Attempt(untried=f"trigger {', '.join(outside)}: {_OUTSIDE}")
+    return None

@@ -40,6 +40,15 @@ def findings(
     return found
 
 
+def that_act_outside(connection: sa.Connection) -> list[str]:
+    """Triggers on what a batch writes that may do what no rollback takes back, as `name on table`.
+
+    By the language and the text of their functions, so what they call in turn is not seen.
+    """
+    tables = [*_WRITES, "flowshift.ledger", "flowshift.backups"]
+    return list(connection.execute(_OUTSIDE, {"tables": tables}).scalars())
+
+
 def _triggers(connection: sa.Connection, table: FoundTable) -> list[Finding]:
     by_event: dict[str, list[str]] = {}
     for row in connection.execute(_TRIGGERS, {"oid": table.oid}):
@@ -106,6 +115,18 @@ _TRIGGERS = sa.text("""
     FROM pg_trigger t
     WHERE t.tgrelid = :oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
     ORDER BY t.tgname
+""")
+
+_OUTSIDE = sa.text(r"""
+    SELECT t.tgname || ' on ' || c.relname
+    FROM unnest(CAST(:tables AS text[])) WITH ORDINALITY AS written (name, place)
+    JOIN pg_class c ON c.oid = to_regclass(written.name)
+    JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    JOIN pg_proc f ON f.oid = t.tgfoid
+    JOIN pg_language l ON l.oid = f.prolang
+    WHERE NOT l.lanpltrusted AND l.lanname NOT IN ('internal', 'c')
+       OR f.prosrc ~* '\m(dblink\w*|http\w*|pg_background\w*|lo_export|program)\M'
+    ORDER BY written.place, t.tgname
 """)
 
 _RULES = sa.text("""
