@@ -308,3 +308,20 @@ def test_alembic_cannot_print_a_downgrade_or_start_elsewhere(
             command.downgrade(config, f"{upgrade.head()}:base", sql=True)
         with pytest.raises(CommandError, match="not 0003: leave the start out"):
             command.upgrade(config, "0003:head", sql=True)
+
+
+def test_a_list_of_what_is_to_be_settled_is_printed_in_its_lines(
+    flowshift: Run, admin: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_database(admin)
+    try:
+        with an_engine(url) as engine:
+            make_platform(engine)
+            run(engine, "ALTER TABLE bots DROP workflow CASCADE, DROP name CASCADE")
+        monkeypatch.setenv("FLOWSHIFT_DATABASE_URL", url)
+        for arguments in (("db", "upgrade"), ("db", "upgrade", "--sql")):
+            code, _, err = flowshift(*arguments)
+            assert code == 2
+            assert "\n- bots has no column name\n- bots has no column workflow\n" in err
+    finally:
+        drop_database(admin, url)
