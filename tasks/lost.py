@@ -7,6 +7,8 @@ ever, or fail; here it tells the database, where `worker.steps.rescue` decides.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import celery
@@ -20,12 +22,44 @@ from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.runtime import Runtime, runtime
 from worker.steps.finish import finish_run
-from worker.steps.rescue import lose_worker, put_off_batch
+from worker.steps.rescue import lose_worker, return_unclaimed
 
 log = get_logger(__name__)
 
 _SIGNAL = re.compile(r"signal (\d+)")
 _EXIT_CODE = re.compile(r"exitcode (\d+)")
+
+
+AT_ONCE_MAX = 3
+"""How often a batch whose process died unclaimed is sent again at once within `AT_ONCE_S`."""
+
+AT_ONCE_S = 60.0
+
+
+class Unclaimed:
+    """Which batches were sent again at once lately.
+
+    Where every process dies before it claims anything, sending at once would be a race without end:
+    the batch then waits for the next sweep, which finds its message lost.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._sent: dict[tuple[int, int], list[float]] = {}
+
+    def may_send(self, run_id: int, number: int) -> bool:
+        """Whether to send this batch again at once; counts it if so."""
+        since = self._clock() - AT_ONCE_S
+        lately = {key: [at for at in times if at > since] for key, times in self._sent.items()}
+        self._sent = {key: times for key, times in lately.items() if times}
+        times = self._sent.setdefault((run_id, number), [])
+        if len(times) >= AT_ONCE_MAX:
+            return False
+        times.append(self._clock())
+        return True
+
+
+_unclaimed = Unclaimed()
 
 
 class Request(request.Request):
@@ -70,9 +104,13 @@ def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -
         if isinstance(run_id := brought.get("run_id"), int):
             run_ids.add(run_id)
             number = brought.get("batch")
-            if isinstance(number, int) and (run_id, number) not in freed:
-                # It died before it claimed it, or after it was done.
-                put_off_batch(current.engine, run_id, number, why, worker=worker)
+            if (
+                isinstance(number, int)
+                and (run_id, number) not in freed
+                and _unclaimed.may_send(run_id, number)
+            ):
+                # It died before it claimed it, or after it was done: no fault of the batch's.
+                return_unclaimed(current.engine, run_id, number, why, actor=actor)
         for run_id in run_ids:
             publish_next(current, Sender(), run_id)
             finish_run(current.engine, run_id, actor=actor)

@@ -64,16 +64,14 @@ class Relay:
         with self._lock:
             self._deaf |= {end for pair in self._pairs for end in pair}
             for end in self._deaf:
-                if end in self._selector.get_map():
-                    self._selector.unregister(end)
+                self._unwatch(end)
             return len(self._pairs)
 
     def refuse(self) -> None:
         """Cut, and refuse new connections, as a server that restarts does."""
         with self._lock:
             self._refuses = True
-            if self._listener in self._selector.get_map():
-                self._selector.unregister(self._listener)
+            self._unwatch(self._listener)
             self._listener.close()
         self.cut()
 
@@ -135,7 +133,7 @@ class Relay:
         return socket.create_connection(self._target, timeout=5)
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
-        if source in self._deaf or source not in self._selector.get_map():
+        if source in self._deaf or source.fileno() < 0:  # closed meanwhile
             return
         try:
             data = source.recv(_CHUNK)
@@ -149,10 +147,16 @@ class Relay:
                 self._close(pair)
                 return
 
+    def _unwatch(self, end: socket.socket) -> None:
+        if end.fileno() >= 0 and end.fileno() in {key.fd for key in self._watched()}:
+            self._selector.unregister(end)
+
+    def _watched(self) -> list[selectors.SelectorKey]:
+        return list(self._selector.get_map().values())
+
     def _close(self, pair: tuple[socket.socket, socket.socket]) -> None:
         for end in pair:
-            if end.fileno() >= 0 and end in self._selector.get_map():
-                self._selector.unregister(end)
+            self._unwatch(end)
             self._deaf.discard(end)
             end.close()
         if pair in self._pairs:

@@ -79,6 +79,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "partition.waited": "a partition's table was busy, or does not allow it (by the SQLSTATE)",
     "process.died": "a process of `flowshift up` ended and is started again",
     "process.killed": "a process did not stop in time",
+    "process.useless": "a process of `flowshift up` lives without working, and is started again: why",
+    "heartbeats.unread": "`flowshift up` cannot read the heartbeats: nothing is restarted for them",
     "process.started": "a process of `flowshift up` was started",
     "progress.unpublished": "Redis is away: progress is published again later",
     "provider.failed": "a model's provider gave no answer: the next one is asked",

@@ -1,5 +1,7 @@
 """Keep processes of ours running: started in order, restarted when they die, stopped in reverse.
 
+What lives without working is restarted too, by the heartbeats that it writes into the database.
+
 Each process runs in a session of its own, so that a terminal's Ctrl-C reaches only us and we can
 stop them one by one; stop signals go to the main process only, never to a pool's children
 (a worker whose children are killed first takes it for a loss).
@@ -20,6 +22,7 @@ from typing import IO, Self
 
 import msgspec
 
+from worker.core.processes import Process, why_useless
 from worker.log import get_logger
 
 log = get_logger(__name__)
@@ -30,6 +33,13 @@ STEADY_S = 10.0
 PAUSE_MAX_S = 30.0
 STOP_S = 25.0
 """A worker that is told to stop hands back what it could not finish within 20 s at most."""
+
+
+CLOCKS_S = 2.0
+"""What the database's clock and ours may differ by over the life of a process."""
+
+Look = Callable[[], Sequence[Process] | None]
+"""Reads the heartbeats of this host; None while a server is away, when nobody could show any work."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -81,6 +91,9 @@ class _Kept:
 
     def __init__(self, program: Program, log_file: IO[bytes] | None) -> None:
         self.program = program
+        self.useless_since: float | None = None
+        self.useless_times = 0
+        self.kill_at: float | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
@@ -107,13 +120,49 @@ class _Kept:
             return
         code = self.process.poll()
         if code is None:
+            if self.kill_at is not None and now >= self.kill_at:
+                log.warning("process.killed", name=self.program.name)
+                self.process.kill()
+                self.kill_at = None
+            return
+        self.kill_at = self.useless_since = None
+        if self.useless_times:
+            pause = min(PAUSE_MAX_S, 0.5 * 2**self.useless_times)
+            self._restart_in(pause, now, code)
             return
         steady = now - self.started_at >= STEADY_S
         self.failures = 0 if steady else self.failures + 1
         pause = min(PAUSE_MAX_S, 0.5 * 2**self.failures) if self.failures else 0.0
+        self._restart_in(pause, now, code)
+
+    def _restart_in(self, pause: float, now: float, code: int) -> None:
         self.restart_at = now + pause
         self.process = None
         log.warning("process.died", name=self.program.name, code=code, restart_in_s=pause)
+
+    def judge(self, why: str | None, now: float, patience_s: float) -> None:
+        """Note that the process does its work (`why` is None), or why not.
+
+        One that has not for `patience_s` is told to stop, and killed if it does not; `tend` starts it
+        again, after a pause that grows as long as it keeps being of no use.
+        """
+        if why is None:
+            self.useless_since, self.useless_times = None, 0
+            return
+        if self.process is None or self.kill_at is not None:
+            return
+        if self.useless_since is None:
+            self.useless_since = now
+        if now - self.useless_since < patience_s:
+            return
+        self.useless_times += 1
+        self.kill_at = now + STOP_S
+        log.warning("process.useless", name=self.program.name, reason=why)
+        self.process.terminate()
+
+    def give_time(self) -> None:
+        """Forget since when it does no work: nothing can be said of it now."""
+        self.useless_since = None
 
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
@@ -127,12 +176,36 @@ class _Kept:
             self.process.wait()
 
 
+def _heartbeat_of(pid: int, uptime_s: float, heartbeats: Sequence[Process]) -> Process | None:
+    """The heartbeat of a process of ours; none of one that had the same id before it."""
+    ours = [one for one in heartbeats if one.pid == pid and one.started_s <= uptime_s + CLOCKS_S]
+    return min(ours, key=lambda one: one.beat_s, default=None)
+
+
+def _has_worked(heartbeat: Process | None) -> bool:
+    return heartbeat is not None and heartbeat.worked_s is not None
+
+
 class Supervisor:
     """Keeps programs running between `start` and `stop`; a context manager."""
 
-    def __init__(self, programs: Sequence[Program], *, log_dir: Path | None = None) -> None:
-        """`log_dir` takes the output of each program; without it they share ours."""
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        *,
+        log_dir: Path | None = None,
+        look: Look | None = None,
+        max_age_s: float = 60.0,
+    ) -> None:
+        """`log_dir` takes the output of each program; without it they share ours.
+
+        `look` reads the heartbeats of this host. What lives without working is restarted: what has
+        shown no work for `max_age_s`, seen for another `max_age_s`.
+        """
         self._log_dir = log_dir
+        self._look = look
+        self._max_age_s = max_age_s
+        self._look_at = time.monotonic() + max_age_s / 2
         self._files: list[IO[bytes]] = []
         self._kept = [_Kept(program, self._open_log(program)) for program in programs]
 
@@ -151,9 +224,25 @@ class Supervisor:
             log.info("process.started", name=kept.program.name)
 
     def tend(self) -> None:
-        """Restart what died. Call it every second or so."""
+        """Restart what died, and what lives without working. Call it every second or so."""
         for kept in self._kept:
             kept.tend(time.monotonic())
+        if self._look is not None and time.monotonic() >= self._look_at:
+            self._judge(self._look)
+
+    def _judge(self, look: Look) -> None:
+        heartbeats = look()
+        now = time.monotonic()
+        self._look_at = now + self._max_age_s / 6
+        for kept in self._kept:
+            if heartbeats is None:
+                kept.give_time()
+            elif kept.process is not None:
+                uptime_s = now - kept.started_at
+                heartbeat = _heartbeat_of(kept.process.pid, uptime_s, heartbeats)
+                why = why_useless(heartbeat, uptime_s=uptime_s, max_age_s=self._max_age_s)
+                if why is not None or _has_worked(heartbeat):
+                    kept.judge(why, now, self._max_age_s)
 
     def stop(self) -> None:
         """Stop every program, the last started first; a second call does nothing."""

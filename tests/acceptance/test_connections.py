@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import pytest
 from celery import Celery
 
 from tests.fleet import Fleet
-from tests.live import Environment, eventually, is_over, running, started
+from tests.live import Environment, eventually, has_done, is_over, running, started
 from tests.relay import Relay, relayed
 from worker.core.processes import Process, ProcessKind, condition_of
 from worker.db import heartbeats
@@ -154,3 +157,78 @@ def test_a_worker_goes_on_after_its_connection_is_lost(
         eventually(is_over(fleet, run_id), 100)
         eventually(working(fleet, "worker"))
         assert supervisor.pids["w0"] == pid, "by itself"
+
+
+@pytest.fixture
+def all_relayed(relay: Relay, quick: Environment) -> Iterator[list[Relay]]:
+    """The ways to every server for every process of `quick`."""
+    with (
+        relayed(quick["FLOWSHIFT_REDIS_URL"]) as (redis_url, redis),
+        relayed(quick["FLOWSHIFT_DATABASE_URL"]) as (database_url, postgres),
+    ):
+        quick |= {"FLOWSHIFT_REDIS_URL": redis_url, "FLOWSHIFT_DATABASE_URL": database_url}
+        yield [relay, redis, postgres]
+
+
+@contextmanager
+def up(environment: Environment, tmp_path: Path) -> Iterator[Path]:
+    """`flowshift up` as a person starts it; yields its log."""
+    log = tmp_path / "up.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker", "up", "--processes", "2"],
+            env={**environment, "FLOWSHIFT_FLOWER_PORT": "0"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield log
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            process.wait(60)
+            _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+def test_every_connection_lost_once_and_all_workers_killed_the_run_ends_with_no_command(
+    fleet: Fleet, quick: Environment, all_relayed: list[Relay], tmp_path: Path
+) -> None:
+    fleet.add_many(800)
+    kinds: tuple[ProcessKind, ...] = ("worker", "beat", "flower")
+    with up(quick, tmp_path):
+        for kind in kinds:
+            eventually(working(fleet, kind))
+        before = {kind: processes(fleet, kind)[0].pid for kind in kinds}
+        run_id = started(quick, batch_size=20)
+        eventually(has_done(fleet, run_id, 3))
+        for one in all_relayed:
+            assert one.cut()
+        worker = psutil.Process(before["worker"])
+        for victim in (worker, *worker.children(recursive=True)):
+            victim.kill()
+        assert not fleet.progress(run_id).is_over
+        eventually(is_over(fleet, run_id), 100)
+        for kind in kinds:
+            eventually(working(fleet, kind))
+        assert processes(fleet, "beat")[0].pid == before["beat"]
+        assert processes(fleet, "flower")[0].pid == before["flower"]
+        assert processes(fleet, "worker")[0].pid != before["worker"]
+    assert fleet.progress(run_id).state == "completed"
+
+
+def test_up_restarts_a_process_that_lives_without_working(
+    fleet: Fleet, quick: Environment, relay: Relay, tmp_path: Path
+) -> None:
+    with up(quick, tmp_path) as log:
+        for kind in ("worker", "beat"):
+            eventually(working(fleet, kind))
+        before = processes(fleet, "worker")[0].pid
+        psutil.Process(before).suspend()
+        eventually(lambda: "process.useless" in log.read_text(), 60)
+        eventually(lambda: working(fleet, "worker")() and newest(fleet) != before, 60)
+
+
+def newest(fleet: Fleet) -> int:
+    """The process of the worker that wrote last."""
+    return processes(fleet, "worker")[0].pid

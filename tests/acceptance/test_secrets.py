@@ -227,7 +227,7 @@ def test_no_secret_turns_up_in_logs_arguments_redis_files_or_flower(
     commands = "\n".join(watch.commands)
     assert "flowshift.convert_batch" in "".join([commands, *_opened(commands)])
     assert "run-1" in shown["/api/tasks"]
-    assert any("celery -A worker.app flower" in line for line in watch.arguments)
+    assert any("worker.flower_process" in line for line in watch.arguments)
     [row] = fleet.rows("SELECT message FROM flowshift.ledger WHERE code = 'invalid_config'")
     assert planted.value in row.message
 

@@ -55,16 +55,47 @@ def test_a_death_frees_what_was_claimed_though_the_message_named_another_batch(
     assert published == [run.run_id]
 
 
-def test_a_death_before_the_claim_is_a_fault_of_the_batch_so_that_it_cannot_go_on_for_ever(
-    fleet: Fleet,
+def test_deaths_before_the_claim_count_nothing_against_the_batch(
+    fleet: Fleet, published: list[int]
 ) -> None:
     fleet.add_many(1)
     run = fleet.planned()
-    for _ in range(6):
+    for _ in range(20):
         report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
-    said = "tried 6 times: it ended by itself with code 3"
-    assert rows(fleet) == [("failed", 0, 6, said)]
-    assert fleet.get(run.run_id).state == "completed_with_failures"
+    assert rows(fleet) == [("pending", 0, 0, None)]
+    assert published == [run.run_id] * 20
+    fleet.convert(run.run_id, 1)
+    assert rows(fleet)[0][0] == "done"
+
+
+def test_a_death_before_the_claim_has_the_batch_sent_again_at_once_but_not_without_end(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(lost, "_unclaimed", lost.Unclaimed(clock=lambda: now[0]))
+    fleet.add_many(1)
+    run = fleet.planned()
+
+    def sent_again() -> bool:
+        fleet.execute("UPDATE flowshift.batches SET published_at = now()")
+        report("Worker exited prematurely: signal 9 (SIGKILL) Job: 1.", run_id=1, batch=1)
+        return fleet.rows("SELECT published_at FROM flowshift.batches")[0][0] is None
+
+    assert run.run_id == 1
+    assert [sent_again() for _ in range(5)] == [True, True, True, False, False]
+    now[0] += lost.AT_ONCE_S + 1
+    assert sent_again()
+
+
+def test_a_death_leaves_a_batch_alone_that_another_worker_has(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    with fleet.engine.begin() as connection:
+        assert batches.claim(
+            connection, run.run_id, 1, kind="convert", worker="another", lease_s=60
+        )
+    report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
+    assert rows(fleet) == [("running", 0, 0, None)]
 
 
 def test_a_death_after_the_last_batch_ends_the_run(fleet: Fleet) -> None:

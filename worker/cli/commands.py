@@ -40,6 +40,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "failures": Entry("failures:failures", "Show which bots are still broken, by code"),
         "warnings": Entry("failures:warnings", "Show what drafts say that V1 did not, by code"),
         "show": Entry("bots:show", "Show one bot: its history, its draft, what changed"),
+        "health": Entry("health:health", "Say whether workers, the beat and Flower work"),
         "executions": Entry("executions:executions", "List executions, or show one node by node"),
         "audit": Entry("control:audit", "Show who did what, when and why"),
     },

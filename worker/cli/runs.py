@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar
 
@@ -16,13 +16,15 @@ from worker.cli import render
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.follow import follow, from_database
+from worker.cli.health import processes_json, working_line
 from worker.cli.printing import Text, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
 from worker.core.health import Verdict
 from worker.core.overhead import Summary as Overhead
+from worker.core.processes import Process
 from worker.core.progress import Progress
-from worker.db import fleet, outcomes
+from worker.db import fleet, heartbeats, outcomes
 from worker.db import runs as runs_table
 from worker.db.runs import Failure, Run, RunOptions
 from worker.errors import UsageError
@@ -31,6 +33,7 @@ from worker.runtime import Runtime
 from worker.steps.control import CONCURRENCIES, RATES, SHARES
 from worker.steps.start import Request
 from worker.supervisor import Supervisor, worker_program
+from worker.vitals import max_age_s
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -384,8 +387,9 @@ def status(*, run_id: int | None, as_json: bool) -> int:
             whole = fleet.overview(connection)
             executions = fleet.executed(connection)
             still_failed = outcomes.counts(connection)
+            processes = heartbeats.processes(connection)
         if as_json:
-            return _status_json(current, chosen, whole, executions, still_failed)
+            return _status_json(current, chosen, whole, executions, still_failed, processes)
         out = console()
         code = 0
         if chosen is None:
@@ -400,6 +404,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         out.print(_fleet_text(whole))
         if still_failed:
             out.print(_open_text(still_failed))
+        out.print(working_line(current, processes), markup=False, highlight=False)
         if executions.all.count:
             out.print(render.executed_table(executions))
         return code
@@ -411,6 +416,7 @@ def _status_json(
     whole: fleet.Overview,
     executions: fleet.Executed,
     still_failed: dict[str, int],
+    processes: Sequence[Process],
 ) -> int:
     summary: dict[str, Any] | None = None
     pace: dict[str, Any] | None = None
@@ -437,6 +443,7 @@ def _status_json(
             "health": msgspec.to_builtins(verdicts),
             "fleet": msgspec.to_builtins(whole),
             "open_failures": still_failed,
+            **processes_json(processes, max_age_s(current)),
             "executions_24h": msgspec.to_builtins(executions.by_status),
             "executions_24h_all": msgspec.to_builtins(executions.all),
             "executions_24h_traffic": msgspec.to_builtins(executions.traffic),

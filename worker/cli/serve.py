@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from types import FrameType
 
 import click
 
+from tasks.queue import answers
 from worker import settings as settings_module
 from worker.cli.printing import say
 from worker.cli.session import configure_logging, opened
 from worker.errors import ConfigError
 from worker.settings import Settings
-from worker.supervisor import Program, Supervisor, beat_program, celery, worker_program
+from worker.supervisor import Program, Supervisor, beat_program, worker_program
+from worker.vitals import Vitals, max_age_s
 
 TASKS_COLUMNS = "name,uuid,state,result,kwargs,received,started,runtime,worker"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -32,8 +35,8 @@ TEND_S = 0.5
 def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
     """Run a worker, the beat and Flower in the foreground until Ctrl-C.
 
-    What dies is started again. On Ctrl-C or SIGTERM the worker finishes its batches, or hands them
-    back, within 20 seconds.
+    What dies is started again, and what lives without working (`flowshift health`). On Ctrl-C or
+    SIGTERM the worker finishes its batches, or hands them back, within 20 seconds.
     """
     configure_logging(verbose=True)
     with opened() as current:
@@ -46,7 +49,8 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
             port = free_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
             say(f"Flower: {flower_url(values, port)}", err=True)
-        with Supervisor(programs) as supervisor:
+        look = Vitals(current, answers).look
+        with Supervisor(programs, look=look, max_age_s=max_age_s(current)) as supervisor:
             wait(supervisor)
     return 0
 
@@ -90,7 +94,7 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
     }
     if values.flower_basic_auth:
         environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
-    return Program("flower", celery("flower"), environment)
+    return Program("flower", (sys.executable, "-m", "worker.flower_process"), environment)
 
 
 def flower_url(values: Settings, port: int) -> str:

@@ -159,6 +159,21 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
     return given_back
 
 
+def unpublish_one(connection: sa.Connection, run_id: int, number: int) -> bool:
+    """Give back a pending batch, to be sent again; False where it is claimed, or over."""
+    return bool(
+        connection.execute(
+            sa.update(batches)
+            .where(
+                batches.c.run_id == run_id,
+                batches.c.number == number,
+                batches.c.state == "pending",
+            )
+            .values(published_at=None)
+        ).rowcount
+    )
+
+
 def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int]:
     """Runs whose planner died or was never told, noted as told now; send them after the commit.
 

@@ -53,6 +53,19 @@ def put_off_batch(engine: sa.Engine, run_id: int, number: int, error: str, *, wo
     return f"{state or 'over'}: {error}"
 
 
+def return_unclaimed(engine: sa.Engine, run_id: int, number: int, why: str, *, actor: str) -> bool:
+    """Let a batch be sent again whose process died before it claimed it; counts nothing against it.
+
+    Says whether it was still waiting: one that is over, or another worker's, is left alone.
+    """
+    with map_database_errors(), engine.begin() as connection:
+        if not rescue.unpublish_one(connection, run_id, number):
+            return False
+        runs.record(connection, run_id, actor, "batch.resent", why, {"batches": [number]})
+    log.warning("batch.unclaimed", run_id=run_id, batches=[number], reason=why)
+    return True
+
+
 def hand_back_batch(
     engine: sa.Engine, run_id: int, number: int, *, worker: str, actor: str
 ) -> bool:
