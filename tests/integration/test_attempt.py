@@ -15,6 +15,7 @@ from tests import platforms
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from tests.integration.test_migrations import an_engine
+from tests.roles import Role, grant
 from worker.db.engine import database_url
 from worker.steps.attempt import Attempt, try_writes
 from worker.steps.examine import Examination, examine
@@ -450,3 +451,21 @@ def test_a_lost_connection_is_no_answer(fleet: Fleet) -> None:
     )
     with pytest.raises((psycopg.Error, sa.exc.SQLAlchemyError)):
         tried(fleet)
+
+
+def test_the_role_of_the_workers_may_try_everything_that_it_will_write(
+    fleet: Fleet, empty_database: str
+) -> None:
+    platforms.make(fleet.engine, bots=3)
+    fleet.run(bot_ids=("bot_0002",))
+    role = Role(f"flowshift_test_{uuid.uuid4().hex[:12]}", "secret")
+    grant(empty_database, role)
+    try:
+        with an_engine(role.url(empty_database)) as engine:
+            found = examined(fleet, engine)
+    finally:
+        fleet.execute(f"DROP OWNED BY {role.name}; DROP ROLE {role.name}")
+
+    assert found.attempt is not None
+    assert (found.attempt.role, found.problems) == (role.name, ())
+    assert [(one.table, one.action) for one in found.attempt.answers] == EVERYTHING
