@@ -152,7 +152,7 @@ def _said(answer: Answer) -> Text:
     if answer.refused is not None:
         return Text(answer.refused, "red")
     if answer.undecided is not None:
-        return Text(f"not known, the database was busy: {answer.undecided}", "yellow")
+        return Text(f"not known: {answer.undecided}", "yellow")
     return Text("works", "green")
 
 
