@@ -216,7 +216,9 @@ def _print_history(out: Console, history: Sequence[LedgerView]) -> None:
         why = f" {entry.code}" if entry.code else ""
         said = f": {entry.message}" if entry.message else ""
         out.print(
-            Text(f"run {entry.run_id}  {entry.recorded_at:%Y-%m-%d %H:%M:%S} UTC  "),
+            Text(
+                f"run {entry.run_id}{_kind_text(entry)}  {entry.recorded_at:%Y-%m-%d %H:%M:%S} UTC  "
+            ),
             Text(f"{entry.outcome}{why}", "red" if entry.outcome == "failed" else "green"),
             Text(said),
             sep="",
@@ -227,6 +229,12 @@ def _print_history(out: Console, history: Sequence[LedgerView]) -> None:
     if history[0].traceback:
         lines = Text(history[0].traceback.rstrip(), "dim", keep_lines=True)
         out.print(Padding(lines, (0, 0, 0, 2)))  # none of its lines looks like one of ours
+
+
+def _kind_text(entry: LedgerView) -> str:
+    marks = ("dry run" if entry.dry_run else "", "validation" if entry.kind == "validate" else "")
+    said = ", ".join(filter(None, marks))
+    return f" ({said})" if said else ""
 
 
 def _v1_tree(workflow: str) -> Tree:

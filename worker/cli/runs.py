@@ -18,6 +18,8 @@ from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.follow import follow, from_database
 from worker.cli.health import processes_json, working_line
 from worker.cli.printing import Text, console, print_json, say
+from worker.cli.run_view import run_fields, run_view
+from worker.cli.schedule import prune_schedule, prune_text
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
 from worker.core.health import Verdict
@@ -26,9 +28,8 @@ from worker.core.processes import Process
 from worker.core.progress import Progress
 from worker.db import fleet, heartbeats, outcomes
 from worker.db import runs as runs_table
-from worker.db.runs import Failure, Run, RunOptions
+from worker.db.runs import Failure, Run
 from worker.errors import UsageError
-from worker.publisher import as_fields
 from worker.runtime import Runtime
 from worker.steps.control import CONCURRENCIES, RATES, SHARES
 from worker.steps.start import Request
@@ -313,7 +314,9 @@ def _print_bots(current: Runtime, run: Run) -> None:
             why = f" {row.code}" if row.code else ""
             noted = f", {row.warnings} warnings" if row.warnings else ""
             said = f": {row.message}" if row.message else ""
-            say(f"{row.bot_id}  {row.outcome}{why}{noted}{said}")
+            passed = run.kind == "validate" and row.outcome == "unchanged"
+            outcome = "validated" if passed else row.outcome
+            say(f"{row.bot_id}  {outcome}{why}{noted}{said}")
 
 
 def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
@@ -324,9 +327,9 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
         failures = runs_table.failures(connection, progress.run_id, limit=limit)
         failed_batches = runs_table.failed_batches(connection, progress.run_id)
         overhead = runs_table.overhead(connection, progress.run_id)
-        options = runs_table.options(connection, progress.run_id)
+        run = runs_table.existing(connection, progress.run_id)
     if as_json:
-        print_json(_summary(progress, codes, failures, failed_batches, overhead, options))
+        print_json(_summary(run, progress, codes, failures, failed_batches, overhead))
     else:
         render.print_summary(console(), progress, codes, failures, failed_batches, overhead)
     failed = progress.counts.failed or progress.batches_failed
@@ -334,16 +337,15 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
 
 
 def _summary(
+    run: Run,
     progress: Progress,
     codes: dict[str, int],
     failures: list[Failure],
     failed_batches: Any,
     overhead: Overhead | None,
-    options: RunOptions,
 ) -> dict[str, Any]:
     return {
-        **as_fields(progress),
-        "options": msgspec.to_builtins(options),
+        **run_fields(run, progress),
         "codes": codes,
         "failures": msgspec.to_builtins(failures),
         "batch_failures": [{"batch": number, "error": error} for number, error in failed_batches],
@@ -364,7 +366,7 @@ def runs(*, limit: int, as_json: bool) -> int:
             if (progress := runs_table.progress(connection, run.run_id)) is not None
         ]
     if as_json:
-        print_json([as_fields(progress) for _, progress in entries])
+        print_json([run_view(run, progress) for run, progress in entries])
     elif entries:
         console().print(render.runs_table(entries))
     else:
@@ -405,6 +407,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         if still_failed:
             out.print(_open_text(still_failed))
         out.print(working_line(current, processes), markup=False, highlight=False)
+        out.print(prune_text(prune_schedule(current)))
         if executions.all.count:
             out.print(render.executed_table(executions))
         return code
@@ -429,12 +432,12 @@ def _status_json(
         failed = progress.counts.failed + progress.batches_failed
         with reading(current) as connection:
             summary = _summary(
+                runs_table.existing(connection, run_id),
                 progress,
                 runs_table.codes(connection, run_id),
                 runs_table.failures(connection, run_id, limit=None),
                 runs_table.failed_batches(connection, run_id),
                 runs_table.overhead(connection, run_id),
-                runs_table.options(connection, run_id),
             )
     print_json(
         {
@@ -444,6 +447,7 @@ def _status_json(
             "fleet": msgspec.to_builtins(whole),
             "open_failures": still_failed,
             **processes_json(processes, max_age_s(current)),
+            "prune": prune_schedule(current),
             "executions_24h": msgspec.to_builtins(executions.by_status),
             "executions_24h_all": msgspec.to_builtins(executions.all),
             "executions_24h_traffic": msgspec.to_builtins(executions.traffic),

@@ -16,7 +16,7 @@ from worker.core.codes import quote
 from worker.core.comparison import Verdict, prepare, refused, run_both_on_all
 from worker.core.config import Defaults
 from worker.core.convert import convert_text
-from worker.core.diff import Difference, draft_differences
+from worker.core.diff import Difference, draft_differences, type_of
 from worker.core.engine.calls import Limits
 from worker.core.messages import BUILT_IN
 from worker.core.parity import EMPTY_RESPONSE
@@ -229,9 +229,30 @@ def change_text(change: Difference) -> Text:
         change.change
     ]
     text = Text(f"{sign} {plain(change.what)}", colour)
-    if change.before is not None:
-        text.append(f"  {short(change.before)}", "dim")
-    if change.after is not None:
-        arrow = " →" if change.before is not None else ""
-        text.append(f"{arrow}  {short(change.after)}")
+    before, after = _values(change)
+    if before is not None:
+        text.append(f"  {before}", "dim")
+    if after is not None:
+        arrow = " →" if before is not None else ""
+        text.append(f"{arrow}  {after}")
     return text
+
+
+def _values(change: Difference) -> tuple[str | None, str | None]:
+    """What stood there before and after; with their types where these differ and may look alike."""
+    if change.change == "changed":
+        types = type_of(change.before), type_of(change.after)
+        if types[0] != types[1] and not {*types} & {"array", "object"}:
+            return _typed(change.before), _typed(change.after)
+        return short(change.before), short(change.after)
+    return (
+        None if change.before is None else short(change.before),
+        None if change.after is None else short(change.after),
+    )
+
+
+def _typed(value: object) -> str:
+    if value is None:
+        return "null"
+    shown = f'"{short(value)}"' if isinstance(value, str) else short(value)
+    return f"{shown} {type_of(value)}"

@@ -104,8 +104,31 @@ def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> It
             yield Difference("removed", what, old[key])
         elif key not in old:
             yield Difference("added", what, None, new[key])
-        elif old[key] != new[key]:
+        elif not _same(old[key], new[key]):
             yield Difference("changed", what, old[key], new[key])
+
+
+def type_of(value: object) -> str:
+    """What kind of JSON a value is, in words; numbers are of one kind.
+
+    >>> type_of("5"), type_of(5), type_of(5.0), type_of(True), type_of(None), type_of([])
+    ('text', 'number', 'number', 'boolean', 'null', 'array')
+    """
+    if value is None:
+        return "null"
+    names = {bool: "boolean", str: "text", int: "number", float: "number", list: "array"}
+    return names.get(type(value), "object")
+
+
+def _same(old: object, new: object) -> bool:
+    """Whether two values are the same JSON: Python takes `true` and 1 for equal."""
+    if type_of(old) != type_of(new):
+        return False
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
+    return old == new
 
 
 def _edges(

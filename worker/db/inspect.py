@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from worker.core.codes import ConversionWarning
 from worker.core.engine.v2 import Variables
+from worker.core.states import RunKind
 from worker.core.v2 import is_empty
 from worker.db.backups import BESIDE_BOTS, PLACE, Place
-from worker.db.tables import DRAFT, bots, ledger, versions
+from worker.db.tables import DRAFT, bots, ledger, runs, versions
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +54,15 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run did for a bot."""
+    """What one run did for a bot.
+
+    `outcome` is `validated` where a validation passed. `kind` and `dry_run` are the run's, None where
+    the run is no longer kept.
+    """
 
     run_id: int
+    kind: RunKind | None
+    dry_run: bool | None
     outcome: str
     code: str | None
     message: str | None
@@ -122,13 +129,22 @@ def history(connection: sa.Connection, bot_id: str, limit: int = 10) -> list[Led
     query = (
         sa.select(
             ledger.c.run_id,
-            ledger.c.outcome,
+            runs.c.kind,
+            runs.c.dry_run,
+            sa.case(
+                (
+                    sa.and_(runs.c.kind == "validate", ledger.c.outcome == "unchanged"),
+                    "validated",
+                ),
+                else_=ledger.c.outcome,
+            ).label("outcome"),
             ledger.c.code,
             ledger.c.message,
             ledger.c.warnings,
             ledger.c.traceback,
             ledger.c.recorded_at,
         )
+        .select_from(ledger.outerjoin(runs, runs.c.run_id == ledger.c.run_id))
         .where(ledger.c.bot_id == bot_id)
         .order_by(ledger.c.run_id.desc())
         .limit(limit)

@@ -121,6 +121,12 @@ def get(connection: sa.Connection, prune_id: int) -> Prune:
     return _prune(connection.execute(sa.select(prunes).where(prunes.c.prune_id == prune_id)).one())
 
 
+def last(connection: sa.Connection) -> Prune | None:
+    """The prune that began last, None where there was none."""
+    row = connection.execute(sa.select(prunes).order_by(prunes.c.prune_id.desc()).limit(1)).first()
+    return None if row is None else _prune(row)
+
+
 def _end_abandoned(connection: sa.Connection, slot: dt.datetime | None) -> None:
     mine = prunes.c.slot == slot if slot is not None else sa.false()
     abandoned = connection.scalars(

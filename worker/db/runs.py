@@ -159,10 +159,9 @@ def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | 
     return None if row is None else _run(row)
 
 
-def options(connection: sa.Connection, run_id: int) -> RunOptions:
-    """What was asked for, of a run that exists."""
-    row = connection.execute(sa.select(runs.c.options).where(runs.c.run_id == run_id)).scalar_one()
-    return msgspec.convert(row, RunOptions)
+def existing(connection: sa.Connection, run_id: int) -> Run:
+    """A run that exists."""
+    return _run(connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one())
 
 
 def kind_of(connection: sa.Connection, run_id: int) -> RunKind | None:
