@@ -1,6 +1,7 @@
 """`python -m worker` is `flowshift`."""
 
 import gc
+import sys
 
 
 def main() -> None:
@@ -10,9 +11,12 @@ def main() -> None:
     `worker.cli.commands` turns it on.
     """
     gc.disable()
-    from worker.cli import main as run  # noqa: PLC0415  (what takes the time)
+    try:
+        from worker.cli import main as run  # noqa: PLC0415  (what takes the time)
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while it was loaded
+        sys.exit(130)
 
 
 if __name__ == "__main__":

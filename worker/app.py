@@ -11,20 +11,59 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from billiard.util import get_logger as billiard_logger
 from celery import Celery, signals
+from celery.loaders.app import AppLoader
 
 from worker import child, rabbitmq, runtime, servers
 from worker import log as logging_setup
+from worker.environment import ignore
 from worker.errors import ConfigError
+from worker.ours import ours
 from worker.providers import chain
 from worker.runtime import Runtime
 from worker.settings import Settings
 
+
+class Loader(AppLoader):
+    """Celery's loader, which finds our tasks whatever the current directory holds."""
+
+    def import_task_module(self, module: str) -> Any:
+        """Import `tasks`, or what `--include` names."""
+        if module == "tasks":
+            return ours(module)
+        return super().import_task_module(module)
+
+
+class Application(Celery):
+    """Celery, steered by our settings alone: not by CELERY_BROKER_URL and the like."""
+
+    def connection_for_read(self, url: Any = None, **options: Any) -> Any:
+        """A connection to read from the queue."""
+        return super().connection_for_read(url or self.conf.get("broker_url"), **options)
+
+    def connection_for_write(self, url: Any = None, **options: Any) -> Any:
+        """A connection to send to the queue."""
+        return super().connection_for_write(url or self.conf.get("broker_url"), **options)
+
+    def create_task_cls(self) -> Any:
+        """The base class of our tasks, from our own `tasks`."""
+        ours("tasks")
+        return super().create_task_cls()
+
+
 # The base class of every task: it tells us of lost workers.
-app = Celery("flowshift", include=["tasks"], set_as_current=True, task_cls="tasks.lost:Task")
+app = Application(
+    "flowshift",
+    include=["tasks"],
+    set_as_current=True,
+    task_cls="tasks.lost:Task",
+    loader="worker.app:Loader",
+    backend="disabled://",
+)
 app.steps["consumer"].add("tasks.pulse:Step")  # which shows that the worker works
 
 
@@ -168,16 +207,48 @@ def _hand_back_in_time(how: str, **_: object) -> None:
 
 
 @signals.celeryd_init.connect
-def _check_servers(**_: object) -> None:
-    """Refuse to start a worker that cannot use its servers, node types or models, in one line."""
+def _check_servers(options: Mapping[str, Any] = {}, **_: object) -> None:
+    """Refuse to start a worker that cannot use its pool, servers, node types or models, in one line."""
     current = runtime.runtime()
+    _set_up_logging()
+    ignore()
     try:
+        refuse_pool(options.get("pool") or options.get("pool_cls"))
+        ours("tasks")
         current.registry  # noqa: B018  (loading is the check)
         servers.check(current.servers, current.settings)
         if current.live is not None:
             chain.check(current.live)
     except ConfigError as error:
         _stop(error)
+
+
+@signals.beat_init.connect
+def _ignore_others(**_: object) -> None:
+    ignore()
+
+
+def refuse_pool(pool: Any) -> None:
+    """Raise ConfigError for a pool in which a batch has no process of its own, or none at all.
+
+    `pool` is a class or a name, as Celery has it; None is its default, prefork.
+
+    >>> refuse_pool("gevent")
+    Traceback (most recent call last):
+    ...
+    worker.errors.ConfigError: the pool 'gevent' is not supported: a batch needs a process, whose \
+memory and time can be limited; start the worker with --pool=prefork
+    """
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "prefork")
+    name = name.partition(":")[0].rpartition(".")[2]
+    if name not in _POOLS:
+        raise ConfigError(
+            f"the pool {name!r} is not supported: a batch needs a process, whose memory and time can be "
+            "limited; start the worker with --pool=prefork"
+        )
+
+
+_POOLS = frozenset({"prefork", "processes", "solo"})
 
 
 def _stop(error: ConfigError) -> NoReturn:

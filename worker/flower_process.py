@@ -16,11 +16,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import flower.command
-from celery.bin.celery import main as celery_main
 from flower.app import Flower
 from flower.events import Events
 from tornado.ioloop import IOLoop
 
+from worker import celery_command
 from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.heartbeat import Heartbeat
@@ -133,8 +133,7 @@ class Work:
 def main() -> None:
     """Run Flower by Celery's command line, with our application; the environment tells it the rest."""
     flower.command.Flower = Application
-    sys.argv = ["celery", "-A", "worker.app", "flower", *sys.argv[1:]]
-    celery_main()
+    celery_command.run("flower", *sys.argv[1:])
 
 
 if __name__ == "__main__":

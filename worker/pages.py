@@ -30,6 +30,7 @@ _LEVELS: Final = {name: name for name in ("debug", "info", "warning", "error")} 
 }
 
 EVENTS: Final[Mapping[str, str]] = {
+    "environment.ignored": "variables of Celery or Flower, or injected by Kubernetes, that change nothing",
     "account.created": "root's started servers got a system account of their own",
     "account.not_created": "no such account could be made: the servers run as another one",
     "batch.converted": "a batch committed: the one line to count by",

@@ -17,6 +17,7 @@ import platformdirs
 from msgspec import Meta
 
 from worker.core.health import Limits, parse_hours
+from worker.environment import is_injected
 from worker.errors import ConfigError
 
 PREFIX = "FLOWSHIFT_"
@@ -355,6 +356,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `environ`; empty values count as not set.
 
+    So does what Kubernetes injects for services whose names begin like ours.
+
     Raises:
         ConfigError: a value does not fit, or a `FLOWSHIFT_` name is unknown; says which, what it
             holds (never for URLs and credentials) and what it should hold.
@@ -362,7 +365,12 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     fields = {field.name: field for field in msgspec.structs.fields(Settings)}
     given: dict[str, str] = {}
     for name, value in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name in _OTHER_NAMES or not value:
+        if (
+            not name.startswith(PREFIX)
+            or name in _OTHER_NAMES
+            or not value
+            or is_injected(name, value)
+        ):
             continue
         key = name.removeprefix(PREFIX).lower()
         if key not in fields or name != name.upper():

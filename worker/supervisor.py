@@ -23,6 +23,7 @@ from typing import IO, Self
 import msgspec
 
 from worker.core.processes import Process, why_useless
+from worker.environment import for_children
 from worker.log import get_logger
 
 log = get_logger(__name__)
@@ -52,7 +53,7 @@ class Program(msgspec.Struct, frozen=True):
 
 def celery(*arguments: str) -> tuple[str, ...]:
     """A command of Celery with our application, run by this very Python."""
-    return (sys.executable, "-m", "celery", "-A", "worker.app", *arguments)
+    return (sys.executable, "-P", "-m", "worker.celery_command", *arguments)
 
 
 def worker_program(processes: int, *, name: str = "worker", log_level: str = "info") -> Program:
@@ -103,7 +104,7 @@ class _Kept:
     def start(self, now: float) -> None:
         self.process = subprocess.Popen(
             self.program.command,
-            env={**os.environ, **self.program.environment},
+            env={**for_children(), **self.program.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log_file,
             stderr=subprocess.STDOUT if self._log_file else None,

@@ -18,6 +18,7 @@ from tasks.queue import answers
 from worker import settings as settings_module
 from worker.cli.printing import say
 from worker.cli.session import configure_logging, opened
+from worker.environment import for_children, ignore
 from worker.errors import ConfigError
 from worker.settings import Settings
 from worker.supervisor import Program, Supervisor, beat_program, worker_program
@@ -63,10 +64,11 @@ def flower() -> None:
     anything (read only).
     """
     configure_logging(verbose=True)
+    ignore()
     values = settings_module.load()
     program = flower_program(values, values.flower_port, state_dir(values))
     os.execve(  # noqa: S606  (Flower takes our place, and our supervisor's signals)
-        program.command[0], program.command, {**os.environ, **program.environment}
+        program.command[0], program.command, {**for_children(), **program.environment}
     )
 
 
@@ -83,6 +85,7 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
             setting="FLOWSHIFT_FLOWER_BASIC_AUTH",
         )
     environment = {
+        "FLOWER_CONF": os.devnull,  # not the flowerconfig.py of the current directory
         "FLOWER_ADDRESS": values.flower_address,
         "FLOWER_PORT": str(port),
         "FLOWER_READ_ONLY": "True",
@@ -94,7 +97,7 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
     }
     if values.flower_basic_auth:
         environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
-    return Program("flower", (sys.executable, "-m", "worker.flower_process"), environment)
+    return Program("flower", (sys.executable, "-P", "-m", "worker.flower_process"), environment)
 
 
 def flower_url(values: Settings, port: int) -> str:

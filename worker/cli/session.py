@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from worker import log, runtime, servers, settings
 from worker.db import upgrade
 from worker.db.engine import map_database_errors
+from worker.environment import ignore
 from worker.errors import ConfigError
 from worker.runtime import Runtime
 
@@ -34,6 +35,7 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
         ConfigError: a server cannot be used, or the tables are not there.
     """
     current = runtime.configure()
+    ignore()
     try:
         servers.check_database(current.servers.database_url, current.settings)
         if needs_redis:

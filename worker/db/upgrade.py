@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
@@ -14,10 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-import migrations
 from worker.db.engine import map_database_errors
 from worker.db.tables import SCHEMA
 from worker.errors import UsageError
+from worker.ours import ROOT, ours
 
 # Alembic keeps the context that migrations run in as a global of the process.
 _one_at_a_time = threading.Lock()
@@ -104,6 +103,7 @@ def is_known(revision: str) -> bool:
 
 def alembic_config() -> Config:
     """Alembic's configuration for the installed migrations, with or without a checkout."""
+    ours("migrations")  # which the migrations themselves import
     config = Config()
     # A percent sign begins an interpolation there.
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
@@ -111,7 +111,7 @@ def alembic_config() -> Config:
     return config
 
 
-_SCRIPTS = Path(migrations.__file__).parent
+_SCRIPTS = ROOT / "migrations"
 
 
 def _run(engine: sa.Engine, do: Callable[[Config], None]) -> None:

@@ -133,7 +133,7 @@ def _start_guardian(data: DataDir, guardian: Lock, deadline: float) -> None:
     The started process leaves at once; the guardian is its child, so that no zombie stays with us.
     """
     data.write_state(State())  # what an earlier guardian left is not true any more
-    command = [sys.executable, "-m", "worker.embedded", str(data.root), str(guardian.fd)]
+    command = [sys.executable, "-P", "-m", "worker.embedded", str(data.root), str(guardian.fd)]
     with data.guardian_log.open("ab") as log:
         try:
             subprocess.run(
