@@ -117,9 +117,10 @@ def test_what_does_not_heed_is_killed(host: Host, monkeypatch: pytest.MonkeyPatc
 
 def test_a_server_that_is_away_is_no_reason_and_afterwards_there_is_time(host: Host) -> None:
     host.worked_s = 10 * MAX_S
-    host.away = True
     with started(host) as supervisor:
         pid = supervisor.pids["worker"]
+        tended(supervisor, lambda: host.looked)  # it was seen to be of no use
+        host.away = True
         for_a_while(supervisor, 4 * MAX_S)
         assert supervisor.pids["worker"] == pid
         host.away = False
