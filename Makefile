@@ -63,6 +63,7 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.engines
 	$(BIN)/python -m bench.commands
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.saves
 	$(BIN)/python -m bench.prune
 
 chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)

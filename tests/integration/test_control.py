@@ -509,6 +509,15 @@ def test_a_batch_that_would_last_too_long_is_cut_and_every_bot_stays_in_one(
     assert set(fleet.outcomes(run.run_id)) == set(ids)
 
 
+def test_batches_of_a_few_bots_say_nothing_of_how_large_one_may_be(fleet: Fleet) -> None:
+    fleet.add_many(100)
+    run = fleet.planned(batch_size=50)
+    fleet.convert(run.run_id, 1)
+    fleet.execute("UPDATE flowshift.batches SET converted = 9, duration_ms = 9000 WHERE number = 1")
+
+    assert convert(fleet, run.run_id, 2, target_ms=1_000).counts.bots == 50
+
+
 def test_a_bot_that_appears_on_the_edge_of_a_cut_is_in_one_batch(fleet: Fleet) -> None:
     fleet.add_many(40)
     run = fleet.planned(batch_size=20)

@@ -116,9 +116,16 @@ def _take_turn(
 
 
 def size_now(connection: sa.Connection, run_id: int, options: RunOptions, target_ms: int) -> int:
-    """How many bots the run's next batch takes, by how long the last ones took."""
-    done = sa.and_(batches.c.run_id == run_id, batches.c.finished_at.is_not(None))
+    """How many bots the run's next batch takes, by how long the last ones took.
+
+    Those of a few bots, such as others have left, say nothing: their time is not the bots'.
+    """
     counted = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    done = sa.and_(
+        batches.c.run_id == run_id,
+        batches.c.finished_at.is_not(None),
+        counted >= pace.LEAST_BOTS,
+    )
     rows = connection.execute(
         sa.select(counted, batches.c.duration_ms)
         .where(done)
