@@ -2,23 +2,37 @@
 
 Flower shows what arrives as Celery events. `task-progress` with a `result` is the one kind that it
 shows moving, so a run is told as a task of its own (`run-12`) that is received, started, in
-progress and succeeded.
+progress, and succeeded or failed. It is received again with each progress, so that sorting by Received
+keeps a run at work on the first page. A paused run is PAUSED: to Celery a state like PROGRESS.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 from celery import Celery
 
 from worker.core.progress import Progress
+from worker.core.states import RunState
 from worker.log import get_logger
 from worker.publisher import AWAY_S
 
 log = get_logger(__name__)
 
 TASK_NAME = "flowshift.run"
+
+_MARKS: dict[RunState, str] = {
+    "planning": "▶",
+    "running": "▶",
+    "finishing": "▶",
+    "paused": "⏸",
+    "completed": "✔",
+    "completed_with_failures": "✖",
+    "failed": "✖",
+    "cancelled": "■",
+}
 
 
 def row_id(run_id: int) -> str:
@@ -31,24 +45,57 @@ def row_id(run_id: int) -> str:
 
 
 def describe(progress: Progress) -> str:
-    """A run in one line, for Flower's result column."""
+    """A run in one line, for Flower's result column: what matters comes first, since it is cut.
+
+    Only a run that is at work has a rate and a time left.
+    """
     counts = progress.counts
+    at_work = not progress.is_over and progress.state != "paused"
     parts = [
+        f"{_MARKS[progress.state]} {int(progress.share * 100)} %",
+        *(["dry run"] if progress.dry_run else []),
+        *([f"{counts.failed:,} failed"] if counts.failed else []),
+        *([f"waiting for {progress.waiting}"] if at_work and progress.waiting else []),
+        *([f"{_duration(progress.eta_s)} left"] if at_work and progress.eta_s else []),
         progress.state.replace("_", " "),
-        f"{counts.bots:,}/{progress.bots_total:,} ({progress.share:.0%})",
+        *([progress.reason] if progress.reason else []),
+        f"{counts.bots:,}/{progress.bots_total:,} bots",
         f"{counts.converted:,} converted",
         f"{counts.unchanged:,} unchanged",
         f"{counts.skipped:,} skipped",
-        f"{counts.failed:,} failed",
         *([f"{counts.validated:,} validated"] if counts.validated else []),
+        *([f"{progress.rate:,.0f} bots/s"] if at_work and progress.rate else []),
     ]
-    if not progress.is_over and progress.rate:
-        parts.append(f"{progress.rate:,.0f} bots/s")
-    if progress.waiting:
-        parts.append(f"waiting for {progress.waiting}")
-    elif progress.reason:
-        parts.append(progress.reason)
-    return ("dry run · " if progress.dry_run else "") + " · ".join(parts)
+    return " · ".join(parts)
+
+
+def failure_of(progress: Progress) -> str | None:
+    """Why Flower shows a run that is over as FAILURE; None where it succeeded or goes on.
+
+    A cancelled run is among them: to Celery's events PROGRESS outranks REVOKED.
+    """
+    if progress.state == "completed_with_failures":
+        return (
+            f"{progress.counts.failed:,} of {progress.bots_total:,} bots failed:"
+            f" flowshift failures {progress.run_id}"
+        )
+    if progress.state == "failed":
+        return progress.reason or "the run failed"
+    if progress.state == "cancelled":
+        return f"cancelled: {progress.reason}" if progress.reason else "cancelled"
+    return None
+
+
+def _duration(seconds: float) -> str:
+    """Seconds, roughly, as a person says them, never less than what is left.
+
+    >>> _duration(3.2), _duration(170.0), _duration(9_000.0)
+    ('4 s', '3 min', '2 h 30 min')
+    """
+    if seconds <= 59:
+        return f"{math.ceil(seconds)} s"
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class FlowerRow:
@@ -89,15 +136,21 @@ class FlowerRow:
             "args": "()",
             "kwargs": f"run {progress.run_id}{', dry run' if progress.dry_run else ''}",
         }
-        text = describe(progress)
-        events: list[tuple[str, dict[str, object]]] = []
+        events: list[tuple[str, dict[str, object]]] = [
+            ("task-received", {**named, "retries": 0, "eta": None})
+        ]
         if progress.run_id not in self._begun:
-            events = [
-                ("task-received", {**named, "retries": 0, "eta": None}),
-                ("task-started", {}),
-            ]
-        if progress.is_over:
-            events.append(("task-succeeded", {"result": text, "runtime": progress.elapsed_s}))
-        else:
-            events.append(("task-progress", {**named, "result": text}))
+            events.append(("task-started", {}))
+        events.append(_standing(progress, {**named, "result": describe(progress)}))
         return events
+
+
+def _standing(progress: Progress, fields: dict[str, object]) -> tuple[str, dict[str, object]]:
+    """The event that gives a row its state."""
+    if not progress.is_over:
+        return ("task-paused" if progress.state == "paused" else "task-progress", fields)
+    over = {**fields, "runtime": progress.elapsed_s}
+    failure = failure_of(progress)
+    if failure is not None:
+        return "task-failed", {**over, "exception": failure}
+    return "task-succeeded", over

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from celery import Celery
+from celery.events.state import State
 
 from tests.builders import some_progress
 from worker.core.progress import Counts
@@ -56,35 +57,41 @@ def a_row(app: FakeApp, clock: Clock | None = None) -> FlowerRow:
 # -- the text ------------------------------------------------------------------------------------
 
 
-def test_a_run_in_one_line() -> None:
-    assert describe(some_progress()) == (
-        "running · 1,255/2,510 (50%) · 1,200 converted · 30 unchanged · 20 skipped · 5 failed"
-        " · 1,190 validated · 42 bots/s"
+def test_a_run_in_one_line_begins_with_what_matters() -> None:
+    assert describe(some_progress(eta_s=170.0)) == (
+        "▶ 50 % · 5 failed · 3 min left · running · 1,255/2,510 bots · 1,200 converted"
+        " · 30 unchanged · 20 skipped · 1,190 validated · 42 bots/s"
     )
 
 
-@pytest.mark.parametrize("state", sorted(OVER))
-def test_a_run_that_is_over_has_no_rate(state: RunState) -> None:
-    told = describe(some_progress(state=state))
+@pytest.mark.parametrize("state", sorted({*OVER, "paused"}))
+def test_a_run_that_is_not_at_work_has_no_rate_and_no_time_left(state: RunState) -> None:
+    told = describe(some_progress(state=state, eta_s=170.0, waiting="max_rate"))
 
-    assert told.startswith(f"{state.replace('_', ' ')} · ")
+    assert f" · {state.replace('_', ' ')} · " in told
     assert "bots/s" not in told
+    assert "left" not in told
+    assert "waiting" not in told
+
+
+def test_a_share_is_never_rounded_up_to_all() -> None:
+    told = describe(some_progress(counts=Counts(converted=999), bots_total=1_000))
+
+    assert told.startswith("▶ 99 % · ")
 
 
 def test_a_rate_of_nought_is_not_shown() -> None:
     assert "bots/s" not in describe(some_progress(rate=0.0))
 
 
-def test_a_dry_run_says_so_first() -> None:
-    told = describe(some_progress(dry_run=True))
-
-    assert told.strip().startswith("dry run · running · ")
+def test_a_dry_run_says_so_early() -> None:
+    assert describe(some_progress(dry_run=True)).startswith("▶ 50 % · dry run · ")
 
 
 def test_an_empty_fleet_divides_nothing() -> None:
     told = describe(some_progress(counts=Counts(), bots_total=0, state="completed"))
 
-    assert "0/0 (100%)" in told
+    assert told.startswith("✔ 100 % · completed · 0/0 bots")
 
 
 # -- the events ----------------------------------------------------------------------------------
@@ -102,7 +109,9 @@ def test_a_run_is_received_started_in_progress_and_succeeded() -> None:
         "task-received",
         "task-started",
         "task-progress",
+        "task-received",
         "task-progress",
+        "task-received",
         "task-succeeded",
     ]
     assert {fields["uuid"] for _, fields in app.sent} == {"run-12"} == {row_id(12)}
@@ -128,14 +137,70 @@ def test_the_row_is_named_and_its_result_is_the_line() -> None:
     assert (moving["name"], moving["result"]) == ("flowshift.run", describe(progress))
 
 
-def test_the_last_event_tells_how_long_it_took() -> None:
+def as_celery_keeps_it(app: FakeApp) -> Any:
+    """The row as Flower has it: Celery's own state, fed with what was sent."""
+    state = cast("Any", State())
+    for at, (kind, fields) in enumerate(app.sent, start=1):
+        state.event(
+            {"type": kind, "hostname": "h", "timestamp": at, "local_received": at, "clock": at}
+            | {name: value for name, value in fields.items() if name != "retry"}
+        )
+    return state.tasks[row_id(12)]
+
+
+def test_a_run_at_work_is_received_again_with_each_progress() -> None:
     app = FakeApp()
+    row = a_row(app)
 
-    a_row(app).publish(some_progress(state="completed_with_failures", elapsed_s=30.2))
+    row.publish(some_progress())
+    first = as_celery_keeps_it(app).received
+    row.publish(some_progress())
 
-    kind, fields = app.sent[-1]
-    assert (kind, fields["runtime"]) == ("task-succeeded", 30.2)
-    assert fields["result"].startswith("completed with failures · ")
+    kept = as_celery_keeps_it(app)
+    assert kept.received > first
+    assert kept.state == "PROGRESS"
+
+
+def test_a_paused_run_is_paused_and_goes_on_in_progress() -> None:
+    app = FakeApp()
+    row = a_row(app)
+    row.publish(some_progress())
+
+    row.publish(some_progress(state="paused", reason="paused by anna"))
+    paused = as_celery_keeps_it(app)
+    row.publish(some_progress())
+
+    assert (paused.state, as_celery_keeps_it(app).state) == ("PAUSED", "PROGRESS")
+    assert "paused by anna" in paused.result
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "shown", "exception"),
+    [
+        ("completed", None, "SUCCESS", None),
+        ("cancelled", None, "FAILURE", "cancelled"),
+        ("cancelled", "by anna", "FAILURE", "cancelled: by anna"),
+        (
+            "completed_with_failures",
+            None,
+            "FAILURE",
+            "5 of 2,510 bots failed: flowshift failures 12",
+        ),
+        ("failed", "invalid request: limit", "FAILURE", "invalid request: limit"),
+        ("failed", None, "FAILURE", "the run failed"),
+    ],
+)
+def test_the_state_of_a_run_that_is_over_is_true(
+    state: RunState, reason: str | None, shown: str, exception: str | None
+) -> None:
+    app = FakeApp()
+    row = a_row(app)
+    row.publish(some_progress())
+
+    row.publish(some_progress(state=state, reason=reason, elapsed_s=30.2))
+
+    kept = as_celery_keeps_it(app)
+    assert (kept.state, kept.exception, kept.runtime) == (shown, exception, 30.2)
 
 
 def test_every_run_has_a_row_of_its_own() -> None:
