@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
@@ -181,7 +182,7 @@ def test_watch_says_when_nobody_works(
         return follow.follow(*arguments, **options)
 
     # The command `runs` hides the module of that name.
-    monkeypatch.setattr(sys.modules["worker.cli.runs"], "follow", done_meanwhile)
+    monkeypatch.setattr(importlib.import_module("worker.cli.runs"), "follow", done_meanwhile)
     code, out, err = flowshift("watch", "1")
     assert code == 0
     assert "no worker answers: start some" in err
