@@ -124,9 +124,16 @@ def check_redis(url: str, *, setting: str = REDIS_SETTING) -> None:
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
             version = str(client.info("server")["redis_version"])
+            is_cluster = bool(client.info("cluster").get("cluster_enabled"))
     except (redis.RedisError, OSError, ValueError) as error:
         raise ConfigError(f"cannot use {place}: {_reason(error)}", setting=setting) from error
     refuse_old_redis(version, place, setting=setting)
+    if is_cluster:
+        raise ConfigError(
+            f"{place} is in cluster mode, in which Celery's queues do not work: use a single Redis "
+            "(with replicas, if wanted), or RabbitMQ as the queue and a single Redis for the progress",
+            setting=setting,
+        )
 
 
 def check_queue(servers: Servers) -> None:

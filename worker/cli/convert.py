@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from worker import nodes, settings
+from worker.cli.files import lines_of
 from worker.cli.lines import on_one_line, read_line, take_workflow
 from worker.cli.printing import json_lines
 from worker.core.codes import ConversionWarning
@@ -48,7 +49,7 @@ def convert(*, file: BinaryIO) -> int:
     defaults = nodes.defaults(values, nodes.installed())
     out = json_lines()
     failed = False
-    for line in file:
+    for line in lines_of(file):
         if not line.strip():
             continue
         kept, result = convert_line(line, defaults)

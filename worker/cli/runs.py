@@ -15,6 +15,7 @@ from worker.app import app
 from worker.cli import render
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.control import health_of, pace_of, print_guests_manners
+from worker.cli.files import TextFile
 from worker.cli.follow import follow, from_database
 from worker.cli.health import processes_json, working_line
 from worker.cli.printing import Text, console, print_json, say
@@ -61,7 +62,7 @@ message_options = both(
     ),
     click.option(
         "--messages-from",
-        type=click.File("r", encoding="utf-8"),
+        type=TextFile(),
         help="Try drafts on the messages in this file (- for standard input), one a line.",
     ),
 )
@@ -116,7 +117,7 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--bots-from",
-    type=click.File("r", encoding="utf-8"),
+    type=TextFile(),
     help="Only the bots in this file (- for standard input), an id a line.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N bots that have a workflow.")

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from worker import nodes, settings
+from worker.cli.files import lines_of
 from worker.cli.lines import on_one_line, read_line, take_workflow
 from worker.cli.printing import json_lines
 from worker.core import parity, v1, v2
@@ -88,7 +89,7 @@ def trace(*, file: BinaryIO, engine: str) -> int:
     tracer = Tracer(nodes.defaults(values, registry), registry, ENGINES[engine])
     out = json_lines()
     good = True
-    for line in file:
+    for line in lines_of(file):
         if not line.strip():
             continue
         fields, succeeded = tracer.line(line)

@@ -7,6 +7,7 @@ from typing import TextIO
 import click
 
 from worker.cli.arguments import RUN, TEXT
+from worker.cli.files import TextFile
 from worker.cli.provider import budget_of, provider_options
 from worker.cli.runs import carry_out, json_option, listed, message_options, request_id_option
 from worker.db.runs import Provider
@@ -26,7 +27,7 @@ from worker.steps.start import Request
 )
 @click.option(
     "--bots-from",
-    type=click.File("r", encoding="utf-8"),
+    type=TextFile(),
     help="Only the bots in this file (- for standard input), an id a line.",
 )
 @message_options
