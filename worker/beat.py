@@ -7,6 +7,7 @@ what failed all the same is followed by a new producer, so that the next one owe
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from worker.db.heartbeats import Sign
 from worker.heartbeat import Heartbeat
 from worker.log import get_logger
 from worker.runtime import runtime
+from worker.unattended import Unattended
 
 log = get_logger(__name__)
 
@@ -104,6 +106,13 @@ class Scheduler(PersistentScheduler):
 
 
 @signals.beat_init.connect
-def _begin(**_: object) -> None:
-    """Begin the heartbeat of the process that is the beat."""
-    Heartbeat(runtime(), "beat", "beat", accepted.sign).start()
+def _begin(sender: Any, **_: object) -> None:
+    """Begin the heartbeat of the process that is the beat, and show runs that no worker works on."""
+    current = runtime()
+    unattended = Unattended(current, sender.app, f"beat@{socket.gethostname()}")
+
+    def work() -> Sign:
+        unattended.tend()
+        return accepted.sign()
+
+    Heartbeat(current, "beat", "beat", work).start()

@@ -102,6 +102,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.tuned": "a person changed the limits of a run",
     "run.replanned": "nobody was planning a run: its planning is enqueued again",
     "run.unplanned": "a run could not be split into batches and is `failed` (with its traceback)",
+    "run.unreported": "the database is away: runs without a worker are shown later",
     "run.unsent": "the queue is away: a sweep sends the planning of the run again",
     "server.died": "a started PostgreSQL or Redis ended",
     "server.restarted": "and was started again",

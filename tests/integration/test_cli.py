@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import sys
+from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -182,7 +184,7 @@ def test_watch_says_when_nobody_works(
         return follow.follow(*arguments, **options)
 
     # The command `runs` hides the module of that name.
-    monkeypatch.setattr(importlib.import_module("worker.cli.runs"), "follow", done_meanwhile)
+    monkeypatch.setattr(import_module("worker.cli.runs"), "follow", done_meanwhile)
     code, out, err = flowshift("watch", "1")
     assert code == 0
     assert "no worker answers: start some" in err
@@ -375,3 +377,26 @@ def test_migrate_refuses_a_second_run_over_the_same_bots(flowshift: Run, fleet: 
     assert "run 1 is running and takes some of the same bots" in err
     assert flowshift("migrate", "--detach", "--allow-overlap")[0] == 0
     assert flowshift("resume", "1")[1] == "run 1 goes on already\n"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_ctrl_c_says_what_goes_on_how_to_follow_it_and_how_to_stop_it(
+    fleet: Fleet, flowshift: Run, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    fleet.add_many(3)
+    module = import_module("worker.cli.runs")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_workers_answer", lambda: answers)
+    monkeypatch.setattr(module, "follow", interrupted)
+    monkeypatch.setattr(module, "Supervisor", lambda *_, **__: nullcontext(Mock()))
+    code, _, err = flowshift("migrate")
+    goes_on = "run 1 goes on in the workers"
+    waits = "run 1 waits: its worker was started here and stops. To go on: flowshift up"
+    assert code == 130
+    assert err.rstrip().splitlines()[-2:] == [
+        goes_on if answers else waits,
+        "follow it: flowshift watch 1   stop it: flowshift cancel 1",
+    ]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -135,7 +136,7 @@ def test_a_health_check_that_says_stop_makes_it_1_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     executions.add()
-    module: Any = sys.modules["worker.cli.prune"]
+    module: Any = import_module("worker.cli.prune")
     monkeypatch.setattr(
         module, "gate_of", lambda _: lambda: Verdict("stop", "hours", "it is 09:00")
     )
@@ -146,7 +147,7 @@ def test_a_health_check_that_says_stop_makes_it_1_with_the_reason(
 
 
 def test_a_line_tells_how_far_it_is_and_what_it_waits_for() -> None:
-    module: Any = sys.modules["worker.cli.prune"]
+    module: Any = import_module("worker.cli.prune")
     said: list[str] = []
     now = iter([0.0, 0.5, 2.0, 2.0, 3.0, 4.0, 5.0])
     lines = module._Lines(lambda text, **_: said.append(text), clock=lambda: next(now))

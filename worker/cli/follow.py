@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 
 import redis
 
 from tasks.sweeping import Sweeper
+from worker.app import app
+from worker.cli.bar import LiveBar
 from worker.cli.disk import DiskWatch
 from worker.cli.printing import console
-from worker.cli.render import advance, one_line, run_bar, said
+from worker.cli.render import bar_state, one_line, said
 from worker.cli.session import person, reading
 from worker.core.progress import Counts, Progress
 from worker.db import control, runs
 from worker.errors import TransientError, UsageError
 from worker.publisher import run_key
 from worker.runtime import Runtime
+from worker.unattended import Unattended
 
 POLL_S = 0.25
 STALE_S = 2.0
@@ -123,12 +127,14 @@ def follow(
     so that the run ends though there be no beat.
     """
     sweeper = Sweeper(current, actor=person())
+    unattended = Unattended(current, app, f"flowshift@{socket.gethostname()}")
     disk = DiskWatch(current.settings, _say)
 
     def tend() -> None:
         disk.tend()
         meanwhile()
         sweeper.tend()
+        unattended.tend()
 
     states = _persistent(current, run_id, tend)
     out = console(stderr=True)
@@ -136,12 +142,11 @@ def follow(
         return _last(states)
     if not out.is_terminal:
         return _as_lines(states)
-    with run_bar(out) as bar:
-        task = bar.add_task(f"run {run_id}", total=None)
+    with LiveBar(out) as bar:
         progress = next(states)
-        advance(bar, task, progress)
+        bar.show(bar_state(progress))
         for progress in states:
-            advance(bar, task, progress)
+            bar.show(bar_state(progress))
     return progress
 
 

@@ -11,12 +11,11 @@ from typing import Any, Final
 
 import click
 import msgspec
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
-from rich.progress import Progress as Bar
 
 from tasks.retention import gate_of, keep_of, tidy_keys
 from worker.cli import render
-from worker.cli.printing import Table, Text, console, print_json
+from worker.cli.bar import LiveBar, Piece, State
+from worker.cli.printing import Table, console, print_json
 from worker.cli.session import configure_logging, opened, person
 from worker.core.retention import parse_age
 from worker.errors import StaleError
@@ -140,29 +139,26 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Moved], None]]:
     if quiet:
         yield lambda _: None
     elif out.is_terminal:
-        with Bar(
-            TextColumn("{task.description}", markup=False), BarColumn(bar_width=None), _Pace(),
-            console=out, expand=True, transient=True, refresh_per_second=8,
-        ) as bar:  # fmt: skip
-            task = bar.add_task("prune", total=None, moved=None)
-            yield lambda moved: bar.update(
-                task,
-                description=_waiting(moved) or "prune",
-                completed=moved.runs,
-                total=moved.total or None,
-                moved=moved,
-            )
+        with LiveBar(out, transient=True) as bar:
+            bar.show(State("prune", done=0, total=None))
+            yield lambda moved: bar.show(_bar_state(moved))
     else:
         yield _Lines(out.print)
 
 
-class _Pace(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        moved: Moved | None = task.fields.get("moved")
-        if moved is None:
-            return Text("")
-        left = f"  {render.duration(moved.eta_s)} left" if moved.eta_s else ""
-        return Text(f"{moved.runs:,}/{moved.total:,}  {moved.rate:,.0f} runs/s{left}")
+def _bar_state(moved: Moved) -> State:
+    left = f"{render.duration(moved.eta_s)} left" if moved.eta_s else ""
+    return State(
+        "prune",
+        done=moved.runs,
+        total=moved.total or None,
+        pieces=(
+            Piece(f"{moved.runs:,}/{moved.total:,}", rank=1),
+            Piece(f"{moved.rate:,.0f} runs/s", rank=2),
+            Piece(left, rank=0),
+        ),
+        reason=_waiting(moved),
+    )
 
 
 class _Lines:

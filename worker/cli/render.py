@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
-from rich.progress import Progress as Bar
-
+from worker.cli.bar import Piece, State
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
 from worker.core.codes import OUTCOMES
@@ -41,46 +39,22 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-class _Counts(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        fields = task.fields
-        text = Text(f"{int(task.completed):,}/{int(task.total or 0):,}")
-        if fields.get("failed"):
-            text.append(f"  {fields['failed']:,} failed", style="red")
-        return text
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        eta = task.fields.get("eta_s")
-        left = f"  {duration(eta)} left" if eta else ""
-        return Text(f"{task.fields.get('rate', 0):,.0f} bots/s{left}")
-
-
-def run_bar(to: Console) -> Bar:
-    """A live bar for a run; `advance` moves it."""
-    return Bar(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.percentage:>3.0f}%", markup=False),
-        _Counts(),
-        _Rate(),
-        console=to,
-        expand=True,
-        refresh_per_second=8,
-    )
-
-
-def advance(bar: Bar, task: TaskID, progress: Progress) -> None:
-    """Move a run's bar to where the run is."""
-    bar.update(
-        task,
-        description=label(progress) + said(progress),
-        completed=progress.counts.bots,
-        total=progress.bots_total or (1 if progress.is_over else None),
-        failed=progress.counts.failed,
-        rate=progress.rate,
-        eta_s=progress.eta_s,
+def bar_state(progress: Progress) -> State:
+    """What a run's bar shows: its share and failures longest, its rate shortest."""
+    counts, total = progress.counts, progress.bots_total
+    rate = "" if progress.eta_s is None and not progress.rate else f"{progress.rate:,.0f} bots/s"
+    return State(
+        label(progress),
+        done=counts.bots,
+        total=total or (1 if progress.is_over else None),
+        pieces=(
+            Piece(f"{progress.share:.0%}".replace("%", " %"), rank=0),
+            Piece(f"{counts.bots:,}/{total:,}", rank=3),
+            Piece(f"{counts.failed:,} failed" if counts.failed else "", rank=1, style="red"),
+            Piece(rate, rank=4),
+            Piece(f"{duration(progress.eta_s)} left" if progress.eta_s else "", rank=2),
+        ),
+        reason=said(progress).removeprefix("; "),
     )
 
 
@@ -93,10 +67,14 @@ def label(progress: Progress) -> str:
 def one_line(progress: Progress) -> str:
     """A run's progress as a line of a log, for where there is no terminal."""
     counts = progress.counts
+    pace = (
+        ""
+        if progress.eta_s is None and not progress.rate
+        else f", {progress.rate:,.0f} bots/s, {duration(progress.eta_s)} left"
+    )
     return (
         f"{label(progress)}: {counts.bots:,}/{progress.bots_total:,} ({progress.share:.0%}), "
-        f"{counts.failed:,} failed, {progress.rate:,.0f} bots/s, {duration(progress.eta_s)} left"
-        f"{said(progress)}"
+        f"{counts.failed:,} failed{pace}{said(progress)}"
     )
 
 

@@ -263,8 +263,11 @@ def carry_out(
         run = start_run(request, request_id=request_id, requested_by=person())
         if detach:
             return _detached(run, as_json=as_json)
-        with _somebody_works(current, quiet=as_json) as tend:
-            progress = follow(current, run.run_id, quiet=as_json, meanwhile=tend)
+        with (
+            _worker_present(current, quiet=as_json) as tend,
+            _said_when_interrupted(run.run_id, has_own_worker=tend is not None),
+        ):
+            progress = follow(current, run.run_id, quiet=as_json, meanwhile=tend or (lambda: None))
         if verbose and not as_json:
             _print_bots(current, run)
         return _report(current, progress, as_json=as_json)
@@ -293,13 +296,13 @@ def _hint_at_workers() -> None:
 
 
 @contextmanager
-def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """See to it that there is a worker: one of our own for the time being, where none answers.
+def _worker_present(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], None] | None]:
+    """Make sure that there is a worker: one of our own while this lasts, where none answers.
 
-    Yields what keeps it running, to be called now and then.
+    Yields what keeps our own running, to be called now and then; None where others answer.
     """
     if _workers_answer():
-        yield lambda: None
+        yield None
         return
     processes = current.settings.worker_processes
     if not quiet:
@@ -307,6 +310,31 @@ def _somebody_works(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], N
     log_dir = current.settings.data_path / "log"
     with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir) as supervisor:
         yield supervisor.tend
+
+
+@contextmanager
+def _said_when_interrupted(run_id: int, *, has_own_worker: bool) -> Iterator[None]:
+    """Say what goes on, and how to go on, when Ctrl-C ends the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for line in interrupted_lines(run_id, has_own_worker=has_own_worker):
+            say(line, err=True)
+        raise
+
+
+def interrupted_lines(run_id: int, *, has_own_worker: bool) -> tuple[str, ...]:
+    """What a person is told who stops to follow a run.
+
+    >>> interrupted_lines(3, has_own_worker=True)[0]
+    'run 3 waits: its worker was started here and stops. To go on: flowshift up'
+    """
+    what = (
+        f"run {run_id} waits: its worker was started here and stops. To go on: flowshift up"
+        if has_own_worker
+        else f"run {run_id} goes on in the workers"
+    )
+    return what, f"follow it: flowshift watch {run_id}   stop it: flowshift cancel {run_id}"
 
 
 def _print_bots(current: Runtime, run: Run) -> None:
@@ -505,5 +533,6 @@ def watch(*, run_id: int | None) -> int:
             raise UsageError("there are no runs yet")
         if not from_database(current, chosen).is_over:
             _hint_at_workers()
-        progress = follow(current, chosen)
+        with _said_when_interrupted(chosen, has_own_worker=False):
+            progress = follow(current, chosen)
         return _report(current, progress, as_json=False)

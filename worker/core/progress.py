@@ -13,6 +13,15 @@ from worker.core.states import OVER, RunState
 RECENT_S: Final = 30.0
 """Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
 
+NO_WORKER: Final = "a worker: none answers; start one: flowshift up"
+"""What a run waits for that no worker works on."""
+
+UNATTENDED_S: Final = 15.0
+"""So long nothing happened to a run before a worker is missed: one needs some seconds to start."""
+
+WORKER_SILENT_S: Final = 60.0
+"""After so long without a heartbeat a worker does not count: six heartbeats (FLOWSHIFT_HEARTBEAT_S)."""
+
 _VERSION_STEP: Final = 2**31
 
 
@@ -43,8 +52,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is, as it is published.
 
     `bots_total` follows the fleet while the run goes on (bots appear and vanish); `rate` is bots
-    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said. `waiting`
-    says what a running run waits for, `reason` why it is in its state.
+    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said, as while
+    a run is paused or no worker works on it. `waiting` says what a run waits for that is not paused,
+    `reason` why it is in its state.
     """
 
     run_id: int
@@ -67,6 +77,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     def is_over(self) -> bool:
         """Whether nothing will change any more."""
         return self.state in OVER
+
+    @property
+    def has_no_worker(self) -> bool:
+        """Whether no worker works on it, though there is something to do."""
+        return self.waiting == NO_WORKER
 
     @property
     def share(self) -> float:

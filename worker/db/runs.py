@@ -12,10 +12,20 @@ from sqlalchemy.dialects.postgresql import insert
 
 from worker.core import overhead as overheads
 from worker.core.messages import Trials
-from worker.core.progress import RECENT_S, Counts, Progress, eta_of, rate_of, version_of
+from worker.core.progress import (
+    NO_WORKER,
+    RECENT_S,
+    UNATTENDED_S,
+    WORKER_SILENT_S,
+    Counts,
+    Progress,
+    eta_of,
+    rate_of,
+    version_of,
+)
 from worker.core.states import OVER, RunKind, RunState, states_before
 from worker.db.backups import Place
-from worker.db.tables import audit, batches, ledger, runs
+from worker.db.tables import audit, batches, heartbeats, ledger, runs
 
 Provider = Literal["echo", "live"]
 ECHO: Final = "echo"
@@ -297,7 +307,8 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
             (
                 sa.and_(runs.c.state == "running", runs.c.held_until > sa.func.now()),
                 runs.c.held_check + ": " + runs.c.held_reason,
-            )
+            ),
+            (sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()), NO_WORKER),
         ).label("waiting"),
         sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
         sa.literal_column("t.*"),
@@ -306,15 +317,39 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
     return None if row is None else _progress(run_id, row._asdict())
 
 
+def _unattended() -> sa.ColumnElement[bool]:
+    """Whether no worker works on the run: none lives, none has a batch, and nothing happened lately."""
+
+    def within(column: sa.ColumnElement[Any], seconds: float) -> sa.ColumnElement[bool]:
+        return column > sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)
+
+    lives = sa.exists().where(
+        heartbeats.c.kind == "worker",
+        heartbeats.c.stopped_at.is_(None),
+        within(heartbeats.c.beat_at, WORKER_SILENT_S),
+        sa.or_(
+            within(heartbeats.c.worked_at, WORKER_SILENT_S),
+            within(heartbeats.c.started_at, WORKER_SILENT_S),
+        ),
+    )
+    of_run = batches.c.run_id == runs.c.run_id
+    at_work = sa.exists().where(
+        of_run, batches.c.state == "running", batches.c.lease_until > sa.func.now()
+    )
+    moved = sa.exists().where(of_run, within(batches.c.finished_at, UNATTENDED_S))
+    started = within(sa.func.greatest(runs.c.created_at, runs.c.started_at), UNATTENDED_S)
+    return sa.not_(sa.or_(started, lives, at_work, moved))
+
+
 def _progress(run_id: int, row: Any) -> Progress:
     counts = Counts(**{name: int(row[name]) for name in Counts.__struct_fields__})
     state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
     over = state in OVER
-    rate = (
-        (counts.bots / elapsed_s if elapsed_s else 0.0)
-        if over
-        else rate_of(int(row["recent"]), elapsed_s)
-    )
+    stands_still = state == "paused" or row["waiting"] == NO_WORKER
+    if over:
+        rate = counts.bots / elapsed_s if elapsed_s else 0.0
+    else:
+        rate = 0.0 if stands_still else rate_of(int(row["recent"]), elapsed_s)
     return Progress(
         run_id=run_id,
         request_id=row["request_id"],
@@ -328,7 +363,7 @@ def _progress(run_id: int, row: Any) -> Progress:
         batches_failed=row["batches_failed"],
         batches_total=row["batch_count"],
         rate=round(rate, 1),
-        eta_s=0.0 if over else eta_of(total - counts.bots, rate),
+        eta_s=0.0 if over else None if stands_still else eta_of(total - counts.bots, rate),
         elapsed_s=round(elapsed_s, 3),
         version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
     )
