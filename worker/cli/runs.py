@@ -106,7 +106,9 @@ def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Do everything but write to the platform's tables.")
+@click.option(
+    "--dry-run", is_flag=True, help="Do everything, and take it back from the platform's tables."
+)
 @click.option(
     "--bot-id",
     "bot_ids",
