@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -49,6 +50,9 @@ if (
 for name in [name for name in os.environ if name.startswith("FLOWSHIFT_")]:
     del os.environ[name]
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would compile all of ours
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be what is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -236,7 +236,7 @@ def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
         run = flowshift(environment, "migrate", "--batch-size", "25")
         assert run.returncode == 0, run.stderr
         row = eventually(lambda: flower_task(base, "run-1"))
-        assert "Result completed · 300/300 (100%) · 300 converted" in row
+        assert "✔ 100 % · completed · 300/300 bots · 300 converted" in row
         batch = eventually(lambda: flower_task(base, "run-1-batch-3"))
         assert "run 1, batch 3: after bot-00049 through bot-00074" in batch
         family = psutil.Process(up.pid).children(recursive=True)

@@ -117,6 +117,11 @@ def test_a_retry_may_spend_as_much_as_the_run_before_it(fleet: Fleet) -> None:
     fleet.add_many(1)
     fleet.run(validate="none")
     first = fleet.run(kind="validate", of_run=1, provider="live", budget=Limits(requests=7))
+    fleet.execute(
+        "UPDATE flowshift.ledger SET outcome = 'failed', code = 'execution_failed'"
+        " WHERE run_id = :run_id",
+        run_id=first.run_id,
+    )
     retry = fleet.start(retry_of=first.run_id)
     with fleet.engine.connect() as connection:
         given = budget.get(connection, retry.run_id)

@@ -451,7 +451,7 @@ def test_bots_whose_draft_takes_half_a_second_longer_are_listed(fleet: Fleet) ->
         ({"validate": "sample:0"}, "none, sample:N or all"),
         ({"validate": "sample:99"}, "more messages than the 6 that are built in"),
         ({"validate": "sample:2", "messages": ("hi",)}, "more messages than the 1 that are given"),
-        ({"messages": ("a\x00",)}, "message 1 holds a character"),
+        ({"messages": ("a\x00",)}, "cannot be kept: it holds the character NUL"),
         ({"messages": ("x" * 10_001,)}, "message 1 has 10,001 characters"),
         ({"messages": ("x",) * 101}, "101 messages; at most 100"),
         ({"provider": "live"}, "a migration asks no model"),
