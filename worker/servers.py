@@ -230,7 +230,12 @@ def _read_redis_url(url: str) -> dict[str, Any]:
         reason = str(error).rpartition("() got an ")[2]
         raise ConfigError(f"its parameters are wrong: {reason}", setting=REDIS_SETTING) from error
     given: dict[str, Any] = pool.connection_kwargs
-    if urlsplit(url).scheme == "unix" and "path" not in given:
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        misread = "path" not in given
+    else:  # redis-py takes database 0 where it cannot read the number
+        misread = bool(parts.path.strip("/")) and "db" not in given
+    if misread:
         raise ConfigError(_EXPECTED, setting=REDIS_SETTING)
     return given
 

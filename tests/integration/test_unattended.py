@@ -127,3 +127,14 @@ def test_status_says_what_is_missing_and_what_to_do(
     _, out, _ = flowshift("status", str(run_id))
     line = out.splitlines()[0]
     assert line == f"run {run_id} running: 10/30 (33%), 0 failed; waits for {NO_WORKER}"
+
+
+def test_a_run_that_is_planned_has_no_time_left_while_no_bots_are_known(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=10)
+    fleet.execute("DELETE FROM flowshift.batches")
+    fleet.execute("UPDATE flowshift.runs SET state = 'planning', finished_at = NULL")
+
+    progress = fleet.progress(run.run_id)
+
+    assert (progress.state, progress.bots_total, progress.eta_s) == ("planning", 0, None)

@@ -17,6 +17,8 @@ BAD = [
     "cache:6379",
     "me:s3cret@cache:6379",
     "http://me:s3cret@cache/0",
+    "redis://:s3cret@cache/abc",
+    "rediss://:s3cret@cache/0x1",
     "postgresql://me:s3cret@cache/0",
     "redis://me:s3cret@cache:port/0",
     "redis://me:s3cret@[::1/0",

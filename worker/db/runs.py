@@ -346,6 +346,7 @@ def _progress(run_id: int, row: Any) -> Progress:
     state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
     over = state in OVER
     stands_still = state == "paused" or row["waiting"] == NO_WORKER
+    unknown = stands_still or (state == "planning" and total <= counts.bots)
     if over:
         rate = counts.bots / elapsed_s if elapsed_s else 0.0
     else:
@@ -363,7 +364,7 @@ def _progress(run_id: int, row: Any) -> Progress:
         batches_failed=row["batches_failed"],
         batches_total=row["batch_count"],
         rate=round(rate, 1),
-        eta_s=0.0 if over else None if stands_still else eta_of(total - counts.bots, rate),
+        eta_s=0.0 if over else None if unknown else eta_of(total - counts.bots, rate),
         elapsed_s=round(elapsed_s, 3),
         version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
     )
