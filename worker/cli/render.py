@@ -92,15 +92,20 @@ def print_summary(
     failures: Sequence[Failure],
     failed_batches: Sequence[tuple[int, str]] = (),
     overhead: Overhead | None = None,
+    *,
+    validates: bool = False,
 ) -> None:
-    """What a run came to: by outcome, by code, and the first failures with their reasons."""
+    """What a run came to: by outcome, by code, and the first failures with their reasons.
+
+    Of a run that only executes drafts (`validates`), those that passed are called `validated`.
+    """
     to.line()
     to.print(
         Text(label(progress), "bold").append(f" in {duration(progress.elapsed_s)}", "not bold")
     )
     if progress.reason:
         to.print(f"  {progress.reason}", markup=False)
-    to.print(_outcomes(progress, codes))
+    to.print(_outcomes(progress, codes, validates=validates))
     for line in validation_lines(progress, overhead):
         to.print(line)
     if flagged := codes.get("skipped:flagged_without_version"):
@@ -154,7 +159,7 @@ def _span(us: int) -> str:
     return f"{us / 1_000:.1f} ms" if abs(us) < 1_000_000 else f"{us / 1_000_000:.1f} s"
 
 
-def _outcomes(progress: Progress, codes: Mapping[str, int]) -> Table:
+def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("outcome")
     table.add_column("bots", justify="right")
@@ -166,7 +171,8 @@ def _outcomes(progress: Progress, codes: Mapping[str, int]) -> Table:
             for code, count in codes.items()
             if code.startswith(f"{outcome}:")
         ]
-        table.add_row(Text(outcome, _COLOURS[outcome]), f"{total:,}", ", ".join(why))
+        name = "validated" if validates and outcome == "unchanged" else outcome
+        table.add_row(Text(name, _COLOURS[outcome]), f"{total:,}", ", ".join(why))
     table.add_row("total", f"{progress.counts.bots:,}", _warned(progress.counts.warnings))
     return table
 

@@ -362,7 +362,15 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
     if as_json:
         print_json(_summary(run, progress, codes, failures, failed_batches, overhead))
     else:
-        render.print_summary(console(), progress, codes, failures, failed_batches, overhead)
+        render.print_summary(
+            console(),
+            progress,
+            codes,
+            failures,
+            failed_batches,
+            overhead,
+            validates=run.kind == "validate",
+        )
     failed = progress.counts.failed or progress.batches_failed
     return 1 if failed or progress.state in ("failed", "cancelled") else 0
 

@@ -1,0 +1,37 @@
+"""What the summary of a run that only executes drafts calls those that passed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from worker.cli.printing import Console
+from worker.cli.render import print_summary
+from worker.core.progress import Counts, Progress
+
+
+@pytest.mark.parametrize(("validates", "name"), [(True, "validated"), (False, "unchanged")])
+def test_a_validation_counts_validated_bots(validates: bool, name: str) -> None:
+    out = io.StringIO()
+    progress = Progress(
+        run_id=1,
+        request_id="r",
+        state="completed",
+        dry_run=False,
+        counts=Counts(unchanged=7, validated=7),
+        bots_total=7,
+        batches_done=1,
+        batches_failed=0,
+        batches_total=1,
+        rate=1.0,
+        eta_s=0.0,
+        elapsed_s=1.0,
+        version=1,
+    )
+
+    print_summary(Console(file=out, width=100), progress, {}, [], validates=validates)
+
+    counted = dict(line.split()[:2] for line in out.getvalue().splitlines()[2:] if line)
+    assert counted[name] == "7"
+    assert ("unchanged" in counted) is not validates
