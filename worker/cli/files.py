@@ -5,20 +5,12 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import click
 
 from worker.errors import UsageError
-
-# The longer marks first: that of UTF-32 begins with that of UTF-16.
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+from worker.text_files import NotTextError, decode, marked_encoding
 
 
 class TextFile(click.File):
@@ -38,21 +30,15 @@ class TextFile(click.File):
 
 
 def text_of(raw: bytes, name: str) -> str:
-    r"""The text of a file, without its byte order mark; line breaks as they are.
+    """The text of a file, as `worker.text_files.decode` reads it.
 
     Raises:
         UsageError: it is no text in UTF-8, and no mark says what else it is.
-
-    >>> text_of(b"\xef\xbb\xbfbot-1\r\n", "bots.txt"), text_of("bot-1".encode("utf-16"), "bots.txt")
-    ('bot-1\r\n', 'bot-1')
     """
-    encoding = _encoding(raw)
     try:
-        return raw.decode(encoding or "utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError:
-        raise UsageError(
-            f"{name} is not {(encoding or 'utf-8').upper()}: save it as UTF-8"
-        ) from None
+        return decode(raw)
+    except NotTextError as error:
+        raise UsageError(f"{name} {error}") from None
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -62,14 +48,10 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         UsageError: the mark says that it is not UTF-8.
     """
     for number, line in enumerate(file):
-        if number or (encoding := _encoding(line)) is None:
+        if number or (encoding := marked_encoding(line)) is None:
             yield line
         elif encoding == "utf-8":
             yield line.removeprefix(codecs.BOM_UTF8)
         else:
             name = getattr(file, "name", "standard input")
             raise UsageError(f"{name} is {encoding.upper()}: save it as UTF-8")
-
-
-def _encoding(raw: bytes) -> str | None:
-    return next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)

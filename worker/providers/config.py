@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta
 
 from worker.errors import ConfigError
+from worker.text_files import NotTextError, decode
 
 SETTING: Final = "FLOWSHIFT_PROVIDERS"
 
@@ -84,14 +85,14 @@ def load(path: Path) -> LiveConfig:
             no value: one may be a key that was put into the wrong place.
     """
     try:
-        with path.open("rb") as file:
-            found = tomllib.load(file, parse_float=Decimal)
+        found = tomllib.loads(decode(path.read_bytes()), parse_float=Decimal)
     except OSError as error:
         raise _refused(path, f"cannot be read: {error.strerror or type(error).__name__}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        why = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8"
-        # Not chained: its message, and what it holds, may repeat the file.
-        raise _refused(path, f"is no TOML: {why}") from None
+    except NotTextError as error:
+        raise _refused(path, str(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        # Not chained: it holds the file's text.
+        raise _refused(path, f"is no TOML: {error}") from None
     _refuse_unknown_keys(path, found)
     try:
         config = msgspec.convert(found, LiveConfig)

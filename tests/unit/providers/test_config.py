@@ -33,6 +33,13 @@ def refused(path: Path, text: str | bytes) -> str:
     return str(caught.value).removeprefix(f"FLOWSHIFT_PROVIDERS: {path}: ")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_the_file_may_come_from_any_editor(path: Path, encoding: str) -> None:
+    path.write_bytes(a_provider('models = { "a" = "봇" }').replace("\n", "\r\n").encode(encoding))
+
+    assert load(path).provider[0].models == {"a": "봇"}
+
+
 def test_providers_are_read_in_order_with_everything_that_is_said_of_them(path: Path) -> None:
     path.write_text(
         a_provider(
@@ -90,7 +97,8 @@ def test_a_model_without_a_name_of_its_own_keeps_the_workflows() -> None:
         ("provider = 3", "Expected `array`, got `int` - at `$.provider`"),
         ("[[provider]]\nname = 'a'", "missing required field `base_url`"),
         (f"[[provider]\nkey = '{SECRET}'", "is no TOML: "),
-        (b'name = "\xff"', "is no TOML: it is not UTF-8"),
+        (b'name = "\xff"', "is not UTF-8: save it as UTF-8"),
+        (b"\xff\xfea", "is not UTF-16: save it as UTF-8"),
         (a_provider(f'api_key_env = "{SECRET}"'), "matching regex '^[A-Z][A-Z0-9_]*$'"),
         (a_provider(name="A provider"), "matching regex"),
         (a_provider(name="one") * 2, "two providers have the same name"),
