@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check nightly chaos bench lint types imports audit coverage docs constraints clean
+.PHONY: help env demo test check nightly chaos bench lint types imports audit coverage docs site constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -37,7 +37,7 @@ nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACT
 	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q $(AT_ONCE) \
 		-m hypothesis
 
-check: lint types imports audit coverage ## Everything that CI runs
+check: lint types imports audit site coverage ## Everything that CI runs
 
 lint: $(READY) ## Format and lint, without changing anything
 	$(BIN)/ruff format --check .
@@ -69,8 +69,11 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)
 
-docs: $(READY) ## Write the generated pages of docs/ anew
-	$(BIN)/python -m worker.pages docs
+docs: $(READY) ## Write the pages of docs/reference that are generated
+	$(BIN)/python -m worker.pages docs/reference
+
+site: $(READY) ## Build the documentation as a site in site/; a dead link fails
+	$(BIN)/zensical build --clean --strict
 
 constraints: ## Pin every dependency anew (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --extra live --group dev \
@@ -78,4 +81,4 @@ constraints: ## Pin every dependency anew (needs uv)
 
 clean: ## Remove what was made here, .venv included; never data
 	find . -name __pycache__ -prune -exec rm -rf {} +
-	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .cache site

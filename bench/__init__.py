@@ -1,1 +1,1 @@
-"""What `make bench` measures: see docs/benchmark.md."""
+"""What `make bench` measures: see docs/explanation/benchmark.md."""

@@ -1,6 +1,6 @@
 """The Celery application: `celery -A worker.app worker`.
 
-Why each setting is as it is: docs/operations.md. The servers are resolved when the configuration is
+Why each setting is as it is: docs/explanation/celery.md. The servers are resolved when the configuration is
 first needed, so that importing this module starts nothing.
 """
 

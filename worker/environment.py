@@ -63,5 +63,5 @@ def ignore(environ: MutableMapping[str, str] = os.environ) -> None:
         log.warning(
             "environment.ignored",
             names=names,
-            reason="the settings are FLOWSHIFT_…: docs/settings.md",
+            reason="the settings are FLOWSHIFT_…: docs/reference/settings.md",
         )

@@ -30,7 +30,7 @@ def ours(name: str) -> ModuleType:
         raise ConfigError(
             f"the module {name!r} of this process is {file}, not flowshift's: an application with a "
             f"module of that name cannot import flowshift, but can send its tasks by name "
-            "(docs/operations.md, From your own application)"
+            "(docs/how-to/start-from-code.md)"
         )
     return known
 

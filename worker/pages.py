@@ -1,4 +1,4 @@
-"""The pages of docs/ that the program knows better than a person: `python -m worker.pages docs`.
+"""The pages of docs/ that the program knows better than a person: `python -m worker.pages docs/reference`.
 
 Settings, states, codes, log events and the command line are read from where they are defined. With
 `--check` nothing is written: the exit code is 1 where a page is not what it should be.
@@ -146,7 +146,7 @@ def pages() -> dict[str, str]:
         "states.md": states_page(),
         "codes.md": codes_page(),
         "events.md": events_page(),
-        "cli.md": cli_page(cli),
+        "commands.md": cli_page(cli),
     }
 
 
@@ -200,7 +200,8 @@ def settings_page() -> str:
         "repeated.",
         _table(("variable", "value", "default", "meaning"), rows),
         f"Without `{PREFIX}DATA_DIR` the data directory is the user's data folder "
-        "(`~/.local/share/flowshift` on Linux). [operations.md](operations.md) says what is in it.",
+        "(`~/.local/share/flowshift` on Linux). "
+        "[Run the processes](../how-to/processes.md#the-data-directory) says what is in it.",
     )
 
 
@@ -284,7 +285,7 @@ def codes_page() -> str:
         _meanings(codes.FAILURE_CODES),
         "## Warnings",
         "A warning is a place where the draft says something that V1's picture did not show. The "
-        "bot is converted all the same. [conversion.md](conversion.md) shows them at work.",
+        "bot is converted all the same. [Conversion](../explanation/conversion.md) shows them at work.",
         _meanings(codes.WARNING_CODES),
     )
 

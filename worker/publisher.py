@@ -1,4 +1,4 @@
-"""Progress in Redis: a hash per run, a stream of events and a channel (docs/progress.md).
+"""Progress in Redis: a hash per run, a stream of events and a channel (docs/reference/progress.md).
 
 Redis is a view: what is published are absolute counts from committed rows, with a version that a
 late message cannot turn back. Publishing never raises and never waits long; while Redis is away it

@@ -1,6 +1,6 @@
 """Settings: environment variables `FLOWSHIFT_*`, read once, checked at start.
 
-Names, defaults and meanings are in the class below, which also writes `docs/settings.md`.
+Names, defaults and meanings are in the class below, which also writes `docs/reference/settings.md`.
 """
 
 from __future__ import annotations
@@ -298,7 +298,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="A TOML file that says which models live trials may ask, see "
-            "[execution.md](execution.md#live-models). Empty: none, trials are answered by echo."
+            "[Try drafts on live models](../how-to/live-models.md). "
+            "Empty: none, trials are answered by echo."
         ),
     ] = ""
     worker_processes: Annotated[

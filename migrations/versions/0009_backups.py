@@ -42,7 +42,7 @@ def downgrade() -> None:
     if lost:
         raise UsageError(
             f"flowshift.backups holds the only backup of V1 for {lost:,} {'bot' if lost == 1 else 'bots'}:"
-            " copy them into bots.legacy_workflow or a file first (docs/operations.md, Backups), or let"
+            " copy them into bots.legacy_workflow or a file first (docs/how-to/backups.md), or let"
             " them go with --drop-backups"
         )
     op.execute("DROP TABLE flowshift.backups")

@@ -272,8 +272,8 @@ def test_show_and_status_know_a_backup_wherever_it_is(
 
 
 def documented(name: str) -> str:
-    """The SQL of docs/operations.md that begins with this comment."""
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    """The SQL of docs/how-to/backups.md that begins with this comment."""
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "backups.md").read_text()
     _, _, after = text.partition(f"-- {name}")
     assert after, name
     statement = after.partition("\n")[2].partition("\n--")[0].partition("\n```")[0]

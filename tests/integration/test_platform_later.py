@@ -1,4 +1,7 @@
-"""The platform's own migration for V2, before and after flowshift's: the ways of docs/operations.md."""
+"""The platform's own migration for V2, before and after flowshift's.
+
+The ways are those of docs/how-to/platform-migration.md.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,7 @@ def is_ready(engine: sa.Engine) -> bool:
 
 
 def documented_handover() -> str:
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "platform-migration.md").read_text()
     _, _, after = text.partition("-- from now on the columns and tables are the platform's\n")
     return after.partition("\n")[0]
 

@@ -9,7 +9,7 @@ import pytest
 from worker import pages
 from worker.core import codes
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
 EVERY_CODE = (
     *codes.OUTCOMES,
@@ -48,7 +48,7 @@ def test_an_event_with_computed_keys_shows_what_is_known_of_them() -> None:
 
 
 def test_every_command_is_on_the_page() -> None:
-    text = pages.pages()["cli.md"]
+    text = pages.pages()["commands.md"]
 
     for name in (
         *("migrate", "retry", "runs", "status", "watch", "show"),
@@ -76,9 +76,9 @@ def test_writing_makes_what_checking_wants(
     assert pages.main([str(directory), "--check"]) == 0
 
     (directory / "codes.md").write_text("old")
-    (directory / "cli.md").unlink()
+    (directory / "commands.md").unlink()
     assert pages.main([str(directory), "--check"]) == 1
     assert (directory / "codes.md").read_text() == "old"
     said = capsys.readouterr().err
     assert "codes.md is out of date: run `make docs`" in said
-    assert "cli.md is out of date" in said
+    assert "commands.md is out of date" in said

@@ -17,7 +17,7 @@ from worker.cli.commands import Commands
 
 EPILOG = """\b
 Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 the environment is
-not ready. Settings are environment variables FLOWSHIFT_…: see docs/settings.md.
+not ready. Settings are environment variables FLOWSHIFT_…: see docs/reference/settings.md.
 Without FLOWSHIFT_DATABASE_URL and FLOWSHIFT_REDIS_URL both servers are started
 for you in FLOWSHIFT_DATA_DIR.
 

@@ -105,7 +105,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "empty_template": "V1 leaves its context line out where a search finds nothing; the draft keeps it",
     "edge_id_replaced": "An edge got a new id: its own was another edge's already, or no text",
 }
-"""What each outcome and code means, in one line, for the generated page docs/codes.md."""
+"""What each outcome and code means, in one line, for the generated page docs/reference/codes.md."""
 
 _MEND: Final = "Mend the workflow in V1's editor, then retry"
 _LOOK: Final = "Nothing, if the bot answers as it should: the draft does what V1 did"
@@ -158,7 +158,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "empty_template": "Give the node a template, if a prompt with an empty context does harm",
     "edge_id_replaced": "Change whatever outside the workflow names the edge",
 }
-"""What a person does next about each outcome and code; beside `MEANINGS` in docs/codes.md."""
+"""What a person does next about each outcome and code; beside `MEANINGS` in docs/reference/codes.md."""
 
 
 class Issue(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Bots, drafts and ledger rows: read and written set-based, inside a batch's transaction.
 
 The hot path speaks to psycopg directly: arrays of bots go over in binary form, which PostgreSQL
-takes in a fraction of the time of text (see docs/benchmark.md).
+takes in a fraction of the time of text (see docs/explanation/benchmark.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The platform's executions: finding and counting those that are too old.
 
-Only by indexes: of the runs by `created_at`, of their nodes by the run (docs/benchmark.md shows the
-plans). Deleting them is `worker.db.deletion`.
+Only by indexes: of the runs by `created_at`, of their nodes by the run (docs/explanation/benchmark.md
+shows the plans). Deleting them is `worker.db.deletion`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     base_url = "https://models.example/v1"
     api_key_env = "PRIMARY_API_KEY"     # the name of a variable, never the key
 
-It holds no secret, and is checked when a process starts. docs/execution.md explains every key.
+It holds no secret, and is checked when a process starts. docs/how-to/live-models.md explains every key.
 """
 
 from __future__ import annotations

@@ -136,7 +136,9 @@ def test_a_file_that_is_not_there_is_named(path: Path) -> None:
 
 
 def test_the_file_of_the_documentation_is_one(path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "execution.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "live-models.md").read_text(
+        encoding="utf-8"
+    )
     (text,) = re.findall(r"```toml\n(\[\[provider\]\].*?)```", page, re.DOTALL)
     path.write_text(text)
 
