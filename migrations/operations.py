@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import exc
 
+from migrations.waits import building, say_waited
 from worker.db.adoption import duplicates
 from worker.db.catalog import FoundTable, Index, find_table, qualified, quoted
 from worker.db.engine import sqlstate
@@ -87,7 +88,7 @@ def with_lock(what: str, change: Callable[[], None]) -> None:
         except exc.OperationalError as error:
             if sqlstate(error) not in {_LOCK_NOT_AVAILABLE, _DEADLOCK}:
                 raise
-            log.info("lock.waited", object=what, attempt=attempt, attempts=LOCK_TRIES)
+            say_waited(what, attempt, LOCK_TRIES)
             time.sleep(LOCK_PAUSE_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
         else:
             commit()
@@ -118,9 +119,8 @@ def build_index(found: FoundTable, index: Index) -> None:
     # On record before it exists: a build that is interrupted leaves an invalid index behind.
     record("index", qualified(found.schema, name))
     commit()
-    log.info("index.building", index=name, table=found.name)
     try:
-        with _outside_transactions():
+        with building(name, found.name), _outside_transactions():
             remark(_BUILT_BESIDE.format(index=qualified(found.schema, name)))
             op.execute(
                 sa.text(_create_index(index, name, found.schema, found.name, beside_traffic=True))
@@ -135,7 +135,6 @@ def build_index(found: FoundTable, index: Index) -> None:
                 f"{found.name} had duplicates for a moment; run it again"
             ) from error
         raise UsageError(listed) from error
-    log.info("index.created", index=name, table=found.name)
 
 
 def build_own_index(table: str, index: Index) -> None:
@@ -151,13 +150,11 @@ def build_own_index(table: str, index: Index) -> None:
     commit()
     if found and any(there.name == index.name and there.valid for there in found.indexes):
         return
-    log.info("index.building", index=index.name, table=table)
-    with _outside_transactions():
+    with building(index.name, table), _outside_transactions():
         remark(_BUILT_BESIDE.format(index=qualified("flowshift", index.name)))
         op.execute(
             sa.text(_create_index(index, index.name, "flowshift", table, beside_traffic=True))
         )
-    log.info("index.created", index=index.name, table=table)
 
 
 def drop_own_index(index: str) -> None:

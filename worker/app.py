@@ -166,7 +166,11 @@ def _set_up_logging(**_: object) -> None:
     """Keep Celery from setting up logging: every line goes through structlog."""
     settings = runtime.runtime().settings
     _let_the_pool_log()
-    logging_setup.configure(log_format=settings.log_format, level=settings.log_level)
+    logging_setup.configure(
+        log_format=settings.log_format,
+        level=settings.log_level,
+        periodic=[entry["task"] for entry in app.conf.beat_schedule.values()],
+    )
 
 
 def _let_the_pool_log() -> None:
@@ -204,6 +208,15 @@ def _hand_back_in_time(how: str, **_: object) -> None:
     if how == "Warm":
         signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGQUIT))
         signal.setitimer(signal.ITIMER_REAL, runtime.runtime().settings.shutdown_s)
+
+
+@signals.celeryd_init.connect
+def _log_from_the_start(**_: object) -> None:
+    """Set up logging before Celery warns of anything (that it runs as root, for one)."""
+    try:
+        _set_up_logging()
+    except ConfigError as error:
+        _stop(error)
 
 
 @signals.celeryd_init.connect

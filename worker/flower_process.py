@@ -19,8 +19,10 @@ import flower.command
 from flower.app import Flower
 from flower.events import Events
 from tornado.ioloop import IOLoop
+from tornado.options import options
 
-from worker import celery_command
+from worker import __version__, celery_command
+from worker import log as logging_setup
 from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.heartbeat import Heartbeat
@@ -73,6 +75,8 @@ class Application(Flower):  # type: ignore[misc] # it has no types
     def start_http_server(self) -> int | None:
         """Listen; returns the port."""
         self._port = super().start_http_server()
+        address = "127.0.0.1" if self.options.address in ("0.0.0.0", "") else self.options.address  # noqa: S104
+        log.info("flower.ready", url=f"http://{address}:{self._port}/tasks", version=__version__)
         return self._port
 
     def start(self) -> None:
@@ -133,7 +137,15 @@ class Work:
 def main() -> None:
     """Run Flower by Celery's command line, with our application; the environment tells it the rest."""
     flower.command.Flower = Application
-    celery_command.run("flower", *sys.argv[1:])
+    flower.command.setup_logging = _keep_logging
+    values = runtime().settings
+    logging_setup.configure(log_format=values.log_format, level=values.log_level)
+    options.logging = "none"  # tornado's, which would set another level
+    celery_command.run("--quiet", "flower", *sys.argv[1:])
+
+
+def _keep_logging() -> None:
+    """In place of Flower's own set-up, which drops what tornado says of requests that failed."""
 
 
 if __name__ == "__main__":

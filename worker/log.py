@@ -10,12 +10,26 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable, Collection, MutableMapping
+from typing import Any, Final
 
 import structlog
 
 from worker.core.printable import escape, escape_json
+
+UPGRADE_WAITS: Final = "flowshift.migrations.waits"
+"""The logger of what an upgrade waits for: a person who runs one sees it at every level."""
+
+_LEAST: Final = {
+    # "Context impl PostgresqlImpl." and the like: our own events say what an upgrade does.
+    "alembic": logging.WARNING,
+    "tornado.access": logging.WARNING,  # requests that succeeded
+    "flower.inspector": logging.ERROR,  # no worker answered, as at every start: health says that
+}
+"""Loggers of libraries, and the least of theirs that is worth a line (all of it at level debug)."""
+
+_OF_TASKS: Final = frozenset({"celery.worker.strategy", "celery.app.trace"})
+"""Celery's loggers that say of each task that it was received, and that it succeeded."""
 
 _URL_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s'\"<>]*@", re.IGNORECASE)
 _QUERY_PASSWORD = re.compile(r"(?P<name>[?&](?:password|passwd|pwd)=)[^&\s'\"<>]+", re.IGNORECASE)
@@ -59,10 +73,28 @@ def _escape_texts(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     }
 
 
-def configure(*, log_format: str = "auto", level: str = "info") -> None:
+class _Quiet(logging.Filter):
+    """Keeps out that a periodic task was received and succeeded; what it did, it logs itself."""
+
+    def __init__(self, tasks: Collection[str]) -> None:
+        super().__init__()
+        self._tasks = frozenset(tasks)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in _OF_TASKS or record.levelno > logging.INFO:
+            return True
+        data = getattr(record, "data", None)
+        return not (isinstance(data, dict) and data.get("name") in self._tasks)
+
+
+def configure(
+    *, log_format: str = "auto", level: str = "info", periodic: Collection[str] = ()
+) -> None:
     """Set up logging for this process; calling it again replaces the earlier set-up.
 
     `log_format` is `json`, `console` or `auto` (console on a terminal); `level` a standard name.
+    `periodic` names the tasks whose arrival and success are logged at level debug only. Warnings of
+    Python's (`warnings.warn`) become lines as well.
     """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     shared: list[Any] = [
@@ -110,6 +142,12 @@ def configure(*, log_format: str = "auto", level: str = "info") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    is_debug = root.level <= logging.DEBUG
+    if periodic and not is_debug:
+        handler.addFilter(_Quiet(periodic))
+    for name, least in _LEAST.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if is_debug else max(least, root.level))
+    logging.captureWarnings(True)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

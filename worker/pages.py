@@ -64,9 +64,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "execution.kept": "the database does not let an old execution go: a prune passes it over",
     "flower_row.unsent": "the run's row in Flower could not be sent; it is sent again later",
     "health.unread": "a health check cannot be read; it counts as `wait` after `FLOWSHIFT_UNREAD_S`",
+    "flower.ready": "Flower listens: its address for a browser, and flowshift's version",
     "heartbeat.unwritten": "the database did not take a process's heartbeat (said once, not at each)",
-    "index.building": "an upgrade began to build an index beside the traffic",
-    "index.created": "an index is built",
+    "index.building": "an upgrade has been building an index beside the traffic for more than 2 s",
+    "index.created": "an index whose build took more than 2 s is built",
     "index.dropped": "an index was dropped: by a downgrade, or because its build had failed",
     "index.kept": "a downgrade left an index that something depends on",
     "lease.unrenewed": "the database was away when a lease was to be renewed; tried again",
@@ -315,8 +316,9 @@ def events_page() -> str:
         "One JSON object a line on standard error (or readable lines on a terminal, see "
         "`FLOWSHIFT_LOG_FORMAT`). Every line has `event`, `logger`, `level` and `timestamp` (UTC). "
         "Lines of a task also have `task` and, where they belong to one, `run_id` and `batch`. "
-        "Lines never hold a workflow, a prompt or a password. Celery's, Alembic's and SQLAlchemy's "
-        "own lines are in the same form, with a sentence as the event; Flower writes its own.",
+        "Lines never hold a workflow, a prompt or a password. Celery's, Alembic's, SQLAlchemy's "
+        "and Flower's own lines, and Python's warnings, are in the same form, with a sentence as "
+        "the event.",
         _table(("event", "level", "keys", "meaning"), rows),
     )
 

@@ -53,7 +53,7 @@ class Program(msgspec.Struct, frozen=True):
 
 def celery(*arguments: str) -> tuple[str, ...]:
     """A command of Celery with our application, run by this very Python."""
-    return (sys.executable, "-P", "-m", "worker.celery_command", *arguments)
+    return (sys.executable, "-P", "-m", "worker.celery_command", "--quiet", *arguments)
 
 
 def worker_program(processes: int, *, name: str = "worker", log_level: str = "info") -> Program:
@@ -106,7 +106,8 @@ class _Kept:
             self.program.command,
             env={**for_children(), **self.program.environment},
             stdin=subprocess.DEVNULL,
-            stdout=self._log_file,
+            # All lines of ours go to standard error; only Celery greets on standard output.
+            stdout=self._log_file or subprocess.DEVNULL,
             stderr=subprocess.STDOUT if self._log_file else None,
             start_new_session=True,
             preexec_fn=_end_with_us(),  # noqa: PLW1509  (one call of the C library, no locks)

@@ -227,7 +227,7 @@ def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
     assert up.stderr is not None
     try:
         lines = iter(up.stderr.readline, "")
-        address = next(line for line in lines if line.startswith("Flower: ")).split()[1]
+        address = next(json.loads(line)["url"] for line in lines if '"flower.ready"' in line)
         base = address.removesuffix("/tasks")
         os.set_blocking(up.stderr.fileno(), False)
         # What happens before Flower listens it does not know.

@@ -265,7 +265,9 @@ def everything(
 
 def follow(environment: Environment, planted: Planted, log: Path) -> tuple[str, dict[str, str]]:
     """Convert, validate with a model, and look at all of it: (what commands said, Flower's pages)."""
-    found = eventually(lambda: re.search(r"Flower: (http://\S+)/tasks", log.read_text()))
+    found = eventually(
+        lambda: re.search(r'"url": "(http://\S+)/tasks", "version"', log.read_text())
+    )
     base = found[1]
     eventually(lambda: "ready." in log.read_text())
     ask = ("--messages-from", str(log.with_name("messages")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ def _as_before() -> Iterator[None]:
     root.setLevel(level)
     structlog.contextvars.clear_contextvars()
     structlog.reset_defaults()
+    logging.captureWarnings(False)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
@@ -180,3 +182,57 @@ def test_nothing_that_is_logged_acts_on_a_terminal(capsys: pytest.CaptureFixture
         err = capsys.readouterr().err
         assert err.replace("\n", "").isprintable()
         assert "x1b]0;t" in err or "u001b]0;t" in err
+
+
+def task_line(logger: str, name: str, level: int = logging.INFO) -> None:
+    logging.getLogger(logger).log(level, "Task %s", name, extra={"data": {"name": name}})
+
+
+@pytest.mark.parametrize("logger", ["celery.worker.strategy", "celery.app.trace"])
+def test_that_a_periodic_task_came_and_went_is_no_line(
+    logger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(log_format="json", periodic=["flowshift.sweep"])
+
+    task_line(logger, "flowshift.sweep")
+    task_line(logger, "flowshift.plan_run")
+    task_line(logger, "flowshift.sweep", logging.ERROR)
+
+    assert [(line["event"], line["level"]) for line in lines(capsys)] == [
+        ("Task flowshift.plan_run", "info"),
+        ("Task flowshift.sweep", "error"),
+    ]
+
+
+def test_at_level_debug_every_line_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(log_format="json", level="info")
+    configure(log_format="json", level="debug", periodic=["flowshift.sweep"])
+
+    task_line("celery.app.trace", "flowshift.sweep")
+    logging.getLogger("alembic.runtime.migration").info("Context")
+
+    assert len(lines(capsys)) == 2
+
+
+@pytest.mark.parametrize("logger", ["alembic.runtime.migration", "tornado.access"])
+def test_chatter_of_libraries_is_no_line_and_their_warnings_are(
+    logger: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(log_format="json")
+
+    logging.getLogger(logger).info("200 GET /tasks")
+    logging.getLogger(logger).warning("404 GET /nosuch")
+
+    assert [line["event"] for line in lines(capsys)] == ["404 GET /nosuch"]
+
+
+def test_a_warning_of_pythons_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.captureWarnings(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure(log_format="json")
+        warnings.warn("you run as root", RuntimeWarning, stacklevel=1)
+
+    (line,) = lines(capsys)
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "RuntimeWarning: you run as root" in line["event"]

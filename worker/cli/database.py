@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 
 import click
 
+from worker import log
 from worker.cli.arguments import TEXT
 from worker.cli.printing import Console, Text, confirm, console, print_json, say, say_lines
 from worker.cli.session import configure_logging, opened
@@ -38,7 +40,9 @@ def upgrade(*, revision: str, as_sql: bool, create: bool) -> int:
     With --sql it looks at the database and prints the statements that it would execute there now, for
     an administrator to read and run: flowshift db upgrade --sql > upgrade.sql
     """
-    configure_logging(verbose=not as_sql)
+    configure_logging()
+    if not as_sql:
+        logging.getLogger(log.UPGRADE_WAITS).setLevel(logging.INFO)
     with opened(needs_redis=False, needs_tables=False) as current:
         if as_sql:
             say_lines(schema.upgrade_sql(current.engine, revision, create=create))

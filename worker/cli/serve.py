@@ -16,7 +16,6 @@ import click
 
 from tasks.queue import answers
 from worker import settings as settings_module
-from worker.cli.printing import say
 from worker.cli.session import configure_logging, opened
 from worker.environment import for_children, ignore
 from worker.errors import ConfigError
@@ -49,7 +48,6 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
         if with_flower:
             port = free_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
-            say(f"Flower: {flower_url(values, port)}", err=True)
         look = Vitals(current, answers).look
         with Supervisor(programs, look=look, max_age_s=max_age_s(current)) as supervisor:
             wait(supervisor)
