@@ -211,15 +211,6 @@ def _hand_back_in_time(how: str, **_: object) -> None:
 
 
 @signals.celeryd_init.connect
-def _log_from_the_start(**_: object) -> None:
-    """Set up logging before Celery warns of anything (that it runs as root, for one)."""
-    try:
-        _set_up_logging()
-    except ConfigError as error:
-        _stop(error)
-
-
-@signals.celeryd_init.connect
 def _check_servers(options: Mapping[str, Any] = {}, **_: object) -> None:
     """Refuse to start a worker that cannot use its pool, servers, node types or models, in one line."""
     current = runtime.runtime()

@@ -21,6 +21,10 @@ _ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 # What Celery's own command line and its settings read besides.
 _OF_CELERY = frozenset({"BROKER_URL", "RESULT_BACKEND"})
+# What Celery writes into its own environment: no person set it, so none is told.
+_SET_BY_CELERY = frozenset(
+    f"CELERY_LOG_{name}" for name in ("FILE", "LEVEL", "REDIRECT", "REDIRECT_LEVEL")
+)
 _PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "FLOWER_")
 
 
@@ -53,7 +57,9 @@ def ignore(environ: MutableMapping[str, str] = os.environ) -> None:
     A person may have set it in the belief that it counts.
     """
     names = sorted(
-        name for name, value in environ.items() if is_others(name) and not is_injected(name, value)
+        name
+        for name, value in environ.items()
+        if is_others(name) and name not in _SET_BY_CELERY and not is_injected(name, value)
     )
     if is_injected("FLOWSHIFT_FLOWER_PORT", environ.get("FLOWSHIFT_FLOWER_PORT", "")):
         names.append("FLOWSHIFT_FLOWER_PORT")

@@ -29,7 +29,7 @@ from worker.heartbeat import Heartbeat
 from worker.log import get_logger
 from worker.runtime import runtime
 
-log = get_logger(__name__)
+log = get_logger("worker.flower_process")  # it runs as __main__
 
 EVENT: Final = "flowshift-pulse"
 """The type of the event that Flower sends to itself; others that see it know no such group."""
