@@ -17,10 +17,12 @@ import redis
 from worker import embedded, rabbitmq
 from worker.db.engine import check_server, create_engine, database_url
 from worker.errors import ConfigError
+from worker.redis_rights import Rights, missing
 from worker.settings import Settings
 
 REDIS_SETTING = "FLOWSHIFT_REDIS_URL"
 OLDEST_REDIS = (6, 0)
+_ALL_RIGHTS = Rights("flowshift")
 
 
 class Servers(msgspec.Struct, frozen=True):
@@ -95,8 +97,7 @@ def check(servers: Servers, settings: Settings) -> None:
         ConfigError: one cannot be reached or is too old; names the setting, never the password.
     """
     check_database(servers.database_url, settings)
-    check_redis(servers.redis_url)
-    check_queue(servers)
+    check_redis_and_queue(servers, settings)
 
 
 def check_database(url: str, settings: Settings) -> None:
@@ -113,8 +114,23 @@ def check_database(url: str, settings: Settings) -> None:
         engine.dispose()
 
 
-def check_redis(url: str, *, setting: str = REDIS_SETTING) -> None:
-    """Connect to Redis once; ConfigError where that fails or it is older than 6."""
+def check_redis_and_queue(servers: Servers, settings: Settings) -> None:
+    """Connect to Redis and to the queue once; ConfigError where one cannot be used."""
+    apart = bool(servers.queue_url)
+    check_redis(servers.redis_url, rights=Rights(settings.namespace, queue=not apart))
+    if servers.has_rabbitmq:
+        rabbitmq.check(servers.queue_url)
+    elif apart:
+        rights = Rights(settings.namespace, progress=False)
+        check_redis(servers.queue_url, setting=rabbitmq.SETTING, rights=rights)
+
+
+def check_redis(url: str, *, setting: str = REDIS_SETTING, rights: Rights = _ALL_RIGHTS) -> None:
+    """Connect to Redis once.
+
+    Raises:
+        ConfigError: that fails, it is older than 6 or a cluster, or the user lacks one of `rights`.
+    """
     try:
         place = redis_place(url)
     except ConfigError as error:
@@ -123,6 +139,8 @@ def check_redis(url: str, *, setting: str = REDIS_SETTING) -> None:
         raise ConfigError(_EXPECTED_QUEUE, setting=setting) from error
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+            user = str(_read_redis_url(url).get("username") or "default")
+            refuse_missing_rights(client, rights, place, user=user, setting=setting)
             version = str(client.info("server")["redis_version"])
             is_cluster = bool(client.info("cluster").get("cluster_enabled"))
     except (redis.RedisError, OSError, ValueError) as error:
@@ -136,12 +154,18 @@ def check_redis(url: str, *, setting: str = REDIS_SETTING) -> None:
         )
 
 
-def check_queue(servers: Servers) -> None:
-    """Connect to the queue once, where it has a server of its own; ConfigError where that fails."""
-    if servers.has_rabbitmq:
-        rabbitmq.check(servers.queue_url)
-    elif servers.queue_url:
-        check_redis(servers.queue_url, setting=rabbitmq.SETTING)
+def refuse_missing_rights(
+    client: redis.Redis, rights: Rights, place: str, *, user: str, setting: str
+) -> None:
+    """Raise ConfigError, with the line that grants them, where `user` lacks any of `rights`."""
+    database = int(client.connection_pool.connection_kwargs.get("db") or 0)
+    rights = msgspec.structs.replace(rights, database=database)
+    if lacking := missing(client, rights):
+        raise ConfigError(
+            f"{place}: the ACL of the user {user} lacks {' '.join(lacking)}; grant what flowshift "
+            f"needs, on Redis: {rights.grant(user, lacking)}",
+            setting=setting,
+        )
 
 
 def refuse_old_redis(version: str, place: str, *, setting: str = REDIS_SETTING) -> None:

@@ -39,8 +39,7 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
     try:
         servers.check_database(current.servers.database_url, current.settings)
         if needs_redis:
-            servers.check_redis(current.servers.redis_url)
-            servers.check_queue(current.servers)
+            servers.check_redis_and_queue(current.servers, current.settings)
         if needs_tables:
             _have_tables(current)
         yield current
