@@ -18,6 +18,8 @@ from celery.worker import request, state
 
 from tasks.queue import Sender, publish_next
 from worker import child
+from worker.core.event_text import plain_arguments, plain_error, plain_result, shorten
+from worker.core.printable import escape
 from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.runtime import Runtime, runtime
@@ -29,6 +31,9 @@ log = get_logger(__name__)
 _SIGNAL = re.compile(r"signal (\d+)")
 _EXIT_CODE = re.compile(r"exitcode (\d+)")
 
+
+REFUSED = "refused: "
+"""How the reason begins for which a request started nothing."""
 
 AT_ONCE_MAX = 3
 """How often a batch whose process died unclaimed is sent again at once within `AT_ONCE_S`."""
@@ -80,6 +85,40 @@ class Request(request.Request):
             name = child.process_name(self.hostname, int(self.worker_pid))
             report(name, str(error), hostname=self.hostname, brought=dict(self.kwargs))
         return answer
+
+    @property
+    def argsrepr(self) -> str:
+        """Nothing: Flower shows all arguments as `kwargsrepr`."""
+        return ""
+
+    @property
+    def kwargsrepr(self) -> str:
+        """The arguments in words, those of our own senders or made of what was sent."""
+        said = str(self._kwargsrepr or "")  # type: ignore[attr-defined]
+        if not said.startswith("run "):
+            said = plain_arguments(self.args or (), self.kwargs or {})
+        return shorten(escape(said))
+
+    def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name for it)
+        """Send an event about the task, in plain words: it is what Flower shows."""
+        super().send_event(type, **self._in_words(type, fields))
+
+    def _in_words(self, kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+        if kind == "task-succeeded":
+            return {**fields, "result": plain_result(str(fields.get("result", "")))}
+        if kind in ("task-failed", "task-retried"):
+            said = plain_error(str(fields.get("exception", "")))
+            if said.startswith(REFUSED):  # no fault of ours: where it was raised explains nothing
+                fields.pop("traceback", None)
+            return {**fields, "exception": said, "result": said}
+        return fields
+
+
+class RefusedError(FlowshiftError):
+    """The request for a run is refused: nothing was started."""
+
+    def __repr__(self) -> str:
+        return f"{REFUSED}{self}"
 
 
 class Task(celery.Task[Any, Any]):

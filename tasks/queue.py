@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from worker import live, rabbitmq
 from worker.app import app
+from worker.core.printable import escape
 from worker.db import batches
 from worker.db.batches import ToPublish
 from worker.db.engine import map_database_errors
@@ -73,6 +74,7 @@ def send_plan(run_id: int) -> None:
         "flowshift.plan_run",
         kwargs={"run_id": run_id},
         task_id=f"run-{run_id}-plan",
+        argsrepr="",
         kwargsrepr=f"run {run_id}",
     )
 
@@ -83,7 +85,8 @@ def send_batch(run_id: int, batch: ToPublish) -> None:
         f"flowshift.{batch.kind}_batch",
         kwargs={"run_id": run_id, "batch": batch.number},
         task_id=f"run-{run_id}-batch-{batch.number}",
-        kwargsrepr=f"run {run_id}, batch {batch.number}: {batch.slice}",
+        argsrepr="",
+        kwargsrepr=escape(f"run {run_id}, batch {batch.number}: {batch.slice}"),
     )
 
 

@@ -12,6 +12,7 @@ import structlog
 from celery import Task
 from celery.exceptions import Reject
 
+from tasks.lost import RefusedError
 from tasks.queue import Sender, publish_next, start_run
 from tasks.sweeping import sweep_once
 from tasks.waiting import Waiter, progress_of
@@ -31,7 +32,7 @@ from worker.steps.convert import convert_batch as do_convert
 from worker.steps.finish import fail_batch, fail_run, finish_run
 from worker.steps.gate import Gate
 from worker.steps.plan import plan_run as do_plan
-from worker.steps.report import Report
+from worker.steps.report import Report, which_bots
 from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
 from worker.steps.start import Request
 from worker.steps.validate import validate_batch as do_validate
@@ -119,18 +120,21 @@ def _begin(task: Task[Any, Any], **ids: object) -> tuple[Runtime, Announcer, str
     return runtime(), announcer(hostname), f"worker:{hostname}"
 
 
-@app.task(bind=True, name="flowshift.start_run")
+@app.task(bind=True, name="flowshift.start_run", throws=(RefusedError,))
 def start(self: Task[Any, Any], /, *, request_id: str | None = None, **options: Any) -> str:
     """Start a run with the fields of `Request` as JSON.
 
     The same as `flowshift migrate --detach`, for anything that can send a Celery message. Messages
     with one `request_id` start one run, however many are sent; without one, each message does, however
     often it is delivered.
+
+    Raises:
+        RefusedError: the request cannot be carried out; nothing was started.
     """
     return _start(self, request_id, options)
 
 
-@app.task(bind=True, name="flowshift.migrate")
+@app.task(bind=True, name="flowshift.migrate", throws=(RefusedError,))
 def migrate(self: Task[Any, Any], /, *, request_id: str | None = None, **options: Any) -> str:
     """The same as `flowshift.start_run`, by its older name."""
     return _start(self, request_id, options)
@@ -144,7 +148,7 @@ def _start(task: Task[Any, Any], request_id: str | None, options: dict[str, Any]
         run = persist(lambda: start_run(request, request_id=wanted, requested_by="celery"))
     except (msgspec.ValidationError, UsageError) as error:
         log.error("run.refused", error=str(error))
-        return f"refused: {error}"
+        raise RefusedError(str(error)) from None
     except TransientError as error:
         # Nothing is written down yet: the message is all there is.
         raise Reject(str(error), requeue=True) from error
@@ -225,7 +229,11 @@ def _do_one(
     engine = current.engine
 
     def attempt(claimed: Callable[[Batch], None]) -> Report:
-        return _do_batch(current, me, run_id, number, claimed)
+        def shown(batch: Batch) -> None:
+            here.flower.show_batch(batch.run_id, batch.number, which_bots(batch))
+            claimed(batch)
+
+        return _do_batch(current, me, run_id, number, shown)
 
     try:
         report = persist(lambda: here.waiter.begin(run_id, number, attempt))
@@ -250,17 +258,7 @@ def _do_one(
         return _give_up(current, run_id, number, f"{type(error).__name__}: {error}")
     if report is not None and report.counts.failed:
         persist(lambda: stop_if_failing(engine, run_id))
-    return _in_words(report)
-
-
-def _in_words(report: Report | None) -> str:
-    if report is None:
-        return ""
-    counts = report.counts
-    return (
-        f"{counts.converted} converted, {counts.unchanged} unchanged, {counts.skipped} skipped, "
-        f"{counts.failed} failed, {counts.validated} validated in {report.duration_ms} ms"
-    )
+    return "" if report is None else report.in_words()
 
 
 def _do_batch(

@@ -1,19 +1,25 @@
 """A run as one row in Flower: its state and counts move in the result column.
 
-Flower shows what arrives as Celery events. `task-progress` with a `result` is the one kind that it
-shows moving, so a run is told as a task of its own (`run-12`) that is received, started, in
-progress, and succeeded or failed. It is received again with each progress, so that sorting by Received
-keeps a run at work on the first page. A paused run is PAUSED: to Celery a state like PROGRESS.
+Flower shows what arrives as Celery events, so a run is a task of its own there (`run-12`), whose events
+workers send. Each time they send all of them: a Flower that has missed the others shows the same, and
+one more `task-received` keeps a run that goes on first in Flower's list, which is sorted by it.
+
+What Celery's `State` makes of them: an event of a state that comes before the row's own changes its
+time and the fields that belong to it, never the state; `PROGRESS` and `PAUSED` replace each other, and
+`SUCCESS` and `FAILURE` are final.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from celery import Celery
 
+from worker.core.event_text import shorten
+from worker.core.printable import escape
 from worker.core.progress import Progress
 from worker.core.states import RunState
 from worker.log import get_logger
@@ -23,16 +29,18 @@ log = get_logger(__name__)
 
 TASK_NAME = "flowshift.run"
 
-_MARKS: dict[RunState, str] = {
-    "planning": "▶",
-    "running": "▶",
-    "finishing": "▶",
+LONGEST: Final = 500
+"""Characters of a reason at most."""
+
+_MARKS: Final[Mapping[RunState, str]] = {
     "paused": "⏸",
     "completed": "✔",
-    "completed_with_failures": "✖",
-    "failed": "✖",
-    "cancelled": "■",
+    "completed_with_failures": "✘",
+    "cancelled": "⏹",
+    "failed": "✘",
 }
+
+_Event = tuple[str, dict[str, object]]
 
 
 def row_id(run_id: int) -> str:
@@ -45,28 +53,25 @@ def row_id(run_id: int) -> str:
 
 
 def describe(progress: Progress) -> str:
-    """A run in one line, for Flower's result column: what matters comes first, since it is cut.
-
-    Only a run that is at work has a rate and a time left.
-    """
-    counts = progress.counts
-    at_work = not progress.is_over and progress.state != "paused"
+    """A run in one line, for Flower's result column: what matters most comes first."""
+    counts, moves = progress.counts, _moves(progress)
     parts = [
-        f"{_MARKS[progress.state]} {int(progress.share * 100)} %",
-        *(["dry run"] if progress.dry_run else []),
-        *([f"{counts.failed:,} failed"] if counts.failed else []),
-        *([f"waiting for {progress.waiting}"] if at_work and progress.waiting else []),
-        *([f"{_duration(progress.eta_s)} left"] if at_work and progress.eta_s else []),
-        progress.state.replace("_", " "),
-        *([progress.reason] if progress.reason else []),
+        _headline(progress),
+        f"{int(progress.share * 100)} %",
+        f"{counts.failed:,} failed" if counts.failed else "",
+        _given_up(progress.batches_failed),
+        f"{_duration(progress.eta_s)} left" if moves and progress.eta_s else "",
+        "dry run" if progress.dry_run else "",
         f"{counts.bots:,}/{progress.bots_total:,} bots",
         f"{counts.converted:,} converted",
         f"{counts.unchanged:,} unchanged",
         f"{counts.skipped:,} skipped",
-        *([f"{counts.validated:,} validated"] if counts.validated else []),
-        *([f"{progress.rate:,.0f} bots/s"] if at_work and progress.rate else []),
+        f"{counts.validated:,} validated" if counts.validated else "",
+        f"{progress.rate:,.0f} bots/s" if moves and progress.rate >= 0.5 else "",
     ]
-    return " · ".join(parts)
+    headline, share, *rest = parts
+    first = f"{headline} {share}" if len(headline) == 1 else f"{headline} · {share}"
+    return " · ".join([first, *filter(None, rest)])
 
 
 def failure_of(progress: Progress) -> str | None:
@@ -75,15 +80,45 @@ def failure_of(progress: Progress) -> str | None:
     A cancelled run is among them: to Celery's events PROGRESS outranks REVOKED.
     """
     if progress.state == "completed_with_failures":
-        return (
-            f"{progress.counts.failed:,} of {progress.bots_total:,} bots failed:"
-            f" flowshift failures {progress.run_id}"
-        )
-    if progress.state == "failed":
-        return progress.reason or "the run failed"
-    if progress.state == "cancelled":
-        return f"cancelled: {progress.reason}" if progress.reason else "cancelled"
+        counts = [
+            f"{n:,} {what if n == 1 else several}"
+            for n, what, several in (
+                (progress.counts.failed, "bot", "bots"),
+                (progress.batches_failed, "batch", "batches"),
+            )
+            if n
+        ]
+        return f"{' and '.join(counts)} failed: flowshift failures {progress.run_id}"
+    if progress.state in ("failed", "cancelled"):
+        return _with_reason(progress.state, progress.reason)
     return None
+
+
+def _moves(progress: Progress) -> bool:
+    return progress.state in ("planning", "running", "finishing") and not progress.waiting
+
+
+def _headline(progress: Progress) -> str:
+    state = progress.state
+    if state in _MARKS:
+        words = state.replace("_", " ")
+        return f"{_MARKS[state]} {_with_reason(words, progress.reason)}"
+    if progress.waiting:
+        return f"⏳ waits for {_readable(progress.waiting)}"
+    return "▶" if state == "running" else f"▶ {state}"
+
+
+def _given_up(batches: int) -> str:
+    return f"{batches:,} {'batch' if batches == 1 else 'batches'} given up" if batches else ""
+
+
+def _with_reason(state: str, reason: str | None) -> str:
+    return f"{state}: {_readable(reason)}" if reason else state
+
+
+def _readable(text: str) -> str:
+    """Somebody's text, so that nothing in it acts on a terminal or a page, or hides there."""
+    return shorten(escape(text), LONGEST)
 
 
 def _duration(seconds: float) -> str:
@@ -101,56 +136,63 @@ def _duration(seconds: float) -> str:
 class FlowerRow:
     """Sends a run's row as events of one worker; never raises, never waits long."""
 
-    def __init__(self, app: Celery, hostname: str, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        app: Celery,
+        hostname: str,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._app = app
         self._hostname = hostname
         self._clock = clock
+        self._wall_clock = wall_clock
         self._away_until = 0.0
-        self._begun: set[int] = set()
 
     def publish(self, progress: Progress) -> bool:
         """Show `progress`; call it only with what is newer than everything shown before."""
+        return self._send(row_id(progress.run_id), self._events(progress))
+
+    def show_batch(self, run_id: int, number: int, bots: str) -> bool:
+        """Show which bots a batch holds that has begun: since its message was sent it may be cut."""
+        said = f"run {run_id}, batch {number}: {bots}"
+        return self._send(f"{row_id(run_id)}-batch-{number}", [("task-started", {"kwargs": said})])
+
+    def _send(self, uuid: str, events: list[_Event]) -> bool:
+        """Send events of one row, in order; whether they were sent."""
         if self._clock() < self._away_until:
             return False
         try:
             with self._app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
-                for kind, fields in self._events(progress):
-                    dispatcher.send(kind, uuid=row_id(progress.run_id), retry=False, **fields)
-            self._remember(progress)
+                for kind, fields in events:
+                    dispatcher.send(kind, uuid=uuid, retry=False, **fields)
         except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
             self._away_until = self._clock() + AWAY_S
-            log.warning("flower_row.unsent", run_id=progress.run_id, error=str(error))
+            log.warning("flower_row.unsent", row=uuid, error=str(error))
             return False
         return True
 
-    def _remember(self, progress: Progress) -> None:
-        """Keep in mind which rows have been begun, once that has been sent."""
-        if progress.is_over:
-            self._begun.discard(progress.run_id)
-        else:
-            self._begun.add(progress.run_id)
-
-    def _events(self, progress: Progress) -> list[tuple[str, dict[str, object]]]:
+    def _events(self, progress: Progress) -> list[_Event]:
+        now = self._wall_clock() - progress.over_for_s
         named: dict[str, object] = {
             "name": TASK_NAME,
-            "args": "()",
+            "args": "",
             "kwargs": f"run {progress.run_id}{', dry run' if progress.dry_run else ''}",
         }
-        events: list[tuple[str, dict[str, object]]] = [
-            ("task-received", {**named, "retries": 0, "eta": None})
+        received = {**named, "retries": 0, "eta": None, "timestamp": now}
+        kind, fields = self._state(progress)
+        return [
+            ("task-received", received),
+            ("task-started", {"timestamp": now - progress.elapsed_s}),
+            (kind, {**named, **fields, "result": describe(progress), "timestamp": now}),
         ]
-        if progress.run_id not in self._begun:
-            events.append(("task-started", {}))
-        events.append(_standing(progress, {**named, "result": describe(progress)}))
-        return events
 
-
-def _standing(progress: Progress, fields: dict[str, object]) -> tuple[str, dict[str, object]]:
-    """The event that gives a row its state."""
-    if not progress.is_over:
-        return ("task-paused" if progress.state == "paused" else "task-progress", fields)
-    over = {**fields, "runtime": progress.elapsed_s}
-    failure = failure_of(progress)
-    if failure is not None:
-        return "task-failed", {**over, "exception": failure}
-    return "task-succeeded", over
+    def _state(self, progress: Progress) -> _Event:
+        if progress.state == "paused":
+            return "task-paused", {}
+        if not progress.is_over:
+            return "task-progress", {}
+        why = failure_of(progress)
+        if why is None:
+            return "task-succeeded", {"runtime": progress.elapsed_s}
+        return "task-failed", {"exception": why, "runtime": progress.elapsed_s}

@@ -62,7 +62,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "column.kept": "a downgrade left a column that holds data, or that others need",
     "data.placed": "the servers' data went elsewhere: their account cannot enter the data directory",
     "execution.kept": "the database does not let an old execution go: a prune passes it over",
-    "flower_row.unsent": "the run's row in Flower could not be sent; it is sent again later",
+    "flower_row.unsent": "a row of Flower's could not be sent; a run's is sent again later",
     "health.unread": "a health check cannot be read; it counts as `wait` after `FLOWSHIFT_UNREAD_S`",
     "flower.ready": "Flower listens: its address for a browser, and flowshift's version",
     "heartbeat.unwritten": "the database did not take a process's heartbeat (said once, not at each)",

@@ -217,7 +217,7 @@ def somebody_at_a_batch(fleet: Fleet, run_id: int) -> Iterator[None]:
 
 
 def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
-    fleet: Fleet, environment: Environment, settings: Settings
+    fleet: Fleet, sender: Celery, environment: Environment, settings: Settings
 ) -> None:
     fleet.add_many(300)
     environment = {**environment, "FLOWSHIFT_FLOWER_PORT": "0"}
@@ -236,9 +236,16 @@ def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
         run = flowshift(environment, "migrate", "--batch-size", "25")
         assert run.returncode == 0, run.stderr
         row = eventually(lambda: flower_task(base, "run-1"))
-        assert "✔ 100 % · completed · 300/300 bots · 300 converted" in row
+        assert "✔ completed · 100 % · 300/300 bots · 300 converted" in row
         batch = eventually(lambda: flower_task(base, "run-1-batch-3"))
-        assert "run 1, batch 3: after bot-00049 through bot-00074" in batch
+        assert "run 1, batch 3: 25 bots after bot-00049 through bot-00074" in batch
+        assert "Result 25 converted · 25 validated · 25 bots: bot-00050 … bot-00074" in batch
+        assert "&#x27;" not in batch
+        sender.send_task("flowshift.migrate", kwargs={"limit": 0}, task_id="refused-1")
+        refused = eventually(lambda: flower_task(base, "refused-1", "FAILURE"))
+        assert "Exception refused: " in refused
+        assert "Keyword arguments limit=0 " in refused
+        assert "Traceback" not in refused
         family = psutil.Process(up.pid).children(recursive=True)
         assert len(family) >= 4
     finally:
@@ -258,10 +265,10 @@ def drain(process: subprocess.Popen[str]) -> None:
         pass
 
 
-def flower_task(base: str, task_id: str) -> str | None:
-    """What Flower's page of a task says; None while it has not succeeded."""
+def flower_task(base: str, task_id: str, state: str = "SUCCESS") -> str | None:
+    """What Flower's page of a task says; None while it is in another state."""
     text = flower_page(base, f"task/{task_id}")
-    return text if "Status SUCCESS" in text else None
+    return text if f"Status {state}" in text else None
 
 
 def flower_page(base: str, path: str) -> str:

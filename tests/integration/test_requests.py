@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import tasks.runs
+from tasks.lost import RefusedError
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker.core.budget import Limits
@@ -105,7 +106,9 @@ def test_messages_with_one_request_id_start_one_run(
     task = getattr(tasks.runs, name)
     assert [task(request_id="nightly-1", limit=1) for _ in range(2)] == ["run 1", "run 1"]
     for wrong in ("\0", "x" * 501):
-        assert task(request_id=wrong).startswith("refused: ")
+        with pytest.raises(RefusedError) as refused:
+            task(request_id=wrong)
+        assert repr(refused.value) == f"refused: {refused.value}"
     assert task(request_id="nightly-2", limit=1, allow_overlap=True) == "run 2"
 
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 from celery import Celery
-from celery.events.state import State
+from celery.events.state import State, Task
 
 from tests.builders import some_progress
 from worker.core.progress import Counts
 from worker.core.states import OVER, RunState
-from worker.flower_row import FlowerRow, describe, row_id
+from worker.flower_row import FlowerRow, describe, failure_of, row_id
 from worker.publisher import AWAY_S
 
 
@@ -51,7 +51,8 @@ class Clock:
 
 
 def a_row(app: FakeApp, clock: Clock | None = None) -> FlowerRow:
-    return FlowerRow(cast("Celery", app), "worker@host", clock or Clock())
+    clock = clock or Clock()
+    return FlowerRow(cast("Celery", app), "worker@host", clock, clock)
 
 
 # -- the text ------------------------------------------------------------------------------------
@@ -59,63 +60,152 @@ def a_row(app: FakeApp, clock: Clock | None = None) -> FlowerRow:
 
 def test_a_run_in_one_line_begins_with_what_matters() -> None:
     assert describe(some_progress(eta_s=170.0)) == (
-        "▶ 50 % · 5 failed · 3 min left · running · 1,255/2,510 bots · 1,200 converted"
+        "▶ 50 % · 5 failed · 1 batch given up · 3 min left · 1,255/2,510 bots · 1,200 converted"
         " · 30 unchanged · 20 skipped · 1,190 validated · 42 bots/s"
     )
 
 
-@pytest.mark.parametrize("state", sorted({*OVER, "paused"}))
-def test_a_run_that_is_not_at_work_has_no_rate_and_no_time_left(state: RunState) -> None:
-    told = describe(some_progress(state=state, eta_s=170.0, waiting="max_rate"))
+@pytest.mark.parametrize(
+    ("changes", "beginning"),
+    [
+        ({"state": "planning"}, "▶ planning · 50 % · 5 failed"),
+        ({"state": "finishing"}, "▶ finishing · 50 % · 5 failed"),
+        ({"state": "paused", "reason": "lunch"}, "⏸ paused: lunch · 50 % · 5 failed"),
+        ({"state": "paused"}, "⏸ paused · 50 %"),
+        ({"waiting": "lag: 12 s"}, "⏳ waits for lag: 12 s · 50 % · 5 failed"),
+        ({"state": "completed"}, "✔ completed · 50 %"),
+        ({"state": "completed_with_failures"}, "✘ completed with failures · 50 % · 5 failed"),
+        ({"state": "cancelled", "reason": "no"}, "⏹ cancelled: no · 50 %"),
+        ({"state": "failed", "reason": "no plan"}, "✘ failed: no plan · 50 %"),
+    ],
+)
+def test_a_row_begins_with_the_state_and_its_reason(
+    changes: dict[str, Any], beginning: str
+) -> None:
+    assert describe(some_progress(**changes)).startswith(beginning)
 
-    assert f" · {state.replace('_', ' ')} · " in told
-    assert "bots/s" not in told
-    assert "left" not in told
-    assert "waiting" not in told
+
+@pytest.mark.parametrize("changes", [{"state": state} for state in (*sorted(OVER), "paused")])
+def test_a_run_that_does_not_move_has_no_rate_and_no_time_left(changes: dict[str, Any]) -> None:
+    for more in ({}, {"waiting": "a worker: none answers"}):
+        said = describe(some_progress(**changes, **more))
+        assert "bots/s" not in said
+        assert " left" not in said
 
 
-def test_a_share_is_never_rounded_up_to_all() -> None:
-    told = describe(some_progress(counts=Counts(converted=999), bots_total=1_000))
+def test_a_run_that_waits_has_no_rate_and_no_time_left() -> None:
+    said = describe(some_progress(waiting="a worker: none answers"))
 
-    assert told.startswith("▶ 99 % · ")
+    assert "bots/s" not in said
+    assert " left" not in said
 
 
 def test_a_rate_of_nought_is_not_shown() -> None:
     assert "bots/s" not in describe(some_progress(rate=0.0))
 
 
-def test_a_dry_run_says_so_early() -> None:
-    assert describe(some_progress(dry_run=True)).startswith("▶ 50 % · dry run · ")
+def test_a_dry_run_says_so() -> None:
+    assert " · dry run · " in describe(some_progress(dry_run=True))
 
 
 def test_an_empty_fleet_divides_nothing() -> None:
-    told = describe(some_progress(counts=Counts(), bots_total=0, state="completed"))
+    said = describe(
+        some_progress(counts=Counts(), bots_total=0, batches_failed=0, state="completed")
+    )
 
-    assert told.startswith("✔ 100 % · completed · 0/0 bots")
+    assert said.startswith("✔ completed · 100 % · 0/0 bots")
+
+
+@pytest.mark.parametrize("state", ["paused", "cancelled", "failed"])
+def test_a_hostile_reason_is_escaped_and_shortened(state: RunState) -> None:
+    progress = some_progress(state=state, reason="\x1b[2J\u202e" + "x" * 5_000)
+
+    for said in (describe(progress), failure_of(progress) or ""):
+        assert said.isprintable()
+        assert len(said) < 800
+
+
+def test_what_a_run_waits_for_is_escaped() -> None:
+    assert "waits for a\\x1b[2J\\u202e" in describe(some_progress(waiting="a\x1b[2J\u202e"))
 
 
 # -- the events ----------------------------------------------------------------------------------
 
 
-def test_a_run_is_received_started_in_progress_and_succeeded() -> None:
+def shown(app: FakeApp) -> Task:
+    """The row as Celery's state holds it, and so Flower."""
+    state: Any = State()  # whose stubs know no tasks
+    for kind, fields in app.sent:
+        event = {"type": kind, "hostname": "w", "local_received": 1, "clock": 1, **fields}
+        state.event(event)
+    return cast("Task", state.tasks["run-12"])
+
+
+def test_a_second_received_moves_the_row_up_and_leaves_its_state() -> None:
+    app, clock = FakeApp(), Clock()
+    row = a_row(app, clock)
+
+    for _ in range(2):
+        row.publish(some_progress())
+        clock.now += 60
+
+    task = shown(app)
+    assert (task.state, task.received) == ("PROGRESS", 1_060.0)
+    assert task.started == 1_060.0 - 30.2
+    assert (task.name, task.args, task.kwargs) == ("flowshift.run", "", "run 12")
+    assert task.result == describe(some_progress())
+
+
+@pytest.mark.parametrize(
+    ("state", "shows", "exception"),
+    [
+        ("planning", "PROGRESS", None),
+        ("running", "PROGRESS", None),
+        ("paused", "PAUSED", None),
+        ("completed", "SUCCESS", None),
+        (
+            "completed_with_failures",
+            "FAILURE",
+            "5 bots and 1 batch failed: flowshift failures 12",
+        ),
+        ("cancelled", "FAILURE", "cancelled: why"),
+        ("failed", "FAILURE", "failed: why"),
+    ],
+)
+def test_the_state_of_a_row_is_true(state: RunState, shows: str, exception: str | None) -> None:
     app = FakeApp()
     row = a_row(app)
 
-    assert row.publish(some_progress()) is True
-    assert row.publish(some_progress(version=1_014)) is True
-    assert row.publish(some_progress(state="completed", version=2_000)) is True
+    for before in ("running", "paused", "running"):
+        row.publish(some_progress(state=before))
+    row.publish(some_progress(state=state, reason="why"))
 
-    assert app.kinds == [
-        "task-received",
-        "task-started",
-        "task-progress",
-        "task-received",
-        "task-progress",
-        "task-received",
-        "task-succeeded",
-    ]
-    assert {fields["uuid"] for _, fields in app.sent} == {"run-12"} == {row_id(12)}
-    assert set(app.hostnames) == {"worker@host"}
+    task = shown(app)
+    assert (task.state, task.exception) == (shows, exception)
+    assert task.result == describe(some_progress(state=state, reason="why"))
+
+
+def test_a_paused_run_is_in_progress_again_once_it_goes_on() -> None:
+    app = FakeApp()
+    row = a_row(app)
+
+    row.publish(some_progress(state="paused"))
+    row.publish(some_progress())
+
+    assert shown(app).state == "PROGRESS"
+
+
+def test_a_run_that_is_over_stays_where_it_is_in_the_list() -> None:
+    app, clock = FakeApp(), Clock()
+    row = a_row(app, clock)
+
+    row.publish(some_progress(state="completed"))
+    clock.now += 40
+    row.publish(some_progress(state="completed", over_for_s=40.0))
+
+    task = shown(app)
+    assert (task.state, task.received, task.succeeded) == ("SUCCESS", 1_000.0, 1_000.0)
+    assert task.runtime == 30.2
 
 
 def test_no_event_is_tried_again() -> None:
@@ -124,83 +214,7 @@ def test_no_event_is_tried_again() -> None:
     a_row(app).publish(some_progress())
 
     assert all(fields["retry"] is False for _, fields in app.sent)
-
-
-def test_the_row_is_named_and_its_result_is_the_line() -> None:
-    app = FakeApp()
-    progress = some_progress(dry_run=True)
-
-    a_row(app).publish(progress)
-
-    (_, received), _, (_, moving) = app.sent
-    assert (received["name"], received["kwargs"]) == ("flowshift.run", "run 12, dry run")
-    assert (moving["name"], moving["result"]) == ("flowshift.run", describe(progress))
-
-
-def as_celery_keeps_it(app: FakeApp) -> Any:
-    """The row as Flower has it: Celery's own state, fed with what was sent."""
-    state = cast("Any", State())
-    for at, (kind, fields) in enumerate(app.sent, start=1):
-        state.event(
-            {"type": kind, "hostname": "h", "timestamp": at, "local_received": at, "clock": at}
-            | {name: value for name, value in fields.items() if name != "retry"}
-        )
-    return state.tasks[row_id(12)]
-
-
-def test_a_run_at_work_is_received_again_with_each_progress() -> None:
-    app = FakeApp()
-    row = a_row(app)
-
-    row.publish(some_progress())
-    first = as_celery_keeps_it(app).received
-    row.publish(some_progress())
-
-    kept = as_celery_keeps_it(app)
-    assert kept.received > first
-    assert kept.state == "PROGRESS"
-
-
-def test_a_paused_run_is_paused_and_goes_on_in_progress() -> None:
-    app = FakeApp()
-    row = a_row(app)
-    row.publish(some_progress())
-
-    row.publish(some_progress(state="paused", reason="paused by anna"))
-    paused = as_celery_keeps_it(app)
-    row.publish(some_progress())
-
-    assert (paused.state, as_celery_keeps_it(app).state) == ("PAUSED", "PROGRESS")
-    assert "paused by anna" in paused.result
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "shown", "exception"),
-    [
-        ("completed", None, "SUCCESS", None),
-        ("cancelled", None, "FAILURE", "cancelled"),
-        ("cancelled", "by anna", "FAILURE", "cancelled: by anna"),
-        (
-            "completed_with_failures",
-            None,
-            "FAILURE",
-            "5 of 2,510 bots failed: flowshift failures 12",
-        ),
-        ("failed", "invalid request: limit", "FAILURE", "invalid request: limit"),
-        ("failed", None, "FAILURE", "the run failed"),
-    ],
-)
-def test_the_state_of_a_run_that_is_over_is_true(
-    state: RunState, reason: str | None, shown: str, exception: str | None
-) -> None:
-    app = FakeApp()
-    row = a_row(app)
-    row.publish(some_progress())
-
-    row.publish(some_progress(state=state, reason=reason, elapsed_s=30.2))
-
-    kept = as_celery_keeps_it(app)
-    assert (kept.state, kept.exception, kept.runtime) == (shown, exception, 30.2)
+    assert set(app.hostnames) == {"worker@host"}
 
 
 def test_every_run_has_a_row_of_its_own() -> None:
@@ -210,18 +224,21 @@ def test_every_run_has_a_row_of_its_own() -> None:
     row.publish(some_progress(run_id=1))
     row.publish(some_progress(run_id=2))
 
-    assert app.kinds == ["task-received", "task-started", "task-progress"] * 2
-    assert [fields["uuid"] for _, fields in app.sent] == ["run-1"] * 3 + ["run-2"] * 3
+    assert [fields["uuid"] for _, fields in app.sent] == ["run-1"] * 3 + [row_id(2)] * 3
 
 
-def test_a_run_that_goes_on_after_its_end_is_begun_again() -> None:
+def test_a_batch_says_which_bots_it_holds_now() -> None:
     app = FakeApp()
-    row = a_row(app)
+    received = {"kwargs": "run 12, batch 3: through z", "timestamp": 1.0}
+    app.send("task-received", uuid="run-12-batch-3", **received)
 
-    row.publish(some_progress(state="completed"))
-    row.publish(some_progress(state="running"))
+    a_row(app).show_batch(12, 3, "10 bots through f")
 
-    assert app.kinds[3:] == ["task-received", "task-started", "task-progress"]
+    state: Any = State()  # whose stubs know no tasks
+    for kind, fields in app.sent:
+        event = {"hostname": "w", "local_received": 1, "clock": 1, "timestamp": 2.0, **fields}
+        state.event({"type": kind, **event})
+    assert state.tasks["run-12-batch-3"].kwargs == "run 12, batch 3: 10 bots through f"
 
 
 @pytest.mark.parametrize("failure", [OSError("refused"), RuntimeError("kombu's"), KeyError("x")])

@@ -72,6 +72,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     reason: str | None = None
     waiting: str | None = None
+    over_for_s: float = 0.0
+    """Seconds since its end; 0 while it goes on."""
 
     @property
     def is_over(self) -> bool:

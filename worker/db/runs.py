@@ -311,6 +311,7 @@ def progress(connection: sa.Connection, run_id: int) -> Progress | None:
             (sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()), NO_WORKER),
         ).label("waiting"),
         sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
+        sa.extract("epoch", sa.func.now() - until).label("over_for_s"),
         sa.literal_column("t.*"),
     ).select_from(runs.join(totals.lateral("t"), sa.true()))
     row = connection.execute(query.where(runs.c.run_id == run_id)).one_or_none()
@@ -366,6 +367,7 @@ def _progress(run_id: int, row: Any) -> Progress:
         rate=round(rate, 1),
         eta_s=0.0 if over else None if unknown else eta_of(total - counts.bots, rate),
         elapsed_s=round(elapsed_s, 3),
+        over_for_s=max(0.0, float(row["over_for_s"])),
         version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
     )
 
