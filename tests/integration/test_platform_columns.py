@@ -185,3 +185,31 @@ def test_ids_in_another_collation_are_looked_up_in_the_ledger_by_its_index(
         connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {compare}").scalars())
     assert "Index Cond: (bot_id = (d.bot_id)::text)" in plan
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_id_that_several_bots_have_is_skipped_and_the_others_are_converted(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    """Adopting makes the id unique; the platform may drop that index later."""
+    monkeypatch.setattr(bots, "FETCH_ROWS", 2)
+    monkeypatch.setattr(bots, "CHUNK_BYTES", 1)  # the rows of one id lie on either side of a chunk
+    platforms.make(fleet.engine, bots=6)
+    fleet.execute("ALTER TABLE bots DROP CONSTRAINT bots_bot_id_key CASCADE")
+    fleet.execute(
+        "INSERT INTO bots (bot_id, user_id, name, workflow)"
+        " SELECT bot_id, user_id, name, workflow FROM bots WHERE bot_id = 'bot_0003'"
+    )
+
+    progress = fleet.run(dry_run=dry_run, batch_size=4)
+
+    outcomes = fleet.outcomes(progress.run_id)
+    ids = [f"bot_{n:04}" for n in range(1, 7)]
+    assert outcomes == {
+        bot_id: "skipped duplicate_bot_id" if bot_id == "bot_0003" else "converted"
+        for bot_id in ids
+    }
+    assert set(fleet.drafts()) == (set() if dry_run else {*ids} - {"bot_0003"})
+    if not dry_run:
+        validated = fleet.run(kind="validate", of_run=progress.run_id)
+        assert validated.counts.failed == 0

@@ -13,6 +13,7 @@ Outcome = Literal["converted", "unchanged", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
 
 SKIP_CODES: Final = (
+    "duplicate_bot_id",
     "no_workflow",
     "already_v2",
     "flagged_without_version",
@@ -65,6 +66,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "unchanged": "The draft that is there says the same already",
     "skipped": "There was nothing to convert, or a person's work would have been lost",
     "failed": "The bot has no new draft; its V1 workflow goes on running as before",
+    "duplicate_bot_id": "Several rows of `bots` have this id: which of them is the bot cannot be known",
     "no_workflow": "The column is empty, or holds JSON's null",
     "already_v2": "The platform runs this bot on V2 (`use_workflow_v2` is true, a version is published)",
     "flagged_without_version": "`use_workflow_v2` is true, but no version of the bot is published: the "
@@ -114,6 +116,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "unchanged": "Nothing",
     "skipped": "See the code",
     "failed": "See the code",
+    "duplicate_bot_id": "Make the id unique (`flowshift db check` lists such ids), then run again",
     "no_workflow": "Nothing",
     "already_v2": "Nothing",
     "flagged_without_version": "Set `use_workflow_v2` back to false, or convert the bot all the same "

@@ -7,7 +7,7 @@ takes in a fraction of the time of text (see docs/explanation/benchmark.md).
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -39,12 +39,17 @@ class Lock(enum.Enum):
 class Basis(msgspec.Struct, frozen=True):
     """What a bot's outcome is decided on: as long as it is the same, so is the outcome.
 
-    `workflow_hash` is of the column's text; None where the column is null.
+    `workflow_hash` is of the column's text; None where the column is null. Of an id that several rows
+    have nothing else is known.
     """
 
     uses_v2: bool
     is_published: bool
     workflow_hash: int | None
+    is_duplicate: bool = False
+
+
+DUPLICATE = Basis(uses_v2=False, is_published=False, workflow_hash=None, is_duplicate=True)
 
 
 class BotRow(msgspec.Struct, frozen=True):
@@ -54,6 +59,7 @@ class BotRow(msgspec.Struct, frozen=True):
     over the limit: `workflow_bytes` tells the two apart.
 
     `uses_v2` is the platform's flag; `is_published` says whether there is a version to run then.
+    `is_duplicate`: another row has the same id, so that nobody can say which is the bot.
     """
 
     bot_id: str
@@ -63,10 +69,13 @@ class BotRow(msgspec.Struct, frozen=True):
     has_draft: bool
     is_published: bool
     workflow_hash: int | None = None
+    is_duplicate: bool = False
 
     @property
     def basis(self) -> Basis:
         """What is decided about it depends on this."""
+        if self.is_duplicate:
+            return DUPLICATE
         return Basis(self.uses_v2, self.is_published, self.workflow_hash)
 
 
@@ -169,17 +178,37 @@ def read_chunks(
         cursor.execute(query, parameters)
         chunk: list[BotRow] = []
         octets = 0
-        while rows := cursor.fetchmany(FETCH_ROWS):
-            chunk += [
-                BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published, hashed)
-                for bot_id, uses_v2, size, text, has_draft, is_published, hashed in rows
-            ]
-            octets += sum(row[2] or 0 for row in rows)
+        for row in _one_an_id(_rows(cursor)):
+            chunk.append(row)
+            octets += row.workflow_bytes or 0
             if octets >= CHUNK_BYTES:
                 yield chunk
                 chunk, octets = [], 0
         if chunk:
             yield chunk
+
+
+def _rows(cursor: psycopg.ServerCursor[Any]) -> Iterator[BotRow]:
+    while rows := cursor.fetchmany(FETCH_ROWS):
+        for bot_id, uses_v2, size, text, has_draft, is_published, hashed in rows:
+            yield BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published, hashed)
+
+
+def _one_an_id(rows: Iterable[BotRow]) -> Iterator[BotRow]:
+    """Rows in key order, several of one id as one that says so.
+
+    Adopting makes the id unique; somebody may have dropped that index since.
+    """
+    last: BotRow | None = None
+    for row in rows:
+        if last is not None and last.bot_id == row.bot_id:
+            last = msgspec.structs.replace(last, is_duplicate=True)
+            continue
+        if last is not None:
+            yield last
+        last = row
+    if last is not None:
+        yield last
 
 
 def which(
@@ -222,10 +251,11 @@ def look(connection: sa.Connection, bot_ids: Sequence[str], lock: Lock | None) -
         cursor.execute(
             _LOOK + (f" FOR NO KEY UPDATE {lock.value}" if lock else ""), [list(bot_ids)]
         )
-        return {
-            bot_id: Basis(bool(uses_v2), is_published, hashed)
-            for bot_id, uses_v2, is_published, hashed in cursor.fetchall()
-        }
+        found: dict[str, Basis] = {}
+        for bot_id, uses_v2, is_published, hashed in cursor.fetchall():
+            one = Basis(bool(uses_v2), is_published, hashed)
+            found[bot_id] = DUPLICATE if bot_id in found else one
+        return found
 
 
 @contextmanager

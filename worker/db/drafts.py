@@ -51,20 +51,29 @@ _READ = """
 
 
 def bot_ids(connection: sa.Connection, batch: Batch) -> list[str]:
-    """The bots of a batch that exist now, in key order."""
+    """The bots of a batch that exist now, in key order, each once."""
     condition, parameters = which(batch.after_bot_id, batch.through_bot_id, batch.bot_ids)
     with driver(connection).cursor() as cursor:
         cursor.execute(sql.SQL(_IDS).format(which=condition), parameters)
-        return [bot_id for (bot_id,) in cursor.fetchall()]
+        return list(dict.fromkeys(bot_id for (bot_id,) in cursor.fetchall()))
 
 
 def read(connection: sa.Connection, ids: Sequence[str]) -> Iterator[DraftToTry]:
-    """The drafts of these bots, nothing locked; bots that do not exist are passed over."""
+    """The drafts of these bots, nothing locked; bots that do not exist are passed over.
+
+    Of several rows that have one id the last counts.
+    """
     query = sql.SQL(_READ).format(
         max_bytes=sql.Literal(MAX_BYTES), max_graph=sql.Literal(MAX_GRAPH_BYTES)
     )
     with driver(connection).cursor() as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
         cursor.execute(query, [list(ids)])
+        last: DraftToTry | None = None
         for row in cursor:
-            yield DraftToTry(*row)
+            this = DraftToTry(*row)
+            if last is not None and last.bot_id != this.bot_id:
+                yield last
+            last = this
+        if last is not None:
+            yield last

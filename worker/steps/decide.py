@@ -92,6 +92,11 @@ def decide(
 
 def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
     """Why there is nothing to convert; None where there is."""
+    if row.is_duplicate:
+        message = (
+            "several rows of bots have this bot_id; make it unique (flowshift db check lists them)"
+        )
+        return LedgerRow(row.bot_id, "skipped", "duplicate_bot_id", message)
     if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
         return LedgerRow(row.bot_id, "skipped", "no_workflow")
     if row.uses_v2 and row.is_published:

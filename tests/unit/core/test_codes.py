@@ -48,6 +48,7 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
 def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
     assert OUTCOMES == get_args(Outcome) == ("converted", "unchanged", "skipped", "failed")
     assert SKIP_CODES == (
+        "duplicate_bot_id",
         "no_workflow",
         "already_v2",
         "flagged_without_version",
