@@ -121,7 +121,7 @@ def print_summary(
         to.print(f"batch {number} failed as a whole: {reason}", style="red", markup=False)
     if progress.counts.failed or failed_batches:
         to.print(
-            f"Mend the bots, then: flowshift retry {progress.run_id}   "
+            f"Fix the bots, then: flowshift retry {progress.run_id}   "
             "One bot in detail: flowshift show BOT",
             markup=False,
         )
@@ -171,7 +171,11 @@ def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool) 
             for code, count in codes.items()
             if code.startswith(f"{outcome}:")
         ]
-        name = "validated" if validates and outcome == "unchanged" else outcome
+        name: str = outcome
+        if validates and outcome == "unchanged":
+            name, compared = "validated", progress.counts.validated
+            why += [f"not compared {total - compared:,}"] if total > compared else []
+            total = compared
         table.add_row(Text(name, _COLOURS[outcome]), f"{total:,}", ", ".join(why))
     table.add_row("total", f"{progress.counts.bots:,}", _warned(progress.counts.warnings))
     return table
