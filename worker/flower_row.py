@@ -33,10 +33,10 @@ LONGEST: Final = 500
 """Characters of a reason at most."""
 
 _MARKS: Final[Mapping[RunState, str]] = {
-    "paused": "⏸",
+    "paused": "‖",
     "completed": "✔",
     "completed_with_failures": "✘",
-    "cancelled": "⏹",
+    "cancelled": "■",
     "failed": "✘",
 }
 
@@ -68,6 +68,7 @@ def describe(progress: Progress) -> str:
         f"{counts.skipped:,} skipped",
         f"{counts.validated:,} validated" if counts.validated else "",
         f"{progress.rate:,.0f} bots/s" if moves and progress.rate >= 0.5 else "",
+        _readable(progress.waiting or "") if _is_paced(progress) else "",
     ]
     headline, share, *rest = parts
     first = f"{headline} {share}" if len(headline) == 1 else f"{headline} · {share}"
@@ -95,7 +96,13 @@ def failure_of(progress: Progress) -> str | None:
 
 
 def _moves(progress: Progress) -> bool:
-    return progress.state in ("planning", "running", "finishing") and not progress.waiting
+    at_work = progress.state in ("planning", "running", "finishing")
+    return at_work and (not progress.waiting or _is_paced(progress))
+
+
+def _is_paced(progress: Progress) -> bool:
+    """Whether it waits a moment before each batch, as its `max_rate` says: it goes on all the same."""
+    return (progress.waiting or "").startswith("max_rate")
 
 
 def _headline(progress: Progress) -> str:
@@ -103,8 +110,8 @@ def _headline(progress: Progress) -> str:
     if state in _MARKS:
         words = state.replace("_", " ")
         return f"{_MARKS[state]} {_with_reason(words, progress.reason)}"
-    if progress.waiting:
-        return f"⏳ waits for {_readable(progress.waiting)}"
+    if progress.waiting and not _is_paced(progress):
+        return f"▷ waits for {_readable(progress.waiting)}"
     return "▶" if state == "running" else f"▶ {state}"
 
 

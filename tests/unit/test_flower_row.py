@@ -70,12 +70,13 @@ def test_a_run_in_one_line_begins_with_what_matters() -> None:
     [
         ({"state": "planning"}, "▶ planning · 50 % · 5 failed"),
         ({"state": "finishing"}, "▶ finishing · 50 % · 5 failed"),
-        ({"state": "paused", "reason": "lunch"}, "⏸ paused: lunch · 50 % · 5 failed"),
-        ({"state": "paused"}, "⏸ paused · 50 %"),
-        ({"waiting": "lag: 12 s"}, "⏳ waits for lag: 12 s · 50 % · 5 failed"),
+        ({"state": "paused", "reason": "lunch"}, "‖ paused: lunch · 50 % · 5 failed"),
+        ({"state": "paused"}, "‖ paused · 50 %"),
+        ({"waiting": "max_rate: 25 bots a second at most"}, "▶ 50 % · 5 failed"),
+        ({"waiting": "lag: 12 s"}, "▷ waits for lag: 12 s · 50 % · 5 failed"),
         ({"state": "completed"}, "✔ completed · 50 %"),
         ({"state": "completed_with_failures"}, "✘ completed with failures · 50 % · 5 failed"),
-        ({"state": "cancelled", "reason": "no"}, "⏹ cancelled: no · 50 %"),
+        ({"state": "cancelled", "reason": "no"}, "■ cancelled: no · 50 %"),
         ({"state": "failed", "reason": "no plan"}, "✘ failed: no plan · 50 %"),
     ],
 )
