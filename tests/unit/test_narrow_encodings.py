@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from worker import cli
+from worker import __main__
 
 
 def test_a_name_that_the_encoding_lacks_is_shown_in_escapes(
@@ -19,7 +19,7 @@ def test_a_name_that_the_encoding_lacks_is_shown_in_escapes(
     monkeypatch.setattr(sys, "argv", ["flowshift", "--version"])
 
     with pytest.raises(SystemExit):
-        cli.main()
+        __main__.main()
     out.write("봇")
     out.flush()
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from io import TextIOWrapper
 
 import click
 
@@ -44,9 +43,6 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code; errors are one readable line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a locale's encoding may lack what names are made of
-            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="flowshift", standalone_mode=False)
     except click.exceptions.Exit as stop:

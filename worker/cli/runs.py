@@ -21,6 +21,7 @@ from worker.cli.health import processes_json, working_line
 from worker.cli.printing import Text, console, print_json, say
 from worker.cli.run_view import run_fields, run_view
 from worker.cli.schedule import prune_schedule, prune_text
+from worker.cli.serve import flower_page
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.core.codes import FAILURE_CODES
 from worker.core.health import Verdict
@@ -263,6 +264,8 @@ def carry_out(
     configure_logging()
     with opened() as current:
         run = start_run(request, request_id=request_id, requested_by=person())
+        if not as_json and (page := flower_page(current, run.run_id)):
+            say(f"run {run.run_id} in Flower: {page}", err=True)
         if detach:
             return _detached(run, as_json=as_json)
         with (

@@ -16,9 +16,13 @@ import click
 
 from tasks.queue import answers
 from worker import settings as settings_module
-from worker.cli.session import configure_logging, opened
+from worker.cli.session import configure_logging, opened, reading
+from worker.core.processes import working
+from worker.db.heartbeats import processes as heartbeats_of
 from worker.environment import for_children, ignore
 from worker.errors import ConfigError
+from worker.flower_row import row_id
+from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.vitals import Vitals, max_age_s
@@ -46,7 +50,7 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
         if beat:
             programs.append(beat_program(state / "celerybeat-schedule"))
         if with_flower:
-            port = free_port(values.flower_address, values.flower_port)
+            port = own_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
         look = Vitals(current, answers).look
         with Supervisor(programs, look=look, max_age_s=max_age_s(current)) as supervisor:
@@ -64,7 +68,8 @@ def flower() -> None:
     configure_logging(verbose=True)
     ignore()
     values = settings_module.load()
-    program = flower_program(values, values.flower_port, state_dir(values))
+    port = own_port(values.flower_address, values.flower_port)
+    program = flower_program(values, port, state_dir(values))
     os.execve(  # noqa: S606  (Flower takes our place, and our supervisor's signals)
         program.command[0], program.command, {**for_children(), **program.environment}
     )
@@ -104,17 +109,43 @@ def flower_url(values: Settings, port: int) -> str:
     return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/tasks"  # noqa: S104
 
 
+def flower_page(current: Runtime, run_id: int) -> str | None:
+    """The address of a run's own page, where a Flower of this machine's works and its port is known."""
+    values = current.settings
+    if values.flower_port == 0:
+        return None
+    with reading(current) as connection:
+        found = heartbeats_of(connection, host=socket.gethostname())
+    if not any(one.kind == "flower" for one in working(found, max_age_s(current))):
+        return None
+    return flower_url(values, values.flower_port).removesuffix("/tasks") + f"/task/{row_id(run_id)}"
+
+
+def own_port(address: str, wanted: int) -> int:
+    """The port for Flower: `wanted`, or any free one where that is 0.
+
+    Raises:
+        ConfigError: another process listens there, or this machine has no such address.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, wanted))
+        except OSError as error:
+            raise ConfigError(
+                f"Flower cannot listen on {address}:{wanted} ({error.strerror}): set another port, "
+                "or stop the process that listens there",
+                setting="FLOWSHIFT_FLOWER_PORT",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
 def free_port(address: str, wanted: int) -> int:
-    """`wanted` if nobody listens there, else any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((address, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return wanted
+    """`wanted` if no process listens there, else any free port."""
+    try:
+        return own_port(address, wanted)
+    except ConfigError:
+        return own_port(address, 0)
 
 
 def state_dir(values: Settings) -> Path:

@@ -1,0 +1,52 @@
+"""Where Flower is, and what is said where its port is taken."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fleet import Fleet
+from tests.integration.conftest import Run
+from worker.db import heartbeats
+from worker.db.heartbeats import Identity, Sign
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("command", ["up", "flower"])
+def test_a_port_that_is_taken_is_said_in_one_sentence(
+    flowshift: Run, monkeypatch: pytest.MonkeyPatch, taken: int, command: str
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_FLOWER_PORT", str(taken))
+    code, out, err = flowshift(command)
+    assert (code, out) == (3, "")
+    (line,) = [line for line in err.splitlines() if not line.startswith("{")]
+    assert line == (
+        f"flowshift: FLOWSHIFT_FLOWER_PORT: Flower cannot listen on 127.0.0.1:{taken} (Address already"
+        " in use): set another port, or stop the process that listens there"
+    )
+
+
+def test_a_run_that_is_started_names_its_page_where_flower_works(
+    fleet: Fleet, flowshift: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(2)
+    monkeypatch.setenv("FLOWSHIFT_FLOWER_PORT", "5599")
+    page = "run {} in Flower: http://127.0.0.1:5599/task/run-{}"
+
+    _, _, before = flowshift("migrate", "--detach")
+    with fleet.engine.begin() as connection:
+        me = Identity(uuid.uuid4(), "flower", "flower@x", socket.gethostname(), 7, "0.1.0")
+        heartbeats.begin(connection, me)
+        heartbeats.beat(connection, me, Sign(0.0))
+    _, _, after = flowshift("migrate", "--detach", "--allow-overlap")
+
+    assert page.format(1, 1) not in before
+    assert page.format(2, 2) in after
