@@ -32,13 +32,14 @@ import sqlalchemy as sa
 from bench.floor import load_fleet, measure_floor
 from bench.profile import batch_times
 from tasks import start_run
-from worker import embedded, log, runtime
+from worker import log, runtime
 from worker.app import app
 from worker.db import runs, upgrade
 from worker.runtime import Runtime
+from worker.servers import embedded
+from worker.servers.supervisor import Supervisor, worker_program
 from worker.settings import Settings
 from worker.steps.start import Request
-from worker.supervisor import Supervisor, worker_program
 
 WORKERS = 2
 POLL_S = 0.05

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from worker.core import v1
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.parity import compare
+from worker.core.parity.compare import compare
+from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.providers.echo import Echo
 
 EXECUTIONS: Final = 2_000

@@ -9,19 +9,19 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from worker.core import v1, v2
-from worker.core.config import Defaults
-from worker.core.convert import convert
-from worker.core.messages import BUILT_IN, Trials
-from worker.core.proof import Equipment
-from worker.core.recording import as_row
-from worker.core.text import issues_of_text
+from worker.core.parity.messages import BUILT_IN, Trials
+from worker.core.parity.recording import as_row
+from worker.core.parity.trial import Equipment
+from worker.core.workflow import v1, v2
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert
+from worker.core.workflow.text import issues_of_text
 from worker.db import bots
 from worker.db.backups import back_up
 from worker.db.bots import BotRow, LedgerRow, Lock
 from worker.db.recordings import insert_executions
-from worker.steps.decide import Converted, decide
-from worker.steps.trial import Trial
+from worker.steps.batch.decide import Converted, decide
+from worker.steps.batch.trial import Trial
 
 BOTS = 500
 REPEATS = 7

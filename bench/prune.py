@@ -25,14 +25,14 @@ import sqlalchemy as sa
 
 from bench.__main__ import _admin, _drop_database, _fresh_database, _machine, _servers
 from worker import log
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
 from worker.errors import BotError
 from worker.sample import sample_bots
 from worker.settings import Settings
-from worker.steps.prune import Keep, Result, prune
+from worker.steps.prune.prune import Keep, Result, prune
 
 RUNS: Final = 1_000_000
 NODES_EACH: Final = 4

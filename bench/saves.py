@@ -35,8 +35,8 @@ from bench.__main__ import (
 from bench.floor import load_fleet
 from worker import log, runtime
 from worker.db import runs, upgrade
+from worker.servers.supervisor import Supervisor, worker_program
 from worker.settings import Settings
-from worker.supervisor import Supervisor, worker_program
 
 BOTS: Final = 3_000
 CLIENTS: Final = 4

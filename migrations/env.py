@@ -88,7 +88,7 @@ def _url(values: settings.Settings) -> Iterator[str]:
         yield values.database_url
         return
     # Only here: the embedded servers are an optional extra.
-    from worker.servers import database_for_command  # noqa: PLC0415
+    from worker.servers.connect import database_for_command  # noqa: PLC0415
 
     with database_for_command(values) as url:
         yield url

@@ -19,9 +19,9 @@ from alembic import op
 from sqlalchemy import exc
 
 from migrations.waits import building, say_waited
-from worker.db.adoption import duplicates
-from worker.db.catalog import FoundTable, Index, find_table, qualified, quoted
 from worker.db.engine import sqlstate
+from worker.db.schema.adoption import duplicates
+from worker.db.schema.catalog import FoundTable, Index, find_table, qualified, quoted
 from worker.errors import TransientError, UsageError
 from worker.log import get_logger
 

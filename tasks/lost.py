@@ -17,11 +17,11 @@ from billiard.exceptions import WorkerLostError
 from celery.worker import request, state
 
 from tasks.queue import Sender, publish_next
-from worker import child
 from worker.core.event_text import plain_arguments, plain_error, plain_result, shorten
 from worker.core.printable import escape
 from worker.errors import FlowshiftError
 from worker.log import get_logger
+from worker.queue import limits
 from worker.runtime import Runtime, runtime
 from worker.steps.finish import finish_run
 from worker.steps.rescue import lose_worker, return_unclaimed
@@ -82,7 +82,7 @@ class Request(request.Request):
             return None
         answer = super().on_failure(exc_info, send_failed_event, return_ok)
         if self.worker_pid:
-            name = child.process_name(self.hostname, int(self.worker_pid))
+            name = limits.process_name(self.hostname, int(self.worker_pid))
             report(name, str(error), hostname=self.hostname, brought=dict(self.kwargs))
         return answer
 
@@ -163,7 +163,7 @@ def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -
 def _why(current: Runtime, error: str) -> str:
     if found := _SIGNAL.search(error):
         values = current.settings
-        return child.how_it_ended(
+        return limits.how_it_ended(
             int(found[1]), time_limit_s=values.time_limit_s, memory_mb=values.child_memory_mb
         )
     code = _EXIT_CODE.search(error)

@@ -17,9 +17,9 @@ from celery.worker import state
 
 from tasks.queue import is_empty
 from worker.db.heartbeats import Sign
-from worker.heartbeat import Heartbeat
 from worker.log import get_logger
 from worker.runtime import runtime
+from worker.servers.heartbeat import Heartbeat
 
 log = get_logger(__name__)
 

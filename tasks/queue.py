@@ -11,7 +11,6 @@ from celery.exceptions import OperationalError
 from kombu.exceptions import OperationalError as TransportError
 from redis.exceptions import RedisError
 
-from worker import live, rabbitmq
 from worker.app import app
 from worker.core.printable import escape
 from worker.db import batches
@@ -20,7 +19,9 @@ from worker.db.engine import map_database_errors
 from worker.db.runs import ECHO, Run
 from worker.errors import TransientError
 from worker.log import get_logger
-from worker.publisher import AWAY_S
+from worker.progress.redis import AWAY_S
+from worker.providers import live
+from worker.queue import rabbitmq
 from worker.runtime import Runtime, runtime
 from worker.steps.start import Request
 from worker.steps.start import start_run as write_run

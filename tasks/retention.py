@@ -13,18 +13,19 @@ import structlog
 from celery import Task
 
 from worker.app import app
-from worker.core.retention import DAY_S, may_begin, slot_at
-from worker.db import prunes, retention, runs
+from worker.core.policy.retention import DAY_S, may_begin, slot_at
+from worker.db import runs
 from worker.db.engine import map_database_errors
+from worker.db.prune import executions, record
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
+from worker.progress.expiry import forget_run, tidy
 from worker.runtime import Runtime, runtime
 from worker.settings import Settings
-from worker.steps.gate import Gate as HealthGate
-from worker.steps.paced import Gate
-from worker.steps.prune import Keep, Result
-from worker.steps.prune import prune as do_prune
-from worker.tidy import forget_run, tidy
+from worker.steps.prune.prune import Keep, Result
+from worker.steps.prune.prune import prune as do_prune
+from worker.steps.prune.session import Gate
+from worker.steps.throttle import Gate as HealthGate
 
 log = get_logger(__name__)
 
@@ -53,12 +54,12 @@ def due(current: Runtime) -> dt.datetime | None:
     A prune begins within an hour of its time. One that has begun goes on until the next one's.
     """
     with map_database_errors(), current.engine.connect() as connection:
-        now_s = int(retention.now(connection).timestamp())
+        now_s = int(executions.now(connection).timestamp())
         slot_s = slot_at(now_s, current.settings.prune_at)
         if slot_s is None:
             return None
         slot = dt.datetime.fromtimestamp(slot_s, dt.UTC)
-        state = prunes.state_of(connection, slot)
+        state = record.state_of(connection, slot)
     is_due = may_begin(now_s, slot_s) if state is None else state == "running"
     return slot if is_due else None
 

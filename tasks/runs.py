@@ -17,25 +17,25 @@ from tasks.queue import Sender, publish_next, start_run
 from tasks.sweeping import sweep_once
 from tasks.waiting import Waiter, progress_of
 from worker.app import app
-from worker.child import process_name, time_limit
-from worker.core.progress import Progress
+from worker.core.policy.progress import Progress
 from worker.db import runs
 from worker.db.batches import Batch
 from worker.db.engine import map_database_errors
 from worker.errors import SlowError, StaleError, TransientError, UsageError
-from worker.flower_row import FlowerRow
 from worker.log import get_logger
-from worker.publisher import RedisPublisher, Ticker
+from worker.progress.flower import FlowerRow
+from worker.progress.redis import RedisPublisher, Ticker
+from worker.queue.limits import process_name, time_limit
 from worker.runtime import Runtime, runtime
+from worker.steps.batch.convert import convert_batch as do_convert
+from worker.steps.batch.tally import Report, which_bots
+from worker.steps.batch.validate import validate_batch as do_validate
 from worker.steps.control import stop_if_failing
-from worker.steps.convert import convert_batch as do_convert
 from worker.steps.finish import fail_batch, fail_run, finish_run
-from worker.steps.gate import Gate
 from worker.steps.plan import plan_run as do_plan
-from worker.steps.report import Report, which_bots
 from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
 from worker.steps.start import Request
-from worker.steps.validate import validate_batch as do_validate
+from worker.steps.throttle import Gate
 
 log = get_logger(__name__)
 

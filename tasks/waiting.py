@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from tasks.queue import Sender, answers, publish_next
-from worker.core.health import Verdict
-from worker.core.progress import Progress
+from worker.core.policy.health import Verdict
+from worker.core.policy.progress import Progress
 from worker.db import runs
 from worker.db.batches import Batch, ToPublish
 from worker.db.engine import map_database_errors
@@ -20,8 +20,8 @@ from worker.errors import NotYetError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps import control
-from worker.steps.gate import Gate
-from worker.steps.report import Report
+from worker.steps.batch.tally import Report
+from worker.steps.throttle import Gate
 
 log = get_logger(__name__)
 

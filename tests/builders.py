@@ -9,11 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from tests import platform
-from worker.core import convert, v1, v2
-from worker.core.config import Defaults
-from worker.core.convert import Draft
-from worker.core.progress import Counts, Progress
-from worker.core.v1 import NodeId
+from worker.core.policy.progress import Counts, Progress
+from worker.core.workflow import convert, v1, v2
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import Draft
+from worker.core.workflow.v1 import NodeId
 from worker.errors import BotError
 
 Json = dict[str, Any]

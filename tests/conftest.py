@@ -27,11 +27,12 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.fleet import Fleet
 from tests.roles import Role, grant
 from tests.strategies import at_night
-from worker import embedded, log, runtime
+from worker import log, runtime
 from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers import embedded
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 GIVEN = Servers(

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from worker.core.config import Defaults
 from worker.core.engine.registry import BUILT_IN, custom_types, register
-from worker.core.v2 import Port, Ports
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.v2 import Port, Ports
 from worker.nodes import CustomNode, Providers
 
 TEXT_OUT = Port("text", required=True)

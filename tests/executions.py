@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.fleet import Fleet
-from worker.core.retention import DAY_S
-from worker.steps.prune import Keep, Result, look, prune
+from worker.core.policy.retention import DAY_S
+from worker.steps.prune.prune import Keep, Result, look, prune
 
 KEEP = Keep()
 

@@ -10,17 +10,17 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.progress import Progress
+from worker.core.policy.progress import Progress
 from worker.db import batches, runs
 from worker.db.runs import Run
 from worker.errors import StaleError
 from worker.runtime import Runtime
-from worker.steps.convert import convert_batch
+from worker.steps.batch.convert import convert_batch
+from worker.steps.batch.tally import Report
+from worker.steps.batch.validate import validate_batch
 from worker.steps.finish import finish_run
 from worker.steps.plan import plan_run
-from worker.steps.report import Report
 from worker.steps.start import Request, start_run
-from worker.steps.validate import validate_batch
 
 Json = dict[str, Any]
 

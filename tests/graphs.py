@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.core import v2
 from worker.core.engine import v2 as engine
-from worker.core.engine.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.core.engine.conditions import IfElse
 from worker.core.engine.registry import BUILT_IN, Registry
+from worker.core.workflow import v2
+from worker.core.workflow.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.providers.echo import Echo
 
 PORTS = {**v2.PORTS, "if-else": IfElse.ports}

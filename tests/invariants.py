@@ -11,9 +11,9 @@ import psutil
 
 from tests.fleet import BACKUPS, Fleet
 from worker.cli.follow import from_redis
-from worker.core.convert import convert_text
-from worker.core.progress import Counts
-from worker.core.states import OVER
+from worker.core.policy.progress import Counts
+from worker.core.policy.states import OVER
+from worker.core.workflow.convert import convert_text
 from worker.db import runs
 from worker.errors import BotError
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from worker.core import v1
+from worker.core.workflow import v1
 
 SEGFAULT, FOR_EVER, MEMORY, KILLED, SLOW = (
     f"please {deed}"

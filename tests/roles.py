@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from worker.db.engine import database_url
-from worker.embedded.places import find_binaries
 from worker.errors import ConfigError
+from worker.servers.embedded.paths import find_binaries
 
 FILE = Path(__file__).parents[1] / "migrations" / "role.sql"
 

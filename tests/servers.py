@@ -16,9 +16,9 @@ import redis
 from tests.live import eventually
 from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
-from worker.embedded.places import Home, prepare_home
-from worker.embedded.servers import Postgres, Redis, Server
-from worker.embedded.state import DataDir
+from worker.servers.embedded.paths import Home, prepare_home
+from worker.servers.embedded.servers import Postgres, Redis, Server
+from worker.servers.embedded.state import DataDir
 
 Mode = Literal["fast", "immediate"]
 

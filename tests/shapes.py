@@ -12,12 +12,12 @@ from itertools import combinations
 from typing import Any
 
 from tests.builders import DEFAULTS
-from worker.core import v1
 from worker.core.codes import WARNING_CODES, WarningCode
-from worker.core.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
-from worker.core.convert import convert, new_ids
-from worker.core.v1 import NodeId, id_text
-from worker.core.v2 import RESERVED_IDS
+from worker.core.workflow import v1
+from worker.core.workflow.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
+from worker.core.workflow.convert import convert, new_ids
+from worker.core.workflow.v1 import NodeId, id_text
+from worker.core.workflow.v2 import RESERVED_IDS
 
 
 class Example:

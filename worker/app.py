@@ -18,13 +18,15 @@ from billiard.util import get_logger as billiard_logger
 from celery import Celery, signals
 from celery.loaders.app import AppLoader
 
-from worker import child, rabbitmq, runtime, servers
 from worker import log as logging_setup
+from worker import runtime
 from worker.environment import ignore
 from worker.errors import ConfigError
 from worker.ours import ours
 from worker.providers import chain
+from worker.queue import limits, rabbitmq
 from worker.runtime import Runtime
+from worker.servers import connect
 from worker.settings import Settings
 
 
@@ -88,7 +90,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "task_default_queue": namespace,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "worker_consumer": "worker.doors:Consumer",
+        "worker_consumer": "worker.queue.message_validation:Consumer",
         "task_acks_late": True,
         # A batch whose worker was lost is rescued from the database (tasks/lost.py), not here.
         "task_reject_on_worker_lost": False,
@@ -99,7 +101,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_enable_remote_control": True,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # Half of what it may have at most (worker/child.py), in KiB: leaks end here, not there.
+        # Half of what it may have at most (worker/queue/limits.py), in KiB: leaks end here, not there.
         "worker_max_memory_per_child": settings.child_memory_mb * 512,
         "worker_hijack_root_logger": False,
         "event_queue_prefix": f"{namespace}-events",
@@ -110,7 +112,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
             # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
             "tick-prune": _every("flowshift.tick_prune", 60.0),
         },
-        "beat_scheduler": "worker.beat:Scheduler",
+        "beat_scheduler": "worker.queue.beat:Scheduler",
         "timezone": "UTC",
     }
     if current.servers.has_rabbitmq:
@@ -186,7 +188,7 @@ def _share_memory(**_: object) -> None:
 
     Looking at it would copy it.
     """
-    import worker.core.config_models  # noqa: F401, PLC0415  (pydantic, which children then share)
+    import worker.core.workflow.config_models  # noqa: F401, PLC0415  (pydantic, which children then share)
 
     gc.collect()
     gc.freeze()
@@ -195,7 +197,7 @@ def _share_memory(**_: object) -> None:
 @signals.worker_process_init.connect
 def _limit_child(**_: object) -> None:
     """Limit the memory and the time of a pool child."""
-    child.begin(memory_mb=runtime.runtime().settings.child_memory_mb)
+    limits.begin(memory_mb=runtime.runtime().settings.child_memory_mb)
 
 
 @signals.worker_shutting_down.connect
@@ -220,7 +222,7 @@ def _check_servers(options: Mapping[str, Any] = {}, **_: object) -> None:
         refuse_pool(options.get("pool") or options.get("pool_cls"))
         ours("tasks")
         current.registry  # noqa: B018  (loading is the check)
-        servers.check(current.servers, current.settings)
+        connect.check(current.servers, current.settings)
         if current.live is not None:
             chain.check(current.live)
     except ConfigError as error:

@@ -12,11 +12,11 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from worker.core.config import Defaults
-from worker.core.engine.base import CustomNode, Node
-from worker.core.engine.calls import Providers
 from worker.core.engine.registry import BUILT_IN, Registry, custom_types, register
-from worker.core.v2 import Port, Ports
+from worker.core.workflow.calls import Providers
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.node_types import CustomNode, Node
+from worker.core.workflow.v2 import Port, Ports
 from worker.errors import ConfigError
 from worker.settings import Settings
 

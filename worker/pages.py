@@ -20,7 +20,8 @@ import migrations
 import tasks
 import worker
 from worker.cli import cli
-from worker.core import codes, states
+from worker.core import codes
+from worker.core.policy import states
 from worker.settings import PREFIX, Settings
 
 WIDTH: Final = 100
@@ -238,7 +239,7 @@ def states_page() -> str:
     over = [f"`{state}`" for state in states.RUN_STATES if state in states.OVER]
     return _page(
         "States",
-        "worker/core/states.py",
+        "worker/core/policy/states.py",
         "A run is one conversion of a fleet that somebody asked for; a batch is a slice of it, one "
         "Celery task. Both change state only along the arrows below: the code names the states that "
         "an UPDATE leaves, and CHECK constraints hold the words in the database.",

@@ -16,18 +16,18 @@ import sqlalchemy as sa
 
 from worker import nodes
 from worker import settings as settings_module
-from worker.core.config import Defaults
 from worker.core.engine.registry import Registry
-from worker.core.proof import Equipment
-from worker.db.budget import RunBudget
+from worker.core.parity.trial import Equipment
+from worker.core.workflow.config import Defaults
+from worker.db.budgets import RunBudget
 from worker.db.engine import create_engine, database_url
 from worker.db.runs import ECHO, RunOptions
 from worker.errors import ConfigError
-from worker.live import Live
 from worker.providers import config as providers
 from worker.providers.config import LiveConfig
 from worker.providers.echo import Echo
-from worker.servers import Connections, Servers
+from worker.providers.live import Live
+from worker.servers.connect import Connections, Servers
 from worker.settings import Settings
 
 

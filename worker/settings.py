@@ -16,7 +16,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from worker.core.health import Limits, parse_hours
+from worker.core.policy.health import Limits, parse_hours
 from worker.environment import is_injected
 from worker.errors import ConfigError
 

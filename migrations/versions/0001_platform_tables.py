@@ -14,9 +14,9 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from migrations import operations as do
-from worker.db.adoption import Needs, missing_indexes, obstacles
-from worker.db.catalog import FoundColumn, FoundTable, Index, find_table, qualified, quoted
 from worker.db.schema import location
+from worker.db.schema.adoption import Needs, missing_indexes, obstacles
+from worker.db.schema.catalog import FoundColumn, FoundTable, Index, find_table, qualified, quoted
 from worker.errors import UsageError
 
 revision: str = "0001"

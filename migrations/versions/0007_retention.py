@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 from migrations import operations as do
-from worker.db.catalog import Index
+from worker.db.schema.catalog import Index
 
 revision: str = "0007"
 down_revision: str | None = "0006"

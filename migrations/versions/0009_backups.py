@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from migrations import operations as do
-from worker.db.catalog import find_table, qualified
+from worker.db.schema.catalog import find_table, qualified
 from worker.errors import UsageError
 
 revision: str = "0009"

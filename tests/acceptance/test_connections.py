@@ -18,10 +18,10 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.live import Environment, eventually, has_done, is_over, running, started
 from tests.relay import Relay, relayed
-from worker.core.processes import Process, ProcessKind, condition_of
+from worker.core.policy.processes import Process, ProcessKind, condition_of
 from worker.db import heartbeats
-from worker.servers import Servers
-from worker.supervisor import Program, Supervisor, beat_program
+from worker.servers.connect import Servers
+from worker.servers.supervisor import Program, Supervisor, beat_program
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

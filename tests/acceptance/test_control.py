@@ -28,7 +28,7 @@ from tests.live import (
 )
 from tests.roles import Role
 from worker.db import control
-from worker.publisher import run_key
+from worker.progress.redis import run_key
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]

@@ -16,7 +16,7 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.live import Environment, all_is_well, eventually, is_over, running, start
 from worker.app import configuration
-from worker.doors import MAX_BYTES
+from worker.queue.message_validation import MAX_BYTES
 from worker.runtime import Runtime
 from worker.settings import Settings
 

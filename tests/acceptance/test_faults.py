@@ -34,9 +34,9 @@ from tests.live import (
 )
 from tests.roles import Role, grant
 from tests.servers import Mode, PrivateServers, private_servers
-from worker.publisher import run_key
+from worker.progress.redis import run_key
+from worker.servers.supervisor import Supervisor
 from worker.settings import Settings
-from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -32,9 +32,9 @@ from tests.live import (
     start,
     workers,
 )
-from worker.publisher import run_key
+from worker.progress.redis import run_key
+from worker.servers.supervisor import Supervisor
 from worker.settings import Settings
-from worker.supervisor import Supervisor
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -14,7 +14,7 @@ import redis
 
 from tests.fleet import Fleet
 from tests.live import Environment, eventually, flowshift, private_redis
-from worker.redis_rights import Rights, missing
+from worker.servers.redis_rights import Rights, missing
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

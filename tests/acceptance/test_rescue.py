@@ -40,7 +40,7 @@ from tests.live import (
 from worker.app import configuration
 from worker.db import runs
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

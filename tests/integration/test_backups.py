@@ -20,7 +20,7 @@ from worker.db import backups, tables, upgrade
 from worker.db.backups import Place, back_up
 from worker.errors import UsageError
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 PLACES: tuple[Place, ...] = ("column", "table")

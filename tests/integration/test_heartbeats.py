@@ -13,12 +13,12 @@ from tests.fleet import Fleet
 from tests.live import eventually
 from tests.roles import Role
 from worker import log
-from worker.core.processes import Process, ProcessKind, condition_of
+from worker.core.policy.processes import Process, ProcessKind, condition_of
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
-from worker.heartbeat import Heartbeat
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
+from worker.servers.heartbeat import Heartbeat
 from worker.settings import Settings
 
 

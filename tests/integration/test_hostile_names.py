@@ -22,7 +22,7 @@ from tests.integration.conftest import Run
 from worker import runtime
 from worker.cli import cli
 from worker.db.tables import OUR_TABLES, PLATFORM_TABLES
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 EVIL = (

@@ -6,11 +6,11 @@ import pytest
 
 from tests.executions import Executions, days
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core import retention as rules
+from worker.core.policy import retention as rules
 from worker.errors import UsageError
-from worker.publisher import RedisPublisher, events_key, run_key
-from worker.steps.prune import Keep
-from worker.tidy import forget_run, tidy
+from worker.progress.expiry import forget_run, tidy
+from worker.progress.redis import RedisPublisher, events_key, run_key
+from worker.steps.prune.prune import Keep
 
 KEEP = Keep(runs_s=days(90), ledger_s=days(60), audit_s=days(365))
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_workflow
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.db import interference
-from worker.steps import settle, write_drafts
+from worker.steps.batch import settle, write_drafts
 
 
 def trigger(fleet: Fleet, when: str, on: str, body: str, *, constraint: bool = False) -> None:

@@ -13,9 +13,9 @@ from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
 from tests.model_server import ModelServer, answers, refuses
 from worker import runtime
-from worker.core.budget import Limits
-from worker.core.overhead import LIMIT_US
-from worker.db import budget
+from worker.core.parity.overhead import LIMIT_US
+from worker.core.policy.budget import Limits
+from worker.db import budgets
 from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.settings import Settings
@@ -124,7 +124,7 @@ def test_a_retry_may_spend_as_much_as_the_run_before_it(fleet: Fleet) -> None:
     )
     retry = fleet.start(retry_of=first.run_id)
     with fleet.engine.connect() as connection:
-        given = budget.get(connection, retry.run_id)
+        given = budgets.get(connection, retry.run_id)
     assert given is not None
     assert (given.limits.requests, given.spending.requests) == (7, 0)
     assert (retry.kind, retry.options.provider) == ("validate", "live")

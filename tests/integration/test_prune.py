@@ -16,12 +16,13 @@ import sqlalchemy as sa
 
 from tests.executions import Executions, days
 from tests.fleet import Fleet
-from worker.core import retention as rules
-from worker.core.health import Verdict
-from worker.db import deletion, retention
+from worker.core.policy import retention as rules
+from worker.core.policy.health import Verdict
+from worker.db.prune import deletion
+from worker.db.prune import executions as retention
 from worker.errors import StaleError
-from worker.steps import paced
-from worker.steps.prune import Keep, Moved, Result
+from worker.steps.prune import session
+from worker.steps.prune.prune import Keep, Moved, Result
 
 
 @pytest.fixture
@@ -380,7 +381,7 @@ def test_a_gate_that_says_wait_is_asked_again_and_shown(executions: Executions) 
 
     assert result.gone["runs"] == 1
     assert [verdict.reason for verdict in seen if verdict] == ["12 s behind"] * 2
-    assert slept.count(paced.GATE_AGAIN_S) == 2
+    assert slept.count(session.GATE_AGAIN_S) == 2
 
 
 def test_a_gate_that_says_stop_ends_the_prune_with_its_reason(executions: Executions) -> None:
@@ -435,8 +436,8 @@ PRUNE_UNTIL_KILLED = """
 import sys, time
 from worker import runtime
 from worker.core import retention as rules
-from worker.core.health import Verdict
-from worker.steps.prune import Keep, prune
+from worker.core.policy.health import Verdict
+from worker.steps.prune.prune import Keep, prune
 rules.FIRST_SIZE = rules.MAX_SIZE = 3
 current = runtime.configure()
 def gate():

@@ -24,12 +24,12 @@ from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from worker import runtime
 from worker.app import app, configuration
-from worker.core.health import Verdict
-from worker.db import retention
+from worker.core.policy.health import Verdict
+from worker.db.prune import executions as retention
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
-from worker.steps.prune import Moved
+from worker.steps.prune.prune import Moved
 
 MOMENT = dt.datetime(2026, 3, 31, 3, 30, 5, tzinfo=dt.UTC)
 SLOT = dt.datetime(2026, 3, 31, 3, 30, tzinfo=dt.UTC)
@@ -121,9 +121,9 @@ def test_a_second_prune_at_the_same_time_is_refused_with_1(
 ) -> None:
     executions.add()
     with executions.engine.connect() as other:
-        from worker.db import prunes  # noqa: PLC0415
+        from worker.db.prune import record  # noqa: PLC0415
 
-        assert prunes.lock(other)
+        assert record.lock(other)
         code, _, err = flowshift("prune")
     assert code == 1
     assert "another prune is under way" in err

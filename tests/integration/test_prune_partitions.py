@@ -11,11 +11,12 @@ import sqlalchemy as sa
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform, run_script
-from worker.core import retention as rules
-from worker.db import partitions, retention
+from worker.core.policy import retention as rules
 from worker.db import upgrade as schema
+from worker.db.prune import executions as retention
+from worker.db.prune import partitions
 from worker.db.schema.check import check
-from worker.steps.prune import Result
+from worker.steps.prune.prune import Result
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -362,8 +363,8 @@ def test_a_role_that_does_not_own_the_partitions_prunes_them_by_rows(
 def test_a_busy_table_is_given_way_to_and_its_rows_are_deleted_instead(
     executions: Partitioned, monkeypatch: pytest.MonkeyPatch, default: bool
 ) -> None:
-    monkeypatch.setattr("worker.steps.partitions.TRIES", 2)
-    monkeypatch.setattr("worker.steps.partitions.WAIT_MS", 100)
+    monkeypatch.setattr("worker.steps.prune.partitions.TRIES", 2)
+    monkeypatch.setattr("worker.steps.prune.partitions.WAIT_MS", 100)
     monkeypatch.setattr(rules, "LOCK_MS", 50)
     executions.remake(default=default)
     ids = executions.fill()

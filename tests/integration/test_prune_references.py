@@ -14,9 +14,10 @@ from psycopg import sql
 
 from tests.executions import Executions
 from tests.fleet import Fleet
-from worker.core import retention as rules
-from worker.db import deletion, retention
-from worker.steps import paced, prune
+from worker.core.policy import retention as rules
+from worker.db.prune import deletion
+from worker.db.prune import executions as retention
+from worker.steps.prune import prune, session
 
 RUNS, NODES = "workflow_execution_runs", "workflow_node_executions"
 ACTIONS = [
@@ -275,7 +276,7 @@ def test_a_foreign_key_that_refuses_is_as_good_as_a_lock(executions: Executions)
         executions.fleet.execute(
             "INSERT INTO ratings VALUES (:id) ON CONFLICT DO NOTHING", id=rated_id
         )
-        return paced.always_go()
+        return session.always_go()
 
     result = executions.prune(gate=gate)
     assert (result.state, result.gone["runs"], result.gone["kept"]) == ("done", 39, 1)

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import redis
 
-from worker import publisher
 from worker.cli.follow import from_redis
-from worker.core.progress import Counts, Progress
-from worker.publisher import (
+from worker.core.policy.progress import Counts, Progress
+from worker.progress import redis as publisher
+from worker.progress.redis import (
     REFRESH_S,
     RedisPublisher,
     as_fields,
@@ -21,7 +21,7 @@ from worker.publisher import (
     refresh_key,
     run_key,
 )
-from worker.servers import Servers
+from worker.servers.connect import Servers
 
 
 def a_progress(**changes: Any) -> Progress:

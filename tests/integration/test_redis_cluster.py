@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from tests.live import eventually
-from worker.embedded.places import find_binaries
 from worker.errors import ConfigError
-from worker.servers import check_redis
+from worker.servers.connect import check_redis
+from worker.servers.embedded.paths import find_binaries
 
 
 def test_a_redis_in_cluster_mode_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import tasks.runs
 from tasks.lost import RefusedError
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
-from worker.core.budget import Limits
+from worker.core.policy.budget import Limits
 from worker.core.storable import INT8_MAX
 from worker.errors import UsageError
 from worker.runtime import Runtime

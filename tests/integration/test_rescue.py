@@ -15,18 +15,18 @@ import sqlalchemy as sa
 
 from tasks.runs import ATTEMPTS, Announcer, _do_one, persist
 from tests.fleet import Fleet, a_workflow
-from worker.core import v1
-from worker.core.config import Defaults
-from worker.core.overhead import measure
-from worker.core.progress import Counts
+from worker.core.parity.overhead import measure
+from worker.core.policy.progress import Counts
+from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults
 from worker.db import batches, bots, rescue, runs
 from worker.db.engine import create_engine, map_database_errors
 from worker.errors import StaleError, TransientError
 from worker.runtime import Runtime
-from worker.steps import lease, settle, write_drafts
-from worker.steps.convert import convert_batch
+from worker.steps.batch import lease, settle, write_drafts
+from worker.steps.batch.convert import convert_batch
+from worker.steps.batch.tally import Report
 from worker.steps.finish import finish_run
-from worker.steps.report import Report
 from worker.steps.rescue import (
     FAULTS_MAX,
     Swept,

@@ -23,7 +23,7 @@ from worker.db.engine import database_url
 from worker.db.schema.check import check
 from worker.db.tables import OUR_TABLES
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 

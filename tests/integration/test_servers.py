@@ -27,14 +27,20 @@ import kombu.exceptions
 import pytest
 import sqlalchemy as sa
 
-from worker import servers as by_url
 from worker.db.engine import database_url, refuse_old_server
-from worker.embedded.places import find_binaries, prepare_home
-from worker.embedded.servers import Postgres
-from worker.embedded.state import DataDir
 from worker.errors import ConfigError
 from worker.runtime import Runtime
-from worker.servers import Servers, broker_url, check_database, check_redis, refuse_old_redis
+from worker.servers import connect as by_url
+from worker.servers.connect import (
+    Servers,
+    broker_url,
+    check_database,
+    check_redis,
+    refuse_old_redis,
+)
+from worker.servers.embedded.paths import find_binaries, prepare_home
+from worker.servers.embedded.servers import Postgres
+from worker.servers.embedded.state import DataDir
 from worker.settings import Settings
 
 TLS = Path(__file__).parents[1] / "data" / "tls"

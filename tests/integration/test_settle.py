@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
-from worker.core.messages import Trials
+from worker.core.parity.messages import Trials
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.db.bots import Basis, LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import TransientError
-from worker.steps import convert, decide, settle
-from worker.steps.decide import Decided
+from worker.steps.batch import convert, decide, settle
+from worker.steps.batch.decide import Decided
 
 Json = dict[str, Any]
 NEW = a_workflow("new {question}")

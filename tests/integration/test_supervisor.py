@@ -11,9 +11,9 @@ import pytest
 
 from tests.live import eventually
 from worker import log
-from worker import supervisor as supervisor_module
-from worker.core.processes import Process
-from worker.supervisor import Program, Supervisor
+from worker.core.policy.processes import Process
+from worker.servers import supervisor as supervisor_module
+from worker.servers.supervisor import Program, Supervisor
 
 SLEEPS = Program("worker", (sys.executable, "-c", "import time; time.sleep(600)"))
 IGNORES = Program(

@@ -10,10 +10,10 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from worker.cli.follow import from_redis
-from worker.core.progress import NO_WORKER, UNATTENDED_S, WORKER_SILENT_S
+from worker.core.policy.progress import NO_WORKER, UNATTENDED_S, WORKER_SILENT_S
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
-from worker.unattended import Unattended
+from worker.progress.unattended import Unattended
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import pytest
 import sqlalchemy as sa
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core.messages import BUILT_IN
-from worker.core.proof import Equipment
-from worker.core.recording import MAX_FIELD_BYTES
+from worker.core.parity.messages import BUILT_IN
+from worker.core.parity.recording import MAX_FIELD_BYTES
+from worker.core.parity.trial import Equipment
 from worker.db import runs
 from worker.errors import StaleError, UsageError
 from worker.providers.echo import Echo
-from worker.steps import trial
+from worker.steps.batch import trial
+from worker.steps.batch.validate import validate_batch
 from worker.steps.finish import finish_run
-from worker.steps.validate import validate_batch
 
 ANSWER = "gpt-4: [doc-1#0] hi\n\n[doc-1#1] hi hi"
 

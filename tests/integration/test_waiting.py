@@ -11,13 +11,13 @@ from tasks import waiting
 from tasks.queue import Sender
 from tasks.waiting import TURN_S, Waiter
 from tests.fleet import Fleet
-from worker.core.health import Verdict
-from worker.core.progress import Counts
+from worker.core.policy.health import Verdict
+from worker.core.policy.progress import Counts
 from worker.db import batches
 from worker.errors import NotYetError
 from worker.steps import control
-from worker.steps.gate import Gate
-from worker.steps.report import Report
+from worker.steps.batch.tally import Report
+from worker.steps.throttle import Gate
 
 GO, WAIT = Verdict("go"), Verdict("wait", "query", "so it is")
 DONE = Report(Counts(converted=1), {}, 400, 7.0)

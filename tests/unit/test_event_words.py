@@ -8,9 +8,9 @@ import pytest
 
 from tasks.lost import Request
 from worker.core.event_text import LONGEST, plain_arguments, plain_error, plain_result
-from worker.core.progress import Counts
+from worker.core.policy.progress import Counts
 from worker.db.batches import Batch
-from worker.steps.report import Report, which_bots
+from worker.steps.batch.tally import Report, which_bots
 
 HOSTILE = "\x1b[2J\u202e<b>\n"
 

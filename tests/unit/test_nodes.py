@@ -9,9 +9,9 @@ import pytest
 
 from tests.custom_types import Glossary
 from worker import nodes
-from worker.core.engine.base import Node
 from worker.core.engine.nodes import Llm
 from worker.core.engine.registry import BUILT_IN
+from worker.core.workflow.node_types import Node
 from worker.errors import ConfigError
 from worker.settings import Settings
 

@@ -7,8 +7,8 @@ import io
 import pytest
 
 from worker.cli.printing import Console
-from worker.cli.render import print_summary
-from worker.core.progress import Counts, Progress
+from worker.cli.views.tables import print_summary
+from worker.core.policy.progress import Counts, Progress
 
 
 @pytest.mark.parametrize(("validates", "name"), [(True, "validated"), (False, "unchanged")])

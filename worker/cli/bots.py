@@ -15,17 +15,17 @@ from worker.cli.arguments import TEXT
 from worker.cli.executions import as_fields as execution_fields
 from worker.cli.executions import print_executions
 from worker.cli.lookup import existing_bot
-from worker.cli.nodes_view import status_text, time_text
 from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import plain, short
-from worker.cli.verdict import Examined, change_text, examine, print_verdict
-from worker.cli.verdict import as_fields as verdict_fields
-from worker.core import v1
+from worker.cli.views.nodes import status_text, time_text
+from worker.cli.views.parity import Examined, change_text, examine, print_verdict
+from worker.cli.views.parity import as_fields as verdict_fields
 from worker.core.codes import quote
-from worker.core.config import Defaults
-from worker.core.convert import new_ids
-from worker.core.diff import Difference, differences
+from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import new_ids
+from worker.core.workflow.diff import Difference, differences
 from worker.db import executions, inspect
 from worker.db.executions import Execution, NodeExecution
 from worker.db.inspect import BotView, LedgerView

@@ -13,18 +13,18 @@ from worker.cli.arguments import RUN, TEXT
 from worker.cli.printing import Console, Table, Text, confirm, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.terminal import plain
-from worker.core.health import UNREAD, Verdict
-from worker.core.progress import Progress
+from worker.core.policy.health import UNREAD, Verdict
+from worker.core.policy.progress import Progress
 from worker.db import control as control_table
 from worker.db import runs as runs_table
 from worker.db.control import Entry
 from worker.errors import TransientError, UsageError
-from worker.publisher import RedisPublisher
+from worker.progress.redis import RedisPublisher
 from worker.runtime import Runtime
 from worker.steps import control
 from worker.steps.control import BATCH_SIZES, BATCH_WINDOWS, CONCURRENCIES, RATES, Tuning
 from worker.steps.finish import finish_run
-from worker.steps.gate import Gate
+from worker.steps.throttle import Gate
 
 WHY_WIDTH: Final = 2_000
 """A reason is shown whole, but not without end."""

@@ -10,12 +10,12 @@ from msgspec import Raw
 
 from worker import nodes, settings
 from worker.cli.files import lines_of
-from worker.cli.lines import on_one_line, read_line, take_workflow
+from worker.cli.jsonl import on_one_line, read_line, take_workflow
 from worker.cli.printing import json_lines
 from worker.core.codes import ConversionWarning
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
-from worker.core.v1 import is_json_null
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
+from worker.core.workflow.v1 import is_json_null
 from worker.errors import BotError
 
 _encode = msgspec.json.Encoder().encode

@@ -8,20 +8,20 @@ import click
 import sqlalchemy as sa
 
 from tasks import start_run
-from worker.cli import render
 from worker.cli.bots import print_bot
 from worker.cli.follow import follow
 from worker.cli.printing import Text, console, say
 from worker.cli.serve import flower_program, flower_url, free_port, state_dir, stoppable, wait
 from worker.cli.session import configure_logging, opened, person, reading
+from worker.cli.views import tables
 from worker.db import runs
 from worker.db.bots import driver
 from worker.db.tables import bots
 from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.sample import PREFIX, insert_sample
+from worker.servers.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.steps.start import Request
-from worker.supervisor import Program, Supervisor, beat_program, worker_program
 
 
 @click.command()
@@ -91,7 +91,7 @@ def _explain(current: Runtime, run_id: int) -> None:
         codes = runs.codes(connection, run_id)
         failures = runs.failures(connection, run_id, limit=5)
         overhead = runs.overhead(connection, run_id)
-        render.print_summary(out, progress, codes, failures, overhead=overhead)
+        tables.print_summary(out, progress, codes, failures, overhead=overhead)
         out.line()
         out.print(Text("one bot, before and after", "bold"))
         print_bot(out, connection, f"{PREFIX}{7:08d}", current)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.embedded.state import DataDir
+from worker.servers.embedded.state import DataDir
 from worker.settings import Settings
 
 ROOM_BYTES = 32 * 1024 * 1024

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.lookup import existing_bot
-from worker.cli.nodes_view import print_nodes, recorded, status_text, time_text, value_text
 from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import fields, plain
+from worker.cli.views.nodes import print_nodes, recorded, status_text, time_text, value_text
 from worker.db import executions as recorded_executions
 from worker.db import inspect, runs
 from worker.db.executions import LOOKED_AT, Execution, NodeExecution, Whole

@@ -10,17 +10,17 @@ import redis
 
 from tasks.sweeping import Sweeper
 from worker.app import app
-from worker.cli.bar import LiveBar
 from worker.cli.disk import DiskWatch
 from worker.cli.printing import console
-from worker.cli.render import bar_state, one_line, said
 from worker.cli.session import person, reading
-from worker.core.progress import Counts, Progress
+from worker.cli.views.bar import LiveBar
+from worker.cli.views.tables import bar_state, one_line, said
+from worker.core.policy.progress import Counts, Progress
 from worker.db import control, runs
 from worker.errors import TransientError, UsageError
-from worker.publisher import run_key
+from worker.progress.redis import run_key
+from worker.progress.unattended import Unattended
 from worker.runtime import Runtime
-from worker.unattended import Unattended
 
 POLL_S = 0.25
 STALE_S = 2.0

@@ -13,7 +13,7 @@ from worker import settings as settings_module
 from worker.cli.printing import print_json, say
 from worker.cli.session import configure_logging
 from worker.cli.terminal import plain
-from worker.core.processes import (
+from worker.core.policy.processes import (
     MISSED_MAX,
     Health,
     Process,
@@ -26,9 +26,9 @@ from worker.db import heartbeats
 from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
 from worker.runtime import Runtime
-from worker.servers import database_for_command
+from worker.servers.connect import database_for_command
+from worker.servers.vitals import max_age_s
 from worker.settings import Settings
-from worker.vitals import max_age_s
 
 TIMEOUT_S: Final = 5
 SENTENCE_WIDTH: Final = 1_000

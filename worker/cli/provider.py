@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from worker.core.budget import Limits
+from worker.core.policy.budget import Limits
 from worker.db.runs import ECHO, Provider
 from worker.errors import UsageError
 

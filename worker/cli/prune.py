@@ -13,16 +13,16 @@ import click
 import msgspec
 
 from tasks.retention import gate_of, keep_of, tidy_keys
-from worker.cli import render
-from worker.cli.bar import LiveBar, Piece, State
 from worker.cli.printing import Table, console, print_json
 from worker.cli.session import configure_logging, opened, person
-from worker.core.retention import parse_age
+from worker.cli.views import tables
+from worker.cli.views.bar import LiveBar, Piece, State
+from worker.core.policy.retention import parse_age
 from worker.errors import StaleError
+from worker.progress.expiry import forget_run
 from worker.runtime import Runtime
-from worker.steps import prune as step
-from worker.steps.prune import Moved, Result
-from worker.tidy import forget_run
+from worker.steps.prune import prune as step
+from worker.steps.prune.prune import Moved, Result
 
 LINE_EVERY_S: Final = 10.0
 
@@ -147,7 +147,7 @@ def _shown(*, quiet: bool) -> Iterator[Callable[[Moved], None]]:
 
 
 def _bar_state(moved: Moved) -> State:
-    left = f"{render.duration(moved.eta_s)} left" if moved.eta_s else ""
+    left = f"{tables.duration(moved.eta_s)} left" if moved.eta_s else ""
     return State(
         "prune",
         done=moved.runs,
@@ -192,7 +192,7 @@ def _waiting(moved: Moved) -> str:
 def _line(moved: Moved) -> str:
     return (
         f"prune: {moved.runs:,} of about {moved.total:,} runs, {moved.rate:,.0f} runs/s, "
-        f"{render.duration(moved.eta_s)} left"
+        f"{tables.duration(moved.eta_s)} left"
     )
 
 
@@ -219,7 +219,7 @@ def _print(result: Result) -> None:
     why = f" ({result.reason})" if result.reason else ""
     cutoff = f"{result.cutoffs['executions']:%Y-%m-%d %H:%M:%S} UTC"
     out.print(
-        f"{done}{why} in {render.duration(result.duration_s)}: executions from before {cutoff}",
+        f"{done}{why} in {tables.duration(result.duration_s)}: executions from before {cutoff}",
         markup=False,
     )
     table = Table(box=None, pad_edge=False, show_header=False)

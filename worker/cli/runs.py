@@ -12,31 +12,31 @@ import msgspec
 from tasks import start_run
 from tasks.queue import AWAY
 from worker.app import app
-from worker.cli import render
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.files import TextFile
 from worker.cli.follow import follow, from_database
 from worker.cli.health import processes_json, working_line
 from worker.cli.printing import Text, console, print_json, say
-from worker.cli.run_view import run_fields, run_view
-from worker.cli.schedule import prune_schedule, prune_text
 from worker.cli.serve import flower_page
 from worker.cli.session import configure_logging, opened, person, reading
+from worker.cli.views import tables
+from worker.cli.views.run import run_fields, run_view
+from worker.cli.views.schedule import prune_schedule, prune_text
 from worker.core.codes import FAILURE_CODES
-from worker.core.health import Verdict
-from worker.core.overhead import Summary as Overhead
-from worker.core.processes import Process
-from worker.core.progress import Progress
+from worker.core.parity.overhead import Summary as Overhead
+from worker.core.policy.health import Verdict
+from worker.core.policy.processes import Process
+from worker.core.policy.progress import Progress
 from worker.db import fleet, heartbeats, outcomes
 from worker.db import runs as runs_table
 from worker.db.runs import Failure, Run
 from worker.errors import UsageError
 from worker.runtime import Runtime
+from worker.servers.supervisor import Supervisor, worker_program
+from worker.servers.vitals import max_age_s
 from worker.steps.control import CONCURRENCIES, RATES, SHARES
 from worker.steps.start import Request
-from worker.supervisor import Supervisor, worker_program
-from worker.vitals import max_age_s
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -365,7 +365,7 @@ def _report(current: Runtime, progress: Progress, *, as_json: bool) -> int:
     if as_json:
         print_json(_summary(run, progress, codes, failures, failed_batches, overhead))
     else:
-        render.print_summary(
+        tables.print_summary(
             console(),
             progress,
             codes,
@@ -410,7 +410,7 @@ def runs(*, limit: int, as_json: bool) -> int:
     if as_json:
         print_json([run_view(run, progress) for run, progress in entries])
     elif entries:
-        console().print(render.runs_table(entries))
+        console().print(tables.runs_table(entries))
     else:
         say("no runs yet: flowshift migrate --dry-run")
     return 0
@@ -441,7 +441,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         else:
             progress = from_database(current, chosen)
             if not progress.is_over:
-                out.print(render.one_line(progress), markup=False)
+                out.print(tables.one_line(progress), markup=False)
                 print_guests_manners(out, pace_of(current, chosen), health_of(current))
             code = _report(current, progress, as_json=False)
         out.line()
@@ -451,7 +451,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
         out.print(working_line(current, processes), markup=False, highlight=False)
         out.print(prune_text(prune_schedule(current)))
         if executions.all.count:
-            out.print(render.executed_table(executions))
+            out.print(tables.executed_table(executions))
         return code
 
 

@@ -17,15 +17,15 @@ import click
 from tasks.queue import answers
 from worker import settings as settings_module
 from worker.cli.session import configure_logging, opened, reading
-from worker.core.processes import working
+from worker.core.policy.processes import working
 from worker.db.heartbeats import processes as heartbeats_of
 from worker.environment import for_children, ignore
 from worker.errors import ConfigError
-from worker.flower_row import row_id
+from worker.progress.flower import row_id
 from worker.runtime import Runtime
+from worker.servers.supervisor import Program, Supervisor, beat_program, worker_program
+from worker.servers.vitals import Vitals, max_age_s
 from worker.settings import Settings
-from worker.supervisor import Program, Supervisor, beat_program, worker_program
-from worker.vitals import Vitals, max_age_s
 
 TASKS_COLUMNS = "name,uuid,state,result,kwargs,received,started,runtime,worker"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -100,7 +100,9 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
     }
     if values.flower_basic_auth:
         environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
-    return Program("flower", (sys.executable, "-P", "-m", "worker.flower_process"), environment)
+    return Program(
+        "flower", (sys.executable, "-P", "-m", "worker.progress.flower_process"), environment
+    )
 
 
 def flower_url(values: Settings, port: int) -> str:

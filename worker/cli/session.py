@@ -9,12 +9,13 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from worker import log, runtime, servers, settings
+from worker import log, runtime, settings
 from worker.db import upgrade
 from worker.db.engine import map_database_errors
 from worker.environment import ignore
 from worker.errors import ConfigError
 from worker.runtime import Runtime
+from worker.servers import connect
 
 
 def configure_logging(*, verbose: bool = False) -> None:
@@ -37,9 +38,9 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
     current = runtime.configure()
     ignore()
     try:
-        servers.check_database(current.servers.database_url, current.settings)
+        connect.check_database(current.servers.database_url, current.settings)
         if needs_redis:
-            servers.check_redis_and_queue(current.servers, current.settings)
+            connect.check_redis_and_queue(current.servers, current.settings)
         if needs_tables:
             _have_tables(current)
         yield current

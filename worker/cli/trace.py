@@ -12,17 +12,18 @@ from msgspec import Raw
 
 from worker import nodes, settings
 from worker.cli.files import lines_of
-from worker.cli.lines import on_one_line, read_line, take_workflow
+from worker.cli.jsonl import on_one_line, read_line, take_workflow
 from worker.cli.printing import json_lines
-from worker.core import parity, v1, v2
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.engine.calls import Call, Trace
 from worker.core.engine.registry import Registry
-from worker.core.parity import Parity
-from worker.core.text import issues_of_text
+from worker.core.parity import compare
+from worker.core.parity.compare import Parity
+from worker.core.workflow import v1, v2
+from worker.core.workflow.calls import Call, Trace
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
+from worker.core.workflow.text import issues_of_text
 from worker.errors import BotError
 from worker.providers.echo import Echo
 
@@ -154,7 +155,7 @@ class Tracer:
     def _compare(traces: dict[EngineName, Trace]) -> Parity:
         if len(traces) < 2:
             return Parity(None)
-        return parity.compare(traces["v1"], traces["v2"])
+        return compare.compare(traces["v1"], traces["v2"])
 
 
 def _read(keys: dict[str, Raw]) -> Line:

@@ -11,25 +11,25 @@ import msgspec
 
 from worker.cli.arguments import TEXT
 from worker.cli.lookup import existing_bot
-from worker.cli.nodes_view import executed, print_nodes, trace_time, value_text
 from worker.cli.printing import Console, Table, Text, console, print_json
 from worker.cli.provider import budget_of, provider_options
 from worker.cli.session import configure_logging, opened, reading
 from worker.cli.terminal import plain
-from worker.core import v1
-from worker.core.budget import Limits
-from worker.core.comparison import Compared, prepare, refused, run_both
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
-from worker.core.messages import BUILT_IN
-from worker.core.parity import Parity
-from worker.core.proof import Equipment
-from worker.core.recording import SESSION_OF_TEST
+from worker.cli.views.nodes import executed, print_nodes, trace_time, value_text
+from worker.core.parity.compare import Parity
+from worker.core.parity.messages import BUILT_IN
+from worker.core.parity.recording import SESSION_OF_TEST
+from worker.core.parity.side_by_side import Compared, prepare, refused, run_both
+from worker.core.parity.trial import Equipment
+from worker.core.policy.budget import Limits
+from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.db.inspect import BotView
 from worker.db.runs import ECHO, Provider
 from worker.errors import BotError, UsageError
-from worker.live import Live, check
 from worker.providers.budget import LocalBudget
+from worker.providers.live import Live, check
 from worker.runtime import Runtime
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.overhead import Overhead
-from worker.core.progress import Counts
-from worker.core.states import BatchState, RunKind
+from worker.core.parity.overhead import Overhead
+from worker.core.policy.progress import Counts
+from worker.core.policy.states import BatchState, RunKind
 from worker.db.tables import batches, bots, ledger, runs
 
 

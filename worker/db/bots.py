@@ -19,8 +19,8 @@ from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
 from worker.core.codes import ConversionWarning, Outcome
-from worker.core.recording import storable
-from worker.core.text import MAX_BYTES
+from worker.core.parity.recording import storable
+from worker.core.workflow.text import MAX_BYTES
 
 FETCH_ROWS = 50
 """Rows fetched at a time: with every workflow at the limit of 4 MiB, 200 MiB at most."""

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from worker.core import guard, pace
-from worker.core.health import Verdict
-from worker.core.states import OVER, RunKind
+from worker.core.policy import circuit_breaker, pace
+from worker.core.policy.health import Verdict
+from worker.core.policy.states import OVER, RunKind
 from worker.db import batches as batches_table
 from worker.db.batches import Batch
 from worker.db.runs import Run, RunOptions
@@ -228,7 +228,7 @@ def any_at_work(connection: sa.Connection, run_id: int) -> bool:
 # -- the guard ---------------------------------------------------------------------------------
 
 
-def window(connection: sa.Connection, run: Run) -> guard.Window:
+def window(connection: sa.Connection, run: Run) -> circuit_breaker.Window:
     """The running window of a run: its last batches since it began to run, or was resumed."""
     counted = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
     query = (
@@ -239,10 +239,10 @@ def window(connection: sa.Connection, run: Run) -> guard.Window:
             batches.c.finished_at >= sa.func.coalesce(run.running_since, batches.c.finished_at),
         )
         .order_by(batches.c.finished_at.desc(), batches.c.number.desc())
-        .limit(guard.WINDOW_BOTS)
+        .limit(circuit_breaker.WINDOW_BOTS)
     )
     with connection.execute(query.execution_options(yield_per=50)) as rows:
-        return guard.window((row[0], row[1]) for row in rows)
+        return circuit_breaker.window((row[0], row[1]) for row in rows)
 
 
 # -- overlap -----------------------------------------------------------------------------------

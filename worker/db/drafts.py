@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.core.text import MAX_BYTES
+from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import BytesLoader, driver, which
 

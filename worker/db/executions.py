@@ -15,8 +15,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.messages import MAX_MESSAGES
-from worker.core.recording import run_and_message, session_id
+from worker.core.parity.messages import MAX_MESSAGES
+from worker.core.parity.recording import run_and_message, session_id
 from worker.db.tables import execution_runs, node_executions, versions
 
 LOOKED_AT: Final = 100_000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.recording import SESSION_PREFIX
+from worker.core.parity.recording import SESSION_PREFIX
 from worker.db.backups import BESIDE_BOTS, IS_BACKED_UP
 from worker.db.tables import DRAFT, bots, execution_runs, versions
 

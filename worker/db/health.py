@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.health import Answer, Readings, Vacuum
+from worker.core.policy.health import Answer, Readings, Vacuum
 from worker.db.engine import sqlstate
 
 WRITTEN = (

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from worker.core.processes import Process, ProcessKind
+from worker.core.policy.processes import Process, ProcessKind
 from worker.db.tables import heartbeats
 
 KEPT_S: Final = 86_400

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from worker.core.codes import ConversionWarning
 from worker.core.engine.v2 import Variables
-from worker.core.states import RunKind
-from worker.core.v2 import is_empty
+from worker.core.policy.states import RunKind
+from worker.core.workflow.v2 import is_empty
 from worker.db.backups import BESIDE_BOTS, PLACE, Place
 from worker.db.tables import DRAFT, bots, ledger, runs, versions
 

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.core.recording import ExecutionRow
+from worker.core.parity.recording import ExecutionRow
 from worker.db.bots import JsonText, driver
 from worker.db.column_types import type_of
 

@@ -10,9 +10,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from worker.core import overhead as overheads
-from worker.core.messages import Trials
-from worker.core.progress import (
+from worker.core.parity import overhead as overheads
+from worker.core.parity.messages import Trials
+from worker.core.policy.progress import (
     NO_WORKER,
     RECENT_S,
     UNATTENDED_S,
@@ -23,7 +23,7 @@ from worker.core.progress import (
     rate_of,
     version_of,
 )
-from worker.core.states import OVER, RunKind, RunState, states_before
+from worker.core.policy.states import OVER, RunKind, RunState, states_before
 from worker.db.backups import Place
 from worker.db.tables import audit, batches, heartbeats, ledger, runs
 

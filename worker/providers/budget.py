@@ -5,12 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
-from worker.core.budget import Limits, Spending, why_spent
+from worker.core.policy.budget import Limits, Spending, why_spent
 from worker.errors import BudgetSpentError
 
 
 class Budget(Protocol):
-    """A budget that one process or many share. `worker.db.budget.RunBudget` is a run's."""
+    """A budget that one process or many share. `worker.db.budgets.RunBudget` is a run's."""
 
     def limits(self) -> Limits | None:
         """What may be spent; None where there is no budget, so that nothing may."""

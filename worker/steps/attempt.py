@@ -16,17 +16,17 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.config import Defaults
-from worker.core.messages import BUILT_IN, Trials
-from worker.core.proof import Equipment
-from worker.core.recording import ExecutionRow
+from worker.core.parity.messages import BUILT_IN, Trials
+from worker.core.parity.recording import ExecutionRow
+from worker.core.parity.trial import Equipment
+from worker.core.workflow.config import Defaults
 from worker.db import bots, probe
 from worker.db.backups import Place, back_up
 from worker.db.bots import BotRow, LedgerRow
 from worker.db.engine import is_transient
 from worker.db.recordings import execution_id, insert_executions
-from worker.steps.decide import Converted, decide
-from worker.steps.trial import Trial
+from worker.steps.batch.decide import Converted, decide
+from worker.steps.batch.trial import Trial
 
 MOST_BOTS: Final = 20
 LOCK_TIMEOUT_MS: Final = 200

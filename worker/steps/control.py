@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from worker.core import guard
-from worker.core.health import Verdict
-from worker.core.states import OVER, RunState
+from worker.core.policy import circuit_breaker
+from worker.core.policy.health import Verdict
+from worker.core.policy.states import OVER, RunState
 from worker.db import batches, control, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
@@ -206,7 +206,7 @@ def _objection(connection: sa.Connection, run_id: int, *, lock: bool = False) ->
     run = runs.get(connection, run_id, lock=lock)
     if run is None or run.state != "running":
         return None
-    return guard.objection(control.window(connection, run), run.options.max_failures)
+    return circuit_breaker.objection(control.window(connection, run), run.options.max_failures)
 
 
 def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) -> bool:

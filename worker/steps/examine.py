@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.config import Defaults
-from worker.core.proof import Equipment
+from worker.core.parity.trial import Equipment
+from worker.core.workflow.config import Defaults
 from worker.db.backups import Place
 from worker.db.engine import map_database_errors
 from worker.db.schema import triggers

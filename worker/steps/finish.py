@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.core.progress import Progress
-from worker.core.states import final_state
+from worker.core.policy.progress import Progress
+from worker.core.policy.states import final_state
 from worker.db import batches, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger

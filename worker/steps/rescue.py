@@ -10,8 +10,8 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.overhead import measure
-from worker.core.progress import Counts
+from worker.core.parity.overhead import measure
+from worker.core.policy.progress import Counts
 from worker.db import batches, bots, rescue, runs
 from worker.db.bots import LedgerRow
 from worker.db.engine import map_database_errors

@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.budget import Limits
-from worker.core.convert import CONVERTER_VERSION
-from worker.core.messages import Trials, trials
-from worker.core.states import OVER, RunKind
+from worker.core.parity.messages import Trials, trials
+from worker.core.policy.budget import Limits
+from worker.core.policy.states import OVER, RunKind
 from worker.core.storable import INT8_MAX, unstorable
-from worker.db import batches, control, runs
-from worker.db import budget as budgets
+from worker.core.workflow.convert import CONVERTER_VERSION
+from worker.db import batches, budgets, control, runs
 from worker.db.backups import Place
 from worker.db.batches import Planned
 from worker.db.engine import map_database_errors

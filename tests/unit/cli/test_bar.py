@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.builders import some_progress
 from tests.strategies import examples
-from worker.cli.bar import Piece, State, lines
 from worker.cli.printing import Console
-from worker.cli.render import bar_state
-from worker.core.progress import NO_WORKER, Counts, Progress
+from worker.cli.views.bar import Piece, State, lines
+from worker.cli.views.tables import bar_state
+from worker.core.policy.progress import NO_WORKER, Counts, Progress
 
 WIDTHS = [60, 80, 120, 200]
 

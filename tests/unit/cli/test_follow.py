@@ -6,7 +6,7 @@ import pytest
 
 from worker.cli.follow import follow
 from worker.runtime import Runtime
-from worker.servers import Servers
+from worker.servers.connect import Servers
 from worker.settings import Settings
 
 

@@ -7,9 +7,9 @@ import io
 from tests.builders import DEFAULTS, a_draft, a_workflow, an_llm, as_text
 from tests.graphs import Clock, Saying
 from worker.cli.printing import Console
-from worker.cli.verdict import Examined, examine, print_verdict
+from worker.cli.views.parity import Examined, examine, print_verdict
 from worker.core.engine.registry import BUILT_IN
-from worker.core.proof import Equipment
+from worker.core.parity.trial import Equipment
 from worker.db.inspect import BotView
 
 WORKFLOW = a_workflow(an_llm(model="mute"))

@@ -9,10 +9,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from worker.core.engine.base import Node
-from worker.core.engine.calls import Providers
 from worker.core.engine.nodes import as_text
-from worker.core.v2 import Port, Ports
+from worker.core.workflow.calls import Providers
+from worker.core.workflow.node_types import Node
+from worker.core.workflow.v2 import Port, Ports
 
 TRUE: Final = "true"
 ELSE: Final = "false"

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from worker.core import config, v2
-from worker.core.engine.base import Node
-from worker.core.engine.calls import Providers
 from worker.core.engine.template import render
+from worker.core.workflow import config, v2
+from worker.core.workflow.calls import Providers
+from worker.core.workflow.node_types import Node
 
 SEPARATOR: Final = "\n\n"
 EVERY_DOCUMENT: Final = ("*",)

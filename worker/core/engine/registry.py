@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.core.codes import quote
-from worker.core.engine.base import CustomNode, Node, faults
 from worker.core.engine.conditions import IfElse
 from worker.core.engine.nodes import End, KnowledgeRetrieval, Llm, Start, TextJoin
+from worker.core.workflow.node_types import CustomNode, Node, faults
 
 Registry = Mapping[str, Node[Any]]
 

@@ -11,7 +11,7 @@ got; only what V1 did not ask goes to the model.
     waited_by_v2 = replay.waited_us - waited_by_v1
     overhead_us = (v2.elapsed_us - waited_by_v2) - (v1.elapsed_us - waited_by_v1)
 
-What `worker.core.parity` compares is unchanged: which calls were made, and how often, is recorded
+What `worker.core.parity.compare` compares is unchanged: which calls were made, and how often, is recorded
 by the engines, whoever answers.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worker.core.engine.calls import Clock, Generate, Providers, Retrieve, microseconds
+from worker.core.workflow.calls import Clock, Generate, Providers, Retrieve, microseconds
 
 
 class Replay:

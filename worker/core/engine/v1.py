@@ -1,6 +1,6 @@
 """V1: nodes one after another, and every node sees everything (design section 2).
 
-`worker.core.v1.decode` has refused what V1 refuses; what is left always runs.
+`worker.core.workflow.v1.decode` has refused what V1 refuses; what is left always runs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,8 @@ from typing import Any, cast
 
 import msgspec
 
-from worker.core.config import CustomConfig, KnowledgeConfig, LlmConfig
-from worker.core.convert import (
-    NO_LLM_ANSWER,
-    SEPARATOR,
-    TEMPLATE_WITH_CONTEXT,
-    TEMPLATE_WITHOUT_CONTEXT,
-)
-from worker.core.engine.base import CustomNode, checked_outputs
-from worker.core.engine.calls import (
+from worker.core.engine.template import render
+from worker.core.workflow.calls import (
     DEFAULT_LIMITS,
     STOPS,
     Clock,
@@ -29,9 +22,16 @@ from worker.core.engine.calls import (
     microseconds,
     reason,
 )
-from worker.core.engine.template import render
-from worker.core.roles import Value
-from worker.core.v1 import NodeId, Workflow, quote_id
+from worker.core.workflow.config import CustomConfig, KnowledgeConfig, LlmConfig
+from worker.core.workflow.convert import (
+    NO_LLM_ANSWER,
+    SEPARATOR,
+    TEMPLATE_WITH_CONTEXT,
+    TEMPLATE_WITHOUT_CONTEXT,
+)
+from worker.core.workflow.node_types import CustomNode, checked_outputs
+from worker.core.workflow.roles import Value
+from worker.core.workflow.v1 import NodeId, Workflow, quote_id
 
 _number = msgspec.json.Decoder(int | float)
 

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import Raw
 
 from worker.core.codes import quote
-from worker.core.engine.base import CustomNode, Node, checked_outputs
-from worker.core.engine.calls import (
+from worker.core.engine.parallel import Pool, walk
+from worker.core.engine.registry import BUILT_IN, LOOPS, Registry
+from worker.core.workflow.calls import (
     DEFAULT_LIMITS,
     STOPS,
     Clock,
@@ -23,10 +24,9 @@ from worker.core.engine.calls import (
     microseconds,
     reason,
 )
-from worker.core.engine.parallel import Pool, walk
-from worker.core.engine.registry import BUILT_IN, LOOPS, Registry
-from worker.core.order import run_order
-from worker.core.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
+from worker.core.workflow.node_types import CustomNode, Node, checked_outputs
+from worker.core.workflow.order import run_order
+from worker.core.workflow.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
 from worker.errors import BotError
 
 _ENTRY: Final = "start"
@@ -114,7 +114,7 @@ _graph = msgspec.json.Decoder(_Graph)
 def decode(graph: bytes, registry: Registry = BUILT_IN) -> Program:
     """Make a draft's graph (JSON) ready; once, for any number of messages.
 
-    This is not the checklist (`worker.core.v2.check`): only what cannot be run at all is refused.
+    This is not the checklist (`worker.core.workflow.v2.check`): only what cannot be run at all is refused.
 
     Raises:
         BotError: `execution_failed`, and why.

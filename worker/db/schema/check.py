@@ -8,10 +8,10 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db import session, upgrade
-from worker.db.adoption import Needs, missing_columns, missing_indexes, obstacles
 from worker.db.backups import Place
-from worker.db.catalog import FoundTable, find_table
 from worker.db.schema import keys, location, privileges, replication, row_security, server, triggers
+from worker.db.schema.adoption import Needs, missing_columns, missing_indexes, obstacles
+from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.schema.findings import Finding
 from worker.db.schema.needs import needs_of
 from worker.db.tables import OUR_TABLES, PLATFORM_TABLES, SCHEMA

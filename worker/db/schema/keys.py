@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from worker.db.catalog import FoundTable
+from worker.db.schema.catalog import FoundTable
 from worker.db.schema.findings import Finding
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from worker.db.catalog import FoundTable
+from worker.db.schema.catalog import FoundTable
 
 WRITTEN: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "bot_workflow_versions": {"status": ("draft",), "version": ("draft",)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.db.catalog import find_table
+from worker.db.schema.catalog import find_table
 
 LISTED = 5
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
 
-from worker.db.adoption import Kind, Needs
-from worker.db.catalog import Index
+from worker.db.schema.adoption import Kind, Needs
+from worker.db.schema.catalog import Index
 from worker.db.tables import PLATFORM_TABLES, bots
 
 

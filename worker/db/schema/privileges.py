@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from worker.db.catalog import FoundTable, find_table
+from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.tables import (
     SCHEMA,
     audit,

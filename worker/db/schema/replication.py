@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from worker.db.backups import Place
-from worker.db.catalog import FoundTable
+from worker.db.schema.catalog import FoundTable
 from worker.db.schema.findings import Finding
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from worker.db.catalog import FoundTable, quoted
+from worker.db.schema.catalog import FoundTable, quoted
 from worker.db.schema.findings import Finding
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from worker.db.backups import Place
-from worker.db.catalog import FoundTable
+from worker.db.schema.catalog import FoundTable
 from worker.db.schema.findings import Finding
 
 _WRITES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {

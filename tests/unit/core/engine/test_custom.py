@@ -28,15 +28,15 @@ from tests.builders import (
 from tests.custom_types import REGISTRY, TYPES, WITH_TYPES, Glossary
 from tests.graphs import Clock, run
 from tests.strategies import examples, messages, workflows
-from worker.core import convert, v1, v2
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
-from worker.core.engine.base import CustomNode
-from worker.core.engine.calls import Generate, Trace
 from worker.core.engine.registry import BUILT_IN, custom_types, register
-from worker.core.parity import Parity, compare
-from worker.core.v2 import Port, Ports
+from worker.core.parity.compare import Parity, compare
+from worker.core.workflow import convert, v1, v2
+from worker.core.workflow.calls import Generate, Trace
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
+from worker.core.workflow.node_types import CustomNode
+from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
 from worker.providers.echo import Echo
 

@@ -18,17 +18,17 @@ from msgspec import structs
 from tests.builders import DEFAULTS, a_workflow, an_llm, as_text, paths
 from tests.graphs import Clock, a_graph, a_node, a_plain_graph, run
 from tests.strategies import Tape, examples
-from worker.core import v1
-from worker.core.convert import convert
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
-from worker.core.engine.base import Node
-from worker.core.engine.calls import Limits, Trace
 from worker.core.engine.parallel import Pool, walk
 from worker.core.engine.registry import BUILT_IN, register
-from worker.core.proof import Equipment, prove
-from worker.core.recording import as_row
-from worker.core.v2 import Port, Ports
+from worker.core.parity.recording import as_row
+from worker.core.parity.trial import Equipment, prove
+from worker.core.workflow import v1
+from worker.core.workflow.calls import Limits, Trace
+from worker.core.workflow.convert import convert
+from worker.core.workflow.node_types import Node
+from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BudgetSpentError
 from worker.providers.echo import Echo
 

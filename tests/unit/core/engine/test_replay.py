@@ -12,16 +12,16 @@ from hypothesis import given
 
 from tests.builders import as_text
 from tests.strategies import examples, messages, workflows
-from worker.core import v1
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.engine.calls import Trace
 from worker.core.engine.registry import BUILT_IN
 from worker.core.engine.replay import Replay
-from worker.core.parity import compare
-from worker.core.proof import Equipment, prove
+from worker.core.parity.compare import compare
+from worker.core.parity.trial import Equipment, prove
+from worker.core.workflow import v1
+from worker.core.workflow.calls import Trace
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
 from worker.providers.echo import Echo
 
 

@@ -10,16 +10,16 @@ import pytest
 
 from tests.graphs import Clock, Failing, Silent, Stopping, a_graph, a_node, a_plain_graph, run
 from tests.unit.core.engine.test_v1 import RUNS, calls_of
-from worker.core import v1
-from worker.core.config import Defaults
-from worker.core.convert import convert_text
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
-from worker.core.engine.base import Node
-from worker.core.engine.calls import Limits, Trace
 from worker.core.engine.registry import BUILT_IN, register
-from worker.core.parity import Parity, compare
-from worker.core.v2 import Port, Ports
+from worker.core.parity.compare import Parity, compare
+from worker.core.workflow import v1
+from worker.core.workflow.calls import Limits, Trace
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
+from worker.core.workflow.node_types import Node
+from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError, BudgetSpentError, TransientError
 from worker.providers.echo import Echo
 

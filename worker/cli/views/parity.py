@@ -1,0 +1,258 @@
+"""What `show` says about a draft: the checklist, and whether it does what V1 does, tried just now."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from worker.cli.printing import Console, Table, Text
+from worker.cli.terminal import plain, short
+from worker.cli.views.nodes import time_text
+from worker.core.codes import quote
+from worker.core.parity.compare import EMPTY_RESPONSE
+from worker.core.parity.messages import BUILT_IN
+from worker.core.parity.recording import SESSION_OF_TEST
+from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
+from worker.core.parity.trial import Equipment
+from worker.core.workflow.calls import Limits
+from worker.core.workflow.checklist import Answer, checklist
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_text
+from worker.core.workflow.diff import Difference, draft_differences, type_of
+from worker.db.inspect import BotView
+from worker.errors import BotError
+
+Cause = Literal["edited", "outdated", "conversion", "engine"]
+
+LIMITS: Final = Limits(timeout_s=5.0)
+ISSUES_SHOWN: Final = 3
+CHANGES_SHOWN: Final = 5
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """Why a draft does something else than V1, and what in it a conversion would write otherwise.
+
+    `edited`: somebody drew or changed it. `outdated`: a run wrote it, from a workflow that has
+    changed since. `conversion`: a conversion writes just this, so that the fault is flowshift's.
+    `engine`: a conversion writes just this, and no draft can say what V1 does here.
+    """
+
+    cause: Cause
+    changes: tuple[Difference, ...] = ()
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """What could be said of a draft; `drift` only where it differs from V1."""
+
+    checklist: tuple[Answer, ...]
+    verdict: Verdict
+    drift: Drift | None
+
+
+def examine(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined | None:
+    """Hold a bot's draft against the checklist and against V1; None where there is no draft.
+
+    As in a validation, a draft that fails the checklist is not executed.
+    """
+    if not view.has_draft or view.graph is None:
+        return None
+    graph = view.graph.encode()
+    column = None if view.workflow is None else view.workflow.encode()
+    answers = checklist(graph, equipment.registry)
+    pair = prepare(column, graph, defaults, equipment.registry)
+    if why := _refusal(answers):
+        pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))
+    equipment = msgspec.structs.replace(equipment, limits=LIMITS)
+    verdict = run_both_on_all(pair, BUILT_IN, equipment, view.variables, SESSION_OF_TEST)
+    drift = None
+    if verdict.same is False and column is not None:
+        drift = _drift(column, graph, defaults, is_ours=bool(view.draft_is_ours))
+        if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
+            drift = Drift("engine")
+    return Examined(answers, verdict, drift)
+
+
+def _refusal(answers: Sequence[Answer]) -> str | None:
+    """Why a draft is not executed: the first thing that the checklist found."""
+    for answer in answers:
+        for issue in answer.issues:
+            where = f"{issue.path}: " if issue.path else ""
+            return f"its draft is no V2 graph: {where}{issue.message}"
+        if not answer.yes:
+            return (
+                f"its draft is no V2 graph: {answer.evidence.removeprefix('cannot be decided: ')}"
+            )
+    return None
+
+
+def _drift(column: bytes, graph: bytes, defaults: Defaults, *, is_ours: bool) -> Drift:
+    cause: Cause = "outdated" if is_ours else "edited"
+    try:
+        written = msgspec.json.decode(convert_text(column, defaults).graph)
+        there = msgspec.json.decode(graph)
+    except (BotError, msgspec.DecodeError, RecursionError):
+        return Drift(cause)
+    if there == written:
+        return Drift("conversion")
+    changes = draft_differences(written, there) if isinstance(there, dict) else []
+    return Drift(cause, tuple(changes))
+
+
+def as_fields(examined: Examined | None) -> dict[str, Any]:
+    """The part of `show --json` that is about the draft; null where there is none."""
+    if examined is None:
+        return {"checklist": None, "parity": None}
+    verdict, first = examined.verdict, examined.verdict.first
+    return {
+        "checklist": examined.checklist,
+        "parity": {
+            "same": verdict.same,
+            "messages": verdict.tried,
+            "differing": verdict.differing,
+            "message": first.message,
+            "difference": first.parity.difference,
+            "v1": {"answer": first.v1.answer, "error": first.v1.error},
+            "v2": {"answer": first.v2.answer, "error": first.v2.error},
+            "cause": examined.drift and examined.drift.cause,
+            "draft_changes": examined.drift.changes if examined.drift else (),
+        },
+    }
+
+
+# -- for people ------------------------------------------------------------------------------------
+
+
+def print_verdict(out: Console, view: BotView, examined: Examined) -> None:
+    """Print the checklist, then parity, and where they differ why, and what to do next."""
+    out.line()
+    out.print(Text("checklist", "bold"))
+    out.print(_checklist_table(examined.checklist))
+    verdict = examined.verdict
+    out.line()
+    out.print(
+        Text("parity", "bold"),
+        Text(f"  V1 and the draft on {verdict.tried} built-in messages, just now, on echo"),
+        sep="",
+    )
+    if verdict.same:
+        out.print(_same_text(verdict))
+    elif verdict.same is None:
+        out.print(Text(f"  –    {plain(verdict.first.parity.difference, 300)}", "yellow"))
+    else:
+        _print_difference(out, view, examined)
+
+
+def _checklist_table(answers: tuple[Answer, ...]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for answer in answers:
+        evidence = Text(answer.question).append(f"  {answer.evidence}", "dim")
+        for issue in answer.issues[:ISSUES_SHOWN]:
+            where = f"{plain(issue.path)}: " if issue.path else ""
+            evidence.append_line(f"{where}{plain(issue.message, 200)}", "red")
+        if (more := len(answer.issues) - ISSUES_SHOWN) > 0:
+            evidence.append_line(f"… and {more:,} more", "red")
+        table.add_row(Text("  yes" if answer.yes else "  no", _colour(answer.yes)), evidence)
+    return table
+
+
+def _colour(good: bool) -> str:
+    return "green" if good else "red"
+
+
+def _same_text(verdict: Verdict) -> Text:
+    first = verdict.first
+    took = f"V1 {time_text(first.v1.elapsed_us)}, V2 {time_text(first.v2.elapsed_us)}"
+    return Text("  yes  ", "green").append(
+        f"the same calls and the same answer on each of them  ({took})", "default"
+    )
+
+
+def _print_difference(out: Console, view: BotView, examined: Examined) -> None:
+    verdict, first = examined.verdict, examined.verdict.first
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row(
+        Text("  no", "red"), f"different on {verdict.differing} of {verdict.tried} messages"
+    )
+    rows.add_row("  message", Text(quote(first.message, 120)))
+    rows.add_row("  differs", Text(plain(first.parity.difference, 400), "red"))
+    for name, trace in (("V1", first.v1), ("V2", first.v2)):
+        said = short(trace.answer, 200) if trace.error is None else plain(trace.error, 200)
+        rows.add_row(f"  {name}", Text(said, "red" if trace.error else ""))
+    if examined.drift is not None:
+        rows.add_row("  why", Text(_WHY[examined.drift.cause]))
+        for change in examined.drift.changes[:CHANGES_SHOWN]:
+            rows.add_row("", change_text(change))
+        if (more := len(examined.drift.changes) - CHANGES_SHOWN) > 0:
+            rows.add_row("", f"… and {more:,} more")
+        rows.add_row("  next", Text(_next(view, examined)))
+    out.print(rows)
+
+
+_WHY: Final = {
+    "edited": "somebody drew or changed this draft; a conversion writes something else:",
+    "outdated": "the draft was written from an earlier state of the workflow; it would now be:",
+    "engine": "a conversion writes just this draft: no draft can say what V1 does here",
+    "conversion": "a conversion writes just this draft: the fault is flowshift's",
+}
+
+
+def _next(view: BotView, examined: Examined) -> str:
+    cause = examined.drift and examined.drift.cause
+    if cause == "engine":
+        return (
+            "nothing, if users may see an empty answer there; else let the first LLM always answer"
+        )
+    if cause == "conversion":
+        return "do not publish the draft; report what show --json says of this bot"
+    if view.uses_v2 and view.is_published:
+        return "the bot runs V2 and no run touches it: correct the draft in the platform's editor"
+    command = f"flowshift migrate --bot-id {plain(shlex.quote(view.bot_id))}"
+    if view.uses_v2:
+        command += " --include-flagged"
+    if cause == "outdated":
+        return f"convert it again: {command}"
+    runs = examined.verdict.first.v2.error is None
+    keep = "keep the draft if the other answer is meant" if runs else "correct the draft"
+    return f"{keep}; to have it do what V1 does instead: {command} --overwrite-edited"
+
+
+def change_text(change: Difference) -> Text:
+    """A difference in one line."""
+    sign, colour = {"added": ("+", "green"), "removed": ("-", "red"), "changed": ("~", "yellow")}[
+        change.change
+    ]
+    text = Text(f"{sign} {plain(change.what)}", colour)
+    before, after = _values(change)
+    if before is not None:
+        text.append(f"  {before}", "dim")
+    if after is not None:
+        arrow = " →" if before is not None else ""
+        text.append(f"{arrow}  {after}")
+    return text
+
+
+def _values(change: Difference) -> tuple[str | None, str | None]:
+    """What stood there before and after; with their types where these differ and may look alike."""
+    if change.change == "changed":
+        types = type_of(change.before), type_of(change.after)
+        if types[0] != types[1] and not {*types} & {"array", "object"}:
+            return _typed(change.before), _typed(change.after)
+        return short(change.before), short(change.after)
+    return (
+        None if change.before is None else short(change.before),
+        None if change.after is None else short(change.after),
+    )
+
+
+def _typed(value: object) -> str:
+    if value is None:
+        return "null"
+    shown = f'"{short(value)}"' if isinstance(value, str) else short(value)
+    return f"{shown} {type_of(value)}"

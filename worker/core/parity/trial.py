@@ -1,0 +1,127 @@
+"""Try a draft beside V1, message by message, and say whether it is safe (design sections 4 and 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+
+from worker.core.codes import quote
+from worker.core.engine import v1 as v1_engine
+from worker.core.engine import v2 as v2_engine
+from worker.core.engine.parallel import Pool
+from worker.core.engine.registry import Registry
+from worker.core.engine.replay import Replay
+from worker.core.engine.v2 import NO_VARIABLES, Variables
+from worker.core.parity.compare import compare
+from worker.core.workflow.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
+
+Code = Literal["execution_failed", "parity_mismatch"]
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """One execution of a draft: `began` is the clock's reading, `number` the message's, from 1."""
+
+    number: int
+    message: str
+    session_id: str
+    began: float
+    trace: Trace
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What trying a draft came to.
+
+    `code` is None where it agreed with V1 on every message, and also where V1 itself gave no
+    answer: `agreed` tells the two apart. `overhead_us` is V2's time less V1's, on the message where
+    that is greatest, without the time that live models took; None where nothing was executed.
+    """
+
+    executions: tuple[Executed, ...]
+    agreed: bool
+    code: Code | None = None
+    message: str | None = None
+    overhead_us: int | None = None
+
+
+class Equipment(msgspec.Struct, frozen=True):
+    """What drafts are executed with.
+
+    `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
+    not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
+    independent nodes run side by side in its threads, which all use the second's providers. After
+    `bot_s` seconds no further message of a bot is begun.
+    """
+
+    pair: Callable[[], tuple[Providers, Providers]]
+    clock: Clock
+    registry: Registry
+    limits: Limits = DEFAULT_LIMITS
+    pool: Pool | None = None
+    bot_s: float = math.inf
+
+
+def prove(
+    old: v1_engine.Program,
+    new: v2_engine.Program,
+    messages: Iterable[tuple[int, str, str]],
+    equipment: Equipment,
+    variables: Variables = NO_VARIABLES,
+) -> Proof:
+    """Run both on every (number, message, session id); the worst that happened is the result.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
+    """
+    executions: list[Executed] = []
+    faults: dict[Code, str] = {}
+    undecided = None
+    overhead_us = None
+    deadline = equipment.clock() + equipment.bot_s
+    for number, message, session_id in messages:
+        if equipment.clock() > deadline:
+            undecided = (
+                undecided or f"it took over {equipment.bot_s:g} s: not tried on all messages"
+            )
+            break
+        first, second = equipment.pair()
+        expected = v1_engine.execute(
+            old, message, first, clock=equipment.clock, limits=equipment.limits
+        )
+        waited_us = _waited_us(first)
+        began = equipment.clock()
+        trace = v2_engine.execute(
+            new,
+            message,
+            second,
+            clock=equipment.clock,
+            limits=equipment.limits,
+            variables=variables,
+            session_id=session_id,
+            pool=equipment.pool,
+        )
+        executions.append(Executed(number, message, session_id, began, trace))
+        v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
+        over = v2_us - (expected.elapsed_us - waited_us)
+        overhead_us = over if overhead_us is None else max(overhead_us, over)
+        parity = compare(expected, trace)
+        if parity.same is None:
+            undecided = undecided or f"not compared on {quote(message, 40)}: {parity.difference}"
+        elif not parity.same:
+            code: Code = "execution_failed" if trace.error is not None else "parity_mismatch"
+            faults.setdefault(code, f"on {quote(message, 40)}: {parity.difference}")
+    found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
+    return Proof(
+        executions=tuple(executions),
+        agreed=not faults and undecided is None and bool(executions),
+        code=found,
+        message=undecided if found is None else faults[found],
+        overhead_us=overhead_us,
+    )
+
+
+def _waited_us(providers: Providers) -> int:
+    """The time so far that was no engine's, as far as it is told apart."""
+    return providers.waited_us if isinstance(providers, Replay) else 0

@@ -1,0 +1,207 @@
+"""V1's node configurations, read as the platform reads them (design section 2).
+
+The platform normalises what a node's `data` holds, then lets pydantic read it. So does this module:
+spellings and defaults here, every judgement on a value in `worker.core.workflow.config_models`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from worker.core.codes import quote
+from worker.core.workflow.node_types import CustomNode
+from worker.core.workflow.text import platform_value
+
+DEFAULT_TEMPLATE: Final = "Context: {context}\nQuestion: {question}\nAnswer:"
+DEFAULT_DATASET: Final = "default-dataset"
+
+_PROVIDERS: Final = (
+    ("gpt", "openai"),
+    ("o1", "openai"),
+    ("claude", "anthropic"),
+    ("openai/", "openai"),
+    ("anthropic/", "anthropic"),
+    ("gemini", "google"),
+)
+
+Refuse = Callable[[str], None]
+Data = Mapping[str, Raw]
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """How an installation reads what V1's text leaves open.
+
+    `model` is what an LLM node gets that names no usable one, `provider` the one that nothing else
+    tells; `types` are the node types that V1 has here besides its own, by type.
+    """
+
+    model: str = "gpt-3.5-turbo"
+    provider: str = "openai"
+    types: Mapping[str, CustomNode[Any]] = {}
+
+
+class LlmConfig(msgspec.Struct, frozen=True):
+    """An LLM node's configuration.
+
+    `temperature` and `max_tokens` are the number's JSON text: `temperature` as it stood in the
+    column where it was a number there. `template` may be empty: V1 then has two templates of its own.
+    `use_context_from` holds V1 node ids, in order, repetitions included.
+    """
+
+    model: str
+    provider: str
+    template: str
+    temperature: bytes
+    max_tokens: bytes
+    use_context_from: tuple[str, ...]
+
+
+class CustomConfig(msgspec.Struct, frozen=True):
+    """A node of an installation's own type: `data` is read as the type wants it."""
+
+    type: CustomNode[Any]
+    data: Any
+
+
+class KnowledgeConfig(msgspec.Struct, frozen=True):
+    """A knowledge node's configuration.
+
+    `document_ids` is what V1 searches, never empty; `dataset_id` None where none was given and
+    documents were. `top_k` is the number's JSON text. `mode` is any text: V1 never looks at it.
+    """
+
+    document_ids: tuple[str, ...]
+    dataset_id: str | None
+    top_k: bytes
+    mode: str
+
+
+def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
+    """Read an LLM node's `data`; every value that V1 refuses is told to `refuse`."""
+    from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
+
+    given = _Given(data, _LLM_KEYS)
+    given.let_stand_in("prompt_template", "prompt", bool)
+    _normalise_model(given.values, defaults)
+    read = config_models.read(config_models.Llm, given.values, given.refusing(refuse))
+    return LlmConfig(
+        model=read.model,
+        provider=read.provider,
+        template=read.prompt_template,
+        temperature=given.number("temperature", read.temperature),
+        max_tokens=str(read.max_tokens).encode(),
+        use_context_from=tuple(read.use_context_from or ()),
+    )
+
+
+def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
+    """Read a knowledge node's `data`; every value that V1 refuses is told to `refuse`."""
+    from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
+
+    given = _Given(data, _KNOWLEDGE_KEYS)
+    given.let_stand_in("document_ids", "documentIds", bool)
+    given.let_stand_in("dataset_id", "dataset", bool)
+    given.let_stand_in("top_k", "topK", lambda value: value is not None)
+    values = given.values
+    if not values.get("document_ids") and not values.get("dataset_id"):
+        values["dataset_id"] = DEFAULT_DATASET
+    read = config_models.read(config_models.Knowledge, values, given.refusing(refuse))
+    return KnowledgeConfig(
+        document_ids=tuple(read.document_ids or (read.dataset_id or DEFAULT_DATASET,)),
+        dataset_id=read.dataset_id or None,
+        top_k=str(read.top_k).encode(),
+        mode=read.mode,
+    )
+
+
+def custom(data: Data, node_type: CustomNode[Any], refuse: Refuse) -> CustomConfig:
+    """Read the `data` of a node of an installation's own; what its type refuses is told to `refuse`."""
+    try:
+        return CustomConfig(node_type, node_type.read(msgspec.json.encode(data)))
+    except msgspec.DecodeError as error:
+        refuse(f"its data does not fit its type: {error}")
+        return CustomConfig(node_type, None)
+
+
+def infer_provider(model: str, fallback: str) -> str:
+    """The provider that a model's name tells, else `fallback`; lower case.
+
+    >>> infer_provider("claude-3-haiku", "openai"), infer_provider("solar-pro", "OpenAI")
+    ('anthropic', 'openai')
+    """
+    lowered = model.lower()
+    for prefix, provider in _PROVIDERS:
+        if lowered.startswith(prefix):
+            return provider
+    return fallback.lower()
+
+
+_LLM_KEYS: Final = (
+    *("model", "provider", "prompt_template", "prompt"),
+    *("temperature", "max_tokens", "use_context_from"),
+)
+_KNOWLEDGE_KEYS: Final = (
+    *("document_ids", "documentIds", "dataset_id", "dataset", "dataset_name"),
+    *("top_k", "topK", "mode"),
+)
+
+
+class _Given:
+    """What a node's data gives: Python's values by key, as the platform has them in hand."""
+
+    __slots__ = ("_data", "_spelled", "values")
+
+    def __init__(self, data: Data, keys: tuple[str, ...]) -> None:
+        self._data = data
+        self._spelled: dict[str, str] = {}
+        self.values = {key: platform_value(bytes(data[key])) for key in keys if key in data}
+
+    def let_stand_in(self, key: str, other: str, counts: Callable[[Any], bool]) -> None:
+        """Let the spelling `other` stand for `key` where that is absent and the other's value counts.
+
+        A null that is there keeps the other out.
+        """
+        if key not in self.values and counts(value := self.values.get(other)):
+            self.values[key] = value
+            self._spelled[key] = other
+
+    def number(self, key: str, read: float) -> bytes:
+        """The JSON text of a number that was read: to its last digit where it was a number before."""
+        text = self._number_text(self._spelled.get(key, key))
+        return text if text and self.values[key] == read else repr(read).encode()
+
+    def refusing(self, refuse: Refuse) -> Callable[[str, str], None]:
+        """Say of a field what it must be and what it is, by the key that gave it."""
+
+        def tell(field: str, wanted: str) -> None:
+            key = self._spelled.get(field, field)
+            shown = self._number_text(key).decode()
+            if not shown or field == "provider":  # which may stand in the model's object
+                shown = json.dumps(self.values[field], ensure_ascii=False)
+            refuse(f"{key} must be {wanted} (it is {quote(shown, 40)})")
+
+        return tell
+
+    def _number_text(self, key: str) -> bytes:
+        """The JSON text of a number as it stands in the column; empty where there is no number."""
+        text = bytes(self._data.get(key, b""))
+        return text if text[:1].isdigit() or text[:1] == b"-" else b""
+
+
+def _normalise_model(values: dict[str, Any], defaults: Defaults) -> None:
+    """Write out the model and the provider; a provider that is no text stays, to be refused."""
+    model = values.get("model")
+    described = model if isinstance(model, dict) else {}
+    if described:
+        model = described.get("name") or described.get("id")
+    if not model or not isinstance(model, str):
+        model = defaults.model
+    provider = values.get("provider") or described.get("provider")
+    provider = provider or infer_provider(model, defaults.provider)
+    values["model"] = model
+    values["provider"] = provider.lower() if isinstance(provider, str) else provider

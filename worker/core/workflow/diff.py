@@ -1,0 +1,165 @@
+"""What changed between a V1 workflow and its draft, told for a person.
+
+Works on any two graphs: the draft may be one that a person edited since, or may be broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from worker.core.workflow.v1 import NodeId
+
+Change = Literal["added", "removed", "changed"]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One difference; `before` and `after` are what stood there, None where nothing did."""
+
+    change: Change
+    what: str
+    before: Any = None
+    after: Any = None
+
+
+def differences(
+    workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[NodeId, str]
+) -> list[Difference]:
+    """How `graph` differs from `workflow`; `new_ids` says which nodes were renamed.
+
+    Ports and mappings are what a draft is, so they are not differences; the values of `data` and
+    the nodes and edges are.
+    """
+    before = {_id(node.get("id")): node for node in _objects(workflow.get("nodes"))}
+    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    return [
+        *_nodes(before, after, new_ids),
+        *_edges(_objects(workflow.get("edges")), _objects(graph.get("edges")), new_ids),
+    ]
+
+
+def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> list[Difference]:
+    """How a draft differs from the one that conversion gives: as above, and by its mappings."""
+    before = {_id(node.get("id")): node for node in _objects(written.get("nodes"))}
+    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    return [
+        *differences(written, graph, {}),
+        *(
+            difference
+            for node_id, old in before.items()
+            if node_id in after
+            for difference in _mappings(node_id, old, after[node_id])
+        ),
+    ]
+
+
+def _mappings(
+    node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[Difference]:
+    before, after = (_variables(node.get("variable_mappings")) for node in (old, new))
+    for port in dict.fromkeys((*before, *after)):
+        what = f"{node_id}: input {port}"
+        if port not in after:
+            yield Difference("removed", what, before[port])
+        elif port not in before:
+            yield Difference("added", what, None, after[port])
+        elif before[port] != after[port]:
+            yield Difference("changed", what, before[port], after[port])
+
+
+def _variables(mappings: object) -> dict[str, Any]:
+    """Where each input takes its value from, by port."""
+    return {
+        port: mapping.get("variable") if isinstance(mapping, dict) else mapping
+        for port, mapping in _object(mappings).items()
+    }
+
+
+def _nodes(
+    before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[NodeId, str]
+) -> Iterator[Difference]:
+    kept = {new_ids.get(node_id, node_id) for node_id in before}
+    for node_id, old in before.items():
+        new_id = new_ids.get(node_id, node_id)
+        if new_id != node_id:
+            yield Difference("changed", "node id", node_id, new_id)
+        new = after.get(new_id)
+        if new is None:
+            yield Difference("removed", f"node {node_id}")
+            continue
+        if old.get("type") != new.get("type"):
+            yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
+        yield from _data(new_id, _object(old.get("data")), _object(new.get("data")))
+    for node_id, new in after.items():
+        if node_id not in kept:
+            yield Difference("added", f"node {node_id}", None, new.get("type"))
+
+
+def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    for key in [*old, *(key for key in new if key not in old)]:
+        what = f"{node_id}: {key}"
+        if key not in new:
+            yield Difference("removed", what, old[key])
+        elif key not in old:
+            yield Difference("added", what, None, new[key])
+        elif not _same(old[key], new[key]):
+            yield Difference("changed", what, old[key], new[key])
+
+
+def type_of(value: object) -> str:
+    """What kind of JSON a value is, in words; numbers are of one kind.
+
+    >>> type_of("5"), type_of(5), type_of(5.0), type_of(True), type_of(None), type_of([])
+    ('text', 'number', 'number', 'boolean', 'null', 'array')
+    """
+    if value is None:
+        return "null"
+    names = {bool: "boolean", str: "text", int: "number", float: "number", list: "array"}
+    return names.get(type(value), "object")
+
+
+def _same(old: object, new: object) -> bool:
+    """Whether two values are the same JSON: Python takes `true` and 1 for equal."""
+    if type_of(old) != type_of(new):
+        return False
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
+    return old == new
+
+
+def _edges(
+    before: list[Any], after: list[Any], new_ids: Mapping[NodeId, str]
+) -> Iterator[Difference]:
+    old = dict.fromkeys(
+        (new_ids.get(source, source), new_ids.get(target, target))
+        for source, target in _ends(before)
+    )
+    new = dict.fromkeys(_ends(after))
+    for source, target in old:
+        if (source, target) not in new:
+            yield Difference("removed", f"edge {source} → {target}")
+    for source, target in new:
+        if (source, target) not in old:
+            yield Difference("added", f"edge {source} → {target}")
+
+
+def _ends(edges: list[Any]) -> Iterator[tuple[NodeId, NodeId]]:
+    for edge in edges:
+        yield _id(edge.get("source")), _id(edge.get("target"))
+
+
+def _id(value: object) -> NodeId:
+    """An id as it stands, so that 1 is not taken for "1"; what is no id as a text."""
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def _objects(value: object) -> list[Any]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

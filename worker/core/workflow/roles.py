@@ -1,0 +1,40 @@
+"""What V1 hands from node to node without being told: the message, the context, the response.
+
+V1 has no ports. This says, for each of its types, which port of V2 stands for what (design section 2);
+a type of an installation's own says it of itself (`worker.core.workflow.node_types.CustomNode`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from worker.core.workflow.v2 import PORTS, Ports
+
+Value = Literal["message", "context", "response"]
+"""`message`: what the user said. `context`: what all searches before the node found, joined by blank
+lines. `response`: what the first LLM to run said."""
+
+
+class Role(msgspec.Struct, frozen=True):
+    """A type's ports, and by which of them it takes V1's values and gives them."""
+
+    ports: Ports
+    takes: Mapping[Value, str] = {}
+    gives: Mapping[Value, str] = {}
+
+
+ROLES: Final[Mapping[str, Role]] = {
+    "start": Role(PORTS["start"], gives={"message": "query"}),
+    "knowledge-retrieval": Role(
+        PORTS["knowledge-retrieval"], takes={"message": "query"}, gives={"context": "context"}
+    ),
+    "llm": Role(
+        PORTS["llm"],
+        takes={"message": "query", "context": "context"},
+        gives={"response": "response"},
+    ),
+    "end": Role(PORTS["end"], takes={"response": "response"}),
+}

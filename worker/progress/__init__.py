@@ -1,0 +1,1 @@
+"""Progress of runs shown elsewhere: in Redis and in Flower."""

@@ -1,0 +1,178 @@
+"""Progress in Redis: a hash per run, a stream of events and a channel (docs/reference/progress.md).
+
+Redis is a view: what is published are absolute counts from committed rows, with a version that a
+late message cannot turn back. Publishing never raises and never waits long; while Redis is away it
+is not even tried, except once in a while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import redis
+
+from worker.core.policy.progress import Progress
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+EVENTS_KEPT = 10_000
+"""About as many events stay in the stream; older ones are trimmed."""
+
+AWAY_S = 2.0
+"""Seconds for which Redis is left alone after it failed."""
+
+REFRESH_S = 3.0
+"""Seconds in which everything is shown again at most once, however many messages ask for it."""
+
+
+class Publisher(Protocol):
+    """Somebody who shows progress to people."""
+
+    def publish(self, progress: Progress) -> bool:
+        """Show `progress`; False where something newer is shown already, or nobody can be told."""
+
+
+# KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…
+# A hash of another request is of another database whose run had the same number: it is replaced. A
+# field that is missing now (a reason, what the run waits for) must not linger; it goes last, since a
+# script that has written once may go on though Redis is out of memory.
+_PUBLISH = """
+local known = redis.call('HMGET', KEYS[1], 'request_id', 'version')
+if known[1] == ARGV[1] and known[2] and tonumber(known[2]) > tonumber(ARGV[2]) then
+    return 0
+end
+if known[1] ~= ARGV[1] then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+local given = {}
+for place = 7, #ARGV, 2 do given[ARGV[place]] = true end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if not given[field] then redis.call('HDEL', KEYS[1], field) end
+end
+if tonumber(ARGV[4]) > 0 then
+    redis.call('EXPIRE', KEYS[1], ARGV[4])
+else
+    redis.call('PERSIST', KEYS[1])
+end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'progress', ARGV[6])
+redis.call('PUBLISH', ARGV[3], ARGV[6])
+return 1
+"""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def run_key(namespace: str, run_id: int) -> str:
+    """The key of a run's hash, and the name of its channel."""
+    return f"{namespace}:run:{run_id}"
+
+
+def events_key(namespace: str) -> str:
+    """The key of the stream of every run's events."""
+    return f"{namespace}:events"
+
+
+def refresh_key(namespace: str) -> str:
+    """The key that is there while everything was shown again a moment ago."""
+    return f"{namespace}:refreshed"
+
+
+def as_fields(progress: Progress) -> dict[str, Any]:
+    """A run's progress as flat fields: what the hash holds, and each event as JSON.
+
+    Unknown values are missing. `bots_done` is the sum of the four outcomes.
+    """
+    fields: dict[str, Any] = {
+        "run_id": progress.run_id,
+        "request_id": progress.request_id,
+        "version": progress.version,
+        "state": progress.state,
+        "reason": progress.reason,
+        "dry_run": int(progress.dry_run),
+        "bots_total": progress.bots_total,
+        "bots_done": progress.counts.bots,
+        **msgspec.structs.asdict(progress.counts),
+        "batches_total": progress.batches_total,
+        "batches_done": progress.batches_done,
+        "batches_failed": progress.batches_failed,
+        "bots_per_s": progress.rate,
+        "waiting": progress.waiting,
+        "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
+        "elapsed_s": progress.elapsed_s,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class RedisPublisher:
+    """Publishes to Redis."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        namespace: str,
+        keep_s: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._keep_s = keep_s
+        self._clock = clock
+        self._away_until = 0.0
+        self._script = client.register_script(_PUBLISH)
+
+    def publish(self, progress: Progress) -> bool:
+        """Publish, unless Redis holds something newer or is away."""
+        if self._clock() < self._away_until:
+            return False
+        key = run_key(self._namespace, progress.run_id)
+        fields = as_fields(progress)
+        flat = [part for name, value in fields.items() for part in (name, value)]
+        arguments = [
+            progress.request_id,
+            progress.version,
+            key,
+            self._keep_s if progress.is_over else 0,
+            EVENTS_KEPT,
+            _encode(fields),
+            *flat,
+        ]
+        try:
+            return bool(self._script(keys=[key, events_key(self._namespace)], args=arguments))
+        except (redis.RedisError, OSError) as error:
+            self._away_until = self._clock() + AWAY_S
+            log.warning("progress.unpublished", run_id=progress.run_id, error=str(error))
+            return False
+
+    def claim_refresh(self) -> bool:
+        """Whether it falls to us to show everything again: to one in `REFRESH_S` seconds.
+
+        By Redis's clock, since a worker's may be wrong. False, too, where Redis is away.
+        """
+        try:
+            return bool(
+                self._client.set(
+                    refresh_key(self._namespace), "1", nx=True, px=int(REFRESH_S * 1000)
+                )
+            )
+        except (redis.RedisError, OSError):
+            return False
+
+
+class Ticker:
+    """Lets one message per interval through, so that small batches do not drown the listeners."""
+
+    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval_s = interval_s
+        self._clock = clock
+        self._last: float | None = None
+
+    def is_due(self) -> bool:
+        """Whether the interval has passed since this last said yes."""
+        now = self._clock()
+        if self._last is not None and now - self._last < self._interval_s:
+            return False
+        self._last = now
+        return True

@@ -1,0 +1,1 @@
+"""A batch: claimed, converted or validated, and ended once."""

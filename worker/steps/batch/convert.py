@@ -1,0 +1,177 @@
+"""Convert a batch: decide on its bots while nothing is locked, then write what still holds.
+
+    claim ─► read some bots ─► convert and try each ─┐
+                   └────────── next ones ◄───────────┤
+    lock the batch ─► settle: lock the bots, look again, write ◄┘ ─► counters, the batch's end ─► commit
+
+Everything that the batch did is in that one last transaction: a batch that is delivered again finds it
+done, and one whose worker dies has done nothing (design section 6, guarantee 2).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.parity.trial import Equipment
+from worker.core.workflow.config import Defaults
+from worker.db import bots, leaving
+from worker.db.batches import Batch
+from worker.db.bots import BotRow
+from worker.db.runs import RunOptions
+from worker.errors import TransientError
+from worker.log import get_logger
+from worker.steps.batch.decide import Decided, decide_on
+from worker.steps.batch.lifecycle import do_batch
+from worker.steps.batch.settle import Settled, Settler
+from worker.steps.batch.tally import Report, Tally
+from worker.steps.batch.trial import Trial
+
+log = get_logger(__name__)
+
+KEPT_BYTES: Final = 32 * 1024 * 1024
+"""Drafts and executions that are kept until they are written; what is beyond is another batch."""
+
+
+class _Decider(msgspec.Struct, frozen=True):
+    """How a batch's bots are decided on."""
+
+    options: RunOptions
+    trial: Trial | None
+    defaults: Defaults
+
+    def decide(self, row: BotRow) -> Decided:
+        """What becomes of a bot."""
+        include_flagged = self.options.include_flagged
+        return decide_on(row, self.defaults, self.trial, include_flagged=include_flagged)
+
+    def redo(self, connection: sa.Connection, bot_ids: Sequence[str]) -> list[Decided]:
+        """Decide on bots again, from what is committed now."""
+        chunks = bots.read_chunks(connection, after=None, through=None, bot_ids=bot_ids)
+        return [self.decide(row) for chunk in chunks for row in chunk]
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """What was decided about a batch's bots, through one of them (None: all)."""
+
+    decider: _Decider
+    decided: list[Decided]
+    through: str | None
+
+
+def convert_batch(
+    engine: sa.Engine,
+    run_id: int,
+    number: int,
+    *,
+    worker: str,
+    lease_s: int,
+    defaults: Defaults,
+    equipment: Equipment,
+    target_ms: int = 0,
+    claimed: Callable[[Batch], None] = lambda _: None,
+) -> Report:
+    """Convert the bots of a batch, and try their drafts: see `do_batch`, also for what it raises."""
+    started = time.monotonic()
+
+    def prepare(batch: Batch) -> _Made:
+        options = msgspec.convert(batch.options, RunOptions)
+        decider = _Decider(options, Trial.of(batch, options, equipment), defaults)
+        return _decide_all(engine, batch, decider)
+
+    report = do_batch(
+        engine,
+        run_id,
+        number,
+        kind="convert",
+        worker=worker,
+        lease_s=lease_s,
+        target_ms=target_ms,
+        claimed=claimed,
+        prepare=prepare,
+        save=lambda connection, batch, made: _save(connection, batch, made, started),
+    )
+    log.info(
+        "batch.converted",
+        run_id=run_id,
+        batch=number,
+        attempt=report.attempt,
+        **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
+        duration_ms=report.duration_ms,
+    )
+    return report
+
+
+def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
+    """Decide on a batch's bots, in key order, nothing locked.
+
+    Where it would take too much memory to keep the rest, it is not decided on.
+    """
+    decided: list[Decided] = []
+    kept_bytes = 0
+    after = batch.after_bot_id
+    while True:
+        rows = _read(engine, batch, after)
+        for row in rows:
+            one = decider.decide(row)
+            decided.append(one)
+            kept_bytes += one.size
+            if kept_bytes >= KEPT_BYTES:
+                return _Made(decider, decided, one.bot_id)
+        if sum(row.workflow_bytes or 0 for row in rows) < bots.CHUNK_BYTES:
+            return _Made(decider, decided, None)
+        after = rows[-1].bot_id
+
+
+def _read(engine: sa.Engine, batch: Batch, after: str | None) -> list[BotRow]:
+    """The next bots of a batch, as many as may be in memory at once."""
+    with (
+        engine.begin() as connection,
+        closing(
+            bots.read_chunks(
+                connection, after=after, through=batch.through_bot_id, bot_ids=batch.bot_ids
+            )
+        ) as chunks,
+    ):
+        return next(chunks, [])
+
+
+def _save(
+    connection: sa.Connection,
+    batch: Batch,
+    made: _Made,
+    started: float,
+) -> Report:
+    how = made.decider
+    settler = Settler(connection, how.options, how.trial, how.redo, dry_run=batch.dry_run)
+    settled = settler.settle(made.decided)
+    if settled.left and not settled.rows:
+        raise TransientError(f"every bot of batch {batch.number} changes all the time")
+    bots.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
+    tally = Tally()
+    tally.add(settled.rows)
+    _leave(connection, batch, settled, settled.through or made.through)
+    return tally.complete(connection, batch, started)
+
+
+def _leave(connection: sa.Connection, batch: Batch, settled: Settled, through: str | None) -> None:
+    numbers = leaving.leave(
+        connection,
+        batch,
+        done=[row.bot_id for row in settled.rows],
+        left=settled.left,
+        through=through,
+    )
+    if numbers:
+        log.info(
+            "batch.left",
+            run_id=batch.run_id,
+            batch=batch.number,
+            bots_locked_or_changed=len(settled.left),
+            new_batches=numbers,
+        )

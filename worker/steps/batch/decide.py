@@ -1,0 +1,126 @@
+"""Decide what becomes of a bot: its draft, tried beside V1, or why it gets none. No database."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from worker.core.codes import ConversionWarning
+from worker.core.parity.recording import ExecutionRow, as_row
+from worker.core.parity.trial import Proof
+from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults
+from worker.core.workflow.convert import convert_checked
+from worker.core.workflow.text import MAX_BYTES
+from worker.core.workflow.v1 import is_json_null
+from worker.db.bots import Basis, BotRow, LedgerRow
+from worker.errors import BotError
+from worker.steps.batch.trial import Trial, fault
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """A bot whose draft is ready to be written.
+
+    `proof` is None where it was not executed; its executions are `executions`, ready to be recorded.
+    """
+
+    bot_id: str
+    graph: bytes
+    warnings: tuple[ConversionWarning, ...]
+    has_draft: bool
+    proof: Proof | None = None
+    executions: tuple[ExecutionRow, ...] = ()
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What becomes of a bot, on what basis, and how long it took to find out.
+
+    `size` is about the bytes that it takes to keep.
+    """
+
+    basis: Basis
+    what: Converted | LedgerRow
+    took_s: float
+
+    @property
+    def bot_id(self) -> str:
+        """The bot's id."""
+        return self.what.bot_id
+
+    @property
+    def size(self) -> int:
+        """Bytes of its draft and executions."""
+        if isinstance(self.what, LedgerRow):
+            return 0
+        return len(self.what.graph) + sum(_size(one) for one in self.what.executions)
+
+
+def decide_on(
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+) -> Decided:
+    """`decide`, with the basis and the time."""
+    started = time.perf_counter()
+    what = decide(row, defaults, trial, include_flagged=include_flagged)
+    return Decided(row.basis, what, time.perf_counter() - started)
+
+
+def decide(
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+) -> Converted | LedgerRow:
+    """Convert a bot and try its draft, or say why not.
+
+    `include_flagged` takes a bot that the platform runs on V2 without a version to run.
+
+    Never raises: one bot's failure never fails its batch.
+    """
+    if (skipped := _skipped(row, include_flagged=include_flagged)) is not None:
+        return skipped
+    if row.workflow is None:
+        message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
+        return LedgerRow(row.bot_id, "failed", "too_large", message)
+    try:
+        workflow = v1.decode(row.workflow, defaults)
+        draft = convert_checked(workflow)
+        proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
+        return _converted(row, draft.graph, draft.warnings, proof)
+    except BotError as error:
+        return LedgerRow(row.bot_id, "failed", error.code, str(error))
+    except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
+        return fault(row.bot_id, error)
+
+
+def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
+    """Why there is nothing to convert; None where there is."""
+    if row.is_duplicate:
+        message = (
+            "several rows of bots have this bot_id; make it unique (flowshift db check lists them)"
+        )
+        return LedgerRow(row.bot_id, "skipped", "duplicate_bot_id", message)
+    if row.workflow_bytes is None or (row.workflow is not None and is_json_null(row.workflow)):
+        return LedgerRow(row.bot_id, "skipped", "no_workflow")
+    if row.uses_v2 and row.is_published:
+        return LedgerRow(row.bot_id, "skipped", "already_v2")
+    if row.uses_v2 and not include_flagged:
+        message = (
+            "use_workflow_v2 is true and no version is published; --include-flagged converts it"
+        )
+        return LedgerRow(row.bot_id, "skipped", "flagged_without_version", message)
+    return None
+
+
+def _converted(
+    row: BotRow, graph: bytes, warnings: tuple[ConversionWarning, ...], proof: Proof | None
+) -> Converted:
+    if proof is None:
+        return Converted(row.bot_id, graph, warnings, row.has_draft)
+    # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
+    executions = tuple(as_row(row.bot_id, one) for one in proof.executions)
+    proof = msgspec.structs.replace(proof, executions=())
+    return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions)
+
+
+def _size(execution: ExecutionRow) -> int:
+    fields = (execution.inputs, execution.outputs or b"")
+    nodes = (len(node.inputs) + len(node.outputs) for node in execution.nodes)
+    return sum(map(len, fields)) + sum(nodes)

@@ -1,0 +1,284 @@
+"""Lock bots that were decided on, look whether anything changed since, and write what still holds.
+
+    a chunk ─► lock what nobody else has locked ─► changed since? ─► write ─► next chunk
+                      │ locked                         │ changed
+                      └──────────► looked at once more ◄┘ then: a batch of their own
+
+The platform's saves wait for what is locked here, until the commit. So nothing waits for a lock while
+it holds others, nothing is executed but a few quick bots that changed, and after `HELD_S` whatever is
+not written yet is left to a batch of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.db import bots, interference
+from worker.db.bots import LedgerRow, Lock
+from worker.db.engine import sqlstate
+from worker.db.runs import RunOptions
+from worker.steps.batch.decide import Converted, Decided
+from worker.steps.batch.lifecycle import (
+    ERRORS,
+    DatabaseError,
+    NotKeptError,
+    is_refusal,
+    write_halving,
+)
+from worker.steps.batch.trial import Trial
+from worker.steps.batch.write_drafts import Left, Written, expected, not_kept, refused, write_drafts
+
+HELD_S: Final = 0.5
+"""How long rows may stay locked before what is not written yet is left to another batch."""
+
+WAIT_MS: Final = 50
+"""Longest wait for a lock while others are held: for a draft that somebody is inserting, say."""
+
+MOST_WAITS: Final = 12
+"""Such waits in vain in one batch, until it gives way: as many as find one bot by halving."""
+
+CHUNK_ROWS: Final = 500
+"""Drafts and executions written at a time."""
+
+CHUNK_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of drafts and executions written at a time."""
+
+LATE_BOTS: Final = 10
+"""Bots that changed since they were decided on and are decided on again under the lock, at most."""
+
+QUICK_S: Final = 0.05
+"""They must have taken less than this to decide on."""
+
+_UNTRIED: Final = "not tried on the database: another transaction has its row locked"
+
+Redo = Callable[[sa.Connection, Sequence[str]], list[Decided]]
+
+
+class Settled(msgspec.Struct):
+    """What became of a batch's bots.
+
+    `left` have no outcome yet; `through` is the last bot that was looked at, None where all were.
+    """
+
+    rows: list[LedgerRow]
+    left: list[str]
+    through: str | None = None
+
+
+class Settler:
+    """Writes what was decided about the bots of one batch, in its transaction.
+
+    `redo` decides on bots again, from what is committed. A `dry_run` writes all the same and takes
+    it back, chunk by chunk, so that it locks no row for longer than a chunk takes.
+    """
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        options: RunOptions,
+        trial: Trial | None,
+        redo: Redo,
+        *,
+        dry_run: bool,
+    ) -> None:
+        self._connection = connection
+        self._options = options
+        self._trial = trial
+        self._redo = redo
+        self._dry_run = dry_run
+        self._watched = interference.is_watched(connection)
+        self._until = time.monotonic() + HELD_S
+        self._waits = 0
+        self._rows: list[LedgerRow] = []
+        self._left: dict[str, Decided] = {}
+
+    def settle(self, decided: Sequence[Decided]) -> Settled:
+        """Write what still holds, in key order, and say what is left.
+
+        At least one bot has an outcome then, where one exists.
+
+        Raises:
+            psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database was away, or every bot was
+                locked for longer than `lock_timeout`.
+        """
+        through = self._settle_chunks(decided)
+        if self._left:
+            self._settle_late()
+        return Settled(self._rows, list(self._left), through)
+
+    def _settle_chunks(self, decided: Sequence[Decided]) -> str | None:
+        """Write chunk by chunk; returns the last bot that was looked at if time ran out."""
+        through: str | None = None
+        with bots.lock_timeout(self._connection, WAIT_MS):
+            for chunk in chunks(decided, self._options):
+                if self._rows and self._is_late() and not self._dry_run:
+                    return through
+                try:
+                    self._settle(chunk, Lock.SKIP)
+                except ERRORS as error:
+                    if not self._rows or not _is_locked(error):
+                        raise
+                    return through
+                through = chunk[-1].bot_id
+        return None
+
+    def _settle_late(self) -> None:
+        """Look again at bots that were locked, or changed since they were decided on."""
+        while self._left and not self._rows:
+            if not self._settle_first():
+                return
+        quick = [one.bot_id for one in self._left.values() if one.took_s <= QUICK_S][:LATE_BOTS]
+        if quick and not self._is_late():
+            with bots.lock_timeout(self._connection, WAIT_MS):
+                self._settle_again(quick, Lock.SKIP)
+
+    def _settle_first(self) -> bool:
+        """Settle one bot while nothing else is locked, waiting as long as we may; False: in vain."""
+        first = next(iter(self._left.values()))
+        lock = Lock.SKIP if self._dry_run else Lock.WAIT
+        self._settle([first], lock)
+        if first.bot_id in self._left:
+            self._settle_again([first.bot_id], lock)
+        self._until = time.monotonic() + HELD_S
+        return first.bot_id not in self._left
+
+    def _settle_again(self, bot_ids: Sequence[str], lock: Lock) -> None:
+        """Decide on bots again from what is committed, and settle them."""
+        before = {bot_id: self._left.pop(bot_id) for bot_id in bot_ids}
+        again = self._redo(self._connection, bot_ids)
+        try:
+            self._settle(again, lock)
+        except ERRORS as error:
+            if lock is Lock.WAIT or not _is_locked(error):
+                raise
+            self._left |= before
+
+    def _settle(self, some: Sequence[Decided], lock: Lock) -> None:
+        by_id = {one.bot_id: one for one in some}
+        for one in some:
+            self._left.pop(one.bot_id, None)
+        rows = self._written([one for one in some if isinstance(one.what, Converted)], lock)
+        rows += self._unwritten([one for one in some if isinstance(one.what, LedgerRow)])
+        for row in rows:
+            if isinstance(row, LedgerRow):
+                self._rows.append(row)
+            else:
+                self._left[row.bot_id] = by_id[row.bot_id]
+
+    def _unwritten(self, some: Sequence[Decided]) -> list[LedgerRow | Left]:
+        """Bots that get no draft: what was decided, where it still holds."""
+        now = bots.look(self._connection, [one.bot_id for one in some], None)
+        return [
+            one.what
+            if isinstance(one.what, LedgerRow) and now[one.bot_id] == one.basis
+            else Left(one.bot_id, "changed")
+            for one in some
+            if one.bot_id in now
+        ]
+
+    def _written(self, some: Sequence[Decided], lock: Lock) -> list[LedgerRow | Left]:
+        written: list[Written] = []
+
+        def write(these: Sequence[Decided]) -> list[LedgerRow | Left]:
+            ready, rows = self._lock(these, lock)
+            result = write_drafts(self._connection, ready, self._options, self._trial, lock)
+            written[:] = [result]
+            return rows + result.rows
+
+        def verify(these: Sequence[Decided], _: list[LedgerRow | Left]) -> None:
+            if self._watched and (lost := not_kept(self._connection, ready_of(these), written[0])):
+                raise NotKeptError(
+                    {n: lost[one.bot_id] for n, one in enumerate(these) if one.bot_id in lost}
+                )
+
+        rows = write_halving(
+            self._connection,
+            some,
+            write,
+            _refused,
+            verify=verify,
+            may_halve=lambda error: self._may_halve(error, lock),
+            keep=not self._dry_run,
+        )
+        return self._instead_of_trying(some, rows) if self._dry_run else rows
+
+    def _lock(
+        self, some: Sequence[Decided], lock: Lock
+    ) -> tuple[list[Converted], list[LedgerRow | Left]]:
+        """Lock bots: those of which what was decided still holds, and why the others are left.
+
+        Bots that do not exist any more are in neither.
+        """
+        now = bots.look(self._connection, [one.bot_id for one in some], lock)
+        locked = bots.look(
+            self._connection, [one.bot_id for one in some if one.bot_id not in now], None
+        )
+        same, left = [], list[LedgerRow | Left]()
+        for one in some:
+            basis = now.get(one.bot_id, locked.get(one.bot_id))
+            if basis is None:
+                continue
+            if basis != one.basis:
+                left.append(Left(one.bot_id, "changed"))
+            elif one.bot_id in locked:
+                left.append(Left(one.bot_id, "locked"))
+            elif isinstance(one.what, Converted):
+                same.append(one.what)
+        return same, left
+
+    def _instead_of_trying(
+        self, some: Sequence[Decided], rows: list[LedgerRow | Left]
+    ) -> list[LedgerRow | Left]:
+        """What a dry run says of bots that others have locked: it waits for nobody."""
+        locked = {row.bot_id for row in rows if isinstance(row, Left) and row.why == "locked"}
+        ready = ready_of(one for one in some if one.bot_id in locked)
+        return [row for row in rows if row.bot_id not in locked] + [
+            msgspec.structs.replace(row, message=row.message or _UNTRIED)
+            if isinstance(row, LedgerRow)
+            else row
+            for row in expected(self._connection, ready, self._options)
+        ]
+
+    def _may_halve(self, error: DatabaseError, lock: Lock) -> bool:
+        if not _is_locked(error):
+            return is_refusal(error)
+        self._waits += 1
+        return lock is Lock.SKIP and not self._rows and self._waits <= MOST_WAITS
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._until
+
+
+def chunks(decided: Sequence[Decided], options: RunOptions) -> Iterator[list[Decided]]:
+    """What is written at a time, in order: bounded by bytes, and by rows of drafts and executions."""
+    rows = 1 + (0 if options.trials is None else options.trials.per_bot)
+    most = max(1, CHUNK_ROWS // rows)
+    chunk: list[Decided] = []
+    size = 0
+    for one in decided:
+        if chunk and (len(chunk) >= most or size + one.size > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(one)
+        size += one.size
+    if chunk:
+        yield chunk
+
+
+def ready_of(some: Iterable[Decided]) -> list[Converted]:
+    """The drafts among what was decided."""
+    return [one.what for one in some if isinstance(one.what, Converted)]
+
+
+def _refused(one: Decided, error: DatabaseError) -> LedgerRow | Left:
+    return Left(one.bot_id, "locked") if _is_locked(error) else refused(one.bot_id, error)
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether a lock was waited for in vain."""
+    return sqlstate(error) == "55P03"

@@ -1,0 +1,106 @@
+"""Try drafts beside V1 within a batch: execute, judge, record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Self
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.engine import v1 as v1_engine
+from worker.core.engine import v2 as v2_engine
+from worker.core.engine.v2 import NO_VARIABLES, Variables
+from worker.core.parity import trial as proofs
+from worker.core.parity.messages import Trials
+from worker.core.parity.recording import ExecutionRow, session_id
+from worker.core.parity.trial import Equipment, Proof
+from worker.core.workflow.v1 import Workflow
+from worker.db.batches import Batch
+from worker.db.bots import LedgerRow
+from worker.db.recordings import insert_executions
+from worker.db.runs import RunOptions
+from worker.errors import BotError
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+OUT_OF_MEMORY = "it takes more memory than a process may have (FLOWSHIFT_CHILD_MEMORY_MB)"
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How the drafts of one run are tried."""
+
+    run_id: int
+    request_id: str
+    trials: Trials
+    equipment: Equipment
+
+    @classmethod
+    def of(cls, batch: Batch, options: RunOptions, equipment: Equipment) -> Self | None:
+        """What a batch's run asks for; None where nothing is to be executed."""
+        if options.trials is None:
+            return None
+        return cls(batch.run_id, batch.request_id, options.trials, equipment)
+
+    def prove(
+        self, bot_id: str, workflow: Workflow, graph: bytes, variables: Variables = NO_VARIABLES
+    ) -> Proof:
+        """Execute a bot's draft beside its workflow, on the messages that are this bot's."""
+        try:
+            new = v2_engine.decode(graph, self.equipment.registry)
+        except BotError as error:
+            return Proof((), agreed=False, code="execution_failed", message=str(error))
+        messages = [
+            (number, message, session_id(self.run_id, number))
+            for number, message in self.trials.of(bot_id)
+        ]
+        old = v1_engine.prepare(workflow)
+        return proofs.prove(old, new, messages, self.equipment, variables)
+
+
+def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
+    """A bot's outcome after its draft was tried: a draft that fails is a failed bot."""
+    if proof is None or row.outcome not in ("converted", "unchanged"):
+        return row
+    if proof.code is not None:
+        return msgspec.structs.replace(
+            row,
+            outcome="failed",
+            code=proof.code,
+            message=proof.message,
+            overhead_us=proof.overhead_us,
+        )
+    return msgspec.structs.replace(
+        row, message=proof.message, overhead_us=proof.overhead_us, agreed=proof.agreed
+    )
+
+
+def record(
+    connection: sa.Connection,
+    trial: Trial,
+    rows: Sequence[ExecutionRow],
+    versions: dict[str, str] | None = None,
+) -> frozenset[str]:
+    """Write down executions, in the transaction of the batch; returns the bots whose are there.
+
+    `versions` as `insert_executions` takes it: a draft that changed since is left out.
+    """
+    now = trial.equipment.clock()
+    return insert_executions(connection, trial.request_id, rows, now=now, versions=versions)
+
+
+def fault(bot_id: str, error: BaseException) -> LedgerRow:
+    """What the ledger keeps of an error that is nobody's workflow's fault."""
+    if isinstance(error, MemoryError):
+        return LedgerRow(bot_id, "failed", "worker_lost", OUT_OF_MEMORY)
+    log.error("bot.faulted", bot_id=bot_id, error=type(error).__name__)
+    message = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    return LedgerRow(
+        bot_id,
+        "failed",
+        "internal_error",
+        message[:500],
+        traceback="".join(traceback.format_exception(error))[-8000:],
+    )

@@ -1,0 +1,189 @@
+"""Write what was decided: drafts, backups and executions, set-based, each bot's refusal its own."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from typing import Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.db import bots
+from worker.db.backups import back_up, without_backup
+from worker.db.bots import DraftRow, LedgerRow, Lock
+from worker.db.engine import sqlstate
+from worker.db.runs import RunOptions
+from worker.steps.batch.decide import Converted
+from worker.steps.batch.lifecycle import DatabaseError
+from worker.steps.batch.trial import Trial, fault, judged, record
+
+_NO_DRAFT = (
+    "the database kept no draft (a trigger?): see the triggers, rules and row level security of "
+    "bot_workflow_versions"
+)
+_OLD_DRAFT = (
+    "the database kept the draft that was there (a trigger?): see the triggers, rules and row level "
+    "security of bot_workflow_versions"
+)
+_OTHER_DRAFT = (
+    "the database kept another draft than flowshift wrote (a trigger?): see the triggers and rules "
+    "of bot_workflow_versions; nothing was changed"
+)
+_NO_BACKUP = (
+    "the database kept no backup of the workflow, or another text (a trigger?): see the triggers, "
+    "rules and row level security of bots; no draft was written"
+)
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A bot that has no outcome yet, and why not."""
+
+    bot_id: str
+    why: Literal["locked", "changed"]
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What became of some bots; `filled` are those whose backup was filled now."""
+
+    rows: list[LedgerRow | Left]
+    filled: list[str]
+
+
+def write_drafts(
+    connection: sa.Connection,
+    ready: Sequence[Converted],
+    options: RunOptions,
+    trial: Trial | None,
+    lock: Lock,
+) -> Written:
+    """Write the drafts, backups and executions of bots that are locked, in the same few statements.
+
+    With `Lock.SKIP` a bot whose draft another transaction has locked is left.
+
+    Raises:
+        psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database refuses one of them.
+    """
+    rows = _drafts(connection, ready, options, lock)
+    good = {row.bot_id for row in rows if _has_draft(row)}
+    filled = back_up(connection, sorted(good), options.backup)
+    if trial is not None:
+        executed = [row for one in ready if one.bot_id in good for row in one.executions]
+        record(connection, trial, executed)
+    return Written(judge(ready, rows), filled)
+
+
+def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:
+    """The outcomes, after what executing the drafts showed."""
+    proofs = {one.bot_id: one.proof for one in ready}
+    return [row if isinstance(row, Left) else judged(row, proofs.get(row.bot_id)) for row in rows]
+
+
+def not_kept(
+    connection: sa.Connection, ready: Sequence[Converted], written: Written
+) -> dict[str, LedgerRow]:
+    """Bots of which the database kept something else than what was written, without an error.
+
+    Their drafts must not stay: roll back, and write the others again.
+    """
+    good = {row.bot_id for row in written.rows if _has_draft(row)}
+    graphs = [(one.bot_id, one.graph) for one in ready if one.bot_id in good]
+    there = bots.compare_drafts(connection, graphs, None)
+    messages = dict.fromkeys(without_backup(connection, sorted(good), written.filled), _NO_BACKUP)
+    for bot_id in good:
+        if bot_id not in there:
+            messages[bot_id] = _NO_DRAFT
+        elif not there[bot_id].is_same:
+            messages[bot_id] = _OTHER_DRAFT
+    return {bot_id: _failed(bot_id, message) for bot_id, message in messages.items()}
+
+
+def refused(bot_id: str, error: DatabaseError) -> LedgerRow:
+    """A bot that the database would not take: by its data (class 22) or for another reason."""
+    if (sqlstate(error) or "").startswith("22"):
+        said = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return LedgerRow(bot_id, "failed", "invalid_text", f"PostgreSQL cannot store it: {said}")
+    return fault(bot_id, error)
+
+
+def expected(
+    connection: sa.Connection, ready: Sequence[Converted], options: RunOptions
+) -> list[LedgerRow | Left]:
+    """The outcomes to expect of bots that cannot be written now, by the drafts that they have."""
+    found = bots.compare_drafts(connection, _graphs(ready), None)
+    rows = [
+        (found.get(one.bot_id) and _kept(one, found[one.bot_id], options))
+        or LedgerRow(one.bot_id, "converted", warnings=one.warnings)
+        for one in ready
+    ]
+    return judge(ready, rows)
+
+
+def _has_draft(row: LedgerRow | Left) -> bool:
+    """Whether a bot's draft says what it should: its hash is known then, whatever executing showed."""
+    return isinstance(row, LedgerRow) and row.draft_hash is not None
+
+
+def _drafts(
+    connection: sa.Connection, ready: Sequence[Converted], options: RunOptions, lock: Lock
+) -> list[LedgerRow | Left]:
+    found, locked = _compare(connection, [one for one in ready if one.has_draft], lock)
+    fresh = [one for one in ready if one.bot_id not in found and one.bot_id not in locked]
+    written = bots.insert_drafts(connection, _graphs(fresh))
+    overtaken = [one for one in fresh if one.bot_id not in written]
+    if overtaken:  # somebody made them a draft since we looked: what it holds decides
+        more, more_locked = _compare(connection, overtaken, lock)
+        found, locked = found | more, locked | more_locked
+    kept = {
+        one.bot_id: _kept(one, found[one.bot_id], options) for one in ready if one.bot_id in found
+    }
+    stale = [one for one in ready if one.bot_id in kept and kept[one.bot_id] is None]
+    written |= bots.update_drafts(connection, _graphs(stale))
+    missing = [one.bot_id for one in overtaken if one.bot_id not in found]
+    called = bots.versions_called_draft(connection, missing)
+    return [
+        Left(one.bot_id, "locked")
+        if one.bot_id in locked
+        else LedgerRow(one.bot_id, "converted", warnings=one.warnings, draft_hash=hashed)
+        if (hashed := written.get(one.bot_id)) is not None
+        else kept.get(one.bot_id) or _unwritten(one.bot_id, found, called)
+        for one in ready
+    ]
+
+
+def _compare(
+    connection: sa.Connection, ones: Sequence[Converted], lock: Lock
+) -> tuple[dict[str, DraftRow], frozenset[str]]:
+    """The drafts that these bots have, locked; and the bots whose draft another one has locked."""
+    found = bots.compare_drafts(connection, _graphs(ones), lock)
+    missing = [one.bot_id for one in ones if one.bot_id not in found]
+    called = bots.versions_called_draft(connection, missing)
+    return found, frozenset(bot_id for bot_id, status in called.items() if status == "draft")
+
+
+def _kept(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
+    """The outcome of a bot that has a draft; None where the draft is to be replaced."""
+    if draft.is_same:
+        return LedgerRow(
+            one.bot_id, "unchanged", warnings=one.warnings, draft_hash=draft.content_hash
+        )
+    if draft.is_empty or draft.is_ours or options.overwrite_edited:
+        return None
+    message = "its draft holds what flowshift did not write; --overwrite-edited replaces it"
+    return LedgerRow(one.bot_id, "skipped", "draft_edited", message)
+
+
+def _unwritten(bot_id: str, found: Container[str], called: Container[str]) -> LedgerRow:
+    """A bot whose draft the database neither took nor refused."""
+    if bot_id in found:
+        return _failed(bot_id, _OLD_DRAFT)
+    if bot_id in called:
+        return _failed(bot_id, "a version called 'draft' exists whose status is not draft")
+    return _failed(bot_id, _NO_DRAFT)
+
+
+def _failed(bot_id: str, message: str) -> LedgerRow:
+    return LedgerRow(bot_id, "failed", "internal_error", message)
+
+
+def _graphs(ready: Iterable[Converted]) -> list[tuple[str, bytes]]:
+    return [(one.bot_id, one.graph) for one in ready]

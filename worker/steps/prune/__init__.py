@@ -1,0 +1,1 @@
+"""Pruning: in small transactions, beside the platform's own work."""

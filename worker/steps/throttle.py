@@ -1,0 +1,134 @@
+"""The gate before each batch: read the database's health, judge it, say go, wait or stop.
+
+One gate per process. It reads at most once a second, however many batches pass, and remembers what
+only this process knows: how long its commits took, and since when a check cannot be read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import psycopg
+import sqlalchemy as sa
+
+from worker.core.policy import health, pace
+from worker.core.policy.health import COMMITS_LOOKED_AT, Finding, Readings, Unreadable, Verdict
+from worker.db import health as health_table
+from worker.db.engine import is_transient, map_database_errors, sqlstate
+from worker.log import get_logger
+from worker.settings import Settings
+
+log = get_logger(__name__)
+
+FRESH_S = 1.0
+"""Seconds for which a verdict holds."""
+
+COMMITS_KEPT_S = 10.0
+"""Older commits are forgotten, so that after a wait one batch is tried again."""
+
+MOST_REST_S = 60.0
+"""No rest after a batch is longer, whatever its ratio."""
+
+_QUERY_CANCELED = "57014"
+
+
+class Gate:
+    """Whether a batch may begin, by the health of the database."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        settings: Settings,
+        *,
+        application_name: str = "flowshift",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._name = application_name
+        self._clock = clock
+        self._commits: deque[tuple[float, float]] = deque(maxlen=COMMITS_LOOKED_AT)
+        self._unread_since: dict[str, float] = {}
+        self._rested_from: tuple[float, float] | None = None
+        self._judged: tuple[float, list[Verdict]] | None = None
+
+    def note(self, *, duration_ms: float, commit_ms: float) -> None:
+        """Keep how long this process's last batch and its commit took."""
+        now = self._clock()
+        self._commits.append((now, commit_ms))
+        self._rested_from = (now, pace.rest_s(duration_ms, self._settings.nice_ratio))
+        self._judged = None
+
+    def rest_s(self) -> float:
+        """Seconds that this process still has to rest after its last batch."""
+        if self._rested_from is None:
+            return 0.0
+        ended, rest = self._rested_from
+        return max(0.0, min(rest, MOST_REST_S) - (self._clock() - ended))
+
+    def verdict(self) -> Verdict:
+        """The verdict that counts, at most `FRESH_S` old.
+
+        Raises:
+            TransientError: the database was away.
+        """
+        return health.worst(self.verdicts())
+
+    def verdict_now(self) -> Verdict:
+        """The verdict that counts, read anew.
+
+        Raises:
+            TransientError: the database was away.
+        """
+        self._judged = None
+        return self.verdict()
+
+    def verdicts(self) -> list[Verdict]:
+        """What every check says, at most `FRESH_S` old.
+
+        Raises:
+            TransientError: the database was away.
+        """
+        now = self._clock()
+        if self._judged is None or now - self._judged[0] >= FRESH_S:
+            findings = self._findings(now)
+            self._remember_unread(findings, now)
+            unread_for_s = {check: now - since for check, since in self._unread_since.items()}
+            verdicts = health.settle(findings, unread_for_s, self._settings.unread_s)
+            self._judged = (now, verdicts)
+        return self._judged[1]
+
+    def _findings(self, now: float) -> list[Finding]:
+        with map_database_errors():
+            try:
+                with self._engine.begin() as connection:
+                    timeout_ms = self._settings.health_timeout_ms
+                    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {timeout_ms:d}")
+                    readings = health_table.read(
+                        connection,
+                        application_name=self._name,
+                        time_zone=self._settings.time_zone,
+                    )
+            except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
+                if is_transient(error) and sqlstate(error) != _QUERY_CANCELED:
+                    raise
+                reason = f"reading it failed ({sqlstate(error) or type(error).__name__})"
+                return [Unreadable(check, reason) for check in health.CHECKS]
+            return health.judge(self._completed(readings, now), self._settings.limits)
+
+    def _completed(self, readings: Readings, now: float) -> Readings:
+        """The readings with what only this process knows, and the answer of the user's query."""
+        query = self._settings.health_query
+        timeout_ms = self._settings.health_timeout_ms
+        answer = health_table.ask(self._engine, query, timeout_ms=timeout_ms) if query else None
+        commits = tuple(ms for at, ms in self._commits if now - at < COMMITS_KEPT_S)
+        return health.complete(readings, commit_ms=commits, answer=answer)
+
+    def _remember_unread(self, findings: list[Finding], now: float) -> None:
+        unread = {found.check: found.reason for found in findings if isinstance(found, Unreadable)}
+        for check, reason in unread.items():
+            if check not in self._unread_since:
+                log.warning("health.unread", check=check, reason=reason)
+        self._unread_since = {check: self._unread_since.get(check, now) for check in unread}
