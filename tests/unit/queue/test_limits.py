@@ -45,7 +45,8 @@ def test_the_name_of_a_process_tells_the_parents_boot_and_the_child_apart() -> N
     assert limits.process_name("w@h", 7) != limits.process_name("w@h", 8)
     assert limits.process_name("w@h", 7) == limits.process_name("w@h", 7)
     other = python("from worker.queue import limits; print(limits.process_name('w', 7))").stdout
-    assert other.strip() and other.strip() != limits.process_name("w", 7)
+    assert other.strip()
+    assert other.strip() != limits.process_name("w", 7)
 
 
 @pytest.mark.parametrize(
