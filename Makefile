@@ -70,7 +70,7 @@ chaos: $(READY) ## Convert fleets under random faults and check what must hold (
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)
 
 docs: $(READY) ## Write the pages of docs/reference that are generated
-	$(BIN)/python -m worker.pages docs/reference
+	$(BIN)/python -m reference docs/reference
 
 site: $(READY) ## Build the documentation as a site in site/; a dead link fails
 	$(BIN)/zensical build --clean --strict

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of worker are true."""
+"""The examples in the docstrings are true."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import worker
 ROOT = Path(worker.__file__).parents[1]
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for path in (ROOT / "worker").rglob("*.py")
+    for package in ("worker", "reference")
+    for path in (ROOT / package).rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")
 )
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from worker import pages
+from reference import __main__ as reference
+from reference.events import logged_events
 from worker.core import codes
+from worker.events import EVENTS
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -20,7 +22,7 @@ EVERY_CODE = (
 
 
 def test_the_committed_pages_are_current() -> None:
-    assert pages.outdated(DOCS) == [], "run `make docs`"
+    assert reference.outdated(DOCS) == [], "run `make docs`"
 
 
 def test_every_code_has_one_meaning_and_one_remedy() -> None:
@@ -38,17 +40,17 @@ def test_a_meaning_is_one_line_without_a_full_stop(code: str) -> None:
 
 
 def test_every_event_that_is_logged_is_in_the_catalogue_and_no_other() -> None:
-    assert {event.name for event in pages.logged_events()} == set(pages.EVENTS)
+    assert {event.name for event in logged_events()} == set(EVENTS)
 
 
 def test_an_event_with_computed_keys_shows_what_is_known_of_them() -> None:
-    (event,) = (event for event in pages.logged_events() if event.name == "batch.converted")
+    (event,) = (event for event in logged_events() if event.name == "batch.converted")
 
     assert event.keys == ("run_id", "batch", "attempt", "bots_…", "duration_ms")
 
 
 def test_every_command_is_on_the_page() -> None:
-    text = pages.pages()["commands.md"]
+    text = reference.pages()["commands.md"]
 
     for name in (
         *("migrate", "retry", "runs", "status", "watch", "show"),
@@ -61,10 +63,10 @@ def test_every_command_is_on_the_page() -> None:
 
 
 def test_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = pages.pages()
+    expected = reference.pages()
     monkeypatch.setenv("COLUMNS", "40")
 
-    assert pages.pages() == expected
+    assert reference.pages() == expected
 
 
 def test_writing_makes_what_checking_wants(
@@ -72,12 +74,12 @@ def test_writing_makes_what_checking_wants(
 ) -> None:
     directory = tmp_path / "docs"
 
-    assert pages.main([str(directory)]) == 0
-    assert pages.main([str(directory), "--check"]) == 0
+    assert reference.main([str(directory)]) == 0
+    assert reference.main([str(directory), "--check"]) == 0
 
     (directory / "codes.md").write_text("old")
     (directory / "commands.md").unlink()
-    assert pages.main([str(directory), "--check"]) == 1
+    assert reference.main([str(directory), "--check"]) == 1
     assert (directory / "codes.md").read_text() == "old"
     said = capsys.readouterr().err
     assert "codes.md is out of date: run `make docs`" in said

@@ -1,0 +1,1 @@
+"""What writes docs/reference: the pages that the program knows better than a person."""
