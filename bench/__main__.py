@@ -31,13 +31,14 @@ import sqlalchemy as sa
 
 from bench.floor import load_fleet, measure_floor
 from bench.profile import batch_times
+from migrations import upgrade
 from tasks import start_run
 from worker import log, runtime
 from worker.app import app
-from worker.db import runs, upgrade
+from worker.db import runs
+from worker.processes.supervisor import Supervisor, worker_program
 from worker.runtime import Runtime
 from worker.servers import embedded
-from worker.servers.supervisor import Supervisor, worker_program
 from worker.settings import Settings
 from worker.steps.start import Request
 

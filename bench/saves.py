@@ -33,9 +33,10 @@ from bench.__main__ import (
     _wait_for_worker,
 )
 from bench.floor import load_fleet
+from migrations import upgrade
 from worker import log, runtime
-from worker.db import runs, upgrade
-from worker.servers.supervisor import Supervisor, worker_program
+from worker.db import runs
+from worker.processes.supervisor import Supervisor, worker_program
 from worker.settings import Settings
 
 BOTS: Final = 3_000

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database, whether called by `worker.db.upgrade` or on the command line.
+"""How Alembic reaches the database, whether called by `migrations.upgrade` or on the command line.
 
 A caller in this program passes its connection in `config.attributes["connection"]`. On the command
 line the connection is the one of the settings.

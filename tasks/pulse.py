@@ -18,8 +18,8 @@ from celery.worker import state
 from tasks.queue import is_empty
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
+from worker.processes.heartbeat import Heartbeat
 from worker.runtime import runtime
-from worker.servers.heartbeat import Heartbeat
 
 log = get_logger(__name__)
 

@@ -24,11 +24,11 @@ import sqlalchemy as sa
 from hypothesis import is_hypothesis_test
 from xdist.scheduler import LoadScopeScheduling
 
+from migrations import upgrade
 from tests.fleet import Fleet
 from tests.roles import Role, grant
 from tests.strategies import at_night
 from worker import log, runtime
-from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
 from worker.runtime import Runtime
 from worker.servers import embedded

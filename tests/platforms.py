@@ -6,8 +6,8 @@ import json
 
 import sqlalchemy as sa
 
+from migrations import upgrade
 from tests.fleet import Fleet, a_workflow
-from worker.db import upgrade
 
 TABLES = """
 CREATE TABLE users (id serial PRIMARY KEY, uuid varchar(36) UNIQUE NOT NULL);

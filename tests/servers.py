@@ -13,8 +13,8 @@ from typing import Literal
 import psycopg
 import redis
 
+from migrations import upgrade
 from tests.live import eventually
-from worker.db import upgrade
 from worker.db.engine import create_engine, database_url
 from worker.servers.embedded.paths import Home, prepare_home
 from worker.servers.embedded.servers import Postgres, Redis, Server

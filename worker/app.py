@@ -112,7 +112,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
             # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
             "tick-prune": _every("flowshift.tick_prune", 60.0),
         },
-        "beat_scheduler": "worker.queue.beat:Scheduler",
+        "beat_scheduler": "worker.processes.beat:Scheduler",
         "timezone": "UTC",
     }
     if current.servers.has_rabbitmq:

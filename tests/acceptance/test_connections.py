@@ -20,8 +20,8 @@ from tests.live import Environment, eventually, has_done, is_over, running, star
 from tests.relay import Relay, relayed
 from worker.core.policy.processes import Process, ProcessKind, condition_of
 from worker.db import heartbeats
+from worker.processes.supervisor import Program, Supervisor, beat_program
 from worker.servers.connect import Servers
-from worker.servers.supervisor import Program, Supervisor, beat_program
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from migrations import upgrade
 from tests.fleet import Fleet
 from tests.invariants import must_hold, processes_left
 from tests.live import Environment, calm, eventually, has_done, is_over
 from worker import runtime
-from worker.db import upgrade
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]

@@ -34,8 +34,8 @@ from tests.live import (
 )
 from tests.roles import Role, grant
 from tests.servers import Mode, PrivateServers, private_servers
+from worker.processes.supervisor import Supervisor
 from worker.progress.redis import run_key
-from worker.servers.supervisor import Supervisor
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]

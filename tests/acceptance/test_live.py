@@ -32,8 +32,8 @@ from tests.live import (
     start,
     workers,
 )
+from worker.processes.supervisor import Supervisor
 from worker.progress.redis import run_key
-from worker.servers.supervisor import Supervisor
 from worker.settings import Settings
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]

@@ -29,7 +29,7 @@ from tests.integration.test_servers import redis_binary
 from tests.live import Environment, eventually, flowshift
 from tests.model_server import ModelServer, answers
 from tests.roles import Role
-from worker.servers.supervisor import celery
+from worker.processes.supervisor import celery
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
 
@@ -227,7 +227,7 @@ def test_no_secret_turns_up_in_logs_arguments_redis_files_or_flower(
     commands = "\n".join(watch.commands)
     assert "flowshift.convert_batch" in "".join([commands, *_opened(commands)])
     assert "run-1" in shown["/api/tasks"]
-    assert any("worker.progress.flower_process" in line for line in watch.arguments)
+    assert any("worker.processes.flower" in line for line in watch.arguments)
     [row] = fleet.rows("SELECT message FROM flowshift.ledger WHERE code = 'invalid_config'")
     assert planted.value in row.message
 

@@ -15,7 +15,7 @@ from celery import Celery
 from tasks.queue import AWAY
 from tests.live import children, send_batch, send_nonsense
 from tests.servers import PrivateServers
-from worker.servers.supervisor import Supervisor
+from worker.processes.supervisor import Supervisor
 
 End = Callable[[], None]
 

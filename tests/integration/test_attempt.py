@@ -11,6 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from migrations.upgrade import revisions
 from tests import platforms
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
@@ -43,7 +44,11 @@ def tried(fleet: Fleet, engine: sa.Engine | None = None) -> Attempt:
 
 def examined(fleet: Fleet, engine: sa.Engine | None = None) -> Examination:
     return examine(
-        engine or fleet.engine, fleet.current.defaults, fleet.current.echo, backup="column"
+        engine or fleet.engine,
+        fleet.current.defaults,
+        fleet.current.echo,
+        revisions=revisions(),
+        backup="column",
     )
 
 

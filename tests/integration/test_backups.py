@@ -11,12 +11,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from migrations import upgrade
 from tests import platforms
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from tests.integration.test_migrations import alembic
 from tests.roles import Role
-from worker.db import backups, tables, upgrade
+from worker.db import backups, tables
 from worker.db.backups import Place, back_up
 from worker.errors import UsageError
 from worker.runtime import Runtime

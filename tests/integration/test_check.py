@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from migrations import upgrade as schema
 from tests.integration.test_migrations import an_engine, catalog, make_platform, run
-from worker.db import upgrade as schema
 from worker.db.engine import database_url
 from worker.db.schema.check import Readiness, TableReport, check
 from worker.db.schema.needs import needs_of
@@ -26,7 +26,7 @@ def engine(empty_database: str) -> Iterator[sa.Engine]:
 
 def checked(engine: sa.Engine) -> Readiness:
     with engine.connect() as connection:
-        return check(connection)
+        return check(connection, schema.revisions())
 
 
 def report(readiness: Readiness, name: str) -> TableReport:

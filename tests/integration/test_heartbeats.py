@@ -16,9 +16,9 @@ from worker import log
 from worker.core.policy.processes import Process, ProcessKind, condition_of
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
+from worker.processes.heartbeat import Heartbeat
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
-from worker.servers.heartbeat import Heartbeat
 from worker.settings import Settings
 
 

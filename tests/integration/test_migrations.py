@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from migrations import operations
-from worker.db import upgrade as schema
+from migrations import upgrade as schema
 from worker.db.engine import create_engine, database_url
 from worker.db.tables import metadata
 from worker.errors import ConfigError, TransientError, UsageError

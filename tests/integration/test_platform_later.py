@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import exc
 
+from migrations import upgrade
 from tests.fleet import Fleet, a_workflow
 from tests.integration.test_migrations import (
     V2_TABLES,
@@ -23,7 +24,6 @@ from tests.integration.test_migrations import (
     rows,
     run_script,
 )
-from worker.db import upgrade
 from worker.db.schema.check import check
 from worker.errors import UsageError
 
@@ -101,7 +101,7 @@ def platforms_alembic(engine: sa.Engine, directory: Path) -> Config:
 
 def is_ready(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
-        found = check(connection)
+        found = check(connection, upgrade.revisions())
     assert found.problems == ()
     return found.ready
 

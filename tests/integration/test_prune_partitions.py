@@ -8,11 +8,11 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
+from migrations import upgrade as schema
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform, run_script
 from worker.core.policy import retention as rules
-from worker.db import upgrade as schema
 from worker.db.prune import executions as retention
 from worker.db.prune import partitions
 from worker.db.schema.check import check
@@ -434,7 +434,7 @@ def test_a_platform_with_partitions_by_time_can_be_adopted(empty_database: str) 
         schema.upgrade(engine)
 
         with engine.connect() as connection:
-            assert check(connection).problems == ()
+            assert check(connection, schema.revisions()).problems == ()
 
 
 @pytest.mark.parametrize("action", ["CASCADE", "SET NULL", "NO ACTION"])

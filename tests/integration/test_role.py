@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from psycopg import errors
 
+from migrations import upgrade as schema
 from tests.conftest import drop_database, make_database
 from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
 from tests.integration.test_migrations import an_engine, make_platform
 from tests.roles import FILE, Role, grant
-from worker.db import upgrade as schema
 from worker.db.engine import database_url
 from worker.db.schema.check import check
 from worker.db.tables import OUR_TABLES
@@ -53,7 +53,7 @@ def worker(settings: Settings, role: Role) -> Iterator[Fleet]:
 
 def test_the_database_is_ready_for_the_role(database: str, role: Role) -> None:
     with an_engine(role.url(database)) as theirs, theirs.connect() as connection:
-        assert check(connection).problems == ()
+        assert check(connection, schema.revisions()).problems == ()
 
 
 def test_the_role_converts_backs_up_validates_and_retries(fleet: Fleet, worker: Fleet) -> None:
@@ -192,7 +192,7 @@ def test_the_file_may_be_run_again_and_takes_back_what_was_too_much(
         with pytest.raises(errors.InsufficientPrivilege):
             theirs.execute("SELECT secret FROM rated")
     with an_engine(another.url(platform)) as engine, engine.connect() as connection:
-        assert check(connection).problems == ()
+        assert check(connection, schema.revisions()).problems == ()
 
 
 def test_executions_can_be_locked_and_deleted_as_pruning_does(

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from migrations import upgrade
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from tests.pooler import PGBOUNCER, Mind, minding, pgbouncer
 from worker import runtime
-from worker.db import session, upgrade
+from worker.db import session
 from worker.db.engine import check_server, create_engine, database_url, place
 from worker.db.schema.check import check
 from worker.errors import ConfigError
@@ -198,13 +199,13 @@ def test_an_upgrade_asks_for_a_session_of_its_own(empty_database: str, mind: Min
 
 def test_the_check_says_that_a_pooler_is_in_between(database: str) -> None:
     with an_engine(database) as engine, engine.connect() as connection:
-        assert check(connection).notes == ()
+        assert check(connection, upgrade.revisions()).notes == ()
     with (
         minding(database, "ignores") as url,
         an_engine(url) as engine,
         engine.connect() as connection,
     ):
-        found = check(connection)
+        found = check(connection, upgrade.revisions())
 
     assert found.ready
     assert "pooler" in found.notes[0]

@@ -12,8 +12,8 @@ import pytest
 from tests.live import eventually
 from worker import log
 from worker.core.policy.processes import Process
-from worker.servers import supervisor as supervisor_module
-from worker.servers.supervisor import Program, Supervisor
+from worker.processes import supervisor as supervisor_module
+from worker.processes.supervisor import Program, Supervisor
 
 SLEEPS = Program("worker", (sys.executable, "-c", "import time; time.sleep(600)"))
 IGNORES = Program(

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from migrations import upgrade
 from tests import platforms
 from tests.conftest import drop_database, make_database
 from tests.integration.conftest import Run
@@ -29,7 +30,6 @@ from tests.integration.test_migrations import (
     run_script,
 )
 from tests.roles import psql
-from worker.db import upgrade
 from worker.db.schema.check import check
 from worker.errors import UsageError
 
@@ -104,7 +104,7 @@ def everything(engine: sa.Engine) -> tuple[Catalog, set[tuple[object, ...]], str
 
 def is_ready(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
-        found = check(connection)
+        found = check(connection, upgrade.revisions())
     assert found.problems == ()
     return found.ready
 

@@ -7,11 +7,11 @@ from importlib import resources
 
 import click
 
+from migrations import upgrade as schema
 from worker import log
 from worker.cli.arguments import TEXT
 from worker.cli.printing import Console, Text, confirm, console, print_json, say, say_lines
 from worker.cli.session import configure_logging, opened
-from worker.db import upgrade as schema
 from worker.db.schema.check import TableReport
 from worker.steps.attempt import Answer, Attempt
 from worker.steps.examine import Examination, examine
@@ -101,6 +101,7 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
             current.engine,
             current.defaults,
             current.echo,
+            revisions=schema.revisions(),
             backup=current.settings.backup,
             tries=tries,
         )

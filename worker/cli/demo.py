@@ -18,9 +18,9 @@ from worker.db import runs
 from worker.db.bots import driver
 from worker.db.tables import bots
 from worker.errors import UsageError
+from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.runtime import Runtime
 from worker.sample import PREFIX, insert_sample
-from worker.servers.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.steps.start import Request
 
 

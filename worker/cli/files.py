@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import click
 
+from worker.core.encoding import NotTextError, decode, marked_encoding
 from worker.errors import UsageError
-from worker.text_files import NotTextError, decode, marked_encoding
 
 
 class TextFile(click.File):
@@ -30,7 +30,7 @@ class TextFile(click.File):
 
 
 def text_of(raw: bytes, name: str) -> str:
-    """The text of a file, as `worker.text_files.decode` reads it.
+    """The text of a file, as `worker.core.encoding.decode` reads it.
 
     Raises:
         UsageError: it is no text in UTF-8, and no mark says what else it is.

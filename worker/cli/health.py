@@ -25,9 +25,9 @@ from worker.core.policy.processes import (
 from worker.db import heartbeats
 from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
+from worker.processes.vitals import max_age_s
 from worker.runtime import Runtime
 from worker.servers.connect import database_for_command
-from worker.servers.vitals import max_age_s
 from worker.settings import Settings
 
 TIMEOUT_S: Final = 5

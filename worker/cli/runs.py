@@ -32,9 +32,9 @@ from worker.db import fleet, heartbeats, outcomes
 from worker.db import runs as runs_table
 from worker.db.runs import Failure, Run
 from worker.errors import UsageError
+from worker.processes.supervisor import Supervisor, worker_program
+from worker.processes.vitals import max_age_s
 from worker.runtime import Runtime
-from worker.servers.supervisor import Supervisor, worker_program
-from worker.servers.vitals import max_age_s
 from worker.steps.control import CONCURRENCIES, RATES, SHARES
 from worker.steps.start import Request
 

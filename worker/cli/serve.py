@@ -21,10 +21,10 @@ from worker.core.policy.processes import working
 from worker.db.heartbeats import processes as heartbeats_of
 from worker.environment import for_children, ignore
 from worker.errors import ConfigError
+from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
+from worker.processes.vitals import Vitals, max_age_s
 from worker.progress.flower import row_id
 from worker.runtime import Runtime
-from worker.servers.supervisor import Program, Supervisor, beat_program, worker_program
-from worker.servers.vitals import Vitals, max_age_s
 from worker.settings import Settings
 
 TASKS_COLUMNS = "name,uuid,state,result,kwargs,received,started,runtime,worker"
@@ -100,9 +100,7 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
     }
     if values.flower_basic_auth:
         environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
-    return Program(
-        "flower", (sys.executable, "-P", "-m", "worker.progress.flower_process"), environment
-    )
+    return Program("flower", (sys.executable, "-P", "-m", "worker.processes.flower"), environment)
 
 
 def flower_url(values: Settings, port: int) -> str:

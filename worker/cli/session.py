@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from migrations import upgrade
 from worker import log, runtime, settings
-from worker.db import upgrade
 from worker.db.engine import map_database_errors
 from worker.environment import ignore
 from worker.errors import ConfigError

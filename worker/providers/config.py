@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from worker.core.encoding import NotTextError, decode
 from worker.errors import ConfigError
-from worker.text_files import NotTextError, decode
 
 SETTING: Final = "FLOWSHIFT_PROVIDERS"
 

@@ -13,6 +13,7 @@ from worker.db.backups import Place
 from worker.db.engine import map_database_errors
 from worker.db.schema import triggers
 from worker.db.schema.check import TableReport, check
+from worker.db.schema.revision import Revisions
 from worker.steps.attempt import Attempt, try_writes
 
 _INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
@@ -39,6 +40,7 @@ def examine(
     defaults: Defaults,
     equipment: Equipment,
     *,
+    revisions: Revisions,
     backup: Place,
     tries: bool | None = None,
 ) -> Examination:
@@ -52,7 +54,7 @@ def examine(
     """
     with map_database_errors():
         with engine.connect() as connection:
-            readiness = check(connection, backup)
+            readiness = check(connection, revisions, backup)
             outside = [] if tries else triggers.that_act_outside(connection)
         attempt = None
         if tries is not False:

@@ -7,18 +7,26 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from worker.db import session, upgrade
+from worker.db import session
 from worker.db.backups import Place
-from worker.db.schema import keys, location, privileges, replication, row_security, server, triggers
+from worker.db.schema import (
+    keys,
+    location,
+    privileges,
+    replication,
+    revision,
+    row_security,
+    server,
+    triggers,
+)
 from worker.db.schema.adoption import Needs, missing_columns, missing_indexes, obstacles
 from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.schema.findings import Finding
 from worker.db.schema.needs import needs_of
+from worker.db.schema.revision import UPGRADE, Revisions
 from worker.db.tables import OUR_TABLES, PLATFORM_TABLES, SCHEMA
 
 Owner = Literal["platform", "flowshift"]
-
-_UPGRADE = "`flowshift db upgrade`"
 
 
 class TableReport(msgspec.Struct, frozen=True):
@@ -52,18 +60,18 @@ class Readiness(msgspec.Struct, frozen=True):
         )
 
 
-def check(connection: sa.Connection, backup: Place = "column") -> Readiness:
+def check(connection: sa.Connection, revisions: Revisions, backup: Place = "column") -> Readiness:
     """Compare the database with what this version of flowshift needs; changes nothing.
 
     `backup` says where runs keep V1: what would only come of updating `bots` does not count else.
     """
-    newest = upgrade.head()
+    newest = revisions.newest
     if locked_out := privileges.locked_out(connection):
         return Readiness(
             ready=False, revision=None, newest_revision=newest, tables=(), problems=locked_out
         )
-    revision = upgrade.current_of(connection)
-    problems = [*_revision_problems(revision, newest), *server.problems(connection)]
+    found_revision = revision.current(connection)
+    problems = [*revision.problems(found_revision, revisions), *server.problems(connection)]
     reports = []
     findings = _findings(connection, backup)
     for table in PLATFORM_TABLES:
@@ -79,7 +87,7 @@ def check(connection: sa.Connection, backup: Place = "column") -> Readiness:
         problems += privileges.missing_on_ours(connection, table)
     return Readiness(
         ready=not problems,
-        revision=revision,
+        revision=found_revision,
         newest_revision=newest,
         tables=tuple(reports),
         problems=tuple(problems),
@@ -108,7 +116,7 @@ def _session_notes(connection: sa.Connection) -> tuple[str, ...]:
     note = (
         "a connection pooler is in between, which ignores or refuses start-up options: time-outs are "
         "set in each transaction, and prunes delete rows instead of dropping partitions; "
-        f"{_UPGRADE} and `flowshift db downgrade` need PostgreSQL's own host and port"
+        f"{UPGRADE} and `flowshift db downgrade` need PostgreSQL's own host and port"
     )
     return (note,)
 
@@ -162,12 +170,12 @@ def _check_our_table(connection: sa.Connection, table: sa.Table) -> TableReport:
 def _missing_problems(report: TableReport, added: frozenset[str] | None = None) -> tuple[str, ...]:
     """What an upgrade would put right; columns that it would not add are obstacles, named there."""
     if not report.present:
-        return (f"{report.name} is not there; {_UPGRADE} creates it",)
+        return (f"{report.name} is not there; {UPGRADE} creates it",)
     columns = [name for name in report.missing_columns if added is None or name in added]
     return (
-        *(f"{report.name} has no column {name}; {_UPGRADE} adds it" for name in columns),
+        *(f"{report.name} has no column {name}; {UPGRADE} adds it" for name in columns),
         *(
-            f"{report.name} has no index that serves as {name}; {_UPGRADE} creates it"
+            f"{report.name} has no index that serves as {name}; {UPGRADE} creates it"
             for name in report.missing_indexes
         ),
     )
@@ -187,13 +195,3 @@ def _notes(found: FoundTable, needs: Needs) -> tuple[str, ...]:
     if extra:
         notes.append(f"left alone: {', '.join(extra)}")
     return tuple(notes)
-
-
-def _revision_problems(revision: str | None, newest: str) -> tuple[str, ...]:
-    if revision == newest:
-        return ()
-    if revision is None:
-        return (f"flowshift's schema is not there; {_UPGRADE} creates it",)
-    if not upgrade.is_known(revision):
-        return (f"the database is at revision {revision}, which is newer than this flowshift",)
-    return (f"the database is at revision {revision}; {_UPGRADE} brings it to {newest}",)

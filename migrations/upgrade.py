@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from worker.db.engine import map_database_errors
-from worker.db.tables import SCHEMA
+from worker.db.schema import revision as revision_of
+from worker.db.schema.revision import Revisions
 from worker.errors import UsageError
-from worker.ours import ROOT, ours
 
 # Alembic keeps the context that migrations run in as a global of the process.
 _one_at_a_time = threading.Lock()
@@ -79,13 +79,7 @@ def downgrade(engine: sa.Engine, revision: str, *, drop_backups: bool = False) -
 def current(engine: sa.Engine) -> str | None:
     """The revision that the database is at; None where there is none yet."""
     with map_database_errors(), engine.connect() as connection:
-        return current_of(connection)
-
-
-def current_of(connection: sa.Connection) -> str | None:
-    """The revision that the database behind `connection` is at."""
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    return context.get_current_revision()
+        return revision_of.current(connection)
 
 
 def head() -> str:
@@ -95,23 +89,19 @@ def head() -> str:
     return revision
 
 
-def is_known(revision: str) -> bool:
-    """Whether this version of flowshift has a migration of that name."""
+def revisions() -> Revisions:
+    """Every revision that this version of flowshift has a migration for."""
     scripts = ScriptDirectory.from_config(alembic_config())
-    return revision in {script.revision for script in scripts.walk_revisions()}
+    return Revisions(head(), frozenset(script.revision for script in scripts.walk_revisions()))
 
 
 def alembic_config() -> Config:
     """Alembic's configuration for the installed migrations, with or without a checkout."""
-    ours("migrations")  # which the migrations themselves import
     config = Config()
     # A percent sign begins an interpolation there.
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-_SCRIPTS = ROOT / "migrations"
 
 
 def _run(engine: sa.Engine, do: Callable[[Config], None]) -> None:

@@ -1,4 +1,4 @@
-"""Text as editors on any system write it: UTF-8, or what a byte order mark says."""
+"""Files of text as editors on any system write them: UTF-8, or what a byte order mark says."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ from kombu.common import ignore_errors
 
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
+from worker.processes.heartbeat import Heartbeat
 from worker.progress.unattended import Unattended
 from worker.runtime import runtime
-from worker.servers.heartbeat import Heartbeat
 
 log = get_logger(__name__)
 

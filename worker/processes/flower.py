@@ -1,4 +1,4 @@
-"""Flower as a process of ours: `python -m worker.progress.flower_process`, with a heartbeat.
+"""Flower as a process of ours: `python -m worker.processes.flower`, with a heartbeat.
 
 Celery's command for Flower, with an application that shows that it works: an event that it sends
 itself comes back by way of the queue, and its pages are answered.
@@ -26,10 +26,10 @@ from worker import log as logging_setup
 from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
+from worker.processes.heartbeat import Heartbeat
 from worker.runtime import runtime
-from worker.servers.heartbeat import Heartbeat
 
-log = get_logger("worker.progress.flower_process")  # it runs as __main__
+log = get_logger("worker.processes.flower")  # it runs as __main__
 
 EVENT: Final = "flowshift-pulse"
 """The type of the event that Flower sends to itself; others that see it know no such group."""
