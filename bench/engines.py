@@ -16,9 +16,10 @@ from typing import Any, Final
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.parity.compare import compare
+from worker.core.targets.convert import convert_text
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.providers.echo import Echo
 
 EXECUTIONS: Final = 2_000
@@ -46,7 +47,7 @@ def parts() -> dict[str, Callable[[], object]]:
     text, defaults, echo, clock = json.dumps(WORKFLOW).encode(), Defaults(), Echo(), time.monotonic
     graph = convert_text(text, defaults).graph
     workflow = v1.decode(text, defaults)
-    one, other = v1_engine.prepare(workflow), v2_engine.decode(graph)
+    one, other = v1_engine.prepare(workflow), GUIDE.decode(graph)
     traces = (
         v1_engine.execute(one, MESSAGE, echo, clock=clock),
         v2_engine.execute(other, MESSAGE, echo, clock=clock),
@@ -56,7 +57,7 @@ def parts() -> dict[str, Callable[[], object]]:
         "V1: execute": lambda: v1_engine.execute(one, MESSAGE, echo, clock=clock),
         "V2: execute": lambda: v2_engine.execute(other, MESSAGE, echo, clock=clock),
         "V1: prepare": lambda: v1_engine.prepare(workflow),
-        "V2: decode": lambda: v2_engine.decode(graph),
+        "V2: decode": lambda: GUIDE.decode(graph),
         "compare": lambda: compare(*traces),
     }
 

@@ -6,8 +6,8 @@ import time
 
 import sqlalchemy as sa
 
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.db.bots import JsonText, driver
 from worker.errors import BotError
 from worker.sample import insert_sample, sample_bots

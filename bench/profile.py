@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from worker.core.parity.messages import BUILT_IN, Trials
 from worker.core.parity.recording import as_row
 from worker.core.parity.trial import Equipment
+from worker.core.targets.convert import convert
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert
 from worker.core.workflow.text import issues_of_text
 from worker.db import bots
 from worker.db.backups import back_up

@@ -26,8 +26,8 @@ import sqlalchemy as sa
 from bench.__main__ import _admin, _drop_database, _fresh_database, _machine, _servers
 from migrations import upgrade
 from worker import log
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.db.engine import create_engine, database_url
 from worker.errors import BotError
 from worker.sample import sample_bots

@@ -10,9 +10,11 @@ from typing import Any
 
 from tests import platform
 from worker.core.policy.progress import Counts, Progress
-from worker.core.workflow import convert, v1, v2
+from worker.core.targets import convert
+from worker.core.targets.registry import DEFAULT
+from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import Draft
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.v1 import NodeId
 from worker.errors import BotError
 
@@ -106,7 +108,7 @@ def as_bytes(workflow: object) -> bytes:
 def a_draft(workflow: object, defaults: Defaults = DEFAULTS) -> Draft:
     """The draft of a workflow (or of a column's text): the checklist and the interface accept it."""
     draft = convert.convert_text(as_bytes(workflow), defaults)
-    assert v2.check(draft.graph) == []
+    assert DEFAULT.check(draft.graph) == []
     platform.read_draft(draft.graph)
     return draft
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from worker.core.engine.registry import BUILT_IN, custom_types, register
+from tests.graphs import BUILT_IN
+from worker.core.engine.registry import custom_types, register
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.v2 import Port, Ports
 from worker.nodes import CustomNode, Providers

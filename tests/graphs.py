@@ -8,12 +8,15 @@ from typing import Any
 
 from worker.core.engine import v2 as engine
 from worker.core.engine.conditions import IfElse
-from worker.core.engine.registry import BUILT_IN, Registry
+from worker.core.engine.registry import Registry
+from worker.core.targets import guide
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v2
 from worker.core.workflow.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.providers.echo import Echo
 
-PORTS = {**v2.PORTS, "if-else": IfElse.ports}
+PORTS = {**guide.PORTS, "if-else": IfElse.ports}
+BUILT_IN = GUIDE.rules.built_in
 
 
 def a_node(
@@ -142,7 +145,7 @@ def run(
 ) -> Trace:
     """Execute a graph on echo and a clock that stands still, unless others are given."""
     return engine.execute(
-        engine.decode(graph, registry),
+        GUIDE.decode(graph, registry),
         message,
         providers or Echo(),
         clock=clock or Clock(),

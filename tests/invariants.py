@@ -13,7 +13,7 @@ from tests.fleet import BACKUPS, Fleet
 from worker.cli.follow import from_redis
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import OVER
-from worker.core.workflow.convert import convert_text
+from worker.core.targets.convert import convert_text
 from worker.db import runs
 from worker.errors import BotError
 

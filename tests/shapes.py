@@ -13,9 +13,10 @@ from typing import Any
 
 from tests.builders import DEFAULTS
 from worker.core.codes import WARNING_CODES, WarningCode
+from worker.core.targets.convert import convert
+from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
-from worker.core.workflow.convert import convert, new_ids
 from worker.core.workflow.v1 import NodeId, id_text
 from worker.core.workflow.v2 import RESERVED_IDS
 
@@ -36,7 +37,7 @@ class Example:
         self.llms = {n.id: n.config for n in self.nodes if isinstance(n.config, LlmConfig)}
         self.edges = Counter((edge.source, edge.target) for edge in workflow.edges)
         self.warnings = {warning.code for warning in convert(workflow).warnings}
-        self.renamed = {old for old, new in new_ids(workflow.nodes).items() if old != new}
+        self.renamed = {old for old, new in DEFAULT.new_ids(workflow.nodes).items() if old != new}
         self.keys = {key for node in workflow.nodes for key in node.data}
         self.before = self._before()
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from worker.core.engine.registry import BUILT_IN, Registry, custom_types, register
+from worker.core.engine.registry import Registry, custom_types, register
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow.calls import Providers
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.node_types import CustomNode, Node
@@ -25,13 +27,13 @@ __all__ = ["CustomNode", "Node", "Port", "Ports", "Providers", "defaults", "inst
 GROUP: Final = "flowshift.nodes"
 
 
-def installed() -> Registry:
-    """Every node type that can be executed here. Packages are looked for each time.
+def installed(target: Target = DEFAULT) -> Registry:
+    """Every node type that drafts for a target can have here. Packages are looked for each time.
 
     Raises:
         ConfigError: an entry point cannot be loaded, is no node type, or brings one that is there.
     """
-    registry = BUILT_IN
+    registry = target.rules.built_in
     for entry_point in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         try:
             registry = register(registry, _load(entry_point))

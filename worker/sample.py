@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import psycopg
 
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 
 PREFIX = "sample-"
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
+from worker.core.targets.convert import convert_checked, convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import Draft, convert_checked, convert_text
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import Workflow
 from worker.db import batches, bots

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_workflow
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.db import interference
 from worker.steps.batch import settle, write_drafts
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.parity.messages import Trials
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.db.bots import Basis, LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import TransientError

@@ -22,9 +22,9 @@ from worker.cli.views.nodes import status_text, time_text
 from worker.cli.views.parity import Examined, change_text, examine, print_verdict
 from worker.cli.views.parity import as_fields as verdict_fields
 from worker.core.codes import quote
+from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import new_ids
 from worker.core.workflow.diff import Difference, differences
 from worker.db import executions, inspect
 from worker.db.executions import Execution, NodeExecution
@@ -103,7 +103,7 @@ def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
     if view.workflow is None or view.graph is None:
         return []
     try:
-        renamed = new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
+        renamed = DEFAULT.new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
         workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)
     except (BotError, msgspec.DecodeError, RecursionError):
         return []

@@ -13,8 +13,8 @@ from worker.cli.files import lines_of
 from worker.cli.jsonl import on_one_line, read_line, take_workflow
 from worker.cli.printing import json_lines
 from worker.core.codes import ConversionWarning
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.core.workflow.v1 import is_json_null
 from worker.errors import BotError
 

@@ -19,10 +19,11 @@ from worker.core.engine import v2 as v2_engine
 from worker.core.engine.registry import Registry
 from worker.core.parity import compare
 from worker.core.parity.compare import Parity
-from worker.core.workflow import v1, v2
+from worker.core.targets.convert import convert_text
+from worker.core.targets.registry import DEFAULT
+from worker.core.workflow import v1
 from worker.core.workflow.calls import Call, Trace
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.core.workflow.text import issues_of_text
 from worker.errors import BotError
 from worker.providers.echo import Echo
@@ -145,10 +146,10 @@ class Tracer:
         graph = line.graph
         if graph is None:
             graph = convert_text(_filled(line.column or b""), self._defaults).graph
-        elif issues := issues_of_text(graph) or v2.check(graph, self._registry):
+        elif issues := issues_of_text(graph) or DEFAULT.check(graph, self._registry):
             where = f"{issues[0].path}: " if issues[0].path else ""
             raise BotError("execution_failed", f"no V2 graph: {where}{issues[0].message}")
-        program = v2_engine.decode(graph, self._registry)
+        program = DEFAULT.decode(graph, self._registry)
         return v2_engine.execute(program, line.message, _providers, clock=time.perf_counter)
 
     @staticmethod

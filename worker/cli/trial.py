@@ -22,9 +22,9 @@ from worker.core.parity.recording import SESSION_OF_TEST
 from worker.core.parity.side_by_side import Compared, prepare, refused, run_both
 from worker.core.parity.trial import Equipment
 from worker.core.policy.budget import Limits
+from worker.core.targets.convert import convert_text
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.db.inspect import BotView
 from worker.db.runs import ECHO, Provider
 from worker.errors import BotError, UsageError

@@ -9,7 +9,7 @@ from worker.core.parity.messages import Trials, trials
 from worker.core.policy.budget import Limits
 from worker.core.policy.states import OVER, RunKind
 from worker.core.storable import INT8_MAX, unstorable
-from worker.core.workflow.convert import CONVERTER_VERSION
+from worker.core.targets.convert import CONVERTER_VERSION
 from worker.db import batches, budgets, control, runs
 from worker.db.backups import Place
 from worker.db.batches import Planned

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 
 from tests.builders import DEFAULTS, a_draft, a_workflow, an_llm, as_text
-from tests.graphs import Clock, Saying
+from tests.graphs import BUILT_IN, Clock, Saying
 from worker.cli.printing import Console
 from worker.cli.views.parity import Examined, examine, print_verdict
-from worker.core.engine.registry import BUILT_IN
 from worker.core.parity.trial import Equipment
 from worker.db.inspect import BotView
 

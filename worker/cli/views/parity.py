@@ -17,10 +17,10 @@ from worker.core.parity.messages import BUILT_IN
 from worker.core.parity.recording import SESSION_OF_TEST
 from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
 from worker.core.parity.trial import Equipment
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.calls import Limits
-from worker.core.workflow.checklist import Answer, checklist
+from worker.core.workflow.checklist import Answer
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.core.workflow.diff import Difference, draft_differences, type_of
 from worker.db.inspect import BotView
 from worker.errors import BotError
@@ -61,7 +61,7 @@ def examine(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined
         return None
     graph = view.graph.encode()
     column = None if view.workflow is None else view.workflow.encode()
-    answers = checklist(graph, equipment.registry)
+    answers = equipment.target.checklist(graph, equipment.registry)
     pair = prepare(column, graph, defaults, equipment.registry)
     if why := _refusal(answers):
         pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from worker.core.codes import quote
-from worker.core.engine.conditions import IfElse
-from worker.core.engine.nodes import End, KnowledgeRetrieval, Llm, Start, TextJoin
 from worker.core.workflow.node_types import CustomNode, Node, faults
 
 Registry = Mapping[str, Node[Any]]
@@ -37,11 +35,6 @@ def register(registry: Registry, *nodes: Node[Any]) -> dict[str, Node[Any]]:
             raise ValueError(f"the node type {quote(node.type)} means something else in V1")
         types[node.type] = node
     return types
-
-
-BUILT_IN: Final[Registry] = register(
-    {}, Start(), KnowledgeRetrieval(), Llm(), TextJoin(), IfElse(), End()
-)
 
 
 def custom_types(registry: Registry) -> dict[str, CustomNode[Any]]:

@@ -7,11 +7,11 @@ from copy import copy
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw
 
 from worker.core.codes import quote
 from worker.core.engine.parallel import Pool, walk
-from worker.core.engine.registry import BUILT_IN, LOOPS, Registry
+from worker.core.engine.registry import LOOPS, Registry
+from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode, Rules
 from worker.core.workflow.calls import (
     DEFAULT_LIMITS,
     STOPS,
@@ -24,7 +24,7 @@ from worker.core.workflow.calls import (
     microseconds,
     reason,
 )
-from worker.core.workflow.node_types import CustomNode, Node, checked_outputs
+from worker.core.workflow.node_types import CustomNode, Node, checked_outputs, variable_input
 from worker.core.workflow.order import run_order
 from worker.core.workflow.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
 from worker.errors import BotError
@@ -84,37 +84,20 @@ class Program(msgspec.Struct, frozen=True):
 
     steps: tuple[Step, ...]
     roots: tuple[int, ...]
+    rules: Rules
 
 
-class _Node(msgspec.Struct, frozen=True):
-    id: str
-    type: str
-    ports: Ports
-    data: Raw = Raw(b"{}")
-    variable_mappings: dict[str, PortMapping] = {}
-
-
-class _Edge(msgspec.Struct, frozen=True):
-    source: str
-    target: str
-    source_port: str
-
-
-class _Graph(msgspec.Struct, frozen=True):
-    nodes: list[_Node]
-    edges: list[_Edge]
-
-
-_graph = msgspec.json.Decoder(_Graph)
+_graph = msgspec.json.Decoder(DrawnGraph)
 
 
 # -- decoding --------------------------------------------------------------------------------------
 
 
-def decode(graph: bytes, registry: Registry = BUILT_IN) -> Program:
-    """Make a draft's graph (JSON) ready; once, for any number of messages.
+def decode(graph: bytes, rules: Rules, types: Registry | None = None) -> Program:
+    """Make a draft's graph (JSON) ready for an engine; once, for any number of messages.
 
-    This is not the checklist (`worker.core.workflow.v2.check`): only what cannot be run at all is refused.
+    `types` are its node types and those that are installed; its own alone where none are given. This
+    is not the checklist (`worker.core.workflow.v2.check`): only what the engine does not run is refused.
 
     Raises:
         BotError: `execution_failed`, and why.
@@ -127,22 +110,29 @@ def decode(graph: bytes, registry: Registry = BUILT_IN) -> Program:
     if len(nodes) < len(draft.nodes):
         raise _refused("two nodes have the same id")
     order = _order(nodes, draft.edges)
+    if (why := rules.refuse(draft)) is not None:
+        raise _refused(why)
     place = {node_id: index for index, node_id in enumerate(order)}
     exits: dict[str, list[Exit]] = {node_id: [] for node_id in order}
     for edge in draft.edges:
         exits[edge.source].append(Exit(edge.source_port, place[edge.target]))
     entered = {edge.target for edge in draft.edges}
-    return Program(
-        tuple(_step(nodes[node_id], tuple(exits[node_id]), registry, place) for node_id in order),
-        tuple(index for index, node_id in enumerate(order) if node_id not in entered),
-    )
+    registry = rules.built_in if types is None else types
+    steps = []
+    for node_id in order:
+        node = nodes[node_id]
+        mappings = rules.mappings(draft, node)
+        step = _step(node, mappings, tuple(exits[node_id]), registry, rules.built_in, place)
+        steps.append(step)
+    roots = (index for index, node_id in enumerate(order) if node_id not in entered)
+    return Program(tuple(steps), tuple(roots), rules)
 
 
 def _refused(why: str) -> BotError:
     return BotError("execution_failed", why)
 
 
-def _order(nodes: Mapping[str, _Node], edges: Sequence[_Edge]) -> tuple[str, ...]:
+def _order(nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge]) -> tuple[str, ...]:
     """The order in which the nodes run; BotError where there is none."""
     for index, edge in enumerate(edges):
         if edge.source not in nodes or edge.target not in nodes:
@@ -154,7 +144,12 @@ def _order(nodes: Mapping[str, _Node], edges: Sequence[_Edge]) -> tuple[str, ...
 
 
 def _step(
-    node: _Node, exits: tuple[Exit, ...], registry: Registry, place: Mapping[str, int]
+    node: DrawnNode,
+    mappings: Mapping[str, PortMapping],
+    exits: tuple[Exit, ...],
+    registry: Registry,
+    built_in: Registry,
+    place: Mapping[str, int],
 ) -> Step:
     name = quote(node.id)
     if node.id in RESERVED_IDS:
@@ -168,12 +163,16 @@ def _step(
         data = node_type.read(node.data)
     except msgspec.DecodeError as error:
         raise _refused(f"the data of node {name} does not fit its type: {error}") from error
-    is_foreign = BUILT_IN.get(node.type) is not node_type
+    is_foreign = built_in.get(node.type) is not node_type
+    ports = _seen_ports(node.ports, node_type, is_foreign)
     return Step(
         id=node.id,
         node=node_type,
         data=data,
-        inputs=tuple(_inputs(node, _seen_ports(node.ports, node_type, is_foreign), place)),
+        inputs=(
+            *_inputs(node.id, mappings, ports, place),
+            *_variables(node.id, node_type.variables(data), place),
+        ),
         required=_required(node.ports, node_type.ports),
         exits=exits,
         is_foreign=is_foreign,
@@ -197,19 +196,33 @@ def _seen_ports(drawn: Ports, node_type: Node[Any], is_foreign: bool) -> Sequenc
     return tuple(ports.values())
 
 
-def _inputs(node: _Node, ports: Sequence[Port], place: Mapping[str, int]) -> Iterator[Input]:
-    """The inputs that may have a value, in port order.
-
-    A node never sees the outputs of one that runs after it, so a mapping to one is none.
-    """
+def _inputs(
+    node_id: str,
+    mappings: Mapping[str, PortMapping],
+    ports: Sequence[Port],
+    place: Mapping[str, int],
+) -> Iterator[Input]:
+    """The inputs that may have a value, in port order."""
     for port in ports:
-        mapping = node.variable_mappings.get(port.name)
-        source, output = split_selector(mapping.variable) if mapping else (None, "")
-        if source is not None and place.get(source, -1) >= place[node.id]:
-            source = None
+        mapping = mappings.get(port.name)
+        source, output = _source(node_id, mapping.variable, place) if mapping else (None, "")
         default = port.given_default
         if source is not None or default is not None:
             yield Input(port.name, source, output, default)
+
+
+def _variables(node_id: str, selectors: Sequence[str], place: Mapping[str, int]) -> Iterator[Input]:
+    """The inputs that a node's data names by itself."""
+    for selector in selectors:
+        source, output = _source(node_id, selector, place)
+        if source is not None:
+            yield Input(variable_input(selector), source, output)
+
+
+def _source(node_id: str, selector: str, place: Mapping[str, int]) -> tuple[str | None, str]:
+    """Where a selector leads; a node never sees the outputs of one that runs after it."""
+    source, output = split_selector(selector)
+    return (None if place.get(source, -1) >= place[node_id] else source), output
 
 
 def _required(drawn: Ports, declared: Ports) -> tuple[str, ...]:
@@ -339,13 +352,16 @@ class _Execution:
         if error is None and self.answer is None:
             error = "no end was reached"
         return Trace(
-            answer=None if error else self.answer,
+            answer=None if error else self._final_answer(),
             calls=tuple(self.recorder.calls),
             error=error,
             nodes=tuple(self.records),
             tokens=self.recorder.tokens,
             elapsed_us=microseconds(self.now - self.began),
         )
+
+    def _final_answer(self) -> str | None:
+        return None if self.answer is None else self.program.rules.answer(self.answer, self.records)
 
     def _check_limits(self) -> None:
         if self.steps_run >= self.limits.max_steps:

@@ -15,6 +15,8 @@ from worker.core.engine.registry import Registry
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity.compare import Parity, compare
 from worker.core.parity.trial import Equipment
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Trace
 from worker.core.workflow.config import Defaults
@@ -50,9 +52,15 @@ class Verdict(msgspec.Struct, frozen=True):
     first: Compared
 
 
-def prepare(column: bytes | None, graph: bytes, defaults: Defaults, registry: Registry) -> Pair:
+def prepare(
+    column: bytes | None,
+    graph: bytes,
+    defaults: Defaults,
+    registry: Registry,
+    target: Target = DEFAULT,
+) -> Pair:
     """Make a bot's column (its text) and its draft's graph ready; once, for any number of messages."""
-    return Pair(_prepare_v1(column, defaults), _prepare_v2(graph, registry))
+    return Pair(_prepare_v1(column, defaults), _prepare_v2(graph, registry, target))
 
 
 def _prepare_v1(column: bytes | None, defaults: Defaults) -> v1_engine.Program | Trace:
@@ -64,9 +72,9 @@ def _prepare_v1(column: bytes | None, defaults: Defaults) -> v1_engine.Program |
         return refused(error)
 
 
-def _prepare_v2(graph: bytes, registry: Registry) -> v2_engine.Program | Trace:
+def _prepare_v2(graph: bytes, registry: Registry, target: Target) -> v2_engine.Program | Trace:
     try:
-        return v2_engine.decode(graph, registry)
+        return target.decode(graph, registry)
     except BotError as error:
         return refused(error)
     except RecursionError:  # jsonb nests deeper than a program should follow

@@ -16,6 +16,8 @@ from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity.compare import compare
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
 
 Code = Literal["execution_failed", "parity_mismatch"]
@@ -52,7 +54,8 @@ class Equipment(msgspec.Struct, frozen=True):
     `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
     not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
     independent nodes run side by side in its threads, which all use the second's providers. After
-    `bot_s` seconds no further message of a bot is begun.
+    `bot_s` seconds no further message of a bot is begun. `registry` has the node types of `target` and
+    those that are installed.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -61,6 +64,7 @@ class Equipment(msgspec.Struct, frozen=True):
     limits: Limits = DEFAULT_LIMITS
     pool: Pool | None = None
     bot_s: float = math.inf
+    target: Target = DEFAULT
 
 
 def prove(

@@ -18,12 +18,14 @@ from worker.core.workflow.v2 import (
     NO_TYPES,
     RESERVED_IDS,
     Declared,
+    DraftRule,
     Graph,
     GraphEdge,
     GraphNode,
     PortMapping,
     Ports,
     issues_of,
+    no_more_rules,
     split_selector,
 )
 
@@ -36,7 +38,7 @@ QUESTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Is every required input mapped?": ("required",),
     "Does every mapping name an existing output of an ancestor?": ("mapping",),
     "Do the types agree?": ("types",),
-    "Is the graph sound?": ("node", "ids", "start", "end", "cycle", "reachable"),
+    "Is the graph sound?": ("node", "ids", "start", "end", "cycle", "reachable", "target"),
 }
 """The questions in order, each with the codes of the issues that make its answer no."""
 
@@ -66,10 +68,13 @@ _keys = msgspec.json.Decoder(dict[str, Raw])
 _shape = msgspec.json.Decoder(_Shape)
 
 
-def checklist(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> tuple[Answer, ...]:
+def checklist(
+    graph: bytes, declared: Mapping[str, Declared] = NO_TYPES, rule: DraftRule = no_more_rules
+) -> tuple[Answer, ...]:
     """Answer the six questions about a draft's graph (JSON), in order.
 
-    A node of a `declared` type is held against what its type declares, as `v2.check` does.
+    A node of a `declared` type is held against what its type declares, as `v2.check` does; `rule` is
+    the target's.
     """
     try:
         shape = _shape.decode(graph)
@@ -81,7 +86,7 @@ def checklist(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> tupl
     if len(shape.nodes) > MAX_NODES:
         return _undecided(f"{len(shape.nodes):,} nodes; at most {MAX_NODES:,} are looked at")
     unread = {(issue.code, issue.path) for issue in found}
-    found += [one for one in issues_of(draft, declared) if (one.code, one.path) not in unread]
+    found += [one for one in issues_of(draft, declared, rule) if (one.code, one.path) not in unread]
     return _answers(draft, found)
 
 
@@ -169,7 +174,9 @@ def _node(raw: Raw, path: str, issues: list[Issue]) -> GraphNode | None:
     mappings = _value(keys, "variable_mappings", dict[str, PortMapping], "mapping", name, issues)
     if node_id is None:
         return None
-    return GraphNode(node_id, node_type or "", ports or Ports(), mappings or {})
+    return GraphNode(
+        node_id, node_type or "", ports or Ports(), mappings or {}, keys.get("data", Raw(b"{}"))
+    )
 
 
 def _edge(raw: Raw, path: str, issues: list[Issue]) -> GraphEdge | None:

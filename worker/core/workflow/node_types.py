@@ -54,6 +54,13 @@ class Node(ABC, Generic[DataT]):
         of one execution may run in several threads.
         """
 
+    def variables(self, data: DataT) -> tuple[str, ...]:  # noqa: ARG002
+        """Selectors (`<node id>.<output port>`) that a node's data names beside its mappings.
+
+        `run` finds the values of those that have one in `inputs`, by `variable_input(selector)`.
+        """
+        return ()
+
     def read(self, data: bytes | msgspec.Raw) -> DataT:
         """A node's `data` (JSON) as `run` gets it.
 
@@ -106,6 +113,15 @@ class CustomNode(Node[DataT]):
             ),
             _named(context=self.gives_context, response=self.gives_response),
         )
+
+
+def variable_input(selector: str) -> str:
+    """The name under which a node finds what its data names; no port is called so.
+
+    >>> variable_input("start.query")
+    '{{start.query}}'
+    """
+    return "{{" + selector + "}}"
 
 
 def _named(**ports: str | None) -> dict[Value, str]:

@@ -1,17 +1,17 @@
 """What V1 hands from node to node without being told: the message, the context, the response.
 
-V1 has no ports. This says, for each of its types, which port of V2 stands for what (design section 2);
-a type of an installation's own says it of itself (`worker.core.workflow.node_types.CustomNode`).
+V1 has no ports. A target says, for each of V1's types, which port of V2 stands for what (design
+section 2); a type of an installation's own says it of itself (`node_types.CustomNode`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
-from worker.core.workflow.v2 import PORTS, Ports
+from worker.core.workflow.v2 import Ports
 
 Value = Literal["message", "context", "response"]
 """`message`: what the user said. `context`: what all searches before the node found, joined by blank
@@ -24,17 +24,3 @@ class Role(msgspec.Struct, frozen=True):
     ports: Ports
     takes: Mapping[Value, str] = {}
     gives: Mapping[Value, str] = {}
-
-
-ROLES: Final[Mapping[str, Role]] = {
-    "start": Role(PORTS["start"], gives={"message": "query"}),
-    "knowledge-retrieval": Role(
-        PORTS["knowledge-retrieval"], takes={"message": "query"}, gives={"context": "context"}
-    ),
-    "llm": Role(
-        PORTS["llm"],
-        takes={"message": "query", "context": "context"},
-        gives={"response": "response"},
-    ),
-    "end": Role(PORTS["end"], takes={"response": "response"}),
-}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
@@ -11,7 +11,6 @@ import msgspec
 from worker.core.codes import Issue, quote
 
 PortType = Literal["string", "number", "boolean", "array", "object", "file", "any"]
-TEXT_JOIN: Final = "text-join"
 RESERVED_IDS: Final = frozenset(
     {"env", "conv", "conversation", "environment", "sys", "system", "self"}
 )
@@ -44,9 +43,10 @@ class Ports(msgspec.Struct, frozen=True):
     outputs: tuple[Port, ...] = ()
 
 
-_QUERY_IN = Port("query", "string", True, "사용자 메시지", "질문")
+QUERY_IN: Final = Port("query", "string", True, "사용자 메시지", "질문")
+"""The input by which a node takes the user's message."""
 
-PORTS: Final[Mapping[str, Ports]] = {
+COMMON_PORTS: Final[Mapping[str, Ports]] = {
     "start": Ports(
         outputs=(
             Port("query", "string", True, "사용자가 보낸 메시지", "질문"),
@@ -54,33 +54,19 @@ PORTS: Final[Mapping[str, Ports]] = {
         )
     ),
     "knowledge-retrieval": Ports(
-        inputs=(_QUERY_IN,),
+        inputs=(QUERY_IN,),
         outputs=(
             Port("context", "string", True, "검색된 문서의 내용을 이어 붙인 텍스트", "컨텍스트"),
             Port("documents", "array", False, "검색된 문서 목록", "문서"),
             Port("doc_count", "number", False, "검색된 문서의 수", "문서 수"),
         ),
     ),
-    "llm": Ports(
-        inputs=(
-            _QUERY_IN,
-            Port("context", "string", False, "프롬프트의 {context}에 들어갈 텍스트", "컨텍스트"),
-            Port("system_prompt", "string", False, "모델에 주는 지시", "시스템 프롬프트"),
-        ),
-        outputs=(
-            Port("response", "string", True, "모델의 응답", "응답"),
-            Port("tokens", "number", False, "사용한 토큰 수", "토큰"),
-            Port("model", "string", False, "사용한 모델", "모델"),
-        ),
-    ),
     "end": Ports(
         inputs=(Port("response", "string", True, "사용자에게 보낼 응답", "응답"),),
         outputs=(Port("final_output", "object", True, "워크플로우의 결과", "결과"),),
     ),
-    TEXT_JOIN: Ports(
-        outputs=(Port("text", "string", False, "빈 입력을 뺀 텍스트를 이어 붙인 것", "텍스트"),)
-    ),
 }
+"""The ports of the node types that every target has alike."""
 
 
 class PortMapping(msgspec.Struct, frozen=True):
@@ -97,6 +83,7 @@ class GraphNode(msgspec.Struct, frozen=True):
     type: str
     ports: Ports
     variable_mappings: dict[str, PortMapping]
+    data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class GraphEdge(msgspec.Struct, frozen=True):
@@ -160,23 +147,36 @@ class Declared(Protocol):
     ports: ClassVar[Ports]
 
 
-def check(graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
+DraftRule = Callable[[Graph], Iterable[Issue]]
+"""What a target wants of a draft beyond the checklist; its issues have the code `target`."""
+
+
+def no_more_rules(graph: Graph) -> Iterable[Issue]:  # noqa: ARG001
+    """Want nothing beyond the checklist."""
+    return ()
+
+
+def check(
+    graph: bytes, declared: Mapping[str, Declared] = NO_TYPES, rule: DraftRule = no_more_rules
+) -> list[Issue]:
     """Go through the checklist for the draft in `graph` (JSON); an empty list means that it passed.
 
     Read from the stored bytes, not from what the converter had in mind: every node has ports; every
     edge has both ports and they exist on its nodes; every required input is mapped; every mapping
     names an existing output of an ancestor; types agree (or one is `any`); ids are unique; there is
     no cycle; one start, at least one end, all reachable. A node of a `declared` type has the ports that
-    its type requires, and of the types that it declares.
+    its type requires, and of the types that it declares. `rule` is the target's.
     """
     try:
         draft = _graph.decode(graph)
     except msgspec.DecodeError as error:
         return [Issue("ports", "", f"a node or an edge lacks what V2 needs: {error}")]
-    return issues_of(draft, declared)
+    return issues_of(draft, declared, rule)
 
 
-def issues_of(draft: Graph, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
+def issues_of(
+    draft: Graph, declared: Mapping[str, Declared] = NO_TYPES, rule: DraftRule = no_more_rules
+) -> list[Issue]:
     """What is wrong with a draft that could be read.
 
     Where two nodes share an id nothing else is looked at, and on a cycle there are no ancestors: a
@@ -197,6 +197,7 @@ def issues_of(draft: Graph, declared: Mapping[str, Declared] = NO_TYPES) -> list
         *_check_edges(draft, types),
         *_check_ends(draft),
         *_check_required(draft, declared),
+        *rule(draft),
     ]
     ancestors = _ancestors(draft, nodes)
     if len(ancestors) < len(nodes):

@@ -9,9 +9,9 @@ import msgspec
 from worker.core.codes import ConversionWarning
 from worker.core.parity.recording import ExecutionRow, as_row
 from worker.core.parity.trial import Proof
+from worker.core.targets.convert import convert_checked
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_checked
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import is_json_null
 from worker.db.bots import Basis, BotRow, LedgerRow

@@ -10,7 +10,6 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.engine import v1 as v1_engine
-from worker.core.engine import v2 as v2_engine
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity import trial as proofs
 from worker.core.parity.messages import Trials
@@ -49,7 +48,7 @@ class Trial(msgspec.Struct, frozen=True):
     ) -> Proof:
         """Execute a bot's draft beside its workflow, on the messages that are this bot's."""
         try:
-            new = v2_engine.decode(graph, self.equipment.registry)
+            new = self.equipment.target.decode(graph, self.equipment.registry)
         except BotError as error:
             return Proof((), agreed=False, code="execution_failed", message=str(error))
         messages = [

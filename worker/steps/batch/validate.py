@@ -140,7 +140,7 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
     if v2.is_empty(graph):
         return LedgerRow(one.bot_id, "skipped", "no_draft", "its draft has no nodes")
     workflow = v1.decode(workflow_text, defaults)
-    if issues := v2.check(graph, trial.equipment.registry):
+    if issues := trial.equipment.target.check(graph, trial.equipment.registry):
         where = f"{issues[0].path}: " if issues[0].path else ""
         message = f"its draft is no V2 graph: {where}{issues[0].message}"
         raise BotError("execution_failed", message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,15 +26,15 @@ from tests.builders import (
     paths,
 )
 from tests.custom_types import REGISTRY, TYPES, WITH_TYPES, Glossary
-from tests.graphs import Clock, run
+from tests.graphs import BUILT_IN, Clock, run
 from tests.strategies import examples, messages, workflows
 from worker.core.engine import v1 as v1_engine
-from worker.core.engine.registry import BUILT_IN, custom_types, register
+from worker.core.engine.registry import custom_types, register
 from worker.core.parity.compare import Parity, compare
-from worker.core.workflow import convert, v1, v2
+from worker.core.targets.convert import convert_text
+from worker.core.workflow import draft, v1, v2
 from worker.core.workflow.calls import Generate, Trace
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
@@ -247,13 +247,14 @@ def test_a_type_that_takes_nothing_is_only_put_in_order() -> None:
 def test_a_draft_that_lacks_what_its_types_declare_is_not_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = convert._ports_json
+    whole = draft.DraftBuilder._ports_json
 
-    def careless(node_type: str, ports: Ports, extra: Sequence[Port]) -> Any:
-        kept = ports.outputs[:1] if node_type == "oracle" else ports.outputs
-        return whole(node_type, Ports(ports.inputs, kept), extra)
+    def careless(builder: draft.DraftBuilder, node: draft.DraftNode) -> Any:
+        if node.planned.node.type == "oracle":
+            node.ports = Ports(node.ports.inputs, node.ports.outputs[:1])
+        return whole(builder, node)
 
-    monkeypatch.setattr(convert, "_ports_json", careless)
+    monkeypatch.setattr(draft.DraftBuilder, "_ports_json", careless)
     error = refusal(a_workflow(a_node("o", "oracle")))
 
     assert error.code == "internal_error"

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from tests.builders import DEFAULTS, a_workflow, an_llm, as_text, paths
-from tests.graphs import Clock, a_graph, a_node, a_plain_graph, run
+from tests.graphs import BUILT_IN, Clock, a_graph, a_node, a_plain_graph, run
 from tests.strategies import Tape, examples
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
 from worker.core.engine.parallel import Pool, walk
-from worker.core.engine.registry import BUILT_IN, register
+from worker.core.engine.registry import register
 from worker.core.parity.recording import as_row
 from worker.core.parity.trial import Equipment, prove
+from worker.core.targets.convert import convert
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Limits, Trace
-from worker.core.workflow.convert import convert
 from worker.core.workflow.node_types import Node
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BudgetSpentError
@@ -157,7 +158,7 @@ def in_sequence(graph: bytes, message: str, limits: Limits) -> Trace:
 
 
 def in_parallel(graph: bytes, message: str, limits: Limits, pool: Pool, providers: Echo) -> Trace:
-    program = engine.decode(graph, REGISTRY)
+    program = GUIDE.decode(graph, REGISTRY)
     trace = engine.execute(program, message, providers, clock=Clock(), limits=limits, pool=pool)
     return structs.replace(
         trace, nodes=tuple(structs.replace(record, since_us=None) for record in trace.nodes)
@@ -343,7 +344,7 @@ def test_a_deadline_that_passes_meanwhile_stops_what_comes_after(
             clock.now = 111
             return prompt, 0
 
-    program = engine.decode(a_fan(2))
+    program = GUIDE.decode(a_fan(2))
     trace = engine.execute(
         program, "hi", Slow(), clock=clock, limits=Limits(timeout_s=10), pool=threads
     )
@@ -362,7 +363,7 @@ def test_a_record_says_when_its_node_began(threads: ThreadPoolExecutor) -> None:
             clock.now = 102
             return prompt, 0
 
-    program = engine.decode(a_fan(2))
+    program = GUIDE.decode(a_fan(2))
     nodes = engine.execute(program, "hi", Late(2), clock=clock, pool=threads).nodes
     assert [record.since_us for record in nodes] == [0, 0, 0, 2_000_000, 2_000_000]
     assert [record.elapsed_us for record in nodes] == [0, 2_000_000, 2_000_000, 0, 0]
@@ -388,7 +389,7 @@ def test_a_draft_is_proved_side_by_side_and_recorded_as_it_ran(
 
     proof = prove(
         v1_engine.prepare(decoded),
-        engine.decode(convert(decoded).graph),
+        GUIDE.decode(convert(decoded).graph),
         [(1, "hi", "s-1")],
         Equipment(lambda: (Echo(), Late()), clock, BUILT_IN, pool=threads),
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.engine.nodes import Llm
-from worker.core.engine.registry import BUILT_IN, register
+from tests.graphs import BUILT_IN
+from worker.core.engine.registry import register
+from worker.core.targets.guide import Llm
 
 
 class Other(Llm):

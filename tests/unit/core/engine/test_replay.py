@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 
 from tests.builders import as_text
+from tests.graphs import BUILT_IN
 from tests.strategies import examples, messages, workflows
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.engine.registry import BUILT_IN
 from worker.core.engine.replay import Replay
 from worker.core.parity.compare import compare
 from worker.core.parity.trial import Equipment, prove
+from worker.core.targets.convert import convert_text
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Trace
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.providers.echo import Echo
 
 
@@ -60,7 +61,7 @@ A_PROMPT: dict[str, Any] = {
 def both(workflow: dict[str, Any], providers: Replay | Moody, message: str) -> tuple[Trace, Trace]:
     text = as_text(workflow)
     program = v1_engine.prepare(v1.decode(text, Defaults()))
-    draft = v2_engine.decode(convert_text(text, Defaults()).graph)
+    draft = GUIDE.decode(convert_text(text, Defaults()).graph)
     return (
         v1_engine.execute(program, message, providers, clock=lambda: 0.0),
         v2_engine.execute(draft, message, providers, clock=lambda: 0.0),
@@ -152,7 +153,7 @@ def test_the_overhead_of_a_draft_leaves_out_what_the_model_took() -> None:
     text = json.dumps(A_PROMPT).encode()
     proof = prove(
         v1_engine.prepare(v1.decode(text, Defaults())),
-        v2_engine.decode(convert_text(text, Defaults()).graph),
+        GUIDE.decode(convert_text(text, Defaults()).graph),
         [(1, "hello", "s-1"), (2, "bye", "s-2")],
         Equipment(pair, moody.clock, BUILT_IN),
     )
@@ -173,7 +174,7 @@ def test_the_overhead_of_a_call_that_only_v2_makes_leaves_it_out_too() -> None:
     other = json.dumps(A_PROMPT | {"nodes": [*A_PROMPT["nodes"][:1], ANOTHER, END]}).encode()
     proof = prove(
         v1_engine.prepare(v1.decode(text, Defaults())),
-        v2_engine.decode(convert_text(other, Defaults()).graph),
+        GUIDE.decode(convert_text(other, Defaults()).graph),
         [(1, "hello", "s-1")],
         Equipment(pair, moody.clock, BUILT_IN),
     )

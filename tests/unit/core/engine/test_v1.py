@@ -15,7 +15,7 @@ from worker.core.engine import v1 as engine
 from worker.core.workflow import v1
 from worker.core.workflow.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import NO_LLM_ANSWER
+from worker.core.workflow.v1_texts import NO_LLM_ANSWER
 from worker.errors import BotError, BudgetSpentError, ProviderError, TransientError
 from worker.providers.echo import Echo
 

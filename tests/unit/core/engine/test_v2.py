@@ -8,16 +8,27 @@ from typing import Any
 
 import pytest
 
-from tests.graphs import Clock, Failing, Silent, Stopping, a_graph, a_node, a_plain_graph, run
+from tests.graphs import (
+    BUILT_IN,
+    Clock,
+    Failing,
+    Silent,
+    Stopping,
+    a_graph,
+    a_node,
+    a_plain_graph,
+    run,
+)
 from tests.unit.core.engine.test_v1 import RUNS, calls_of
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
-from worker.core.engine.registry import BUILT_IN, register
+from worker.core.engine.registry import register
 from worker.core.parity.compare import Parity, compare
+from worker.core.targets.convert import convert_text
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Limits, Trace
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
 from worker.core.workflow.node_types import Node
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError, BudgetSpentError, TransientError
@@ -75,7 +86,7 @@ def test_the_known_difference_of_an_empty_template_is_seen() -> None:
 
 
 def test_the_engine_adds_less_than_half_a_millisecond_to_a_node() -> None:
-    program = engine.decode(a_plain_graph())
+    program = GUIDE.decode(a_plain_graph())
 
     fastest = min(
         engine.execute(program, "hello", Echo(), clock=time.perf_counter).elapsed_us
@@ -523,7 +534,7 @@ def test_what_cannot_be_run_is_refused_with_a_reason(change: Any, why: str) -> N
     change(graph)
 
     with pytest.raises(BotError, match=why) as refused:
-        engine.decode(json.dumps(graph).encode())
+        GUIDE.decode(json.dumps(graph).encode())
 
     assert refused.value.code == "execution_failed"
 

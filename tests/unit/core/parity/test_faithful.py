@@ -25,9 +25,10 @@ from tests.strategies import MESSAGES, columns, examples, messages, workflows
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.parity.compare import Parity, compare
+from worker.core.targets.convert import convert_text
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Providers, Trace
-from worker.core.workflow.convert import convert_text
 from worker.providers.echo import Echo
 
 DATA = Path(__file__).parents[3] / "data"
@@ -54,7 +55,7 @@ def assert_faithful(column: bytes, message: str) -> None:
     draft = convert_text(column, DEFAULTS)
     platform.read_draft(draft.graph)
     program = v1_engine.prepare(v1.decode(column, DEFAULTS))
-    graph = v2_engine.decode(draft.graph)
+    graph = GUIDE.decode(draft.graph)
 
     def run_both(providers: Providers) -> tuple[Trace, Trace]:
         one = v1_engine.execute(program, message, providers, clock=Clock())

@@ -7,8 +7,7 @@ import json
 import pytest
 
 from tests.builders import DEFAULTS, Json, a_graph, a_search, a_workflow, an_llm, as_text, node
-from tests.graphs import Clock
-from worker.core.engine.registry import BUILT_IN
+from tests.graphs import BUILT_IN, Clock
 from worker.core.engine.v2 import Variables
 from worker.core.parity.compare import Parity
 from worker.core.parity.messages import BUILT_IN as MESSAGES

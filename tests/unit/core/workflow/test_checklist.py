@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import Json, as_text, node
+from tests.graphs import BUILT_IN
 from tests.strategies import examples, json_values
 from tests.unit.core.workflow.test_v2 import BREAKS, a_good_graph, set_mapping
-from worker.core.engine.registry import BUILT_IN
 from worker.core.workflow import checklist as module
 from worker.core.workflow.checklist import QUESTIONS, Answer, checklist
 from worker.core.workflow.v2 import check

@@ -42,7 +42,8 @@ from tests.builders import (
 from tests.reference import Call, run_v1, run_v2, same_calls
 from tests.strategies import examples, workflows
 from worker.core.codes import Issue
-from worker.core.workflow import convert, v2
+from worker.core.targets import convert
+from worker.core.workflow import v2
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.v1 import id_text
 from worker.errors import BotError
@@ -103,7 +104,7 @@ def test_the_same_text_gives_the_same_bytes_and_warnings(workflow: Json) -> None
 DIGEST_OF_THE_CORPUS = """
 import hashlib, json, sys
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import convert_text
+from worker.core.targets.convert import convert_text
 
 digest = hashlib.sha256()
 for workflow in json.load(sys.stdin):
@@ -1075,8 +1076,8 @@ def test_warnings_come_in_the_order_of_the_nodes() -> None:
 
     assert warnings(workflow) == [
         ("renamed_node", "b.b"),
-        ("order_only_edge", "b.b"),
         ("query_placeholder", "b.b"),
+        ("order_only_edge", "b.b"),
         ("renamed_node", "a.a"),
         ("renamed_node", "c.c"),
         ("end_takes_first_llm", "c.c"),
@@ -1121,7 +1122,7 @@ def test_a_draft_that_fails_the_checklist_is_an_internal_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = [Issue("mapping", f"'n{number}'", "wrong") for number in range(9)]
-    monkeypatch.setattr(v2, "check", lambda graph, declared: wrong)
+    monkeypatch.setattr(v2, "check", lambda graph, declared, rule: wrong)
 
     with pytest.raises(BotError) as caught:
         convert.convert_text(as_text(a_workflow()), DEFAULTS)

@@ -10,16 +10,16 @@ from hypothesis import given
 
 from tests.builders import a_graph, a_search, a_start, a_workflow, an_edge, an_llm, as_text, paths
 from tests.strategies import examples, json_values, near_workflows
+from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.convert import new_ids
 from worker.core.workflow.diff import Difference, differences, draft_differences
 from worker.core.workflow.v1 import NodeId
 
 
 def changes(workflow: dict[str, Any], graph: dict[str, Any] | None = None) -> list[Difference]:
     """How the draft of `workflow` (or `graph`) differs from it."""
-    renamed = new_ids(v1.decode(as_text(workflow), Defaults()).nodes)
+    renamed = DEFAULT.new_ids(v1.decode(as_text(workflow), Defaults()).nodes)
     return differences(workflow, graph or a_graph(workflow), renamed)
 
 

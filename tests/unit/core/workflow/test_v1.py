@@ -32,7 +32,8 @@ from tests.builders import (
 )
 from tests.strategies import damaged_texts, examples, json_values, near_workflows, workflows
 from worker.core.codes import FAILURE_CODES
-from worker.core.workflow import convert, v1
+from worker.core.targets import convert
+from worker.core.workflow import v1
 from worker.errors import BotError
 
 HOSTILE = [

@@ -1,0 +1,67 @@
+"""What is peculiar to the engine of one target; `worker.core.engine.v2` is what all have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from msgspec import Raw
+
+from worker.core.engine.registry import Registry
+from worker.core.workflow.calls import NodeRecord
+from worker.core.workflow.v2 import PortMapping, Ports
+
+
+class DrawnNode(msgspec.Struct, frozen=True):
+    """A node as the graph has it."""
+
+    id: str
+    type: str
+    ports: Ports
+    data: Raw = Raw(b"{}")
+    variable_mappings: dict[str, PortMapping] = {}
+
+
+class DrawnEdge(msgspec.Struct, frozen=True):
+    """An edge as the graph has it."""
+
+    source: str
+    target: str
+    source_port: str
+    target_port: str = ""
+
+
+class DrawnGraph(msgspec.Struct, frozen=True):
+    """A graph as far as an engine reads it."""
+
+    nodes: list[DrawnNode]
+    edges: list[DrawnEdge]
+
+
+def accept_all(graph: DrawnGraph) -> str | None:  # noqa: ARG001
+    """Refuse nothing more than the common engine does."""
+    return None
+
+
+def as_drawn(graph: DrawnGraph, node: DrawnNode) -> Mapping[str, PortMapping]:  # noqa: ARG001
+    """A node's mappings as the graph has them."""
+    return node.variable_mappings
+
+
+def as_the_end_says(response: str, nodes: Sequence[NodeRecord]) -> str:  # noqa: ARG001
+    """The answer is the response of the end."""
+    return response
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """An engine's node types, and its answers to what the graph leaves open.
+
+    `built_in`: its own node types; an installation's come on top. `refuse`: why it does not run a
+    graph at all, None where it does. `mappings`: where the inputs of a node take their values from.
+    `answer`: the answer, given the response of the first end that ran and what every node did.
+    """
+
+    built_in: Registry
+    refuse: Callable[[DrawnGraph], str | None] = accept_all
+    mappings: Callable[[DrawnGraph, DrawnNode], Mapping[str, PortMapping]] = as_drawn
+    answer: Callable[[str, Sequence[NodeRecord]], str] = as_the_end_says

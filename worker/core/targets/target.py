@@ -1,0 +1,101 @@
+"""What a target is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from worker.core.codes import Issue, WarningCode
+from worker.core.engine import v2 as engine
+from worker.core.engine.registry import Registry
+from worker.core.engine.rules import Rules
+from worker.core.workflow import checklist, v2
+from worker.core.workflow.checklist import Answer
+from worker.core.workflow.draft import Draft
+from worker.core.workflow.plan import new_ids
+from worker.core.workflow.v1 import Node, NodeId, Workflow
+from worker.core.workflow.v2 import Declared, DraftRule, no_more_rules
+
+
+class KnownDifference(msgspec.Struct, frozen=True):
+    """Something that an engine does to every prompt, which no draft can prevent.
+
+    `shown` gives what the engine makes of a prompt of V1. Where V1's prompts differ from the draft's by
+    this alone, the bot gets the warning `code`.
+    """
+
+    code: WarningCode
+    shown: Callable[[str], str]
+    message: str
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """The names and values by which a platform records an execution."""
+
+    message: str
+    """The key of the user's message in a run's `inputs`."""
+    answer: str
+    """The key of the answer in a run's `outputs`."""
+    node_status: Mapping[str, str]
+    """The status of a node that succeeded, failed or was skipped."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A platform's V2, as far as drafts have to do with it.
+
+    `write` makes the draft of a workflow that V1 runs. `rule` is what a draft must keep beyond the
+    common checklist. `rules` is the engine. `differences` are the known ones, in the order in which
+    they apply. `types` are the node types that only its drafts have, by which it is told from others.
+    """
+
+    name: str
+    title: str
+    write: Callable[[Workflow], Draft]
+    usable_id: Callable[[str], str]
+    rules: Rules
+    recording: Recording
+    rule: DraftRule = no_more_rules
+    differences: tuple[KnownDifference, ...] = ()
+    types: frozenset[str] = frozenset()
+
+    def new_ids(self, nodes: Iterable[Node]) -> dict[NodeId, str]:
+        """The draft's id of each of V1's nodes."""
+        return new_ids(nodes, self.usable_id)
+
+    def decode(self, graph: bytes, types: Registry | None = None) -> engine.Program:
+        """Make a draft ready to run: `worker.core.engine.v2.decode` by this target's rules."""
+        return engine.decode(graph, self.rules, types)
+
+    def check(self, graph: bytes, declared: Mapping[str, Declared] = v2.NO_TYPES) -> list[Issue]:
+        """Hold a draft against the checklist and this target's rule; empty where it passes."""
+        return v2.check(graph, declared, self.rule)
+
+    def checklist(
+        self, graph: bytes, declared: Mapping[str, Declared] = v2.NO_TYPES
+    ) -> tuple[Answer, ...]:
+        """Answer the checklist's questions about a draft, for a person."""
+        return checklist.checklist(graph, declared, self.rule)
+
+
+AS_THE_PLATFORM: Final = Recording(
+    message="user_message",
+    answer="final_response",
+    node_status={"succeeded": "completed", "failed": "failed", "skipped": "skipped"},
+)
+"""How the platform records executions, whichever of its engines ran them."""
+
+
+def by_name(targets: Iterable[Target]) -> dict[str, Target]:
+    """Targets by name.
+
+    Raises:
+        ValueError: two have the same name.
+    """
+    found: dict[str, Target] = {}
+    for target in targets:
+        if target.name in found:
+            raise ValueError(f"two targets are called {target.name}")
+        found[target.name] = target
+    return found
