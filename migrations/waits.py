@@ -1,7 +1,7 @@
-"""What a person who upgrades is told of waits, also where nothing else is logged.
+"""Log lines about waits of an upgrade, written also if a command logs nothing else.
 
-Commands log what an upgrade changes only where they are asked for it; but that it still works, and
-on what, counts always.
+Commands log what an upgrade changes only on request; that it is still working, and
+on what, is always logged.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def building(index: str, table: str, *, long_s: float = LONG_S) -> Iterator[None
 
 
 def say_waited(what: str, attempt: int, attempts: int) -> None:
-    """Log that an upgrade gave way to the platform's traffic."""
+    """Log that an upgrade released its lock request for the platform's traffic."""
     log.info("lock.waited", object=what, attempt=attempt, attempts=attempts)
 
 

@@ -611,7 +611,7 @@ if IS_ROOT:
         assert data_dir.parent.stat().st_mode & 0o777 == 0o700
         shutil.rmtree(located(moved))
         with pytest.raises(
-            ConfigError, match=r"is gone: restore it, or delete .*servers\.location"
+            ConfigError, match=r"is missing: restore it, or delete .*servers\.location"
         ):
             attach(moved)
         (moved / "servers.location").unlink()

@@ -1,22 +1,23 @@
-"""PostgreSQL and Redis, started for you where no URL is given, and stopped when nobody uses them.
+"""Embedded PostgreSQL and Redis: started if no URL is given, stopped when no process uses them.
 
-The processes that use a data directory share one pair of servers. Three locks (flock) agree on it,
-and the kernel drops a lock however its process ends, so a crash needs no cleaning up:
+The processes that use a data directory share one pair of servers. Three locks (flock) coordinate them,
+and the kernel releases a lock when its process ends in any way, so a crash needs no cleanup:
 
-    users.lock      shared by every user for as long as it lives; the guardian has it alone: nobody
+    users.lock      shared by every user while it runs; if the guardian gets it exclusively, no user
                     is left
-    guardian.lock   held by the guardian from before it is started until it is gone
-    start.lock      held while a user looks for the guardian or starts one
+    guardian.lock   taken by the guardian from before it is started until it has exited
+    start.lock      taken while a user looks for the guardian or starts one
 
-The *guardian* (`python -m worker.servers.embedded <data_dir>`) is the servers' parent, in a session of its
-own where Ctrl-C does not reach it. It restarts a server that dies, and stops both once it gets
-`users.lock`, which it keeps until it is gone: who attaches meanwhile waits, then starts the next.
+The *guardian* (`python -m worker.servers.embedded <data_dir>`) is the servers' parent, in its own
+session, where Ctrl-C does not reach it. It restarts a server that dies, and stops both once it gets
+`users.lock`, which it keeps until it exits: a user that attaches meanwhile waits, then starts the
+next guardian.
 
     attach() ──► users.lock (shared) ──► start.lock ──► guardian.lock free? start a guardian
                                                    └──► wait for state.json: endpoints or a failure
 
-Modules: `state` (the files of a data directory), `locks`, `places` (binaries, directories, and the
-account that stands in for root), `servers` (one class each), `guardian`.
+Modules: `state` (the files of a data directory), `locks`, `paths` (binaries, directories, and the
+account that replaces root), `servers` (one class each), `guardian`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _IMPORT_ROOT = Path(__file__).resolve().parents[3]
 
 
 class Attachment:
-    """Keeps the servers running until closed, or until the process is gone.
+    """Keeps the servers running until it is closed, or until the process ends.
 
     A forked child shares it: the servers stay until parent and children have closed it or ended.
     """
@@ -51,7 +52,7 @@ class Attachment:
         self._user = user
 
     def close(self) -> None:
-        """Leave. The last to leave stops the servers, without waiting for it; safe to repeat."""
+        """Detach. When the last user detaches, the servers stop, without a wait; safe to repeat."""
         self._user.close()
 
     def __enter__(self) -> Self:
@@ -67,17 +68,17 @@ class Attachment:
 
 
 def attach(data_dir: Path, *, timeout_s: float = 60.0) -> Attachment:
-    """Use the servers of `data_dir`, which are created and started where needed.
+    """Use the servers of `data_dir`; they are created and started if needed.
 
-    Returns once both answer. Each call gives a handle of its own. Where the servers run it takes a
-    millisecond, so who lost its connections may attach again: should the guardian itself have been
-    killed, and on Linux the servers with it, that starts another.
+    Returns once both answer. Each call returns its own handle. If the servers run it takes a
+    millisecond, so a process that lost its connections may attach again: if the guardian was
+    killed, and on Linux the servers with it, that starts a new one.
 
     Raises:
         ConfigError: the packages are missing, the directory cannot be used, a server does not
             start (with the last lines of its log) or is not ready within `timeout_s`.
     """
-    find_binaries()  # so that a missing package is told before anything is created
+    find_binaries()  # so that a missing package is reported before anything is created
     deadline = time.monotonic() + timeout_s
     try:
         data = DataDir.create(data_dir)
@@ -85,7 +86,7 @@ def attach(data_dir: Path, *, timeout_s: float = 60.0) -> Attachment:
     except OSError as error:
         raise ConfigError(f"cannot be used: {error}", setting="FLOWSHIFT_DATA_DIR") from error
     try:
-        # Refused only while a guardian is stopping: it lets go when it is gone.
+        # Refused only while a guardian is stopping: it releases the lock when it exits.
         if not user.take(shared=True, deadline=deadline):
             raise _too_late(data, timeout_s)
         return Attachment(_find_or_start(data, deadline, timeout_s), user)
@@ -130,9 +131,9 @@ def _await_endpoints(data: DataDir, deadline: float, timeout_s: float) -> Endpoi
 def _start_guardian(data: DataDir, guardian: Lock, deadline: float) -> None:
     """Start a guardian that takes over `guardian`, the lock, by inheriting it.
 
-    The started process leaves at once; the guardian is its child, so that no zombie stays with us.
+    The started process exits at once; the guardian is its child, so no zombie remains here.
     """
-    data.write_state(State())  # what an earlier guardian left is not true any more
+    data.write_state(State())  # the state of an earlier guardian is no longer true
     command = [
         sys.executable,
         "-P",

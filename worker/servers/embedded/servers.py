@@ -100,8 +100,8 @@ class Server(ABC):
     def end_orphans(self) -> None:
         """End processes of this data directory that no guardian watches any more.
 
-        They are known by their working directory, which both servers keep in their data: no pid
-        that the system has given to somebody else meanwhile can be meant.
+        They are recognised by their working directory, which is the data directory for both servers:
+        so a pid that the system has reused is never signalled.
         """
         left = self._processes()
         main = [process for process in left if process.pid == self._recorded_pid()]
@@ -160,7 +160,7 @@ class Server(ABC):
         for process in psutil.process_iter():
             try:
                 mine = process.name() == self.process_name and Path(process.cwd()) == self.directory
-            except psutil.Error:  # gone, a zombie, or somebody else's
+            except psutil.Error:  # it has exited, is a zombie, or belongs to another user
                 continue
             if mine:
                 found.append(process)

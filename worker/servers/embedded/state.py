@@ -1,4 +1,4 @@
-"""The files of a data directory, and what its guardian tells the users through one of them."""
+"""The files of a data directory, and the state that its guardian writes for the users."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class State(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class DataDir:
-    """The names in a data directory; what the servers keep is in `places`."""
+    """The names in a data directory; the servers' own directories are in `paths`."""
 
     root: Path
 
@@ -92,7 +92,7 @@ class DataDir:
         return self.root / "state.json"
 
     def read_state(self) -> State:
-        """What the guardian said last; nothing if it said nothing."""
+        """The guardian's last state; an empty one if there is none."""
         try:
             return msgspec.json.decode(self._state_file.read_bytes(), type=State)
         except (FileNotFoundError, msgspec.DecodeError):  # undecodable: of a machine that crashed
