@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
+from worker.db.bots import driver
 from worker.db.engine import check_server, create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
 
@@ -135,3 +138,40 @@ def test_data_that_does_not_fit_is_not_transient_and_its_error_shows_no_paramete
         )
 
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("order", [KeyboardInterrupt, SystemExit])
+def test_ctrl_c_and_the_order_to_stop_are_raised_though_the_driver_hides_them(
+    engine: sa.Engine, order: type[BaseException]
+) -> None:
+    class Stopped(psycopg.Cursor[Any]):
+        """Told to stop between sending a statement and waiting for its answer."""
+
+        def execute(self, *_: Any, **__: Any) -> Any:
+            self.connection.pgconn.send_query(b"SELECT 1")
+            raise order
+
+    with engine.connect() as connection:
+        driver(connection).cursor_factory = Stopped
+    # The pool tries the connection before it gives it out again, and wants to tidy it up after that.
+    with pytest.raises(sa.exc.ProgrammingError, match="transaction status ACTIVE"):
+        engine.connect()
+    engine.dispose()
+    with engine.connect() as connection:
+        driver(connection).cursor_factory = Stopped
+
+    with pytest.raises(order), map_database_errors(), engine.connect():
+        pass
+
+
+def test_an_order_to_stop_that_is_being_followed_is_not_raised_again(engine: sa.Engine) -> None:
+    @map_database_errors()
+    def take_too_long() -> None:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_sleep(5)"))
+
+    try:
+        raise SystemExit
+    except SystemExit:
+        with pytest.raises(TransientError):
+            take_too_long()

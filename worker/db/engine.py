@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -206,11 +207,16 @@ def map_database_errors() -> Iterator[None]:
     """Turn errors that may pass by themselves into TransientError; let every other one through.
 
     Except a right that the role lacks: a ConfigError, since only a person can grant it. The one
-    place where the driver's errors get a meaning. Also works as a decorator.
+    place where the driver's errors get a meaning. Also works as a decorator. Ctrl-C, or the order to
+    stop, that came while the driver waited is raised as such.
     """
+    handled = sys.exc_info()[1]
     try:
         yield
     except (exc.SQLAlchemyError, psycopg.Error) as error:
+        interruption = _interruption(error, handled)
+        if interruption is not None:
+            raise interruption from None
         if sqlstate(error) == _INSUFFICIENT_PRIVILEGE:
             raise ConfigError(
                 f"the role lacks a right: {reason_of(error)} (flowshift db check lists them all)",
@@ -223,6 +229,19 @@ def map_database_errors() -> Iterator[None]:
         raise kind(
             f"the database was away or busy{f' ({state})' if state else ''}: {reason_of(error)}"
         ) from error
+
+
+def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:
+    """What ended the driver's wait, where its own cleaning up failed and hid that.
+
+    `handled` was being handled before the driver was called: it is nothing new.
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen is not handled:
+        if not isinstance(seen, Exception):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def is_transient(error: BaseException) -> bool:
