@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ from tests.live import (
     start,
     workers,
 )
+from worker.db import heartbeats
+from worker.db.heartbeats import Identity, Sign
 from worker.processes.supervisor import Supervisor
 from worker.progress.redis import run_key
 from worker.settings import Settings
@@ -57,6 +60,37 @@ def test_migrate_starts_a_worker_where_none_answers_and_ends_with_a_summary(
 
     listed = flowshift(environment, "retry", "2", "--verbose")
     assert "bad  failed invalid_config" in listed.stdout
+
+
+def test_migrate_starts_a_worker_when_the_one_that_worked_a_moment_ago_is_found_to_be_gone(
+    fleet: Fleet, environment: Environment
+) -> None:
+    fleet.add_many(20)
+    killed = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0")
+    with fleet.engine.begin() as connection:
+        heartbeats.beat(connection, killed, Sign(0.0, "it takes messages"))
+    ended = flowshift({**environment, "FLOWSHIFT_HEARTBEAT_S": "1"}, "migrate")
+    assert ended.returncode == 0, ended.stderr
+    waited, _, began = ended.stderr.partition("no worker answers: starting one here")
+    assert began
+    assert "no worker works on it" in waited
+
+
+def test_watch_says_that_no_worker_can_be_asked_while_the_queue_is_away(
+    fleet: Fleet, environment: Environment, tmp_path: Path
+) -> None:
+    fleet.add_many(1)
+    fleet.planned()
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        watch = subprocess.Popen(
+            [sys.executable, "-m", "worker", "watch"],
+            env={**environment, "FLOWSHIFT_BROKER_URL": "redis://127.0.0.1:1/0"},
+            stderr=output,
+        )
+    eventually(lambda: "the queue is away: none can be asked" in said.read_text())
+    watch.send_signal(signal.SIGINT)
+    assert watch.wait(30) == 130, said.read_text()
 
 
 def test_a_run_started_by_task_name_with_json_arguments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import uuid
 from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import runtime
-from worker.cli import follow
+from worker.cli import follow, workers
+from worker.db import heartbeats
+from worker.db.heartbeats import Identity, Sign
 from worker.servers.connect import Servers
 from worker.settings import Settings
 from worker.steps.finish import finish_run
@@ -189,6 +192,20 @@ def test_watch_says_when_nobody_works(
     assert code == 0
     assert "no worker answers: start some" in err
     assert "run 1 completed" in out
+
+
+def a_worker_works(fleet: Fleet) -> None:
+    """The heartbeat of a worker that takes messages; there is no such process."""
+    me = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0")
+    with fleet.engine.begin() as connection:
+        heartbeats.beat(connection, me, Sign(0.0, "it takes messages"))
+
+
+def test_a_heartbeat_is_enough_and_no_worker_is_asked(flowshift: Run, fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    a_worker_works(fleet)
+    code, _, err = flowshift("migrate", "--detach")
+    assert (code, err) == (0, "")
 
 
 def test_watch_of_a_run_that_is_over_reports_it(flowshift: Run, fleet: Fleet) -> None:
@@ -384,14 +401,15 @@ def test_ctrl_c_says_what_goes_on_how_to_follow_it_and_how_to_stop_it(
     fleet: Fleet, flowshift: Run, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     fleet.add_many(3)
-    module = import_module("worker.cli.runs")
 
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_workers_answer", lambda: answers)
-    monkeypatch.setattr(module, "follow", interrupted)
-    monkeypatch.setattr(module, "Supervisor", lambda *_, **__: nullcontext(Mock()))
+    if answers:
+        a_worker_works(fleet)
+    # The command `runs` hides the module of that name.
+    monkeypatch.setattr(import_module("worker.cli.runs"), "follow", interrupted)
+    monkeypatch.setattr(workers, "Supervisor", lambda *_, **__: nullcontext(Mock()))
     code, _, err = flowshift("migrate")
     goes_on = "run 1 goes on in the workers"
     waits = "run 1 waits: its worker was started here and stops. To go on: flowshift up"

@@ -10,8 +10,7 @@ import click
 import msgspec
 
 from tasks import start_run
-from tasks.queue import AWAY
-from worker.app import app
+from worker.cli import workers
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.control import health_of, pace_of, print_guests_manners
 from worker.cli.files import TextFile
@@ -23,6 +22,7 @@ from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.views import tables
 from worker.cli.views.run import run_fields, run_view
 from worker.cli.views.schedule import prune_schedule, prune_text
+from worker.cli.workers import WorkerPresent
 from worker.core.codes import FAILURE_CODES
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.health import Verdict
@@ -32,7 +32,6 @@ from worker.db import fleet, heartbeats, outcomes
 from worker.db import runs as runs_table
 from worker.db.runs import Failure, Run
 from worker.errors import UsageError
-from worker.processes.supervisor import Supervisor, worker_program
 from worker.processes.vitals import max_age_s
 from worker.runtime import Runtime
 from worker.steps.control import CONCURRENCIES, RATES, SHARES
@@ -41,7 +40,6 @@ from worker.steps.start import Request
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FAILURES_SHOWN = 10
-PING_S = 1.0
 
 
 def both(
@@ -267,63 +265,33 @@ def carry_out(
         if not as_json and (page := flower_page(current, run.run_id)):
             say(f"run {run.run_id} in Flower: {page}", err=True)
         if detach:
-            return _detached(run, as_json=as_json)
+            return _detached(current, run, as_json=as_json)
         with (
-            _worker_present(current, quiet=as_json) as tend,
-            _said_when_interrupted(run.run_id, has_own_worker=tend is not None),
+            WorkerPresent(current, quiet=as_json) as worker,
+            _said_when_interrupted(run.run_id, has_own_worker=lambda: worker.is_own),
         ):
-            progress = follow(current, run.run_id, quiet=as_json, meanwhile=tend or (lambda: None))
+            progress = follow(current, run.run_id, quiet=as_json, meanwhile=worker.tend)
         if verbose and not as_json:
             _print_bots(current, run)
         return _report(current, progress, as_json=as_json)
 
 
-def _detached(run: Run, *, as_json: bool) -> int:
+def _detached(current: Runtime, run: Run, *, as_json: bool) -> int:
     if as_json:
         print_json({"run_id": run.run_id, "state": run.state})
     else:
         say(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
-    _hint_at_workers()
+    workers.hint(current)
     return 0
 
 
-def _workers_answer() -> bool:
-    """Whether a worker listens; also True where Redis is away and nobody can be asked."""
-    try:
-        return bool(app.control.ping(timeout=PING_S))
-    except AWAY:
-        return True
-
-
-def _hint_at_workers() -> None:
-    if not _workers_answer():
-        say("no worker answers: start some with `flowshift up`", err=True)
-
-
 @contextmanager
-def _worker_present(current: Runtime, *, quiet: bool) -> Iterator[Callable[[], None] | None]:
-    """Make sure that there is a worker: one of our own while this lasts, where none answers.
-
-    Yields what keeps our own running, to be called now and then; None where others answer.
-    """
-    if _workers_answer():
-        yield None
-        return
-    processes = current.settings.worker_processes
-    if not quiet:
-        say(f"no worker answers: starting one here, with {processes} processes", err=True)
-    log_dir = current.settings.data_path / "log"
-    with Supervisor([worker_program(processes, name="migrate")], log_dir=log_dir) as supervisor:
-        yield supervisor.tend
-
-
-@contextmanager
-def _said_when_interrupted(run_id: int, *, has_own_worker: bool) -> Iterator[None]:
+def _said_when_interrupted(run_id: int, *, has_own_worker: Callable[[], bool]) -> Iterator[None]:
     """Say what goes on, and how to go on, when Ctrl-C ends the block."""
     try:
         yield
     except KeyboardInterrupt:
-        for line in interrupted_lines(run_id, has_own_worker=has_own_worker):
+        for line in interrupted_lines(run_id, has_own_worker=has_own_worker()):
             say(line, err=True)
         raise
 
@@ -545,7 +513,7 @@ def watch(*, run_id: int | None) -> int:
         if chosen is None:
             raise UsageError("there are no runs yet")
         if not from_database(current, chosen).is_over:
-            _hint_at_workers()
-        with _said_when_interrupted(chosen, has_own_worker=False):
+            workers.hint(current)
+        with _said_when_interrupted(chosen, has_own_worker=lambda: False):
             progress = follow(current, chosen)
         return _report(current, progress, as_json=False)
