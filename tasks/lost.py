@@ -16,13 +16,15 @@ from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.worker import request, state
 
-from tasks.queue import Sender, publish_next
+from worker.app import app
 from worker.core.event_text import plain_arguments, plain_error, plain_result, shorten
 from worker.core.printable import escape
 from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.queue import limits
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime, runtime
+from worker.steps.enqueue import top_up
 from worker.steps.finish import finish_run
 from worker.steps.rescue import lose_worker, return_unclaimed
 
@@ -137,6 +139,7 @@ def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -
     current = runtime()
     actor, why = f"worker:{hostname}", _why(current, error)
     log.warning("child.lost", worker=worker, reason=why)
+    queue = CeleryQueue(app)
     try:
         freed = lose_worker(current.engine, worker, why, actor=actor)
         run_ids = {run_id for run_id, _ in freed}
@@ -151,7 +154,7 @@ def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -
                 # It died before it claimed it, or after it was done: no fault of the batch's.
                 return_unclaimed(current.engine, run_id, number, why, actor=actor)
         for run_id in run_ids:
-            publish_next(current, Sender(), run_id)
+            top_up(current.engine, queue, run_id, window=current.settings.batch_window)
             finish_run(current.engine, run_id, actor=actor)
     except FlowshiftError as problem:
         log.warning("child.unreported", worker=worker, error=str(problem))

@@ -15,10 +15,11 @@ import msgspec
 from celery import bootsteps
 from celery.worker import state
 
-from tasks.queue import is_empty
+from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
 
 log = get_logger(__name__)
@@ -171,7 +172,7 @@ class Step(bootsteps.StartStopStep):
 def _seems_empty() -> bool:
     """Whether no message waits; where nobody can say, none does: that the queue is away is seen too."""
     try:
-        return is_empty()
+        return CeleryQueue(app).is_empty()
     except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
         log.info("queue.unread", error=str(error))
         return True

@@ -20,6 +20,7 @@ from worker.db.prune import executions, record
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
 from worker.progress.expiry import forget_run, tidy
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime, runtime
 from worker.settings import Settings
 from worker.steps.prune.prune import Keep, Result
@@ -144,8 +145,4 @@ def said(result: Result) -> str:
 
 
 def _send(slot: dt.datetime) -> None:
-    app.send_task(
-        "flowshift.prune",
-        kwargs={"slot": slot.isoformat()},
-        kwargsrepr=f"{slot:%Y-%m-%d %H:%M} UTC",
-    )
+    CeleryQueue(app).enqueue_prune(slot)

@@ -13,7 +13,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from tasks.lost import RefusedError
-from tasks.queue import Sender, publish_next, start_run
+from tasks.start import start_run
 from tasks.sweeping import sweep_once
 from tasks.waiting import Waiter, progress_of
 from worker.app import app
@@ -25,12 +25,14 @@ from worker.errors import SlowError, StaleError, TransientError, UsageError
 from worker.log import get_logger
 from worker.progress.flower import FlowerRow
 from worker.progress.redis import RedisPublisher, Ticker
+from worker.queue.dispatch import CeleryQueue
 from worker.queue.limits import process_name, time_limit
 from worker.runtime import Runtime, runtime
 from worker.steps.batch.convert import convert_batch as do_convert
 from worker.steps.batch.tally import Report, which_bots
 from worker.steps.batch.validate import validate_batch as do_validate
 from worker.steps.control import stop_if_failing
+from worker.steps.enqueue import top_up
 from worker.steps.finish import fail_batch, fail_run, finish_run
 from worker.steps.plan import plan_run as do_plan
 from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
@@ -54,8 +56,14 @@ class Announcer:
         self.redis = RedisPublisher(current.redis, settings.namespace, settings.progress_keep_s)
         self.flower = FlowerRow(app, hostname)
         self.ticker = Ticker(settings.progress_interval_ms / 1000)
-        self.sender = Sender()
-        self.waiter = Waiter(current, self.sender, Gate(current.engine, settings), self.show)
+        self.queue = CeleryQueue(app)
+        self.waiter = Waiter(current, self.queue, Gate(current.engine, settings), self.show)
+
+    def top_up(self, run_id: int) -> int | None:
+        """See `worker.steps.enqueue`."""
+        current = runtime()
+        window = current.settings.batch_window
+        return top_up(current.engine, self.queue, run_id, window=window)
 
     def announce(self, progress: Progress) -> None:
         """Show `progress`, unless something newer was shown."""
@@ -171,7 +179,7 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
         reason = f"planning failed: {type(error).__name__}: {error}"[:2000]
         persist(lambda: fail_run(current.engine, run_id, reason, actor=actor))
     _show(current, here, run_id, actor)
-    left = persist(lambda: publish_next(current, here.sender, run_id))
+    left = persist(lambda: here.top_up(run_id))
     if left is not None:
         return _work_from(self, current, here, actor, run_id, left)
     return f"run {run_id} planned"
@@ -206,20 +214,20 @@ def _work_from(
         done = _do_one(current, here, me, run_id, left, actor=actor)
         said = done or said
         _show(current, here, run_id, actor)
-        left = _next(current, here, run_id)
+        left = _next(here, run_id)
         if left is not None and not done:
             here.waiter.pause_between()
     return said or "nothing to do"
 
 
-def _next(current: Runtime, here: Announcer, run_id: int) -> int | None:
+def _next(here: Announcer, run_id: int) -> int | None:
     """Publish what should be in the queue; the batch that this task is to do itself, if any."""
-    left = persist(lambda: publish_next(current, here.sender, run_id))
-    if left is not None or not here.sender.failed_last:
+    left = persist(lambda: here.top_up(run_id))
+    if left is not None or not here.queue.failed_last:
         return left
     if not persist(lambda: here.waiter.stay_with_paused(run_id)):
         return None
-    return persist(lambda: publish_next(current, here.sender, run_id))
+    return persist(lambda: here.top_up(run_id))
 
 
 def _do_one(
@@ -323,7 +331,7 @@ def sweep(self: Task[Any, Any]) -> str:
     current, here, actor = _begin(self)
     try:
         with time_limit(current.settings.time_limit_s):
-            closed = sweep_once(current, here.sender, actor=actor)
+            closed = sweep_once(current, here.queue, actor=actor)
     except TransientError as error:
         log.warning("sweep.put_off", error=str(error))
         return f"the next one does it: {error}"
@@ -355,5 +363,5 @@ def refresh_progress(self: Task[Any, Any]) -> str:
     for progress in shown:
         here.announce(progress)
         if progress.state == "running":
-            publish_next(current, here.sender, progress.run_id)
+            here.top_up(progress.run_id)
     return f"{len(shown)} runs"

@@ -5,31 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tasks.queue import AWAY, Sender, is_empty, publish_next, send_plan
-from worker.errors import TransientError
+from worker.app import app
+from worker.errors import QueueAwayError, TransientError
 from worker.log import get_logger
+from worker.queue.dispatch import CeleryQueue, Queue
 from worker.runtime import Runtime
 from worker.steps import rescue
+from worker.steps.enqueue import top_up
 
 log = get_logger(__name__)
 
 
-def sweep_once(current: Runtime, sender: Sender, *, actor: str) -> list[int]:
+def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
     """Enqueue what nobody looks after any more, and close runs that are over; returns these.
 
     Raises:
         TransientError: the database was away; the next sweep does the rest.
     """
-    found = rescue.sweep(current.engine, queue_is_empty=is_empty(), actor=actor)
+    found = rescue.sweep(current.engine, queue_is_empty=queue.is_empty(), actor=actor)
     if found is None:
         return []
     for run_id in found.to_plan:
         try:
-            send_plan(run_id)
-        except AWAY as error:
+            queue.enqueue_plan(run_id)
+        except QueueAwayError as error:
             log.warning("run.unsent", run_id=run_id, error=str(error))
     for run_id in found.to_publish:
-        publish_next(current, sender, run_id)
+        top_up(current.engine, queue, run_id, window=current.settings.batch_window)
     return [
         run_id
         for run_id in rescue.runs_to_close(current.engine)
@@ -41,12 +43,17 @@ class Sweeper:
     """Sweeps now and then, for a command that waits for a run: there may be no beat."""
 
     def __init__(
-        self, current: Runtime, *, actor: str, clock: Callable[[], float] = time.monotonic
+        self,
+        current: Runtime,
+        *,
+        actor: str,
+        queue: Queue | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._current = current
         self._actor = actor
         self._clock = clock
-        self._sender = Sender()
+        self._queue = queue or CeleryQueue(app)
         self._next_at = clock() + current.settings.sweep_s
 
     def tend(self) -> None:
@@ -55,6 +62,6 @@ class Sweeper:
             return
         self._next_at = self._clock() + self._current.settings.sweep_s
         try:
-            sweep_once(self._current, self._sender, actor=self._actor)
+            sweep_once(self._current, self._queue, actor=self._actor)
         except TransientError as error:
             log.warning("sweep.put_off", error=str(error))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tasks.queue import Sender, answers, publish_next
 from worker.core.policy.health import Verdict
 from worker.core.policy.progress import Progress
 from worker.db import runs
@@ -18,9 +17,11 @@ from worker.db.batches import Batch, ToPublish
 from worker.db.engine import map_database_errors
 from worker.errors import NotYetError
 from worker.log import get_logger
+from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
 from worker.steps import control
 from worker.steps.batch.tally import Report
+from worker.steps.enqueue import top_up
 from worker.steps.throttle import Gate
 
 log = get_logger(__name__)
@@ -43,7 +44,7 @@ class Waiter:
     def __init__(
         self,
         current: Runtime,
-        sender: Sender,
+        queue: Queue,
         gate: Gate,
         show: Callable[[int], None],
         *,
@@ -51,7 +52,7 @@ class Waiter:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._current = current
-        self._sender = sender
+        self._queue = queue
         self._gate = gate
         self._show = show
         self._clock = clock
@@ -102,7 +103,7 @@ class Waiter:
         until = self._clock() + STAY_S
         stayed = False
         while self._state(run_id) == "paused":
-            if self._clock() >= until or answers():
+            if self._clock() >= until or self._queue.answers():
                 return False
             stayed = True
             self._sleep(SLICE_S)
@@ -118,7 +119,8 @@ class Waiter:
             if waits:
                 control.stop_waiting(self._current.engine, run_id, number)
             if waits or batch.options.get("max_rate") is not None:
-                publish_next(self._current, self._sender, run_id)
+                window = self._current.settings.batch_window
+                top_up(self._current.engine, self._queue, run_id, window=window)
 
         report = attempt(claimed)
         self._gate.note(duration_ms=report.duration_ms, commit_ms=report.commit_ms)
@@ -138,7 +140,7 @@ class Waiter:
         """Whether the batch's message is in the queue again."""
         with map_database_errors(), self._current.engine.connect() as connection:
             kind = runs.kind_of(connection, run_id) or "convert"
-        return self._sender.send(run_id, ToPublish(number, "waits for its turn", kind))
+        return self._queue.enqueue_batch(run_id, ToPublish(number, "waits for its turn", kind))
 
     def _state(self, run_id: int) -> str:
         with map_database_errors(), self._current.engine.connect() as connection:

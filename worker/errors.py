@@ -3,7 +3,8 @@
     FlowshiftError
     ├─ BotError          recorded on that bot, with its code; the batch goes on
     ├─ TransientError    retried with jittered backoff
-    │  └─ SlowError      not retried: counts as the loss of a worker
+    │  ├─ SlowError      not retried: counts as the loss of a worker
+    │  └─ QueueAwayError nobody was told of the work; it is in PostgreSQL
     ├─ StaleError        already done or superseded: logged, acknowledged
     ├─ NotYetError       within its run's limits the work may not begin yet
     ├─ ProviderError     no model answered: fails the node that asked, and its execution
@@ -42,6 +43,10 @@ class TransientError(FlowshiftError):
 
 class SlowError(TransientError):
     """We did nothing for so long, in a transaction, that the database ended it."""
+
+
+class QueueAwayError(TransientError):
+    """The queue does not answer."""
 
 
 class StaleError(FlowshiftError):

@@ -12,10 +12,10 @@ import msgspec
 import psycopg
 from celery import Celery
 
-from tasks.queue import AWAY
 from tests.live import children, send_batch, send_nonsense
 from tests.servers import PrivateServers
 from worker.processes.supervisor import Supervisor
+from worker.queue.dispatch import AWAY
 
 End = Callable[[], None]
 

@@ -15,9 +15,9 @@ from worker.errors import TransientError
 
 @pytest.fixture(autouse=True)
 def published(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The runs whose next batches were published; there is no worker to take them."""
+    """The runs whose next batches were enqueued; there is no worker to take them."""
     run_ids: list[int] = []
-    monkeypatch.setattr(lost, "publish_next", lambda *given: run_ids.append(given[2]))
+    monkeypatch.setattr(lost, "top_up", lambda *given, **_: run_ids.append(given[2]))
     yield run_ids
     fleet.engine.dispose()  # the runtime has let go of it
 

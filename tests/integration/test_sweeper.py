@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tasks import sweeping
-from tasks.queue import Sender
 from tasks.sweeping import Sweeper
 from tests.fleet import Fleet
+from tests.queues import TestQueue
 from worker.errors import TransientError
 
 
@@ -21,9 +21,7 @@ class Clock:
         return self.now
 
 
-def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(fleet: Fleet) -> None:
     fleet.add_many(2)
     lost, unplanned, over = (
         fleet.planned(batch_size=1, allow_overlap=True),
@@ -37,27 +35,22 @@ def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(
         "finished_at = finished_at - interval '1 min'"
     )
     fleet.execute("UPDATE flowshift.runs SET moved_at = moved_at - interval '1 min'")
-    sent: list[tuple[int, int]] = []
-    planned: list[int] = []
-    monkeypatch.setattr(sweeping, "send_plan", planned.append)
-    monkeypatch.setattr(sweeping, "is_empty", lambda: True)
-    monkeypatch.setattr(
-        sweeping,
-        "Sender",
-        lambda: Sender(lambda run_id, batch: sent.append((run_id, batch.number))),
-    )
+    queue = TestQueue()
     clock = Clock()
-    sweeper = Sweeper(fleet.current, actor="somebody", clock=clock)
+    sweeper = Sweeper(fleet.current, actor="somebody", queue=queue, clock=clock)
     clock.now += fleet.current.settings.sweep_s - 1
     sweeper.tend()
-    assert (sent, planned) == ([], [])
+    assert queue.messages == []
 
     clock.now += 1
     sweeper.tend()
     sweeper.tend()
 
-    assert sent == [(lost.run_id, 1), (lost.run_id, 2)]
-    assert planned == [unplanned.run_id]
+    assert queue.messages == [
+        f"plan {unplanned.run_id}",
+        f"convert {lost.run_id}/1",
+        f"convert {lost.run_id}/2",
+    ]
     assert fleet.get(over.run_id).state == "completed"
     query = "SELECT actor, action FROM flowshift.audit WHERE actor = 'somebody' ORDER BY action"
     assert [row.action for row in fleet.rows(query)] == [

@@ -7,10 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from tasks import waiting
-from tasks.queue import Sender
 from tasks.waiting import TURN_S, Waiter
 from tests.fleet import Fleet
+from tests.queues import TestQueue
 from worker.core.policy.health import Verdict
 from worker.core.policy.progress import Counts
 from worker.db import batches
@@ -30,14 +29,13 @@ class World:
         self.now = 0.0
         self.rests = 0.0
         self.slept: list[float] = []
-        self.sent: list[str] = []
+        self.queue = TestQueue()
         self.noted: list[dict[str, float]] = []
         self.meanwhile: Callable[[], Any] = lambda: None
         self.verdict = self.verdict_now = says
-        sender = Sender(lambda run_id, batch: self.sent.append(f"{batch.kind} {batch.number}"))
         self.waiter = Waiter(
             fleet.current,
-            sender,
+            self.queue,
             cast("Gate", self),
             lambda _: None,
             clock=lambda: self.now,
@@ -77,7 +75,7 @@ def test_a_batch_that_may_begin_begins_at_once_and_is_noted(fleet: Fleet, run_id
     world = World(fleet)
 
     assert world.waiter.begin(run_id, 1, lambda _: DONE) == DONE
-    assert (world.slept, world.sent) == ([], [])
+    assert (world.slept, world.queue.messages) == ([], [])
     assert world.noted == [{"duration_ms": 400, "commit_ms": 7.0}]
 
 
@@ -108,7 +106,7 @@ def test_after_its_turn_the_message_is_handed_on_and_the_batch_goes_on_waiting(
     world = World(fleet, lambda: WAIT)
 
     assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
-    assert (world.now, world.sent) == (TURN_S, ["convert 1"])
+    assert (world.now, world.queue.messages) == (TURN_S, [f"convert {run_id}/1"])
     assert fleet.progress(run_id).waiting == "query: so it is"
     assert World(fleet, lambda: WAIT).waiter.begin(run_id, 1, lambda _: DONE) is None
 
@@ -204,12 +202,12 @@ def test_the_one_that_waited_lets_the_others_come_when_it_is_claimed(
 
 @pytest.mark.parametrize(("word", "goes_on"), [("resume", True), ("cancel", False)])
 def test_whoever_works_without_the_queue_stays_with_a_paused_run(
-    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch, word: str, goes_on: bool
+    fleet: Fleet, run_id: int, word: str, goes_on: bool
 ) -> None:
-    monkeypatch.setattr(waiting, "answers", lambda: False)
     say = {"resume": control.resume_run, "cancel": control.cancel_run}[word]
     control.pause_run(fleet.engine, run_id, actor="kim", reason=None)
     world = World(fleet)
+    world.queue.answering = False
     world.meanwhile = lambda: (
         say(fleet.engine, run_id, actor="kim", reason=None) if world.now > 3 else None
     )
@@ -218,10 +216,7 @@ def test_whoever_works_without_the_queue_stays_with_a_paused_run(
     assert len(world.slept) == 4
 
 
-def test_nobody_stays_with_a_paused_run_while_the_queue_answers(
-    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "answers", lambda: True)
+def test_nobody_stays_with_a_paused_run_while_the_queue_answers(fleet: Fleet, run_id: int) -> None:
     control.pause_run(fleet.engine, run_id, actor="kim", reason=None)
     world = World(fleet)
 

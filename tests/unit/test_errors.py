@@ -12,6 +12,7 @@ from worker.errors import (
     FlowshiftError,
     NotYetError,
     ProviderError,
+    QueueAwayError,
     SlowError,
     StaleError,
     TransientError,
@@ -37,7 +38,7 @@ def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
         if isinstance(error, type) and issubclass(error, Exception)
     }
 
-    assert ours == {FlowshiftError, *FAMILIES, SlowError}
+    assert ours == {FlowshiftError, *FAMILIES, SlowError, QueueAwayError}
     for family in FAMILIES:
         assert family.__bases__ == (FlowshiftError,)
 

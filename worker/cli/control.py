@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from tasks.queue import Sender, publish_next
+from worker.app import app
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.printing import Console, Table, Text, confirm, console, print_json, say
 from worker.cli.session import configure_logging, opened, person, reading
@@ -20,9 +20,11 @@ from worker.db import runs as runs_table
 from worker.db.control import Entry
 from worker.errors import TransientError, UsageError
 from worker.progress.redis import RedisPublisher
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps import control
 from worker.steps.control import BATCH_SIZES, BATCH_WINDOWS, CONCURRENCIES, RATES, Tuning
+from worker.steps.enqueue import top_up
 from worker.steps.finish import finish_run
 from worker.steps.throttle import Gate
 
@@ -255,9 +257,9 @@ def _said(value: object) -> str:
 
 
 def _publish(current: Runtime, run_id: int) -> None:
-    sender = Sender()
-    publish_next(current, sender, run_id)
-    if sender.failed_last:
+    queue = CeleryQueue(app)
+    top_up(current.engine, queue, run_id, window=current.settings.batch_window)
+    if queue.failed_last:
         say(
             "Redis is away: workers take it up when it is back (the beat tells them; without one, "
             f"say `flowshift resume {run_id}` again)",

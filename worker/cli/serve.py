@@ -14,8 +14,8 @@ from types import FrameType
 
 import click
 
-from tasks.queue import answers
 from worker import settings as settings_module
+from worker.app import app
 from worker.cli.session import configure_logging, opened, reading
 from worker.core.policy.processes import working
 from worker.db.heartbeats import processes as heartbeats_of
@@ -24,6 +24,7 @@ from worker.errors import ConfigError
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.processes.vitals import Vitals, max_age_s
 from worker.progress.flower import row_id
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.settings import Settings
 
@@ -52,7 +53,7 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
         if with_flower:
             port = own_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
-        look = Vitals(current, answers).look
+        look = Vitals(current, CeleryQueue(app).answers).look
         with Supervisor(programs, look=look, max_age_s=max_age_s(current)) as supervisor:
             wait(supervisor)
     return 0

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from tasks.queue import AWAY
 from worker.app import app
 from worker.cli.printing import say
 from worker.cli.session import reading
@@ -16,6 +15,7 @@ from worker.db import heartbeats
 from worker.errors import TransientError
 from worker.processes.supervisor import Supervisor, worker_program
 from worker.processes.vitals import max_age_s
+from worker.queue.dispatch import AWAY
 from worker.runtime import Runtime
 
 Presence = Literal["works", "none", "unknown"]

@@ -1,0 +1,171 @@
+"""Putting work into the queue. PostgreSQL holds the work; a message only says that it is there."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from celery import Celery
+from celery.exceptions import OperationalError
+from kombu.exceptions import OperationalError as TransportError
+from redis.exceptions import RedisError
+
+from worker.core.printable import escape
+from worker.db.batches import ToPublish
+from worker.errors import QueueAwayError
+from worker.log import get_logger
+from worker.queue import rabbitmq
+
+log = get_logger(__name__)
+
+AWAY: Final = (OperationalError, TransportError, RedisError, *rabbitmq.ERRORS)
+"""What Celery raises while the queue does not answer."""
+
+AWAY_S: Final = 2.0
+"""Seconds for which no batch is sent after the queue did not answer."""
+
+
+class Queue(Protocol):
+    """The queue, as a step uses it. A message holds ids and nothing else.
+
+    A message that is sent twice, late or never does no harm: whoever receives it asks the database
+    what is left to do, and a sweep finds what nobody was told of.
+    """
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the queue did not answer a moment ago."""
+
+    @property
+    def failed_last(self) -> bool:
+        """Whether the last batch could not be enqueued, however long ago."""
+
+    def enqueue_plan(self, run_id: int) -> None:
+        """Enqueue the planning of a run.
+
+        Raises:
+            QueueAwayError: the queue did not answer; nobody is told of the run.
+        """
+
+    def enqueue_batch(self, run_id: int, batch: ToPublish) -> bool:
+        """Enqueue a batch; False where the queue is away, and nobody is told of it."""
+
+    def enqueue_prune(self, slot: dt.datetime) -> None:
+        """Enqueue a slice of the prune that is due at `slot`.
+
+        Raises:
+            QueueAwayError: the queue did not answer; the next tick tries again.
+        """
+
+    def answers(self) -> bool:
+        """Whether the queue answers now; asks it."""
+
+    def is_empty(self) -> bool:
+        """Whether the queue was seen to hold no message that waits for a worker.
+
+        False where it is away.
+        """
+
+
+class CeleryQueue:
+    """The queue that Celery's workers take their tasks from; one object for each process.
+
+    It remembers for `AWAY_S` that the queue is away: that spares every batch the wait for a
+    connection that will not come.
+    """
+
+    def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._clock = clock
+        self._away_until = 0.0
+        self._failed_last = False
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the queue did not answer a moment ago."""
+        return self._clock() < self._away_until
+
+    @property
+    def failed_last(self) -> bool:
+        """Whether the last batch could not be enqueued, however long ago."""
+        return self._failed_last
+
+    def enqueue_plan(self, run_id: int) -> None:
+        """Enqueue the planning of a run; see `Queue`."""
+        with _map_queue_errors():
+            self._app.send_task(
+                "flowshift.plan_run",
+                kwargs={"run_id": run_id},
+                task_id=f"run-{run_id}-plan",
+                argsrepr="",
+                kwargsrepr=f"run {run_id}",
+            )
+
+    def enqueue_batch(self, run_id: int, batch: ToPublish) -> bool:
+        """Enqueue a batch; what Flower shows of it names the run and the slice. See `Queue`."""
+        if self.is_away:
+            return False
+        try:
+            self._send_batch(run_id, batch)
+        except QueueAwayError as error:
+            self._away_until = self._clock() + AWAY_S
+            self._failed_last = True
+            log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
+            return False
+        self._failed_last = False
+        return True
+
+    def _send_batch(self, run_id: int, batch: ToPublish) -> None:
+        with _map_queue_errors():
+            self._app.send_task(
+                f"flowshift.{batch.kind}_batch",
+                kwargs={"run_id": run_id, "batch": batch.number},
+                task_id=f"run-{run_id}-batch-{batch.number}",
+                argsrepr="",
+                kwargsrepr=escape(f"run {run_id}, batch {batch.number}: {batch.slice}"),
+            )
+
+    def enqueue_prune(self, slot: dt.datetime) -> None:
+        """Enqueue a slice of the prune that is due at `slot`; see `Queue`."""
+        with _map_queue_errors():
+            self._app.send_task(
+                "flowshift.prune",
+                kwargs={"slot": slot.isoformat()},
+                kwargsrepr=f"{slot:%Y-%m-%d %H:%M} UTC",
+            )
+
+    def answers(self) -> bool:
+        """Whether the queue answers now; asks it, for a second."""
+        try:
+            with self._app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, timeout=1)
+        except AWAY:
+            return False
+        return True
+
+    def is_empty(self) -> bool:
+        """Whether the queue was seen to hold no message that waits for a worker; see `Queue`."""
+        connection = self._app.connection_for_read(connect_timeout=2)
+        try:
+            with connection:
+                name = self._app.conf.task_default_queue
+                queue = self._app.amqp.queues[name].bind(connection.default_channel)
+                # Redis has no queue to declare, and kombu looks for one under a key without our prefix.
+                passive = connection.transport.driver_type != "redis"
+                declared: Any = queue.queue_declare(passive=passive)
+                return bool(declared.message_count == 0)
+        except connection.channel_errors:  # there is none yet
+            return True
+        except AWAY:
+            return False
+
+
+@contextmanager
+def _map_queue_errors() -> Iterator[None]:
+    try:
+        yield
+    except AWAY as error:
+        raise QueueAwayError(str(error)) from error
