@@ -19,7 +19,7 @@ from tests.integration.test_migrations import an_engine
 from tests.roles import Role, grant
 from worker.db.engine import database_url
 from worker.steps.attempt import Attempt, try_writes
-from worker.steps.examine import Examination, examine
+from worker.steps.readiness import Readiness, check_readiness
 
 EVERYTHING = [
     ("bot_workflow_versions", "insert of drafts"),
@@ -42,8 +42,8 @@ def tried(fleet: Fleet, engine: sa.Engine | None = None) -> Attempt:
     return try_writes(engine or fleet.engine, fleet.current.defaults, fleet.current.echo, "column")
 
 
-def examined(fleet: Fleet, engine: sa.Engine | None = None) -> Examination:
-    return examine(
+def examined(fleet: Fleet, engine: sa.Engine | None = None) -> Readiness:
+    return check_readiness(
         engine or fleet.engine,
         fleet.current.defaults,
         fleet.current.echo,

@@ -16,7 +16,7 @@ import pytest
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import runtime
-from worker.cli import follow, workers
+from worker.cli import follow, starting, workers
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
 from worker.servers.connect import Servers
@@ -186,8 +186,8 @@ def test_watch_says_when_nobody_works(
         finish_run(fleet.engine, run.run_id, actor="test")
         return follow.follow(*arguments, **options)
 
-    # The command `runs` hides the module of that name.
-    monkeypatch.setattr(import_module("worker.cli.runs"), "follow", done_meanwhile)
+    # The command `watch` hides the module of that name.
+    monkeypatch.setattr(import_module("worker.cli.watch"), "follow", done_meanwhile)
     code, out, err = flowshift("watch", "1")
     assert code == 0
     assert "no worker answers: start some" in err
@@ -348,21 +348,24 @@ def test_a_run_is_paused_resumed_tuned_and_cancelled_by_hand(flowshift: Run, fle
     fleet.add_many(3)
     run = fleet.planned(batch_size=1)
     assert flowshift("pause", "1", "--reason", "\x1b[2Jbackup") == (0, "run 1 is paused\n", "")
-    assert flowshift("pause", "1")[1] == "run 1 is paused already\n"
+    assert flowshift("pause", "1")[1] == "run 1 is already paused\n"
     code, out, _ = flowshift("status", "1")
     assert code == 0
     assert "run 1 paused: 0/3 (0%)" in out
     assert "; \\x1b[2Jbackup" in out
-    assert "pace: 1 bots a batch (at most 1), pauses above 50% failing alike" in out
+    assert (
+        "pace: 1 bots a batch (at most 1), pauses if more than 50% of bots fail with one code"
+        in out
+    )
     assert "health: go" in out
 
-    assert flowshift("resume", "1") == (0, "run 1 goes on\n", "")
+    assert flowshift("resume", "1") == (0, "run 1 continues\n", "")
     queued = "SELECT FROM flowshift.batches WHERE published_at IS NOT NULL"
     assert len(fleet.rows(queued)) == 3
     code, out, _ = flowshift("tune", "1", "--max-rate", "2.5", "--concurrency", "2", "--json")
     assert json.loads(out)["changed"] == {"max_rate": [None, 2.5], "concurrency": [None, 2]}
     assert flowshift("tune", "1", "--max-rate", "0")[1] == "run 1: max rate 2.5 → none\n"
-    assert flowshift("tune", "1", "--concurrency", "2")[1] == "run 1 has these limits already\n"
+    assert flowshift("tune", "1", "--concurrency", "2")[1] == "run 1 already has these limits\n"
     told = json.loads(flowshift("status", "--json")[1])
     assert told["pace"]["concurrency"] == 2
     assert {verdict["decision"] for verdict in told["health"]} == {"go"}
@@ -393,7 +396,7 @@ def test_migrate_refuses_a_second_run_over_the_same_bots(flowshift: Run, fleet: 
     assert code == 2
     assert "run 1 is running and takes some of the same bots" in err
     assert flowshift("migrate", "--detach", "--allow-overlap")[0] == 0
-    assert flowshift("resume", "1")[1] == "run 1 goes on already\n"
+    assert flowshift("resume", "1")[1] == "run 1 is already running\n"
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -407,12 +410,11 @@ def test_ctrl_c_says_what_goes_on_how_to_follow_it_and_how_to_stop_it(
 
     if answers:
         a_worker_works(fleet)
-    # The command `runs` hides the module of that name.
-    monkeypatch.setattr(import_module("worker.cli.runs"), "follow", interrupted)
+    monkeypatch.setattr(starting, "follow", interrupted)
     monkeypatch.setattr(workers, "Supervisor", lambda *_, **__: nullcontext(Mock()))
     code, _, err = flowshift("migrate")
-    goes_on = "run 1 goes on in the workers"
-    waits = "run 1 waits: its worker was started here and stops. To go on: flowshift up"
+    goes_on = "run 1 continues in the workers"
+    waits = "run 1 waits: its worker was started here and stops. To continue: flowshift up"
     assert code == 130
     assert err.rstrip().splitlines()[-2:] == [
         goes_on if answers else waits,

@@ -690,7 +690,7 @@ def test_ids_are_cut_where_there_is_no_room_but_never_until_two_look_alike(
     flowshift: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The command `executions` hides the module of that name.
-    monkeypatch.setattr(import_module("worker.cli.executions"), "WIDE", 1_000)
+    monkeypatch.setattr(import_module("worker.cli.views.executions"), "WIDE", 1_000)
     fleet.add("a")
     record(fleet, "a", execution_id="1f2e3d4c-1111-4000-8000-000000000000")
     record(fleet, "a", execution_id="1f2e3d4c-1112-4000-8000-000000000000")

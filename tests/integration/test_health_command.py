@@ -93,7 +93,7 @@ def test_a_database_that_is_away_is_said_and_excused_if_wanted(
     assert "secret" not in err
     code, _, err = ask("--unreachable-ok")
     assert code == 0
-    assert err.startswith("not known, and taken for healthy: ")
+    assert err.startswith("unknown, reported as healthy (--unreachable-ok): ")
 
 
 def test_status_says_what_works(flowshift: Run, fleet: Fleet) -> None:

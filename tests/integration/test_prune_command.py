@@ -78,7 +78,7 @@ def test_a_dry_run_prints_the_same_as_json_and_deletes_nothing(
     assert (done["gone"]["runs"], done["gone"]["nodes"]) == (3, 6)
     assert done["state"] == "done"
     assert set(done) == set(told)
-    assert "would go" in flowshift("prune", "--dry-run")[1]
+    assert "would be deleted" in flowshift("prune", "--dry-run")[1]
 
 
 def test_older_than_says_otherwise(flowshift: Run, executions: Executions) -> None:
@@ -143,11 +143,11 @@ def test_a_health_check_that_says_stop_makes_it_1_with_the_reason(
     code, out, _ = flowshift("prune")
     assert code == 1
     assert "stopped (it is 09:00)" in out
-    assert "goes on from there" in out
+    assert "continues from there" in out
 
 
 def test_a_line_tells_how_far_it_is_and_what_it_waits_for() -> None:
-    module: Any = import_module("worker.cli.prune")
+    module: Any = import_module("worker.cli.views.prune")
     said: list[str] = []
     now = iter([0.0, 0.5, 2.0, 2.0, 3.0, 4.0, 5.0])
     lines = module._Lines(lambda text, **_: said.append(text), clock=lambda: next(now))

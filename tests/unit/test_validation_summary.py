@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
 from worker.cli.printing import Console
-from worker.cli.views.tables import print_summary
+from worker.cli.views.summary import print_summary
 from worker.core.policy.progress import Counts, Progress
+from worker.core.policy.states import RunKind
+from worker.db.runs import Run
+from worker.steps.report import RunReport
 
 
-@pytest.mark.parametrize(("validates", "name"), [(True, "validated"), (False, "unchanged")])
-def test_a_validation_counts_validated_bots(validates: bool, name: str) -> None:
-    out = io.StringIO()
+def a_report(kind: RunKind) -> RunReport:
     progress = Progress(
         run_id=1,
         request_id="r",
@@ -29,8 +31,18 @@ def test_a_validation_counts_validated_bots(validates: bool, name: str) -> None:
         elapsed_s=1.0,
         version=1,
     )
+    nothing: dict[str, Any] = dict.fromkeys(Run.__struct_fields__)
+    run = Run(**nothing | {"run_id": 1, "kind": kind})
+    return RunReport(
+        run=run, progress=progress, codes={}, failures=[], failed_batches=[], overhead=None
+    )
 
-    print_summary(Console(file=out, width=100), progress, {}, [], validates=validates)
+
+@pytest.mark.parametrize(("validates", "name"), [(True, "validated"), (False, "unchanged")])
+def test_a_validation_counts_validated_bots(validates: bool, name: str) -> None:
+    out = io.StringIO()
+
+    print_summary(Console(file=out, width=100), a_report("validate" if validates else "convert"))
 
     counted = dict(line.split()[:2] for line in out.getvalue().splitlines()[2:] if line)
     assert counted[name] == "7"

@@ -15,26 +15,30 @@ from worker import __version__
 from worker.cli.commands import Commands
 
 EPILOG = """\b
-Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 the environment is
-not ready. Settings are environment variables FLOWSHIFT_…: see docs/reference/settings.md.
-Without FLOWSHIFT_DATABASE_URL and FLOWSHIFT_REDIS_URL both servers are started
-for you in FLOWSHIFT_DATA_DIR.
+Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 not ready.
+Settings are environment variables FLOWSHIFT_…: docs/reference/settings.md.
+Without FLOWSHIFT_DATABASE_URL and FLOWSHIFT_REDIS_URL, both servers are
+started for you in FLOWSHIFT_DATA_DIR.
 
 \b
-Completion in bash (zsh and fish likewise):
+Completion in bash (zsh and fish: docs/how-to/completion.md):
   eval "$(_FLOWSHIFT_COMPLETE=bash_source flowshift)\""""
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
 @click.version_option(__version__, prog_name="flowshift")
 def cli() -> None:
-    """Take a fleet of chatbot workflows from V1 to V2.
+    """Convert a fleet of chatbot workflows from V1 to V2.
 
     \b
     First time:      flowshift demo
     A real platform: flowshift db check      what is there, what is missing
                      flowshift db upgrade    create or adopt the tables
-                     flowshift up            workers, beat and Flower
+                     flowshift up            workers, the beat and Flower
                      flowshift migrate --dry-run
                      flowshift migrate
                      flowshift status

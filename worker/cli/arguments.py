@@ -1,4 +1,4 @@
-"""What is typed behind a command: numbers of runs, and texts that the database can look for."""
+"""The types of arguments: numbers of runs, ages, and texts that the database can store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from worker.core.policy.retention import parse_age
 from worker.core.storable import INT8_MAX, unstorable
 
 
@@ -30,9 +31,24 @@ class RunNumber(click.ParamType):  # type: ignore[type-arg]
         if text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= INT8_MAX:
             return int(text)
         return self.fail(
-            f"{value!r} is no run: a run is a number from 1, see `flowshift runs`", param, ctx
+            f"{value!r} is not the number of a run: `flowshift runs` lists them", param, ctx
         )
 
 
+class Age(click.ParamType):  # type: ignore[type-arg]
+    """A time such as 30d, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_age(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+AGE: Final = Age()
 TEXT: Final = StorableText()
 RUN: Final = RunNumber()

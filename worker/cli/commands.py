@@ -28,35 +28,37 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "up": Entry("serve:up", "Run a worker, the beat and Flower until Ctrl-C"),
         "flower": Entry("serve:flower", "Run Flower alone"),
     },
-    "Take a fleet to V2": {
-        "migrate": Entry("runs:migrate", "Convert bots from V1 to V2 drafts"),
-        "validate": Entry("validate:validate", "Execute drafts beside V1, as they stand"),
-        "retry": Entry("runs:retry", "Start a new run over the bots that failed in RUN"),
+    "Convert the fleet": {
+        "migrate": Entry("migrate:migrate", "Convert bots from V1 to V2 drafts"),
+        "validate": Entry("validate:validate", "Execute drafts beside V1, as they are"),
+        "retry": Entry("retry:retry", "Start a new run over the bots that failed in RUN"),
     },
-    "See what happens": {
-        "status": Entry("runs:status", "Show how a run is doing, and the fleet"),
-        "watch": Entry("runs:watch", "Follow a run until it is over"),
+    "Follow a run": {
+        "status": Entry("status:status", "Show the state of a run and of the fleet"),
+        "watch": Entry("watch:watch", "Follow a run until it is over"),
         "runs": Entry("runs:runs", "List runs, the newest first"),
-        "failures": Entry("failures:failures", "Show which bots are still broken, by code"),
-        "warnings": Entry("failures:warnings", "Show what drafts say that V1 did not, by code"),
-        "show": Entry("bots:show", "Show one bot: its history, its draft, what changed"),
-        "health": Entry("health:health", "Say whether workers, the beat and Flower work"),
-        "executions": Entry("executions:executions", "List executions, or show one node by node"),
-        "audit": Entry("control:audit", "Show who did what, when and why"),
+        "health": Entry("health:health", "Check whether workers, the beat and Flower work"),
     },
     "Control a run": {
         "pause": Entry("control:pause", "Pause RUN: no other batch begins"),
-        "resume": Entry("control:resume", "Let a paused RUN go on"),
-        "tune": Entry("control:tune", "Change the limits of RUN while it goes on"),
+        "resume": Entry("control:resume", "Let a paused RUN continue"),
+        "tune": Entry("tune:tune", "Change the limits of RUN while it is active"),
         "cancel": Entry("control:cancel", "End RUN for good"),
+        "audit": Entry("audit:audit", "Show who did what, when and why"),
+    },
+    "Look at bots": {
+        "failures": Entry("failures:failures", "Show which bots are still broken, by code"),
+        "warnings": Entry("failures:warnings", "Show what drafts make explicit, by code"),
+        "show": Entry("show:show", "Show one bot: its history, its draft, what changed"),
+        "executions": Entry("executions:executions", "List executions, or show one node by node"),
     },
     "Try without writing": {
+        "test": Entry("trial:test", "Execute one bot's draft now, and V1 beside it"),
         "convert": Entry("convert:convert", "Convert JSON lines, without any server"),
         "trace": Entry("trace:trace", "Execute JSON lines as V1 and V2, without any server"),
-        "test": Entry("trial:test", "Execute one bot's draft now, and V1 beside it"),
     },
     "Clean up": {
-        "prune": Entry("prune:prune", "Delete execution records that are old"),
+        "prune": Entry("prune:prune", "Delete old execution records"),
     },
 }
 

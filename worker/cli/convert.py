@@ -36,14 +36,18 @@ class Result(msgspec.Struct, frozen=True):
 def convert(*, file: BinaryIO) -> int:
     """Convert workflows without any server: JSON lines in, JSON lines out.
 
-    Each line of FILE (standard input if none is given) is an object with `workflow` (the workflow)
-    or `column_text` (the text of the column), and whatever else; blank lines are passed over. For
-    each, in the same order, one line comes out: what else there was, and `outcome`, `code`,
-    `message`, `graph`, `warnings`. The exit code is 1 if any line failed.
+    Each line of FILE, or of standard input, is an object with `workflow` (the workflow) or
+    `column_text` (the text of the column). Other keys are copied, blank lines are skipped. For each
+    line one line is written, in the same order: the other keys, and `outcome`, `code`, `message`,
+    `graph` and `warnings`.
+
+    The exit code is 1 if a line failed, otherwise 0.
 
     \b
-    psql -Atc "SELECT json_build_object('bot_id', bot_id,
-               'column_text', workflow::text) FROM bots" | flowshift convert
+    Examples:
+      flowshift convert workflows.jsonl > drafts.jsonl
+      psql -Atc "SELECT json_build_object('bot_id', bot_id,
+        'column_text', workflow::text) FROM bots" | flowshift convert
     """
     values = settings.load()
     defaults = nodes.defaults(values, nodes.installed())

@@ -10,35 +10,46 @@ import click
 from migrations import upgrade as schema
 from worker import log
 from worker.cli.arguments import TEXT
-from worker.cli.printing import Console, Text, confirm, console, print_json, say, say_lines
+from worker.cli.options import json_option, yes_option
+from worker.cli.printing import confirm, console, print_json, say, say_lines
 from worker.cli.session import configure_logging, opened
-from worker.db.schema.check import TableReport
-from worker.steps.attempt import Answer, Attempt
-from worker.steps.examine import Examination, examine
+from worker.cli.views.readiness import print_readiness
+from worker.steps.readiness import check_readiness
 
 
 @click.group()
 def db() -> None:
-    """Create, adopt and check the database's tables."""
+    """Check, create and adopt the database's tables.
+
+    \b
+    Examples:
+      flowshift db check      # what is there, what is missing
+      flowshift db upgrade    # create or adopt the tables
+    """
 
 
-@db.command()
-@click.option("--revision", type=TEXT, default="head", show_default=True, help="How far.")
+@db.command(short_help="Create the tables, or adopt the platform's.")
 @click.option(
-    "--sql", "as_sql", is_flag=True, help="Print what it would do, as SQL; execute nothing."
+    "--revision", type=TEXT, metavar="REVISION", default="head", help="Upgrade to this revision."
 )
+@click.option("--sql", "as_sql", is_flag=True, help="Print the SQL and execute nothing.")
 @click.option(
     "--create",
     is_flag=True,
-    help="Create the platform's tables even where others look like them.",
+    help="Create the platform's tables even if other tables look like them.",
 )
 def upgrade(*, revision: str, as_sql: bool, create: bool) -> int:
-    """Create the tables, or adopt a platform's that are there: only what is missing is added.
+    """Create the tables, or adopt the platform's: only what is missing is added.
 
-    Indexes on big tables are built without blocking writes. The same as `alembic upgrade head`.
+    Indexes on big tables are built without blocking writes. `alembic upgrade head` does the same.
 
-    With --sql it looks at the database and prints the statements that it would execute there now, for
-    an administrator to read and run: flowshift db upgrade --sql > upgrade.sql
+    With --sql the command reads the database and prints the statements that it would execute now,
+    for an administrator to read and run.
+
+    \b
+    Examples:
+      flowshift db upgrade
+      flowshift db upgrade --sql > upgrade.sql
     """
     configure_logging()
     if not as_sql:
@@ -52,24 +63,31 @@ def upgrade(*, revision: str, as_sql: bool, create: bool) -> int:
     return 0
 
 
-@db.command()
+@db.command(short_help="Take the tables down to an earlier revision.")
 @click.argument("revision", type=TEXT)
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @click.option(
-    "--drop-backups", is_flag=True, help="Let go of backups that only flowshift.backups has."
+    "--drop-backups",
+    is_flag=True,
+    help="Also drop backups of V1 that only flowshift.backups has.",
 )
 def downgrade(*, revision: str, drop_backups: bool, yes: bool) -> int:
     """Take the tables down to REVISION, or to `base`.
 
-    What was adopted stays, and so do tables of the platform's that hold rows. What is flowshift's
-    own (runs, outcomes, audit) goes; but nothing does while flowshift.backups holds the only backup of
-    a bot's V1. It asks first; a script says --yes.
+    Adopted tables stay, and so do tables of the platform that hold rows. flowshift's own tables go:
+    runs, outcomes, the audit trail. Nothing is dropped while flowshift.backups holds the only backup
+    of a bot's V1. The command asks first; in a script, use --yes.
+
+    \b
+    Examples:
+      flowshift db downgrade 0008
+      flowshift db downgrade base --yes
     """
     configure_logging(verbose=True)
     with opened(needs_redis=False, needs_tables=False) as current:
         at = schema.current(current.engine) or "base"
         confirm(
-            f"Take the tables down from revision {at} to {revision}? flowshift's own records may go.",
+            f"Take the tables down from revision {at} to {revision}? flowshift's records may be deleted.",
             yes=yes,
         )
         schema.downgrade(current.engine, revision, drop_backups=drop_backups)
@@ -77,27 +95,32 @@ def downgrade(*, revision: str, drop_backups: bool, yes: bool) -> int:
     return 0
 
 
-@db.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@db.command("check", short_help="Show what is there and what is missing.")
+@json_option
 @click.option(
     "--try/--no-try",
     "tries",
     default=None,
-    help="Try writes, or only read the catalogue. By default it tries, but not where a trigger may act"
-    " outside the database.",
+    show_default="--try, unless a trigger may act outside the database",
+    help="Try writes, or only read the catalogue.",
 )
 def check_command(*, as_json: bool, tries: bool | None) -> int:
-    """Say table by table what is there, what is missing, and whether the database is ready.
+    """Show table by table what is there and what is missing, and whether the database is ready.
 
-    Reads the catalogue, then does on up to 20 bots what a batch does, as the role that is connected,
-    in a transaction that is rolled back: run it as the role of the workers. Changes nothing. Bots in
-    use are passed over, and no lock is waited for longer than 0.2 s.
+    The command reads the catalogue. Then it does on up to 20 bots what a batch does, as the
+    connected role, in a transaction that it rolls back: run it as the role of the workers. It
+    changes nothing, leaves out bots in use, and waits for no lock longer than 0.2 s.
 
-    The exit code is 0 if it is ready, 3 if not.
+    The exit code is 0 if the database is ready, 3 if not.
+
+    \b
+    Examples:
+      flowshift db check
+      flowshift db check --no-try --json
     """
     configure_logging()
     with opened(needs_redis=False, needs_tables=False) as current:
-        found = examine(
+        found = check_readiness(
             current.engine,
             current.defaults,
             current.echo,
@@ -108,60 +131,18 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
     if as_json:
         print_json(found)
     else:
-        _print(found)
+        print_readiness(console(), found)
     return 0 if found.ready else 3
 
 
-@db.command("role")
+@db.command("role", short_help="Print the SQL that makes the workers' role.")
 def role_command() -> None:
-    """Print the SQL that makes a role with the rights of workers and commands, and no others.
+    """Print the SQL that makes a role with exactly the rights of workers and commands.
 
-    An administrator runs it after each upgrade: flowshift db role | psql -v role=NAME DATABASE
+    An administrator runs it after each upgrade.
+
+    \b
+    Examples:
+      flowshift db role | psql -v role=flowshift DATABASE
     """
     say_lines((resources.files("migrations") / "role.sql").read_text("utf-8"))
-
-
-def _print(readiness: Examination) -> None:
-    out = console()
-    for report in readiness.tables:
-        found = Text("there", "green") if report.present else Text("missing", "red")
-        out.print(Text(f"{report.owner:<10}{report.name:<28}"), found, sep="")
-        for line in _details(report):
-            out.print(Text(f"{'':<10}{line}", "yellow"))
-    if readiness.attempt is not None:
-        _print_attempt(out, readiness.attempt)
-    revision = readiness.revision or "none"
-    out.print(f"revision {revision}, newest {readiness.newest_revision}", markup=False)
-    for note in readiness.notes:
-        out.print(Text(f"- {note}", "yellow"))
-    for problem in readiness.problems:
-        out.print(Text(f"- {problem}", "red"))
-    out.print(Text("ready", "bold green") if readiness.ready else Text("not ready", "bold red"))
-
-
-def _print_attempt(out: Console, attempt: Attempt) -> None:
-    as_role = f" as {attempt.role}" if attempt.role else ""
-    if attempt.untried is not None:
-        out.print(Text(f"nothing was tried on real bots{as_role}: {attempt.untried}", "yellow"))
-    else:
-        out.print(Text(f"tried on {attempt.bots} bots{as_role}, and rolled back:"))
-    for answer in attempt.answers:
-        out.print(
-            Text(f"{'':<10}{answer.table:<28}{answer.rows} × {answer.action}: "),
-            _said(answer),
-            sep="",
-        )
-
-
-def _said(answer: Answer) -> Text:
-    if answer.refused is not None:
-        return Text(answer.refused, "red")
-    if answer.undecided is not None:
-        return Text(f"not known: {answer.undecided}", "yellow")
-    return Text("works", "green")
-
-
-def _details(report: TableReport) -> list[str]:
-    lines = [f"column {name} is missing" for name in report.missing_columns]
-    lines += [f"index {name} is missing" for name in report.missing_indexes]
-    return [*lines, *report.notes]

@@ -8,36 +8,53 @@ import click
 import sqlalchemy as sa
 
 from tasks import start_run
-from worker.cli.bots import print_bot
 from worker.cli.follow import follow
 from worker.cli.printing import Text, console, say
-from worker.cli.serve import flower_program, flower_url, free_port, state_dir, stoppable, wait
 from worker.cli.session import configure_logging, opened, person, reading
-from worker.cli.views import tables
-from worker.db import runs
+from worker.cli.signals import stoppable, wait
+from worker.cli.views.bot import print_bot
+from worker.cli.views.summary import print_summary
 from worker.db.bots import driver
 from worker.db.tables import bots
 from worker.errors import UsageError
+from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.runtime import Runtime
 from worker.sample import PREFIX, insert_sample
+from worker.steps.examine import examine_bot
+from worker.steps.report import report_run
 from worker.steps.start import Request
+
+FAILURES_SHOWN = 5
 
 
 @click.command()
-@click.option("--bots", "count", type=click.IntRange(1), default=10_000, show_default=True)
+@click.option(
+    "--bots",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    default=10_000,
+    help="The sample fleet has N bots.",
+)
 @click.option(
     "--exit",
     "exits",
     is_flag=True,
     default=lambda: os.environ.get("DEMO_EXIT") == "1",
-    help="End when the run is over (also DEMO_EXIT=1), instead of waiting for Ctrl-C.",
+    show_default="DEMO_EXIT=1 in the environment",
+    help="End when the run is over; do not wait for Ctrl-C.",
 )
 def demo(*, count: int, exits: bool) -> int:
-    """Convert a sample fleet from beginning to end, and leave it running to look at.
+    """Convert a sample fleet from beginning to end, then stay up so that you can look around.
 
-    Servers, a worker, the beat and Flower are started; what they log goes to the data directory. A
-    second time everything is there already and the run finds it unchanged.
+    The command starts servers, a worker, the beat and Flower; their logs go to the data directory.
+    If you run it again, the sample fleet is there already and the run changes nothing.
+
+    \b
+    Examples:
+      flowshift demo
+      flowshift demo --bots 500 --exit
     """
     configure_logging()
     with stoppable(), opened() as current:
@@ -55,7 +72,7 @@ def demo(*, count: int, exits: bool) -> int:
             say(f"Flower: {flower_url(values, port)}")
             say("Look around: flowshift status · flowshift runs · flowshift show BOT")
             if not exits:
-                say("Everything goes on running; Ctrl-C stops it.")
+                say("Everything keeps running; Ctrl-C stops it.")
                 wait(supervisor)
     return 0
 
@@ -77,21 +94,17 @@ def _fill(current: Runtime, count: int) -> int:
         )
         if foreign is not None:
             raise UsageError(
-                f"the database holds bots that are no samples ({foreign!r} for one): "
-                "the demo does not touch it"
+                f"the database holds other bots than samples ({foreign!r} for one): "
+                "the demo does not use it"
             )
         return insert_sample(driver(connection), count)
 
 
 def _explain(current: Runtime, run_id: int) -> None:
+    """Print what the run came to, and one of its bots."""
     out = console()
-    with reading(current) as connection:
-        progress = runs.progress(connection, run_id)
-        assert progress is not None  # noqa: S101  (we have just followed it)
-        codes = runs.codes(connection, run_id)
-        failures = runs.failures(connection, run_id, limit=5)
-        overhead = runs.overhead(connection, run_id)
-        tables.print_summary(out, progress, codes, failures, overhead=overhead)
-        out.line()
-        out.print(Text("one bot, before and after", "bold"))
-        print_bot(out, connection, f"{PREFIX}{7:08d}", current)
+    print_summary(out, report_run(current.engine, run_id, most_failures=FAILURES_SHOWN))
+    out.line()
+    out.print(Text("one bot, before and after", "bold"))
+    bot_id = f"{PREFIX}{7:08d}"
+    print_bot(out, examine_bot(current.engine, bot_id, current.defaults, current.echo))

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
-from typing import Any
-
 import click
-import msgspec
 import sqlalchemy as sa
 
 from worker.cli.arguments import RUN, TEXT
-from worker.cli.lookup import existing_bot
-from worker.cli.printing import Console, Table, Text, console, print_json
+from worker.cli.options import count_option, full_option, json_option
+from worker.cli.printing import console, print_json
 from worker.cli.session import configure_logging, opened, reading
-from worker.cli.terminal import fields, plain
-from worker.cli.views.nodes import print_nodes, recorded, status_text, time_text, value_text
-from worker.db import executions as recorded_executions
+from worker.cli.terminal import plain
+from worker.cli.views.execution import print_whole, whole_fields
+from worker.cli.views.executions import execution_fields, print_executions
+from worker.db import executions as stored
 from worker.db import inspect, runs
-from worker.db.executions import LOOKED_AT, Execution, NodeExecution, Whole
+from worker.db.executions import LOOKED_AT, Whole
 from worker.errors import UsageError
-
-WIDE = 110
-SHORT_ID = 8
-ERROR_CUT = 200
+from worker.steps import find
 
 
 class ListByDefault(click.Group):
@@ -41,29 +34,31 @@ def executions() -> None:
     """List recorded executions, or show one node by node.
 
     \b
-    flowshift executions               the newest of all
-    flowshift executions bot_000005    those of a bot
-    flowshift executions 3             those that run 3 made
-    flowshift executions show 1f2e3d4c one of them
-    flowshift executions list --help   what the list can be told
+    Examples:
+      flowshift executions                 # the newest of all
+      flowshift executions bot_000005      # those of a bot
+      flowshift executions 3               # those that run 3 made
+      flowshift executions show 1f2e3d4c   # one of them, node by node
+      flowshift executions list --help     # the options of the list
     """
 
 
-@executions.command("list")
+@executions.command("list", short_help="List executions, the newest first.")
 @click.argument("which", metavar="[BOT|RUN]", type=TEXT, required=False)
 @click.option(
-    "--bot", "bot_id", type=TEXT, metavar="BOT", help="Of this bot, whatever its id looks like."
+    "--bot",
+    "bot_id",
+    type=TEXT,
+    metavar="BOT",
+    show_default="all",
+    help="Of this bot, even if its id is a number.",
 )
-@click.option("--run", "run_id", metavar="RUN", type=RUN, help="Made by this run.")
-@click.option("--failed", is_flag=True, help="Only those that failed.")
 @click.option(
-    "--limit",
-    type=click.IntRange(1, 10_000),
-    default=20,
-    show_default=True,
-    help="How many at most.",
+    "--run", "run_id", metavar="RUN", type=RUN, show_default="all", help="Made by this run."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@click.option("--failed", is_flag=True, help="Only those that failed.")
+@count_option(20, 10_000)
+@json_option
 def list_executions(
     *,
     which: str | None,
@@ -73,24 +68,29 @@ def list_executions(
     limit: int,
     as_json: bool,
 ) -> int:
-    """List executions, the newest first: those of real traffic, and those that runs made.
+    """List executions, the newest first: of real traffic and of runs.
 
-    A number is a run, anything else a bot; --bot and --run say it where that is not what is meant.
+    A number is a run, anything else is a bot; --bot and --run are explicit.
+
+    \b
+    Examples:
+      flowshift executions bot_000005 --failed
+      flowshift executions list --run 3 --limit 100 --json
     """
     configure_logging()
     bot_id, run_id = _chosen(which, bot_id, run_id)
     with opened(needs_redis=False) as current, reading(current) as connection:
         if bot_id is not None:
-            existing_bot(connection, bot_id)
-            found = recorded_executions.of_bot(connection, bot_id, limit, failed=failed)
+            find.bot(connection, bot_id)
+            found = stored.of_bot(connection, bot_id, limit, failed=failed)
         elif run_id is not None:
-            found = recorded_executions.of_run(connection, run_id, limit, failed=failed)
+            found = stored.of_run(connection, run_id, limit, failed=failed)
             if not found:
                 _refuse_unknown_run(connection, run_id)
         else:
-            found = recorded_executions.newest(connection, limit, failed=failed)
+            found = stored.newest(connection, limit, failed=failed)
     if as_json:
-        print_json([as_fields(one) for one in found])
+        print_json([execution_fields(one) for one in found])
         return 0
     out = console()
     if found:
@@ -122,153 +122,38 @@ def _refuse_unknown_run(connection: sa.Connection, run_id: int) -> None:
     raise UsageError(f"there is no run {run_id}{hint}")
 
 
-def as_fields(one: Execution) -> dict[str, Any]:
-    """An execution as JSON has it; `run_id` and `message` where a run made it, else null."""
-    run_id, message = one.validates or (None, None)
-    return {**msgspec.structs.asdict(one), "run_id": run_id, "message": message}
-
-
-def print_executions(out: Console, found: Sequence[Execution], *, with_bot: bool) -> None:
-    """Print executions in the order given, then why some failed, as wide as the terminal allows.
-
-    Ids are cut where there is no room, but never so far that two of them look alike.
-    """
-    wide = out.width >= WIDE
-    length = 36 if wide else _distinct_length([one.execution_id for one in found])
-    table = Table(box=None, pad_edge=False)
-    for name in ("id", "at (UTC)", "status"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    if wide or not with_bot:
-        table.add_column("tokens", justify="right", no_wrap=True)
-    if with_bot:
-        table.add_column("bot", overflow="fold")
-    table.add_column("run or session", overflow="fold")
-    for one in found:
-        row = [
-            Text(str(one.execution_id)[:length]),
-            Text(f"{one.created_at:{'%Y-%m-%d %H:%M:%S' if wide else '%m-%d %H:%M:%S'}}"),
-            status_text(one.status, 9),
-            Text(time_text(None if one.elapsed_ms is None else one.elapsed_ms * 1000)),
-        ]
-        if wide or not with_bot:
-            row.append(Text("–" if one.tokens is None else f"{one.tokens:,}"))
-        if with_bot:
-            row.append(Text(plain(one.bot_id)))
-        table.add_row(*row, _session_text(one))
-    out.print(table)
-    why = Table(title="why", title_justify="left", box=None, pad_edge=False, show_header=False)
-    why.add_column(no_wrap=True)
-    why.add_column(overflow="fold")
-    for one in found:
-        if one.error:
-            shown = Text(plain(one.error, ERROR_CUT), "red")
-            why.add_row(Text(str(one.execution_id)[:length]), shown)
-    if why.row_count:
-        out.print(why)
-
-
-def _distinct_length(ids: Sequence[uuid.UUID]) -> int:
-    """How many characters of each id tell it from the others."""
-    texts = {str(one) for one in ids}
-    return next(
-        length
-        for length in range(SHORT_ID, 37)
-        if len({text[:length] for text in texts}) == len(texts)
-    )
-
-
-def _session_text(one: Execution) -> Text:
-    if one.validates:
-        return Text("run {} message {}".format(*one.validates), "cyan")
-    return Text(plain(one.session_id, 40) if one.session_id else "–")
-
-
-# -- one -------------------------------------------------------------------------------------------
-
-
-@executions.command("show")
+@executions.command("show", short_help="Show one execution node by node.")
 @click.argument("execution_id", metavar="ID", type=TEXT)
-@click.option("--full", is_flag=True, help="Print every value whole.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@full_option
+@json_option
 def show_execution(*, execution_id: str, full: bool, as_json: bool) -> int:
     """Show one execution node by node, in the order in which they ran.
 
-    The beginning of an id is enough where no other execution's begins so.
+    The beginning of an id is enough if no other execution's id begins with it.
+
+    \b
+    Examples:
+      flowshift executions show 1f2e3d4c
+      flowshift executions show 1f2e3d4c --full
     """
     configure_logging()
     with opened(needs_redis=False) as current, reading(current) as connection:
         whole = _found(connection, execution_id)
-        nodes = recorded_executions.nodes(connection, whole.execution.execution_id)
+        nodes = stored.nodes(connection, whole.execution.execution_id)
     if as_json:
-        print_json(_whole_as_json(whole, nodes))
+        print_json(whole_fields(whole, nodes))
     else:
-        _print_whole(console(), whole, nodes, full=full)
+        print_whole(console(), whole, nodes, full=full)
     return 0
 
 
 def _found(connection: sa.Connection, prefix: str) -> Whole:
-    ids = recorded_executions.ids_like(connection, prefix)
+    ids = stored.ids_like(connection, prefix)
     if len(ids) > 1:
         shown = ", ".join(str(one) for one in ids[:5])
         more = " …" if len(ids) > 5 else ""
         raise UsageError(f"several executions begin with {plain(prefix)}: {shown}{more}")
-    whole = recorded_executions.whole(connection, ids[0]) if ids else None
+    whole = stored.whole(connection, ids[0]) if ids else None
     if whole is None:
         raise UsageError(f"there is no execution {plain(prefix)}")
     return whole
-
-
-def _whole_as_json(whole: Whole, nodes: Sequence[NodeExecution]) -> dict[str, Any]:
-    values = msgspec.structs.asdict(whole)
-    values = {**as_fields(values.pop("execution")), **values}
-    return {
-        **_with_json(values, "inputs", "outputs"),
-        "nodes": [
-            _with_json(msgspec.structs.asdict(node), "inputs", "outputs", "truncated")
-            for node in nodes
-        ],
-    }
-
-
-def _with_json(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """`values` with JSON text as the JSON that it is, digit by digit."""
-    texts = {name: values[name] for name in names if values[name] is not None}
-    return {**values, **{name: msgspec.Raw(text.encode()) for name, text in texts.items()}}
-
-
-def _print_whole(out: Console, whole: Whole, nodes: Sequence[NodeExecution], *, full: bool) -> None:
-    one = whole.execution
-    title = Text(f"execution {one.execution_id}  ", "bold")
-    out.print(title.append_text(status_text(one.status)))
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(no_wrap=True, style="dim")
-    facts.add_column(overflow="fold")
-    for name, value in _facts(whole, full=full):
-        facts.add_row(name, value)
-    out.print(facts)
-    out.print()
-    if nodes:
-        print_nodes(out, [recorded(node) for node in nodes], full=full)
-    else:
-        out.print("no nodes were recorded")
-
-
-def _facts(whole: Whole, *, full: bool) -> list[tuple[str, Text]]:
-    one = whole.execution
-    version = whole.version or (str(whole.version_id) if whole.version_id else "–")
-    elapsed = time_text(None if one.elapsed_ms is None else one.elapsed_ms * 1000)
-    tokens, steps = ("–" if n is None else f"{n:,}" for n in (one.tokens, one.steps))
-    facts = [
-        ("bot", Text(plain(one.bot_id))),
-        ("version", Text(plain(version))),
-        ("session", _session_text(one)),
-        ("at (UTC)", Text(f"{whole.started_at or one.created_at:%Y-%m-%d %H:%M:%S.%f}"[:-3])),
-        ("took", Text(f"{elapsed}, {steps} steps, {tokens} tokens")),
-    ]
-    for sign, values in (("←", whole.inputs), ("→", whole.outputs)):
-        for name, value in fields(values).items():
-            facts.append((f"{sign} {plain(name, 24)}", value_text(value, full=full)))
-    if one.error:
-        facts.append(("error", value_text(one.error, full=full)))
-    return facts

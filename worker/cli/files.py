@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import click
 
@@ -55,3 +55,18 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         else:
             name = getattr(file, "name", "standard input")
             raise UsageError(f"{name} is {encoding.upper()}: save it as UTF-8")
+
+
+def listed(given: tuple[str, ...], file: TextIO | None, what: str) -> tuple[str, ...] | None:
+    """What the command line and a file name, one a line in the file; None if neither was given.
+
+    Raises:
+        UsageError: a file was given and names nothing.
+    """
+    if file is None:
+        return given or None
+    lines = (line.strip() for line in file)
+    found = (*given, *(line for line in lines if line))
+    if not found:
+        raise UsageError(f"there are no {what} in {file.name}")
+    return found

@@ -14,35 +14,27 @@ from worker.cli.disk import DiskWatch
 from worker.cli.printing import console
 from worker.cli.session import person, reading
 from worker.cli.views.bar import LiveBar
-from worker.cli.views.tables import bar_state, one_line, said
+from worker.cli.views.progress import bar_state, progress_line, reason_of
 from worker.core.policy.progress import Counts, Progress
-from worker.db import control, runs
-from worker.errors import TransientError, UsageError
+from worker.db import control
+from worker.errors import TransientError
 from worker.progress.redis import run_key
 from worker.progress.unattended import Unattended
 from worker.runtime import Runtime
+from worker.steps.report import progress_of
 
 POLL_S = 0.25
 STALE_S = 2.0
-"""A hash in Redis that has not moved for so long is checked against the database."""
+"""Seconds without a change in Redis, after which the database is read."""
 
 SETTLE_S = 20.0
-"""How long the batches at work are waited for when a run was cancelled."""
+"""Seconds for which the batches that a worker has are waited for when a run was cancelled."""
 
 _LINE_EVERY_S = 10.0
 
 
-def from_database(current: Runtime, run_id: int) -> Progress:
-    """How far a run is; UsageError where there is no such run."""
-    with reading(current) as connection:
-        progress = runs.progress(connection, run_id)
-    if progress is None:
-        raise UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
-    return progress
-
-
 def from_redis(client: redis.Redis, namespace: str, run_id: int) -> Progress | None:
-    """How far a run is by Redis; None where Redis is away or does not know the run."""
+    """How far a run is by Redis; None if Redis is away or does not know the run."""
     try:
         found = client.hgetall(run_key(namespace, run_id))
     except (redis.RedisError, OSError):
@@ -76,25 +68,25 @@ def states_of(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Progress]:
-    """The progress of a run, now and then, until it is over; the last one is the database's.
+    """The progress of a run, several times a second, until it is over; the last is the database's.
 
     Raises:
         UsageError: there is no such run.
         TransientError: neither server answers.
     """
-    progress = from_database(current, run_id)
+    progress = progress_of(current.engine, run_id)
     request_id, moved_at = progress.request_id, clock()
     yield progress
     while not progress.is_over:
         sleep(POLL_S)
         seen = from_redis(current.redis, current.settings.namespace, run_id)
         if seen is None or seen.request_id != request_id or clock() - moved_at > STALE_S:
-            seen = from_database(current, run_id)
+            seen = progress_of(current.engine, run_id)
             moved_at = clock()
         if seen.version > progress.version:
             moved_at = clock()
         if seen.version >= progress.version:
-            progress = from_database(current, run_id) if seen.is_over else seen
+            progress = progress_of(current.engine, run_id) if seen.is_over else seen
             yield progress
     if progress.state == "cancelled":
         yield _settled(current, run_id, clock=clock, sleep=sleep)
@@ -103,14 +95,14 @@ def states_of(
 def _settled(
     current: Runtime, run_id: int, *, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Progress:
-    """A cancelled run when the batches that were at work have ended, so that its counts stay."""
+    """The progress of a cancelled run after the batches that a worker had, when counts are final."""
     until = clock() + SETTLE_S
     while clock() < until:
         with reading(current) as connection:
             if not control.any_at_work(connection, run_id):
                 break
         sleep(POLL_S)
-    return from_database(current, run_id)
+    return progress_of(current.engine, run_id)
 
 
 def follow(
@@ -122,9 +114,9 @@ def follow(
 ) -> Progress:
     """Show a run until it is over: a bar on a terminal, a line now and then elsewhere.
 
-    Goes on while the database is away for a moment; `quiet` shows nothing; `meanwhile` is called
-    several times a second. What nobody looks after any more is found and enqueued again meanwhile,
-    so that the run ends though there be no beat.
+    Continues when the database was away for a moment. `quiet` shows nothing; `meanwhile` is called
+    several times a second. Lost work is found and enqueued again, so that the run ends even without
+    a beat.
     """
     sweeper = Sweeper(current, actor=person())
     unattended = Unattended(current, app, f"flowshift@{socket.gethostname()}")
@@ -154,14 +146,14 @@ def _as_lines(states: Iterator[Progress]) -> Progress:
     out = console(stderr=True)
     next_at = time.monotonic() + 1.0
     progress = next(states)
-    told = said(progress)
+    shown = reason_of(progress)
     for progress in states:
-        # What stops and starts a run is told at once; a paced run waits before each of its batches.
-        now = "" if (progress.waiting or "").startswith("max_rate") else said(progress)
-        if (now != told or time.monotonic() >= next_at) and not progress.is_over:
-            out.print(one_line(progress), markup=False)
+        # A new reason is shown at once, except max_rate: a paced run waits before each of its batches.
+        now = "" if (progress.waiting or "").startswith("max_rate") else reason_of(progress)
+        if (now != shown or time.monotonic() >= next_at) and not progress.is_over:
+            out.print(progress_line(progress))
             next_at = time.monotonic() + _LINE_EVERY_S
-            told = now
+            shown = now
     return progress
 
 
@@ -170,21 +162,21 @@ def _persistent(current: Runtime, run_id: int, meanwhile: Callable[[], None]) ->
         meanwhile()
         time.sleep(seconds)
 
-    told, again_at = "", 0.0
+    shown, again_at = "", 0.0
     while True:
         try:
             yield from states_of(current, run_id, sleep=sleep)
         except TransientError as error:
-            if str(error) != told or time.monotonic() >= again_at:
-                told, again_at = str(error), time.monotonic() + _LINE_EVERY_S
-                _say(f"waiting for the database: {told}")
+            if str(error) != shown or time.monotonic() >= again_at:
+                shown, again_at = str(error), time.monotonic() + _LINE_EVERY_S
+                _say(f"waiting for the database: {shown}")
             sleep(1.0)
         else:
             return
 
 
 def _say(text: str) -> None:
-    console(stderr=True).print(text, markup=False)
+    console(stderr=True).print(text)
 
 
 def _last(states: Iterator[Progress]) -> Progress:

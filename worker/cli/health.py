@@ -10,36 +10,27 @@ import click
 import msgspec
 
 from worker import settings as settings_module
+from worker.cli.options import json_option
 from worker.cli.printing import print_json, say
 from worker.cli.session import configure_logging
-from worker.cli.terminal import plain
+from worker.cli.views.processes import health_lines, processes_fields
 from worker.core.policy.processes import (
     MISSED_MAX,
-    Health,
     Process,
     ProcessKind,
-    condition_of,
     health_of,
-    in_one_line,
 )
 from worker.db import heartbeats
 from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
-from worker.processes.vitals import max_age_s
-from worker.runtime import Runtime
 from worker.servers.connect import database_for_command
 from worker.settings import Settings
 
 TIMEOUT_S: Final = 5
-SENTENCE_WIDTH: Final = 1_000
 
 
 @click.command()
-@click.argument(
-    "what",
-    type=click.Choice(["worker", "beat", "flower", "all"]),
-    default="all",
-)
+@click.argument("what", type=click.Choice(["worker", "beat", "flower", "all"]), default="all")
 @click.option(
     "--here", is_flag=True, help="Only processes of this host (this container, this pod)."
 )
@@ -47,27 +38,32 @@ SENTENCE_WIDTH: Final = 1_000
     "--max-age-s",
     "limit_s",
     type=click.IntRange(1),
-    help="How old what a process last showed may be.  [default: six heartbeats, 60]",
+    metavar="S",
+    show_default="six heartbeats, 60",
+    help="A process works if it showed so in the last S seconds.",
 )
 @click.option(
     "--unreachable-ok",
     is_flag=True,
-    help="Exit 0 where the database is away: for probes that restart what they find unhealthy.",
+    help="Exit 0 if the database is away: for probes that restart what they find unhealthy.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def health(
     *, what: str, here: bool, limit_s: int | None, unreachable_ok: bool, as_json: bool
 ) -> int:
-    """Say whether workers, the beat and Flower work: not only live, but do what they are there for.
+    """Check whether workers, the beat and Flower work: not only live, but do their task.
 
-    They show it in the database every few seconds (FLOWSHIFT_HEARTBEAT_S). The exit code is 0 if at
-    least one of each kind works and none lives without working, else 1; 3 if the database cannot be
-    read. `all` asks for Flower only where it was seen within a day and not stopped.
+    They show it in the database every few seconds (FLOWSHIFT_HEARTBEAT_S). `all` checks Flower only
+    if it was seen in the last day and was not stopped.
+
+    The exit code is 0 if at least one process of each kind works and none lives without working,
+    otherwise 1. It is 3 if the database cannot be read.
 
     \b
-    flowshift health                                  the whole flowshift
-    flowshift health worker --here                    a readiness probe, a health check of Docker's
-    flowshift health worker --here --unreachable-ok   a liveness probe
+    Examples:
+      flowshift health
+      flowshift health worker --here                  # a readiness probe
+      flowshift health worker --here --unreachable-ok # a liveness probe
     """
     configure_logging()
     values = settings_module.load()
@@ -77,30 +73,16 @@ def health(
     except (TransientError, ConfigError) as error:
         if not unreachable_ok:
             raise
-        say(f"not known, and taken for healthy: {error}", err=True)
+        say(f"unknown, reported as healthy (--unreachable-ok): {error}", err=True)
         return 0
     healths = [health_of(kind, found, at_most_s) for kind in _kinds(what, found)]
     healthy = all(one.healthy for one in healths)
     if as_json:
-        print_json({"healthy": healthy, **processes_json(found, at_most_s)})
+        print_json({"healthy": healthy, **processes_fields(found, at_most_s)})
     else:
-        _print(healths)
+        for line in health_lines(healths):
+            say(line)
     return 0 if healthy else 1
-
-
-def working_line(current: Runtime, found: Sequence[Process]) -> str:
-    """What works and what does not, in one line for `status`."""
-    return plain(in_one_line(found, max_age_s(current)), SENTENCE_WIDTH)
-
-
-def processes_json(found: Sequence[Process], limit_s: float) -> dict[str, object]:
-    """The processes as JSON: each with its condition and the seconds since it wrote and worked."""
-    return {
-        "max_age_s": limit_s,
-        "processes": [
-            {**msgspec.to_builtins(one), "condition": condition_of(one, limit_s)} for one in found
-        ],
-    }
 
 
 def _kinds(what: str, found: Sequence[Process]) -> list[ProcessKind]:
@@ -110,12 +92,6 @@ def _kinds(what: str, found: Sequence[Process]) -> list[ProcessKind]:
     if any(one.kind == "flower" and not one.stopped for one in found):
         kinds.append("flower")
     return kinds
-
-
-def _print(healths: Sequence[Health]) -> None:
-    for one in healths:
-        for sentence in one.sentences:
-            say(plain(sentence, SENTENCE_WIDTH))
 
 
 def _read(values: Settings, *, host: str | None) -> list[Process]:

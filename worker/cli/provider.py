@@ -1,55 +1,71 @@
-"""Options of commands that may ask real models."""
+"""The options of commands that may ask real models: who answers, and what that may cost."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any, TypeVar, get_args
+from typing import Final, get_args
 
 import click
+import msgspec
 
+from worker.cli.options import packed
 from worker.core.policy.budget import Limits
 from worker.db.runs import ECHO, Provider
 from worker.errors import UsageError
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+
+class Answering(msgspec.Struct, frozen=True, kw_only=True):
+    """Who answers searches and prompts, and what it may spend."""
+
+    provider: Provider
+    max_requests: int | None
+    max_tokens: int | None
+    max_money: str | None
+
+    def budget(self) -> Limits | None:
+        """What may be spent; None if no option says so.
+
+        Raises:
+            UsageError: the money is no amount above zero.
+        """
+        if self.max_requests is None and self.max_tokens is None and self.max_money is None:
+            return None
+        try:
+            money = None if self.max_money is None else Decimal(self.max_money)
+            return Limits(requests=self.max_requests, tokens=self.max_tokens, money=money)
+        except (InvalidOperation, ValueError) as error:
+            raise UsageError(
+                f"--max-money takes an amount above zero (it is {self.max_money!r})"
+            ) from error
 
 
-def provider_options(command: Command) -> Command:
-    """`--provider`, and what it may spend."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-_OPTIONS: list[Callable[[Any], Any]] = [
+provider_options: Final = packed(
+    "answering",
+    Answering,
     click.option(
         "--provider",
         type=click.Choice(get_args(Provider)),
         default=ECHO,
-        show_default=True,
         help="Who answers: `live` asks the models of FLOWSHIFT_PROVIDERS, within a budget.",
     ),
-    click.option("--max-requests", type=click.IntRange(1), help="Live: requests to spend."),
-    click.option("--max-tokens", type=click.IntRange(1), help="Live: tokens to spend."),
     click.option(
-        "--max-money", metavar="AMOUNT", help="Live: money to spend, in the currency of the prices."
+        "--max-requests",
+        type=click.IntRange(1),
+        metavar="N",
+        show_default="no limit",
+        help="Budget of `live`: N requests.",
     ),
-]
-
-
-def budget_of(
-    max_requests: int | None, max_tokens: int | None, max_money: str | None
-) -> Limits | None:
-    """What may be spent; None where nothing was said.
-
-    Raises:
-        UsageError: the money is no amount above zero.
-    """
-    if max_requests is None and max_tokens is None and max_money is None:
-        return None
-    try:
-        money = None if max_money is None else Decimal(max_money)
-        return Limits(requests=max_requests, tokens=max_tokens, money=money)
-    except (InvalidOperation, ValueError) as error:
-        raise UsageError(f"--max-money takes an amount above zero (it is {max_money!r})") from error
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        show_default="no limit",
+        help="Budget of `live`: N tokens.",
+    ),
+    click.option(
+        "--max-money",
+        metavar="AMOUNT",
+        show_default="no limit",
+        help="Budget of `live`: money, in the currency of the prices.",
+    ),
+)

@@ -68,23 +68,27 @@ class Line(msgspec.Struct, frozen=True):
     type=click.Choice(list(ENGINES)),
     default="both",
     show_default=True,
-    help="Which engine runs the workflow; both also compares them.",
+    help="The engine that runs the workflow; `both` also compares them.",
 )
 def trace(*, file: BinaryIO, engine: str) -> int:
     """Execute workflows without any server: JSON lines in, JSON lines out.
 
-    Each line of FILE (standard input if none is given) is an object with `message` and `workflow`
-    (the workflow), `column_text` (the text of the column) or `graph` (a V2 graph), and whatever
-    else; blank lines are passed over. V1 runs the workflow; V2 runs the graph, or else the
-    workflow's conversion. No model and no search is asked: both are answered by an echo.
+    Each line of FILE, or of standard input, is an object with `message` and one of `workflow` (the
+    workflow), `column_text` (the text of the column) and `graph` (a V2 graph). Other keys are
+    copied, blank lines are skipped. V1 executes the workflow; V2 executes the graph, or else the
+    workflow's conversion. No model is asked and nothing is searched: an echo answers both.
 
-    For each line, in the same order, one line comes out: what else there was, for each engine that
-    ran `v1` and `v2` with `answer`, `calls`, `error` and `elapsed_us`, and `parity`: whether both
-    made the same calls and gave the same answer, null where there is nothing to compare;
-    `difference` says what differs first. The exit code is 1 if anything failed or differs.
+    For each line one line is written, in the same order: the other keys; `v1` and `v2`, one for each
+    engine that ran, with `answer`, `calls`, `error` and `elapsed_us`; `parity`, whether both made
+    the same calls and gave the same answer, null if there is nothing to compare; and `difference`,
+    the first difference.
+
+    The exit code is 1 if a line failed or differs, otherwise 0.
 
     \b
-    echo '{"message": "hi", "workflow": …}' | flowshift trace --engine both
+    Examples:
+      flowshift trace trials.jsonl > traces.jsonl
+      echo '{"message": "hi", "workflow": …}' | flowshift trace --engine v1
     """
     values = settings.load()
     registry = nodes.installed()

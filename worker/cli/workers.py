@@ -1,4 +1,4 @@
-"""Whether a worker works, for commands that start a run or wait for it; and one of their own if not."""
+"""Whether a worker works, for commands that start or follow a run; and one of their own if none does."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from worker.queue.dispatch import AWAY
 from worker.runtime import Runtime
 
 Presence = Literal["works", "none", "unknown"]
-"""Unknown: no heartbeat shows a worker that works, and the queue is away, so that none can be asked."""
+"""Unknown: no heartbeat is fresh, and the queue is away, so that no worker can be asked."""
 
 PING_S: Final = 1.0
 FRESH: Final = 2
-"""So many heartbeats ago a worker must have worked to be believed without being asked."""
+"""In heartbeats: a worker that showed work in this time counts without being asked."""
 
 
 def presence(current: Runtime) -> Presence:
-    """Whether a worker works: by its heartbeat, and only where none is fresh by asking.
+    """Whether a worker works: by its heartbeat, and by asking only if no heartbeat is fresh.
 
-    One that began a moment ago has shown nothing yet, and answers.
+    A worker that has just started has no heartbeat yet, but answers.
     """
     try:
         if _alive(current, FRESH * current.settings.heartbeat_s):
             return "works"
     except TransientError:
-        pass  # then nothing shows it
+        pass  # then ask
     try:
         return "works" if app.control.ping(timeout=PING_S) else "none"
     except AWAY:
@@ -43,7 +43,7 @@ def presence(current: Runtime) -> Presence:
 
 
 def hint(current: Runtime) -> None:
-    """Say where nothing will happen, and what to do."""
+    """Say so if no worker works, and what to do."""
     match presence(current):
         case "none":
             say("no worker answers: start some with `flowshift up`", err=True)
@@ -51,16 +51,13 @@ def hint(current: Runtime) -> None:
             say(_UNKNOWN, err=True)
 
 
-_UNKNOWN: Final = (
-    "no worker has shown lately that it works, and the queue is away: none can be asked"
-)
+_UNKNOWN: Final = "no heartbeat of a worker is fresh, and the queue is away: none can be asked"
 
 
 class WorkerPresent:
-    """Sees to it that there is a worker while a command waits: its own, from when no other works.
+    """A context manager that starts a worker of the command's own if no other works.
 
-    A context manager. A worker that was killed leaves a heartbeat that is fresh for a while: so this
-    looks again, now and then.
+    A worker that was killed leaves a heartbeat that is fresh for some seconds, so `tend` looks again.
     """
 
     def __init__(

@@ -16,10 +16,12 @@ from worker.core.policy import circuit_breaker
 from worker.core.policy.health import Verdict
 from worker.core.policy.states import OVER, RunState
 from worker.db import batches, control, runs
+from worker.db.control import Entry
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import UsageError
 from worker.log import get_logger
+from worker.steps import find
 
 log = get_logger(__name__)
 
@@ -74,7 +76,7 @@ def resume_run(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None
     """
     with map_database_errors():
         with engine.begin() as connection:  # while it is paused still: nobody claims these
-            run = _get(connection, run_id)
+            run = find.run(connection, run_id)
             if run.state == "paused":
                 control.unpublish_waiting(connection, run_id)
         if run.state not in ("paused", "running"):
@@ -106,7 +108,7 @@ def _change(
 ) -> Run | None:
     """Take a run to `state`: None where that was done, else the run as it is."""
     with map_database_errors(), engine.begin() as connection:
-        run = _get(connection, run_id)
+        run = find.run(connection, run_id)
         # "running" is gone through by every run that is planned: only what may go there goes.
         if not runs.go(connection, run_id, state, reason=reason, actor=actor):
             return runs.get(connection, run_id) or run
@@ -130,7 +132,7 @@ def tune_run(engine: sa.Engine, run_id: int, tuning: Tuning, *, actor: str) -> d
     }
     check_limits(**wanted)
     with map_database_errors(), engine.begin() as connection:
-        run = _get(connection, run_id, lock=True)
+        run = find.run(connection, run_id, lock=True)
         if run.state in OVER:
             raise UsageError(f"run {run_id} is {_words(run.state)}: there is nothing to tune")
         changed = {
@@ -146,6 +148,19 @@ def tune_run(engine: sa.Engine, run_id: int, tuning: Tuning, *, actor: str) -> d
             "run.tuned", run_id=run_id, actor=actor, **{n: new for n, (_, new) in changed.items()}
         )
     return changed
+
+
+def audit_trail(engine: sa.Engine, run_id: int | None, limit: int) -> list[Entry]:
+    """The newest `limit` entries of a run, or of all runs if `run_id` is None; the newest last.
+
+    Raises:
+        UsageError: there is no such run.
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        if run_id is not None:
+            find.run(connection, run_id)
+        return control.trail(connection, run_id, limit)
 
 
 def check_limits(
@@ -166,13 +181,6 @@ def check_limits(
     ):
         if value is not None and not low <= value <= high:
             raise UsageError(f"the {name} must be from {low:,g} to {high:,.10g} (it is {value})")
-
-
-def _get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
-    run = runs.get(connection, run_id, lock=lock)
-    if run is None:
-        raise UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
-    return run
 
 
 def _words(state: RunState) -> str:

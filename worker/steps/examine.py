@@ -1,81 +1,163 @@
-"""Whether a database is ready: what its catalogue says, and what it answers to real writes."""
+"""Examine one bot: what is recorded of it, and whether its draft does what V1 does, tried now."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.parity.compare import EMPTY_RESPONSE
+from worker.core.parity.messages import BUILT_IN
+from worker.core.parity.recording import SESSION_OF_TEST
+from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
 from worker.core.parity.trial import Equipment
+from worker.core.targets.convert import convert_text
+from worker.core.targets.registry import DEFAULT
+from worker.core.workflow import v1
+from worker.core.workflow.calls import Limits
+from worker.core.workflow.checklist import Answer
 from worker.core.workflow.config import Defaults
-from worker.db.backups import Place
+from worker.core.workflow.diff import Difference, differences, draft_differences
+from worker.db import executions, inspect
 from worker.db.engine import map_database_errors
-from worker.db.schema import triggers
-from worker.db.schema.check import TableReport, check
-from worker.db.schema.revision import Revisions
-from worker.steps.attempt import Attempt, try_writes
+from worker.db.executions import Execution, NodeExecution
+from worker.db.inspect import BotView, LedgerView
+from worker.errors import BotError
+from worker.steps import find
 
-_INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
-_OUTSIDE = "it may act outside the database, which no rollback takes back; --try tries all the same"
+Cause = Literal["edited", "outdated", "conversion", "engine"]
+
+LIMITS: Final = Limits(timeout_s=5.0)
+EXECUTIONS_READ: Final = 5
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """Why a draft does something else than V1, and what a conversion would write instead.
+
+    `edited`: a person drew or changed it. `outdated`: a run wrote it, and the workflow has changed
+    since. `conversion`: a conversion writes exactly this, so the fault is flowshift's. `engine`: a
+    conversion writes exactly this, and no draft can express what V1 does here.
+    """
+
+    cause: Cause
+    changes: tuple[Difference, ...] = ()
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """What was found out about a draft; `drift` only if it differs from V1."""
+
+    checklist: tuple[Answer, ...]
+    verdict: Verdict
+    drift: Drift | None
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole database. It is ready when there are no problems; notes do not count.
+    """Everything about one bot.
 
-    `attempt` is None where nothing was to be tried.
+    `history` is the newest outcome first; `timings` are the nodes of the newest execution, the
+    slowest first; `changes` say how the draft differs from V1; `examined` is None without a draft.
     """
 
-    ready: bool
-    revision: str | None
-    newest_revision: str
-    tables: tuple[TableReport, ...]
-    problems: tuple[str, ...]
-    attempt: Attempt | None = None
-    notes: tuple[str, ...] = ()
+    view: BotView
+    history: tuple[LedgerView, ...]
+    executions: tuple[Execution, ...]
+    timings: tuple[NodeExecution, ...]
+    changes: tuple[Difference, ...]
+    examined: Examined | None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its latest run did not fail it, and its draft does not differ from V1."""
+        failed = bool(self.history) and self.history[0].outcome == "failed"
+        differs = self.examined is not None and self.examined.verdict.same is False
+        return not failed and not differs
 
 
-def examine(
-    engine: sa.Engine,
-    defaults: Defaults,
-    equipment: Equipment,
-    *,
-    revisions: Revisions,
-    backup: Place,
-    tries: bool | None = None,
+def examine_bot(
+    engine: sa.Engine, bot_id: str, defaults: Defaults, equipment: Equipment
 ) -> Examination:
-    """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
-
-    `backup` says where runs keep V1. With `tries` None nothing is tried where a trigger may do what no
-    rollback takes back; True tries all the same, False nothing.
+    """Read a bot, and execute its draft beside V1 on the built-in messages. Nothing is written.
 
     Raises:
-        ConfigError, TransientError: the database cannot be looked at.
+        UsageError: there is no such bot; it names ids that begin alike.
+        TransientError: the database was away.
     """
-    with map_database_errors():
-        with engine.connect() as connection:
-            readiness = check(connection, revisions, backup)
-            outside = [] if tries else triggers.that_act_outside(connection)
-        attempt = None
-        if tries is not False:
-            untried = _untried(complete=readiness.complete, outside=outside)
-            attempt = untried or try_writes(engine, defaults, equipment, backup)
-    problems = (*readiness.problems, *(attempt.problems if attempt else ()))
+    with map_database_errors(), engine.connect() as connection:
+        view = find.bot(connection, bot_id)
+        history = inspect.history(connection, bot_id)
+        last = executions.of_bot(connection, bot_id, EXECUTIONS_READ)
+        newest = last[0].execution_id if last else None
+        nodes = [] if newest is None else executions.nodes(connection, newest, with_values=False)
     return Examination(
-        ready=not problems,
-        revision=readiness.revision,
-        newest_revision=readiness.newest_revision,
-        tables=readiness.tables,
-        notes=readiness.notes,
-        problems=problems,
-        attempt=attempt,
+        view=view,
+        history=tuple(history),
+        executions=tuple(last),
+        timings=tuple(executions.slowest_first(nodes)),
+        changes=tuple(_changes(view, defaults)),
+        examined=examine_draft(view, defaults, equipment),
     )
 
 
-def _untried(*, complete: bool, outside: Sequence[str]) -> Attempt | None:
-    """Why nothing may be tried; None where it may."""
-    if not complete:
-        return Attempt(untried=_INCOMPLETE)
-    if outside:
-        return Attempt(untried=f"trigger {', '.join(outside)}: {_OUTSIDE}")
+def examine_draft(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined | None:
+    """Check a bot's draft against the checklist and against V1; None if it has no draft.
+
+    As in a validation, a draft that fails the checklist is not executed.
+    """
+    if not view.has_draft or view.graph is None:
+        return None
+    graph = view.graph.encode()
+    column = None if view.workflow is None else view.workflow.encode()
+    answers = equipment.target.checklist(graph, equipment.registry)
+    pair = prepare(column, graph, defaults, equipment.registry)
+    if why := _refusal(answers):
+        pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))
+    equipment = msgspec.structs.replace(equipment, limits=LIMITS)
+    verdict = run_both_on_all(pair, BUILT_IN, equipment, view.variables, SESSION_OF_TEST)
+    drift = None
+    if verdict.same is False and column is not None:
+        drift = _drift(column, graph, defaults, is_ours=bool(view.draft_is_ours))
+        if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
+            drift = Drift("engine")
+    return Examined(answers, verdict, drift)
+
+
+def _refusal(answers: Sequence[Answer]) -> str | None:
+    """Why a draft is not executed: the first thing that the checklist found."""
+    for answer in answers:
+        for issue in answer.issues:
+            where = f"{issue.path}: " if issue.path else ""
+            return f"its draft is no V2 graph: {where}{issue.message}"
+        if not answer.yes:
+            return (
+                f"its draft is no V2 graph: {answer.evidence.removeprefix('cannot be decided: ')}"
+            )
     return None
+
+
+def _drift(column: bytes, graph: bytes, defaults: Defaults, *, is_ours: bool) -> Drift:
+    cause: Cause = "outdated" if is_ours else "edited"
+    try:
+        written = msgspec.json.decode(convert_text(column, defaults).graph)
+        there = msgspec.json.decode(graph)
+    except (BotError, msgspec.DecodeError, RecursionError):
+        return Drift(cause)
+    if there == written:
+        return Drift("conversion")
+    changes = draft_differences(written, there) if isinstance(there, dict) else []
+    return Drift(cause, tuple(changes))
+
+
+def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
+    """How the draft differs from V1; empty if there is nothing to compare."""
+    if view.workflow is None or view.graph is None:
+        return []
+    try:
+        renamed = DEFAULT.new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
+        workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)
+    except (BotError, msgspec.DecodeError, RecursionError):
+        return []
+    if not isinstance(workflow, dict) or not isinstance(graph, dict):
+        return []
+    return differences(workflow, graph, renamed)

@@ -49,7 +49,7 @@ def test_every_text_and_every_run_is_judged_where_it_is_typed() -> None:
     ],
 )
 def test_what_is_no_run_is_refused_with_a_sentence(value: str) -> None:
-    with pytest.raises(click.BadParameter, match="is no run: a run is a number from 1"):
+    with pytest.raises(click.BadParameter, match="is not the number of a run"):
         RUN.convert(value, None, None)
 
 

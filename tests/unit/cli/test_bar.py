@@ -13,7 +13,7 @@ from tests.builders import some_progress
 from tests.strategies import examples
 from worker.cli.printing import Console
 from worker.cli.views.bar import Piece, State, lines
-from worker.cli.views.tables import bar_state
+from worker.cli.views.progress import bar_state
 from worker.core.policy.progress import NO_WORKER, Counts, Progress
 
 WIDTHS = [60, 80, 120, 200]

@@ -86,7 +86,7 @@ def test_help_version_and_completion_load_no_command(
 
 def test_pydantic_is_loaded_where_a_configuration_is_read_and_not_before() -> None:
     script = (
-        "import sys, tasks, worker.cli.bots, worker.cli.runs, worker.core.workflow.config\n"
+        "import sys, tasks, worker.cli.show, worker.cli.migrate, worker.core.workflow.config\n"
         "assert 'pydantic' not in sys.modules\n"
         "worker.core.workflow.config.knowledge({}, print)\n"
         "assert 'pydantic' in sys.modules"

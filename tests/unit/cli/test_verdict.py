@@ -7,9 +7,10 @@ import io
 from tests.builders import DEFAULTS, a_draft, a_workflow, an_llm, as_text
 from tests.graphs import BUILT_IN, Clock, Saying
 from worker.cli.printing import Console
-from worker.cli.views.parity import Examined, examine, print_verdict
+from worker.cli.views.parity import print_verdict
 from worker.core.parity.trial import Equipment
 from worker.db.inspect import BotView
+from worker.steps.examine import Examined, examine_draft
 
 WORKFLOW = a_workflow(an_llm(model="mute"))
 
@@ -33,7 +34,7 @@ def a_view(graph: bytes, *, is_ours: bool = True) -> BotView:
 def examined(view: BotView) -> Examined:
     mute = Saying({"mute": ""})
     equipment = Equipment(pair=lambda: (mute, mute), clock=Clock(), registry=BUILT_IN)
-    found = examine(view, DEFAULTS, equipment)
+    found = examine_draft(view, DEFAULTS, equipment)
     assert found is not None
     return found
 

@@ -11,6 +11,7 @@ from rich.padding import Padding
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import fields, plain, short, whole_lines
+from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
 from worker.core.workflow.calls import NodeRecord, Trace
 from worker.db.executions import NodeExecution
@@ -74,27 +75,10 @@ def executed(node: NodeRecord) -> ShownNode:
     )
 
 
-def time_text(elapsed_us: int | None) -> str:
-    """Microseconds as a person says them; the platform's own are whole milliseconds, often 0.
-
-    >>> time_text(None), time_text(34), time_text(1_250), time_text(1_000), time_text(3_210_499)
-    ('–', '0.034 ms', '1.25 ms', '1 ms', '3,210 ms')
-    >>> time_text(0)
-    '<1 ms'
-    """
-    if elapsed_us is None:
-        return "–"
-    if elapsed_us == 0:
-        return "<1 ms"
-    is_whole = elapsed_us % 1_000 == 0
-    digits = 0 if is_whole else 3 if elapsed_us < 1_000 else 2 if elapsed_us < 10_000 else 0
-    return f"{elapsed_us / 1000:,.{digits}f} ms"
-
-
 def trace_time(trace: Trace) -> str:
     """How long an execution took; none where it never began."""
     began = trace.error is None or trace.elapsed_us > 0
-    return time_text(trace.elapsed_us if began else None)
+    return milliseconds(trace.elapsed_us if began else None)
 
 
 def status_text(status: str, width: int = 20) -> Text:
@@ -108,7 +92,7 @@ def print_nodes(out: Console, nodes: Sequence[ShownNode], *, full: bool) -> None
         line = Text(f"{node.order:>3}  ").append(plain(node.node_id), "bold")
         line.append(f"  {plain(node.type)}  ").append_text(status_text(node.status))
         if node.status != "skipped":
-            line.append(f"  {time_text(node.elapsed_us)}")
+            line.append(f"  {milliseconds(node.elapsed_us)}")
         if node.tokens:
             line.append(f"  {node.tokens:,} tokens")
         out.print(line)
@@ -138,7 +122,7 @@ def _rows(node: ShownNode, *, full: bool) -> Iterator[tuple[Text, Text, Text]]:
 
 
 def value_text(value: Any, *, full: bool) -> Text:
-    """A value for a terminal: cut, or whole; one that nobody would see in quotes."""
+    """A value for a terminal, cut or whole; blank text is shown in quotes."""
     if isinstance(value, str) and not value.strip():
         return Text(quote(value, VALUE_CUT), "dim")
     if full:

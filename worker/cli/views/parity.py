@@ -1,107 +1,25 @@
-"""What `show` says about a draft: the checklist, and whether it does what V1 does, tried just now."""
+"""What `show` prints of a draft: the checklist, and whether it does what V1 does."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Any, Final, Literal
-
-import msgspec
+from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain, short
-from worker.cli.views.nodes import time_text
+from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
-from worker.core.parity.compare import EMPTY_RESPONSE
-from worker.core.parity.messages import BUILT_IN
-from worker.core.parity.recording import SESSION_OF_TEST
-from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
-from worker.core.parity.trial import Equipment
-from worker.core.targets.convert import convert_text
-from worker.core.workflow.calls import Limits
+from worker.core.parity.side_by_side import Verdict
 from worker.core.workflow.checklist import Answer
-from worker.core.workflow.config import Defaults
-from worker.core.workflow.diff import Difference, draft_differences, type_of
+from worker.core.workflow.diff import Difference, type_of
 from worker.db.inspect import BotView
-from worker.errors import BotError
+from worker.steps.examine import Examined
 
-Cause = Literal["edited", "outdated", "conversion", "engine"]
-
-LIMITS: Final = Limits(timeout_s=5.0)
 ISSUES_SHOWN: Final = 3
 CHANGES_SHOWN: Final = 5
 
 
-class Drift(msgspec.Struct, frozen=True):
-    """Why a draft does something else than V1, and what in it a conversion would write otherwise.
-
-    `edited`: somebody drew or changed it. `outdated`: a run wrote it, from a workflow that has
-    changed since. `conversion`: a conversion writes just this, so that the fault is flowshift's.
-    `engine`: a conversion writes just this, and no draft can say what V1 does here.
-    """
-
-    cause: Cause
-    changes: tuple[Difference, ...] = ()
-
-
-class Examined(msgspec.Struct, frozen=True):
-    """What could be said of a draft; `drift` only where it differs from V1."""
-
-    checklist: tuple[Answer, ...]
-    verdict: Verdict
-    drift: Drift | None
-
-
-def examine(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined | None:
-    """Hold a bot's draft against the checklist and against V1; None where there is no draft.
-
-    As in a validation, a draft that fails the checklist is not executed.
-    """
-    if not view.has_draft or view.graph is None:
-        return None
-    graph = view.graph.encode()
-    column = None if view.workflow is None else view.workflow.encode()
-    answers = equipment.target.checklist(graph, equipment.registry)
-    pair = prepare(column, graph, defaults, equipment.registry)
-    if why := _refusal(answers):
-        pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))
-    equipment = msgspec.structs.replace(equipment, limits=LIMITS)
-    verdict = run_both_on_all(pair, BUILT_IN, equipment, view.variables, SESSION_OF_TEST)
-    drift = None
-    if verdict.same is False and column is not None:
-        drift = _drift(column, graph, defaults, is_ours=bool(view.draft_is_ours))
-        if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
-            drift = Drift("engine")
-    return Examined(answers, verdict, drift)
-
-
-def _refusal(answers: Sequence[Answer]) -> str | None:
-    """Why a draft is not executed: the first thing that the checklist found."""
-    for answer in answers:
-        for issue in answer.issues:
-            where = f"{issue.path}: " if issue.path else ""
-            return f"its draft is no V2 graph: {where}{issue.message}"
-        if not answer.yes:
-            return (
-                f"its draft is no V2 graph: {answer.evidence.removeprefix('cannot be decided: ')}"
-            )
-    return None
-
-
-def _drift(column: bytes, graph: bytes, defaults: Defaults, *, is_ours: bool) -> Drift:
-    cause: Cause = "outdated" if is_ours else "edited"
-    try:
-        written = msgspec.json.decode(convert_text(column, defaults).graph)
-        there = msgspec.json.decode(graph)
-    except (BotError, msgspec.DecodeError, RecursionError):
-        return Drift(cause)
-    if there == written:
-        return Drift("conversion")
-    changes = draft_differences(written, there) if isinstance(there, dict) else []
-    return Drift(cause, tuple(changes))
-
-
-def as_fields(examined: Examined | None) -> dict[str, Any]:
+def verdict_fields(examined: Examined | None) -> dict[str, Any]:
     """The part of `show --json` that is about the draft; null where there is none."""
     if examined is None:
         return {"checklist": None, "parity": None}
@@ -166,7 +84,7 @@ def _colour(good: bool) -> str:
 
 def _same_text(verdict: Verdict) -> Text:
     first = verdict.first
-    took = f"V1 {time_text(first.v1.elapsed_us)}, V2 {time_text(first.v2.elapsed_us)}"
+    took = f"V1 {milliseconds(first.v1.elapsed_us)}, V2 {milliseconds(first.v2.elapsed_us)}"
     return Text("  yes  ", "green").append(
         f"the same calls and the same answer on each of them  ({took})", "default"
     )

@@ -1,0 +1,58 @@
+"""Failures and warnings by code, with examples and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from worker.cli.printing import Console, Text
+from worker.cli.terminal import plain
+from worker.core.codes import MEANINGS, REMEDIES, quote
+from worker.db.outcomes import Found, Group, Kind
+
+MESSAGE_CUT: Final = 300
+HEADER: Final = ("bot_id", "code", "run_id", "node", "message", "next")
+"""The columns of the CSV."""
+
+
+def cells(found: Found) -> tuple[object, ...]:
+    """A failure or a warning as a row of the CSV."""
+    next_ = REMEDIES.get(found.code)
+    return found.bot_id, found.code, found.run_id, found.node, found.message, next_
+
+
+def group_fields(group: Group) -> dict[str, Any]:
+    """A code with its examples as JSON."""
+    return {
+        **msgspec.structs.asdict(group),
+        "meaning": MEANINGS.get(group.code),
+        "next": REMEDIES.get(group.code),
+    }
+
+
+def print_groups(out: Console, kind: Kind, run_id: int | None, found: Sequence[Group]) -> None:
+    """Print the codes with examples: in a run, or over the fleet if `run_id` is None."""
+    where = "over the fleet" if run_id is None else f"in run {run_id}"
+    if not found:
+        out.print(f"no {kind} {where}")
+        return
+    for group in found:
+        title = Text(f"{group.code}  ", "bold red" if kind == "failures" else "bold yellow")
+        out.print(title.append(f"{group.bots:,} bots", "default"))
+        if meaning := MEANINGS.get(group.code):
+            out.print(f"  {meaning}")
+        for one in group.examples:
+            at = f" {quote(one.node)}" if one.node is not None else ""
+            out.print(
+                f"    {one.bot_id}  run {one.run_id}{at}: {plain(one.message or '', MESSAGE_CUT)}"
+            )
+        if group.bots > len(group.examples):
+            out.print(f"    … and {group.bots - len(group.examples):,} more")
+        if remedy := REMEDIES.get(group.code):
+            out.print(f"  next: {remedy}")
+    total = sum(group.bots for group in found)
+    what = "bots failed" if kind == "failures" else "warnings, each bot once for each code"
+    run = "" if run_id is None else f" {run_id}"
+    out.print(f"{total:,} {what} {where}; all of them: flowshift {kind}{run} --csv")

@@ -1,0 +1,127 @@
+"""What `status` prints: the run, its pace, the database's health, the fleet and the processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from worker.cli.printing import Console, Table, Text
+from worker.cli.terminal import plain
+from worker.cli.views.processes import processes_fields, working_line
+from worker.cli.views.progress import progress_line
+from worker.cli.views.schedule import PruneSchedule, prune_text
+from worker.cli.views.summary import print_summary, summary_fields
+from worker.cli.views.units import percent
+from worker.core.policy.health import UNREAD, Verdict
+from worker.db.fleet import Executed, Executions, ExecutionsOfStatus, Overview
+from worker.steps.status import Pace, Status
+
+REASON_WIDTH: Final = 2_000
+"""A reason is printed whole, but not without end."""
+
+
+def status_fields(status: Status, schedule: PruneSchedule, limit_s: float) -> dict[str, Any]:
+    """Everything as JSON; `limit_s` is how old a heartbeat may be."""
+    executed = status.executed
+    return {
+        "run": None if status.report is None else summary_fields(status.report),
+        "pace": status.pace,
+        "health": status.health,
+        "fleet": status.fleet,
+        "open_failures": status.open_failures,
+        **processes_fields(status.processes, limit_s),
+        "prune": schedule,
+        "executions_24h": executed.by_status,
+        "executions_24h_all": executed.all,
+        "executions_24h_traffic": executed.traffic,
+        "executions_24h_validation": executed.validation,
+    }
+
+
+def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: float) -> None:
+    """Print everything; `limit_s` is how old a heartbeat may be."""
+    if status.report is None:
+        to.print("no runs yet")
+    else:
+        if status.pace is not None:
+            to.print(progress_line(status.report.progress))
+            to.print(pace_line(status.pace))
+            for line in health_lines(status.health):
+                to.print(line)
+        print_summary(to, status.report)
+    to.line()
+    to.print(fleet_text(status.fleet))
+    if status.open_failures:
+        to.print(_open_text(status.open_failures))
+    to.print(working_line(status.processes, limit_s))
+    to.print(prune_text(schedule))
+    if status.executed.all.count:
+        to.print(executed_table(status.executed))
+
+
+def pace_line(pace: Pace) -> str:
+    """How fast a run may go."""
+    parts = [f"{pace.batch_size_now:,} bots a batch (at most {pace.batch_size:,})"]
+    if pace.max_rate is not None:
+        parts.append(f"at most {pace.max_rate:,g} bots/s")
+    if pace.concurrency is not None:
+        parts.append(f"at most {pace.concurrency:,} batches at once")
+    parts.append(f"pauses if more than {pace.max_failures:.0%} of bots fail with one code")
+    return f"pace: {', '.join(parts)}"
+
+
+def health_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """The checks that make runs wait or stop, or that cannot be read; one line if all is well."""
+    return [
+        f"health: {verdict.decision}, {verdict.check}: {plain(verdict.reason, REASON_WIDTH)}"
+        for verdict in verdicts
+        if verdict.decision != "go" or verdict.reason.startswith(UNREAD)
+    ] or ["health: go"]
+
+
+def fleet_text(fleet: Overview) -> Text:
+    """The fleet in one line."""
+    unpublished = (
+        f" ({fleet.v2_unpublished:,} of them without a published version: they cannot answer)"
+        if fleet.v2_unpublished
+        else ""
+    )
+    without_id = (
+        f"; {fleet.without_id:,} of these rows have no bot_id: every run passes them over"
+        if fleet.without_id
+        else ""
+    )
+    return Text(
+        f"fleet: {fleet.total_bots:,} bots with a workflow, {fleet.migrated_bots:,} backed up, "
+        f"{fleet.v2_bots:,} on V2{unpublished}, {fleet.drafts:,} drafts{without_id}"
+    )
+
+
+def _open_text(open_failures: dict[str, int]) -> Text:
+    by_code = ", ".join(f"{code} {bots:,}" for code, bots in open_failures.items())
+    total = sum(open_failures.values())
+    return Text(f"still failed: {total:,} bots ({by_code}): flowshift failures", "red")
+
+
+def executed_table(executed: Executed) -> Table:
+    """Executions of the last 24 hours: all, by status, and by who made them where both did."""
+    table = Table(title="executions, last 24 hours", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in ("count", "success", "average ms", "average tokens"):
+        table.add_column(name, justify="right")
+    _add_executed(table, "all", executed.all)
+    for entry in executed.by_status:
+        _add_executed(table, f"  {plain(entry.status)}", entry)
+    if executed.traffic.count and executed.validation.count:
+        _add_executed(table, "real traffic", executed.traffic)
+    if executed.validation.count:
+        _add_executed(table, "validation", executed.validation)
+    return table
+
+
+def _add_executed(table: Table, name: str, entry: Executions | ExecutionsOfStatus) -> None:
+    rate = entry.success_rate if isinstance(entry, Executions) else None
+    time_ms = "–" if entry.avg_time_ms is None else f"{entry.avg_time_ms:,}"
+    tokens = "–" if entry.avg_tokens is None else f"{entry.avg_tokens:,}"
+    share = "" if rate is None else percent(rate)
+    table.add_row(Text(name), f"{entry.count:,}", share, time_ms, tokens)

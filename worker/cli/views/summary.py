@@ -1,0 +1,136 @@
+"""What a run came to: by outcome, by code, its failures, and how its drafts compare with V1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from worker.cli.printing import Console, Table, Text
+from worker.cli.views.progress import label
+from worker.cli.views.run import run_fields
+from worker.cli.views.units import duration, span
+from worker.core.codes import OUTCOMES
+from worker.core.parity.overhead import Summary as Overhead
+from worker.core.policy.progress import Progress
+from worker.db.runs import Failure, OutcomeRow
+from worker.steps.report import RunReport
+
+_COLOURS: Final[Mapping[str, str]] = {
+    "converted": "green",
+    "unchanged": "cyan",
+    "skipped": "yellow",
+    "failed": "red",
+}
+
+
+def summary_fields(report: RunReport) -> dict[str, Any]:
+    """A run as `migrate`, `retry`, `validate` and `status` have it in JSON."""
+    return {
+        **run_fields(report.run, report.progress),
+        "codes": report.codes,
+        "failures": msgspec.to_builtins(report.failures),
+        "batch_failures": [
+            {"batch": number, "error": error} for number, error in report.failed_batches
+        ],
+        "overhead": msgspec.to_builtins(report.overhead),
+    }
+
+
+def print_summary(to: Console, report: RunReport) -> None:
+    """Print what a run came to, and what to do about its failures.
+
+    In a validation, drafts that do what V1 does are called `validated`.
+    """
+    progress, validates = report.progress, report.run.kind == "validate"
+    to.line()
+    to.print(
+        Text(label(progress), "bold").append(f" in {duration(progress.elapsed_s)}", "not bold")
+    )
+    if progress.reason:
+        to.print(f"  {progress.reason}")
+    to.print(_outcomes(progress, report.codes, validates=validates))
+    for line in parity_lines(progress, report.overhead):
+        to.print(line)
+    if flagged := report.codes.get("skipped:flagged_without_version"):
+        to.print(
+            f"{flagged:,} bots are flagged V2 without a published version, so they cannot answer; "
+            "to convert them: flowshift migrate --include-flagged",
+            style="yellow",
+        )
+    if report.failures:
+        to.print(_failures(report.failures, progress.counts.failed))
+    for number, reason in report.failed_batches:
+        to.print(f"batch {number} failed as a whole: {reason}", style="red")
+    if report.has_failures:
+        to.print(
+            f"Fix the bots, then: flowshift retry {progress.run_id}   "
+            "One bot in detail: flowshift show BOT"
+        )
+
+
+def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text]:
+    """How many drafts do what V1 does, and how much longer V2 takes; nothing if none was tried."""
+    if overhead is None:
+        return
+    differ = overhead.bots - progress.counts.validated
+    yield Text(
+        f"parity     {progress.counts.validated:,} of {overhead.bots:,} drafts do what V1 does"
+    )
+    if differ > 0:
+        yield Text(f"           {differ:,} do not, or could not be compared", "red")
+    yield Text(
+        f"overhead   V2 minus V1: p50 {span(overhead.p50_us)}, "
+        f"p90 {span(overhead.p90_us)}, p99 {span(overhead.p99_us)}, max {span(overhead.max_us)}"
+    )
+    if overhead.over_limit:
+        yield Text(f"           {overhead.over_limit:,} bots take over 500 ms longer:", "red")
+    for bot in overhead.slow:
+        yield Text(f"           {bot.bot_id}  {span(bot.overhead_us)}")
+
+
+def outcome_line(row: OutcomeRow, *, validates: bool) -> str:
+    """What a run did for one bot."""
+    passed = validates and row.outcome == "unchanged"
+    code = f" {row.code}" if row.code else ""
+    warnings = f", {row.warnings} warnings" if row.warnings else ""
+    message = f": {row.message}" if row.message else ""
+    return f"{row.bot_id}  {'validated' if passed else row.outcome}{code}{warnings}{message}"
+
+
+def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("outcome")
+    table.add_column("bots", justify="right")
+    table.add_column("why")
+    for outcome in OUTCOMES:
+        total = getattr(progress.counts, outcome)
+        why = [
+            f"{code.partition(':')[2]} {count:,}"
+            for code, count in codes.items()
+            if code.startswith(f"{outcome}:")
+        ]
+        name: str = outcome
+        if validates and outcome == "unchanged":
+            name, compared = "validated", progress.counts.validated
+            why += [f"not compared {total - compared:,}"] if total > compared else []
+            total = compared
+        table.add_row(Text(name, _COLOURS[outcome]), f"{total:,}", ", ".join(why))
+    table.add_row("total", f"{progress.counts.bots:,}", _warned(progress.counts.warnings))
+    return table
+
+
+def _warned(warnings: int) -> str:
+    return f"{warnings:,} warnings (see flowshift show BOT)" if warnings else ""
+
+
+def _failures(failures: Sequence[Failure], total: int) -> Table:
+    more = f" (the first {len(failures)} of {total:,})" if total > len(failures) else ""
+    table = Table(title=f"failed{more}", title_justify="left", box=None, pad_edge=False)
+    table.add_column("bot", overflow="fold")
+    table.add_column("code")
+    table.add_column("reason", overflow="fold")
+    for failure in failures:
+        table.add_row(Text(failure.bot_id), Text(failure.code, "red"), Text(failure.message or ""))
+    return table

@@ -1,0 +1,91 @@
+"""Flower as a process: its environment, its port, its addresses."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+from worker.errors import ConfigError
+from worker.processes.supervisor import Program
+from worker.progress.flower import row_id
+from worker.settings import Settings
+
+TASKS_COLUMNS: Final = "name,uuid,state,result,kwargs,received,started,runtime,worker"
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+def flower_program(values: Settings, port: int, state: Path) -> Program:
+    """Flower, configured by its environment: a password on a command line is in `ps`.
+
+    Raises:
+        ConfigError: it would listen beyond loopback without a password.
+    """
+    if values.flower_address not in _LOOPBACK and not values.flower_basic_auth:
+        raise ConfigError(
+            f"Flower would listen on {values.flower_address} without a password: "
+            "set it to user:password, or FLOWSHIFT_FLOWER_ADDRESS to 127.0.0.1",
+            setting="FLOWSHIFT_FLOWER_BASIC_AUTH",
+        )
+    environment = {
+        "FLOWER_CONF": os.devnull,  # not the flowerconfig.py of the current directory
+        "FLOWER_ADDRESS": values.flower_address,
+        "FLOWER_PORT": str(port),
+        "FLOWER_READ_ONLY": "True",
+        "FLOWER_PERSISTENT": "True",
+        "FLOWER_DB": str(state / "flower"),
+        "FLOWER_STATE_SAVE_INTERVAL": "5000",
+        "FLOWER_TASKS_COLUMNS": TASKS_COLUMNS,
+        "FLOWER_NATURAL_TIME": "False",
+    }
+    if values.flower_basic_auth:
+        environment["FLOWER_BASIC_AUTH"] = values.flower_basic_auth
+    return Program("flower", (sys.executable, "-P", "-m", "worker.processes.flower"), environment)
+
+
+def flower_url(values: Settings, port: int) -> str:
+    """Where a browser finds Flower."""
+    address = values.flower_address
+    return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/tasks"  # noqa: S104
+
+
+def own_port(address: str, wanted: int) -> int:
+    """The port for Flower: `wanted`, or any free one where that is 0.
+
+    Raises:
+        ConfigError: another process listens there, or this machine has no such address.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, wanted))
+        except OSError as error:
+            raise ConfigError(
+                f"Flower cannot listen on {address}:{wanted} ({error.strerror}): set another port, "
+                "or stop the process that listens there",
+                setting="FLOWSHIFT_FLOWER_PORT",
+            ) from error
+        return int(probe.getsockname()[1])
+
+
+def free_port(address: str, wanted: int) -> int:
+    """`wanted` if no process listens there, else any free port."""
+    try:
+        return own_port(address, wanted)
+    except ConfigError:
+        return own_port(address, 0)
+
+
+def page_of_run(values: Settings, run_id: int) -> str:
+    """Where a browser finds a run's own page."""
+    base = flower_url(values, values.flower_port).removesuffix("/tasks")
+    return f"{base}/task/{row_id(run_id)}"
+
+
+def state_dir(values: Settings) -> Path:
+    """Where the beat and Flower keep their files."""
+    path = values.data_path / "state"
+    path.mkdir(parents=True, exist_ok=True)
+    return path

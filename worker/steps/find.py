@@ -1,0 +1,41 @@
+"""The bot or the run that a person names, or an error that says what else may be meant."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from worker.db import inspect, runs
+from worker.db.inspect import BotView
+from worker.db.runs import Run
+from worker.errors import UsageError
+
+
+def bot(connection: sa.Connection, bot_id: str) -> BotView:
+    """The bot of that id.
+
+    Raises:
+        UsageError: there is none; it names ids that begin alike.
+    """
+    view = inspect.bot(connection, bot_id)
+    if view is None:
+        close = inspect.similar_ids(connection, bot_id)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise UsageError(f"there is no bot {bot_id!r}{hint}")
+    return view
+
+
+def run(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
+    """The run of that number, its row locked if `lock`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = runs.get(connection, run_id, lock=lock)
+    if found is None:
+        raise unknown_run(run_id)
+    return found
+
+
+def unknown_run(run_id: int) -> UsageError:
+    """The error for the number of a run that does not exist."""
+    return UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
