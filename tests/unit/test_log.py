@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -236,3 +237,10 @@ def test_a_warning_of_pythons_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
     (line,) = lines(capsys)
     assert (line["level"], line["logger"]) == ("warning", "py.warnings")
     assert "RuntimeWarning: you run as root" in line["event"]
+
+
+def test_hiding_credentials_takes_no_longer_than_the_text_is_long() -> None:
+    for text in ("a" * 1_000_000, "://" * 300_000, "a://b@" * 100_000):
+        began = time.process_time()
+        hide_credentials(text)
+        assert time.process_time() - began < 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -49,15 +50,30 @@ def main() -> None:
     """Run the command line and exit with its code; errors are one readable line."""
     try:
         code = cli.main(prog_name="flowshift", standalone_mode=False)
+        flush_output()
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except BrokenPipeError:  # `flowshift … | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 1
     except Exception as error:  # noqa: BLE001  (what nobody foresaw is told too, and in full)
         from worker.cli.refusal import explain  # noqa: PLC0415  (loads what printing needs)
 
         code = explain(error)
+    with suppress(OSError):  # said already
+        flush_output()
     sys.exit(code or 0)
+
+
+def flush_output() -> None:
+    """Write what is still to be written, or else throw it away.
+
+    Raises:
+        OSError: it cannot be written: a disk is full, or nobody reads a pipe.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise

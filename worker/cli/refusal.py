@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -12,12 +14,21 @@ from worker.log import hide_credentials
 
 
 def explain(error: Exception) -> int:
-    """Say on standard error what went wrong; returns the exit code."""
+    """Say on standard error what went wrong, if that can be written; returns the exit code."""
+    with suppress(OSError):
+        return _explain(error)
+    return 3
+
+
+def _explain(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         return _used_wrongly(error)
     if isinstance(error, FlowshiftError):
         say_lines(f"flowshift: {hide_credentials(str(error))}", err=True)
         return 2 if isinstance(error, UsageError) else 3
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
+        say(f"flowshift: {hide_credentials(_of_the_machine(error))}", err=True)
+        return 3
     lines = hide_credentials("".join(traceback.format_exception(error))).splitlines()
     say_lines("\n".join(f"  {line}" for line in lines), err=True)
     said = hide_credentials(f"{type(error).__name__}: {error}")
@@ -25,8 +36,19 @@ def explain(error: Exception) -> int:
     return 3
 
 
+def _of_the_machine(error: OSError) -> str:
+    """What the system refused, and what to do: a full disk or a missing right is no fault of ours."""
+    if error.filename is None:
+        return f"cannot go on: {error.strerror}. If a disk is full, make room and say it again"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+    return f"cannot use {name}: {error.strerror}. Make it usable, or name another, and say it again"
+
+
 def _used_wrongly(error: click.ClickException) -> int:
     """What click says of it repeats what was typed."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        say_lines(error.format_message(), err=True)
+        return error.exit_code
     if isinstance(error, click.UsageError) and error.ctx is not None:
         path = error.ctx.command_path
         say_lines(f"{error.ctx.get_usage()}\nTry '{path} --help' for help.\n", err=True)
