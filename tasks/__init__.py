@@ -5,7 +5,7 @@ By name, with JSON arguments: `flowshift.start_run`, `flowshift.plan_run`, `flow
 `tasks.start_run(Request(...))`.
 """
 
-from tasks.retention import prune, tick_prune
+from tasks.prunes import prune, tick_prune
 from tasks.runs import convert_batch, migrate, plan_run, refresh_progress, sweep, validate_batch
 from tasks.start import start_run
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tests.fleet import Fleet
-from worker.core.policy.retention import DAY_S
+from worker.core.policy.prune import DAY_S
 from worker.steps.prune.prune import Keep, Result, look, prune
 
 KEEP = Keep()

@@ -16,13 +16,14 @@ import sqlalchemy as sa
 
 from tests.executions import Executions, days
 from tests.fleet import Fleet
-from worker.core.policy import retention as rules
+from worker.core.policy import prune as rules
 from worker.core.policy.health import Verdict
-from worker.db.prune import deletion
-from worker.db.prune import executions as retention
+from worker.db.prune import delete
+from worker.db.prune import executions as table
 from worker.errors import StaleError
 from worker.steps.prune import session
-from worker.steps.prune.prune import Keep, Moved, Result
+from worker.steps.prune.prune import Keep, Result
+from worker.steps.prune.tally import Moved
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_boundary_is_exact_to_the_microsecond(
     )
     ids = executions.add(count=5, nodes=1)
     now = dt.datetime(2026, 3, 31, 3, 30, tzinfo=dt.UTC)
-    monkeypatch.setattr(retention, "now", lambda _: now)
+    monkeypatch.setattr(table, "now", lambda _: now)
     ages = ("30 days 1 second", "30 days 1 microsecond", "30 days", "30 days -1 microsecond",
             "30 days -1 second")  # fmt: skip
     for run_id, age in zip(ids, ages, strict=True):
@@ -321,7 +322,7 @@ def test_the_lookups_are_by_index_alone(executions: Executions) -> None:
     executions.add("1 day", count=400, nodes=3)
     executions.fleet.execute("ANALYZE workflow_execution_runs, workflow_node_executions")
     with executions.engine.connect() as connection:
-        found = retention.find(connection)
+        found = table.find(connection, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
         # A table of so few pages is read whole otherwise.
         connection.execute(sa.text("SET enable_seqscan = off"))
         plans = [
@@ -330,16 +331,17 @@ def test_the_lookups_are_by_index_alone(executions: Executions) -> None:
                     sa.text(f"EXPLAIN {statement}"),
                     {
                         "cutoff": "2020-01-01",
-                        "since": retention.START,
+                        "since": table.START,
+                        "stuck": [],
                         "size": 100,
                         "places": ["(0,1)", "(0,2)"],
                     },
                 ).scalars()
             )
             for statement in (
-                deletion.lock_sql(found, with_stuck=False),
-                deletion.delete_sql(found),
-                deletion.delete_sql(msgspec.structs.replace(found, cascades=False)),
+                delete.lock_sql(found),
+                delete.delete_sql(found),
+                delete.delete_sql(msgspec.structs.replace(found, cascades=False)),
             )
         ]
     assert found.cascades
@@ -435,7 +437,7 @@ def test_while_one_prunes_another_is_refused_and_deletes_nothing(executions: Exe
 PRUNE_UNTIL_KILLED = """
 import sys, time
 from worker import runtime
-from worker.core import retention as rules
+from worker.core.policy import prune as rules
 from worker.core.policy.health import Verdict
 from worker.steps.prune.prune import Keep, prune
 rules.FIRST_SIZE = rules.MAX_SIZE = 3

@@ -18,18 +18,19 @@ from typing import Any
 import msgspec
 import pytest
 
-import tasks.retention
+import tasks.prunes
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from worker import runtime
 from worker.app import app, configuration
 from worker.core.policy.health import Verdict
-from worker.db.prune import executions as retention
+from worker.db.prune import executions as table
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
 from worker.settings import Settings
-from worker.steps.prune.prune import Moved
+from worker.steps.prune import schedule
+from worker.steps.prune.tally import Moved
 
 MOMENT = dt.datetime(2026, 3, 31, 3, 30, 5, tzinfo=dt.UTC)
 SLOT = dt.datetime(2026, 3, 31, 3, 30, tzinfo=dt.UTC)
@@ -136,9 +137,8 @@ def test_a_health_check_that_says_stop_makes_it_1_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     executions.add()
-    module: Any = import_module("worker.cli.prune")
     monkeypatch.setattr(
-        module, "gate_of", lambda _: lambda: Verdict("stop", "hours", "it is 09:00")
+        schedule, "gate_of", lambda _: lambda: Verdict("stop", "hours", "it is 09:00")
     )
     code, out, _ = flowshift("prune")
     assert code == 1
@@ -224,7 +224,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the database's clock, as far as prunes ask it."""
 
     def set_to(moment: dt.datetime) -> None:
-        monkeypatch.setattr(retention, "now", lambda _: moment)
+        monkeypatch.setattr(table, "now", lambda _: moment)
 
     set_to(MOMENT)
     return set_to
@@ -234,23 +234,23 @@ def test_a_prune_is_due_from_its_time_on_for_an_hour_and_until_it_is_done(
     current: Runtime, at: Any
 ) -> None:
     here = Executions(Fleet(current))
-    assert tasks.retention.due(current) == SLOT
+    assert schedule.due(current) == SLOT
     at(SLOT - dt.timedelta(seconds=1))
-    assert tasks.retention.due(current) is None
+    assert schedule.due(current) is None
     at(SLOT + dt.timedelta(hours=1))
-    assert tasks.retention.due(current) is None
+    assert schedule.due(current) is None
 
     at(MOMENT)
     here.prune(slot=SLOT, patient=False, gate=lambda: Verdict("wait"))
     at(SLOT + dt.timedelta(hours=20))
-    assert tasks.retention.due(current) == SLOT
+    assert schedule.due(current) == SLOT
     here.prune(slot=SLOT)
-    assert tasks.retention.due(current) is None
+    assert schedule.due(current) is None
 
 
 def test_never_is_never(current: Runtime, at: Any) -> None:
     never = Runtime(msgspec.structs.replace(current.settings, prune_at="never"), current.servers)
-    assert tasks.retention.due(never) is None
+    assert schedule.due(never) is None
     never.close()
 
 
@@ -263,11 +263,11 @@ def test_every_task_that_the_beat_sends_is_there(current: Runtime) -> None:
 def test_two_beats_and_a_late_message_prune_once(current: Runtime, at: Any) -> None:
     here = Executions(Fleet(current))
     at(dt.datetime.now(dt.UTC).replace(hour=3, minute=30, second=9))
-    slot = tasks.retention.due(current)
+    slot = schedule.due(current)
     assert slot is not None
     here.add("40 days", count=2)
 
-    said = [tasks.retention.prune.apply(kwargs={"slot": slot.isoformat()}).get() for _ in range(3)]
+    said = [tasks.prunes.prune.apply(kwargs={"slot": slot.isoformat()}).get() for _ in range(3)]
 
     assert said[0].startswith("done: 2 execution runs and 4 node executions")
     assert said[1:] == ["nothing is due"] * 2
@@ -280,9 +280,9 @@ def test_a_tick_sends_the_slice_that_is_due_and_nothing_else(
 ) -> None:
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr(app, "send_task", lambda name, **options: sent.append({name: options}))
-    assert tasks.retention.tick_prune() == "2026-03-31 03:30 is due"
+    assert tasks.prunes.tick_prune() == "2026-03-31 03:30 is due"
     at(SLOT - dt.timedelta(minutes=5))
-    assert tasks.retention.tick_prune() == "nothing is due"
+    assert tasks.prunes.tick_prune() == "nothing is due"
     (message,) = sent
     assert message["flowshift.prune"]["kwargs"] == {"slot": SLOT.isoformat()}
 
@@ -292,15 +292,11 @@ def test_a_slice_that_runs_out_of_time_sends_the_next_at_once(
 ) -> None:
     sent: list[str] = []
     monkeypatch.setattr(app, "send_task", lambda name, **_: sent.append(name))
-    monkeypatch.setattr(tasks.retention, "SLICE_S", 0.0)
-    said = tasks.retention.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
+    monkeypatch.setattr(tasks.prunes, "SLICE_S", 0.0)
+    said = tasks.prunes.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
     assert said.startswith("unfinished (its time slice is over)")
     assert sent == ["flowshift.prune"]
-    monkeypatch.setattr(
-        tasks.retention, "gate_of", lambda _: lambda: Verdict("wait", "lag", "12 s")
-    )
-    monkeypatch.setattr(tasks.retention, "SLICE_S", 60.0)
-    assert (
-        "unfinished (12 s)" in tasks.retention.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
-    )
+    monkeypatch.setattr(schedule, "gate_of", lambda _: lambda: Verdict("wait", "lag", "12 s"))
+    monkeypatch.setattr(tasks.prunes, "SLICE_S", 60.0)
+    assert "unfinished (12 s)" in tasks.prunes.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
     assert sent == ["flowshift.prune"]

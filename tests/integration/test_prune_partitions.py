@@ -12,8 +12,8 @@ from migrations import upgrade as schema
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform, run_script
-from worker.core.policy import retention as rules
-from worker.db.prune import executions as retention
+from worker.core.policy import prune as rules
+from worker.db.prune import executions as table
 from worker.db.prune import partitions
 from worker.db.schema.check import check
 from worker.steps.prune.prune import Result
@@ -164,20 +164,14 @@ def test_a_partition_that_ends_at_the_cut_off_goes_and_one_that_ends_later_stays
     executions: Partitioned,
 ) -> None:
     executions.remake()
-    found = retention_of(executions)
     with executions.engine.connect() as connection:
         end = connection.execute(
             sa.text("SELECT date_trunc('day', now()) - interval '35 days'")
         ).scalar_one()
-        at = partitions.old(connection, found, end)
-        before = partitions.old(connection, found, end - dt.timedelta.resolution)
+        at = partitions.old(connection, table.find(connection, end))
+        before = partitions.old(connection, table.find(connection, end - dt.timedelta.resolution))
     assert [one.name for one in at] == ["public.runs_older", "public.runs_old"]
     assert [one.name for one in before] == ["public.runs_older"]
-
-
-def retention_of(executions: Partitioned) -> retention.Executions:
-    with executions.engine.connect() as connection:
-        return retention.find(connection)
 
 
 def test_what_lies_in_a_default_partition_is_pruned_by_rows(executions: Partitioned) -> None:
@@ -451,7 +445,7 @@ def test_a_node_that_is_referred_to_since_the_partition_was_looked_at_keeps_its_
     looked = partitions.any_kept
 
     def look_then_refer(
-        connection: sa.Connection, found: retention.Executions, partition: partitions.Old
+        connection: sa.Connection, found: table.Executions, partition: partitions.Old
     ) -> bool:
         any_kept = looked(connection, found, partition)
         if partition.name.endswith("runs_old"):

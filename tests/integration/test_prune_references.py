@@ -14,10 +14,11 @@ from psycopg import sql
 
 from tests.executions import Executions
 from tests.fleet import Fleet
-from worker.core.policy import retention as rules
-from worker.db.prune import deletion
-from worker.db.prune import executions as retention
-from worker.steps.prune import prune, session
+from worker.core.policy import prune as rules
+from worker.db.prune import delete
+from worker.db.prune import executions as table
+from worker.steps.prune import executions as by_rows
+from worker.steps.prune import session
 
 RUNS, NODES = "workflow_execution_runs", "workflow_node_executions"
 ACTIONS = [
@@ -140,15 +141,15 @@ def test_a_reference_that_commits_while_the_batch_takes_its_locks_is_seen(
 def _prune_waiting(executions: Executions) -> Any:
     """Prune with a first statement that takes its snapshot, then waits for the advisory lock."""
     patch = pytest.MonkeyPatch()
-    written = deletion.lock_sql
+    written = delete.lock_sql
 
-    def waiting(executions: retention.Executions, *, with_stuck: bool) -> str:
-        return written(executions, with_stuck=with_stuck).replace(
+    def waiting(executions: table.Executions) -> str:
+        return written(executions).replace(
             "ORDER BY r.created_at LIMIT", "AND waits(r.created_at) ORDER BY r.created_at LIMIT"
         )
 
     with patch.context() as here:
-        here.setattr(deletion, "lock_sql", waiting)
+        here.setattr(delete, "lock_sql", waiting)
         here.setattr(rules, "LIMIT_MS", 60_000)
         here.setattr(rules, "LOCK_MS", 60_000)
         return executions.prune()
@@ -256,7 +257,7 @@ def test_an_execution_that_a_trigger_keeps_stays_and_the_others_go(
 def test_a_schema_that_lets_nothing_go_ends_the_prune_with_its_reason(
     executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prune, "REFUSALS", 5)
+    monkeypatch.setattr(by_rows, "REFUSALS", 5)
     executions.add(count=30)
     executions.fleet.execute(f"UPDATE {RUNS} SET status = 'evidence'")
     executions.fleet.execute(NEVER.format(constraint="", when="BEFORE", deferred=""))

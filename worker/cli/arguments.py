@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from worker.core.policy.retention import parse_age
+from worker.core.policy.prune import parse_age
 from worker.core.storable import INT8_MAX, unstorable
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import click
 
-from tasks.retention import gate_of, keep_of, tidy_keys
 from worker.cli.arguments import AGE
 from worker.cli.options import json_option
 from worker.cli.printing import console, print_json
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.prune import print_result, result_fields, shown
 from worker.errors import StaleError
-from worker.progress.expiry import forget_run
-from worker.runtime import Runtime
 from worker.steps.prune import prune as step
-from worker.steps.prune.prune import Moved, Result
+from worker.steps.prune.schedule import keep_of, prune_here
 
 
 @click.command()
@@ -58,7 +55,7 @@ def prune(*, older_than_s: int | None, dry_run: bool, as_json: bool) -> int:
                     if dry_run:
                         result = step.look(current.engine, keep, show=show)
                     else:
-                        result = _prune(current, keep, show)
+                        result = prune_here(current, keep, actor=person(), show=show)
             except StaleError as error:
                 raise click.ClickException(f"{error}; nothing was deleted here") from error
         if as_json:
@@ -68,22 +65,6 @@ def prune(*, older_than_s: int | None, dry_run: bool, as_json: bool) -> int:
     if result.interrupted:
         return 130
     return 1 if result.state != "done" or result.gone.get("kept") else 0
-
-
-def _prune(current: Runtime, keep: step.Keep, show: Callable[[Moved], None]) -> Result:
-    namespace = current.settings.namespace
-    result = step.prune(
-        current.engine,
-        keep,
-        actor=person(),
-        gate=gate_of(current),
-        pause_s=current.settings.prune_pause_ms / 1000,
-        show=show,
-        forget_run=lambda run_id: forget_run(current.redis, namespace, run_id),
-    )
-    if result.state == "done":
-        tidy_keys(current)
-    return result
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import exc
 
 from worker.db import session
+from worker.db import sqlstate as states
 from worker.db.hosts import hosts_of, make_url
 from worker.errors import ConfigError, SlowError, TransientError
 
@@ -33,26 +34,19 @@ _CONNECT_DEFAULTS: dict[str, str] = {
 # SQLSTATE classes in which every error may pass by itself: the connection (08), resources (53),
 # and an operator or the server stepping in (57: shutdown, cancelled, not up yet).
 _TRANSIENT_CLASSES = frozenset({"08", "53", "57"})
-_INSUFFICIENT_PRIVILEGE = "42501"
-# Idle in transaction for too long: the server closed the connection, for us to let rows go.
-_IDLE_FOR_TOO_LONG = "25P03"
 # Not about the row that is being written: our statement, the role, or the schema.
 _NOT_ABOUT_A_ROW = ("42", "28", "3F")
-_TRANSIENT_STATES = frozenset(
-    {
-        "25006",  # read-only transaction: a failover that has not reached us yet
-        _IDLE_FOR_TOO_LONG,
-        "25P04",  # the transaction ran for too long
-        "40000",  # transaction rolled back
-        "40001",  # serialization failure
-        "40003",  # statement completion unknown
-        "40P01",  # deadlock
-        "55P03",  # lock not available: the lock time-out
-        "58000",  # system error outside PostgreSQL
-        "58030",  # input/output error
-        "72000",  # snapshot too old
-    }
-)
+_TRANSIENT_STATES = states.LOCKED | {
+    states.READ_ONLY,
+    states.IDLE_FOR_TOO_LONG,
+    states.TRANSACTION_FOR_TOO_LONG,
+    states.ROLLED_BACK,
+    states.SERIALIZATION_FAILURE,
+    states.COMPLETION_UNKNOWN,
+    states.SYSTEM_ERROR,
+    states.INPUT_OUTPUT_ERROR,
+    states.SNAPSHOT_TOO_OLD,
+}
 
 
 def database_url(raw: str) -> sa.URL:
@@ -217,7 +211,7 @@ def map_database_errors() -> Iterator[None]:
         interruption = _interruption(error, handled)
         if interruption is not None:
             raise interruption from None
-        if sqlstate(error) == _INSUFFICIENT_PRIVILEGE:
+        if sqlstate(error) == states.INSUFFICIENT_PRIVILEGE:
             raise ConfigError(
                 f"the role lacks a right: {reason_of(error)} (flowshift db check lists them all)",
                 setting=SETTING,
@@ -225,7 +219,7 @@ def map_database_errors() -> Iterator[None]:
         if not is_transient(error):
             raise
         state = sqlstate(error)
-        kind = SlowError if state == _IDLE_FOR_TOO_LONG else TransientError
+        kind = SlowError if state == states.IDLE_FOR_TOO_LONG else TransientError
         raise kind(
             f"the database was away or busy{f' ({state})' if state else ''}: {reason_of(error)}"
         ) from error

@@ -22,7 +22,7 @@ def forget_run(client: redis.Redis, namespace: str, run_id: int) -> None:
     _quietly(lambda: client.delete(run_key(namespace, run_id)))
 
 
-def tidy(
+def expire_keys(
     client: redis.Redis,
     namespace: str,
     *,

@@ -8,7 +8,7 @@ import msgspec
 
 from worker.cli.printing import Text
 from worker.cli.session import reading
-from worker.core.policy.retention import DAY_S, may_begin, slot_at
+from worker.core.policy.prune import DAY_S, may_begin, slot_at
 from worker.db.prune import executions, record
 from worker.db.prune.record import Prune
 from worker.runtime import Runtime

@@ -1,1 +1,1 @@
-"""Policy: decisions about runs from numbers alone – states, pace, health, budgets, retention."""
+"""Policy: decisions about runs from numbers alone – states, pace, health, budgets, pruning."""

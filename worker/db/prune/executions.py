@@ -1,7 +1,7 @@
 """The platform's executions: finding and counting those that are too old.
 
 Only by indexes: of the runs by `created_at`, of their nodes by the run (docs/explanation/benchmark.md
-shows the plans). Deleting them is `worker.db.prune.deletion`.
+shows the plans). Deleting them is `worker.db.prune.delete`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.db.prune import references
+from worker.db.prune.piece import Piece, executions_gone
 from worker.db.prune.references import References, bindless
 from worker.db.schema.catalog import FoundTable, find_table, qualified
 from worker.errors import ConfigError
@@ -25,8 +27,8 @@ START = "-infinity"
 """The mark before every time."""
 
 
-class Executions(msgspec.Struct, frozen=True):
-    """The platform's two tables as they are here.
+class Executions(msgspec.Struct, frozen=True, kw_only=True):
+    """The platform's two tables as they are here, and the time `cutoff` before which a run is old.
 
     `references` are the foreign keys of other tables: what they refer to stays, whatever its age.
     `cascades`: deleting a run deletes its nodes, and the server counts them. `node_octets` is what
@@ -36,6 +38,7 @@ class Executions(msgspec.Struct, frozen=True):
 
     runs: FoundTable
     nodes: FoundTable
+    cutoff: dt.datetime
     references: References
     cascades: bool
     node_octets: int
@@ -43,33 +46,59 @@ class Executions(msgspec.Struct, frozen=True):
     nodes_spread: bool
 
     @property
-    def time_type(self) -> str:
-        """The type of `created_at`; without a time zone it holds UTC."""
-        return self.runs.columns["created_at"].type
+    def runs_name(self) -> str:
+        """The table of the runs, as SQL."""
+        return qualified(self.runs.schema, self.runs.name)
+
+    @property
+    def nodes_name(self) -> str:
+        """The table of the nodes, as SQL."""
+        return qualified(self.nodes.schema, self.nodes.name)
 
     @property
     def id_type(self) -> str:
         """The type of a run's id."""
         return self.runs.columns["id"].type
 
+    @property
+    def ids(self) -> str:
+        """SQL for the bound array `ids`, comparable with a run's id."""
+        return f"ANY (CAST(:ids AS {self.id_type}[]))"
 
-class Piece(msgspec.Struct, frozen=True):
-    """What one statement found and did.
+    @property
+    def is_old(self) -> str:
+        """SQL: the run `r` is before the cut-off."""
+        return f"r.created_at < {self.moment('cutoff')}"
 
-    `seen` runs were old enough, `runs` of them are gone (or would be), with their `nodes`; `octets`
-    is what all of these took. `mark` is the youngest `created_at` seen, None where nothing was;
-    `stuck` are the ids of runs of that very time that stayed.
-    """
+    @property
+    def unreferenced(self) -> str:
+        """SQL, to be added to a condition: no row of another table refers to the run `r`."""
+        return "".join(f" AND NOT {kept}" for kept in self.references.where)
 
-    seen: int
-    runs: int
-    nodes: int
-    octets: int
-    mark: str | None
-    stuck: tuple[str, ...] = ()
+    @property
+    def in_reach(self) -> str:
+        """SQL: the run `r` is old, from `:since` on, and none of those in `:stuck`."""
+        return (
+            f"{self.is_old} AND r.created_at >= {self.moment('since')}"
+            f" AND r.id <> ALL (CAST(:stuck AS {self.id_type}[]))"
+        )
+
+    def moment(self, name: str) -> str:
+        """SQL for the bound time `name`, comparable with `created_at`.
+
+        The session is in UTC, so a time zone that a text has or lacks is UTC either way.
+        """
+        time_type = self.runs.columns["created_at"].type
+        if time_type.endswith("without time zone"):
+            return f"CAST(CAST(:{name} AS timestamptz) AS timestamp)"
+        return f"CAST(:{name} AS {time_type})"
+
+    def bound(self, **values: Any) -> dict[str, Any]:
+        """Values for the parameters of a statement, with the cut-off."""
+        return {"cutoff": self.cutoff.isoformat(), **values}
 
 
-def find(connection: sa.Connection) -> Executions:
+def find(connection: sa.Connection, cutoff: dt.datetime) -> Executions:
     """Look at the two tables, and at what refers to them.
 
     Raises:
@@ -81,20 +110,17 @@ def find(connection: sa.Connection) -> Executions:
         raise ConfigError("the platform's execution tables are not there: run `flowshift db check`")
     cascades = connection.execute(_CASCADES, {"runs": runs.oid, "nodes": nodes.oid}).scalar_one()
     runs_spread, nodes_spread = _is_spread(connection, runs), _is_spread(connection, nodes)
-    return Executions(
-        runs,
-        nodes,
-        references.find(connection, runs, nodes),
-        bool(cascades) and not nodes_spread and (runs.partitioned or not runs_spread),
-        _node_octets(connection, runs, nodes),
-        runs_spread,
-        nodes_spread,
+    found = Executions(
+        runs=runs,
+        nodes=nodes,
+        cutoff=cutoff,
+        references=references.find(connection, runs, nodes),
+        cascades=bool(cascades) and not nodes_spread and (runs.partitioned or not runs_spread),
+        node_octets=0,
+        runs_spread=runs_spread,
+        nodes_spread=nodes_spread,
     )
-
-
-def name_of(found: FoundTable) -> str:
-    """A table's name with its schema, as SQL."""
-    return qualified(found.schema, found.name)
+    return msgspec.structs.replace(found, node_octets=_node_octets(connection, found))
 
 
 def now(connection: sa.Connection) -> dt.datetime:
@@ -103,63 +129,47 @@ def now(connection: sa.Connection) -> dt.datetime:
     return moment
 
 
-def oldest(connection: sa.Connection, executions: Executions, cutoff: dt.datetime) -> str | None:
+def oldest(connection: sa.Connection, executions: Executions) -> str | None:
     """The `created_at` of the oldest run before the cut-off; None where there is none.
 
     Apart from the batches, because it may have to pass by a great many index entries of rows that
     are deleted already and not vacuumed yet; a batch then begins where these end.
     """
-    found = connection.execute(
-        sa.text(f"""
-            SELECT r.created_at::text FROM {name_of(executions.runs)} r
-            WHERE r.created_at < {moment(executions, "cutoff")} ORDER BY r.created_at LIMIT 1
-        """),
-        {"cutoff": cutoff.isoformat()},
-    ).scalar()
-    return None if found is None else str(found)
+    query = sa.text(
+        f"SELECT r.created_at::text FROM {executions.runs_name} r WHERE {executions.is_old}"
+        " ORDER BY r.created_at LIMIT 1"
+    )
+    found: str | None = connection.execute(query, executions.bound()).scalar()
+    return found
 
 
-def estimate(connection: sa.Connection, executions: Executions, cutoff: dt.datetime) -> int:
+def estimate(connection: sa.Connection, executions: Executions) -> int:
     """About how many runs are before the cut-off, by the planner's statistics."""
-    plan = connection.execute(
-        sa.text(f"""
-            EXPLAIN (FORMAT JSON) SELECT FROM {name_of(executions.runs)} r
-            WHERE r.created_at < {moment(executions, "cutoff")}
-        """),
-        {"cutoff": cutoff.isoformat()},
-    ).scalar_one()
+    query = sa.text(
+        f"EXPLAIN (FORMAT JSON) SELECT FROM {executions.runs_name} r WHERE {executions.is_old}"
+    )
+    plan = connection.execute(query, executions.bound()).scalar_one()
     parsed = json.loads(plan) if isinstance(plan, str) else plan
     return int(parsed[0]["Plan"]["Plan Rows"])
 
 
 def first_run(
-    connection: sa.Connection,
-    executions: Executions,
-    cutoff: dt.datetime,
-    *,
-    since: str,
-    stuck: Sequence[str],
+    connection: sa.Connection, executions: Executions, *, since: str, stuck: Sequence[str]
 ) -> str | None:
     """The id of the run that the next batch would begin with; None where there is none."""
-    found = connection.execute(
-        sa.text(f"""
-            SELECT r.id::text FROM {name_of(executions.runs)} r
-            WHERE {in_reach(executions, with_stuck=bool(stuck))}
-            {unreferenced(executions)} ORDER BY r.created_at LIMIT 1
-        """),
-        {
-            "cutoff": cutoff.isoformat(),
-            "since": since,
-            **({"stuck": list(stuck)} if stuck else {}),
-        },
+    query = sa.text(
+        f"SELECT r.id::text FROM {executions.runs_name} r WHERE {executions.in_reach}"
+        f" {executions.unreferenced} ORDER BY r.created_at LIMIT 1"
+    )
+    found: str | None = connection.execute(
+        query, executions.bound(since=since, stuck=list(stuck))
     ).scalar()
-    return None if found is None else str(found)
+    return found
 
 
 def count_page(
     connection: sa.Connection,
     executions: Executions,
-    cutoff: dt.datetime,
     *,
     after: str,
     size: int,
@@ -170,40 +180,33 @@ def count_page(
     About `size` runs, and all those of the same time as the last of them, so that the next page can
     begin after that time. Rows of the tables `dropped` take nothing: they go with their tables.
     """
-    run_octets = (
-        "CASE WHEN r.tableoid = ANY (CAST(:dropped AS oid[])) THEN 0"
-        f" ELSE {size_of(executions.runs, 'r')} END"
+    query = sa.text(f"""
+        WITH seen AS MATERIALIZED (
+            SELECT r.id, r.created_at,
+                   CASE WHEN r.tableoid = ANY (CAST(:dropped AS oid[])) THEN 0
+                        ELSE {size_of(executions.runs, "r")} END AS octets
+            FROM {executions.runs_name} r
+            WHERE {executions.is_old} AND r.created_at > {executions.moment("after")}
+            ORDER BY r.created_at FETCH FIRST (:size) ROWS WITH TIES
+        ), old AS MATERIALIZED (
+            SELECT r.id, r.octets FROM seen r WHERE true {executions.unreferenced}
+        ), nodes AS (
+            SELECT n.tableoid = ANY (CAST(:dropped AS oid[])) AS is_dropped
+            FROM {executions.nodes_name} n
+            WHERE n.workflow_run_id = ANY (ARRAY(SELECT id FROM old))
+        )
+        SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM old) AS runs,
+               (SELECT count(*) FROM nodes) AS nodes,
+               COALESCE((SELECT sum(octets) FROM old), 0)::bigint
+               + (SELECT count(*) FROM nodes WHERE NOT is_dropped) * :node_octets AS octets,
+               (SELECT max(created_at)::text FROM seen) AS mark
+    """)
+    parameters = executions.bound(
+        after=after, size=size, dropped=list(dropped), node_octets=executions.node_octets
     )
-    row = connection.execute(
-        sa.text(f"""
-            WITH seen AS MATERIALIZED (
-                SELECT r.id, r.created_at, {run_octets} AS octets
-                FROM {name_of(executions.runs)} r
-                WHERE r.created_at < {moment(executions, "cutoff")}
-                  AND r.created_at > {moment(executions, "after")}
-                ORDER BY r.created_at FETCH FIRST (:size) ROWS WITH TIES
-            ), old AS MATERIALIZED (
-                SELECT r.id, r.octets FROM seen r WHERE true {unreferenced(executions)}
-            ), nodes AS (
-                SELECT n.tableoid = ANY (CAST(:dropped AS oid[])) AS is_dropped
-                FROM {name_of(executions.nodes)} n
-                WHERE n.workflow_run_id = ANY (ARRAY(SELECT id FROM old))
-            )
-            SELECT (SELECT count(*) FROM seen) AS seen, (SELECT count(*) FROM old) AS runs,
-                   (SELECT count(*) FROM nodes) AS nodes,
-                   COALESCE((SELECT sum(octets) FROM old), 0)::bigint
-                   + (SELECT count(*) FROM nodes WHERE NOT is_dropped) * :node_octets AS octets,
-                   (SELECT max(created_at)::text FROM seen) AS mark
-        """),
-        {
-            "cutoff": cutoff.isoformat(),
-            "after": after,
-            "size": size,
-            "dropped": list(dropped),
-            "node_octets": executions.node_octets,
-        },
-    ).one()
-    return Piece(row.seen, row.runs, row.nodes, row.octets, row.mark)
+    row = connection.execute(query, parameters).one()
+    gone = executions_gone(row.runs, row.nodes, row.octets) | {"kept": row.seen - row.runs}
+    return Piece(row.seen, gone, row.mark)
 
 
 def size_of(found: FoundTable, alias: str) -> str:
@@ -226,42 +229,16 @@ def _is_spread(connection: sa.Connection, found: FoundTable) -> bool:
     return found.partitioned or bool(connection.execute(children, {"oid": found.oid}).scalar_one())
 
 
-def _node_octets(connection: sa.Connection, runs: FoundTable, nodes: FoundTable) -> int:
+def _node_octets(connection: sa.Connection, executions: Executions) -> int:
     """What a node of the oldest runs takes on average: looking at each would cost a sixth more."""
-    average = connection.execute(
-        sa.text(f"""
-            SELECT avg({size_of(nodes, "n")})::bigint FROM (
-                SELECT n.* FROM {name_of(nodes)} n WHERE n.workflow_run_id = ANY (ARRAY(
-                    SELECT r.id FROM {name_of(runs)} r ORDER BY r.created_at LIMIT {SAMPLED_RUNS}
-                )) LIMIT {SAMPLED_NODES}
-            ) n
-        """)
-    ).scalar()
-    return int(average or 0)
-
-
-def in_reach(executions: Executions, *, with_stuck: bool) -> str:
-    """SQL for the runs `r` from `:since` on that are before the cut-off, less those in `:stuck`."""
-    passed_over = f"AND r.id <> ALL (CAST(:stuck AS {executions.id_type}[]))" if with_stuck else ""
-    return (
-        f"r.created_at < {moment(executions, 'cutoff')}"
-        f" AND r.created_at >= {moment(executions, 'since')} {passed_over}"
-    )
-
-
-def unreferenced(executions: Executions) -> str:
-    """SQL, to be added to a condition: no row of another table refers to the run `r`."""
-    return "".join(f" AND NOT {kept}" for kept in executions.references.where)
-
-
-def moment(executions: Executions, name: str) -> str:
-    """SQL for the bound time `name`, comparable with `created_at`.
-
-    The session is in UTC, so a time zone that a text has or lacks is UTC either way.
-    """
-    if executions.time_type.endswith("without time zone"):
-        return f"CAST(CAST(:{name} AS timestamptz) AS timestamp)"
-    return f"CAST(:{name} AS {executions.time_type})"
+    query = sa.text(f"""
+        SELECT avg({size_of(executions.nodes, "n")})::bigint FROM (
+            SELECT n.* FROM {executions.nodes_name} n WHERE n.workflow_run_id = ANY (ARRAY(
+                SELECT r.id FROM {executions.runs_name} r ORDER BY r.created_at LIMIT {SAMPLED_RUNS}
+            )) LIMIT {SAMPLED_NODES}
+        ) n
+    """)
+    return int(connection.execute(query).scalar() or 0)
 
 
 # By the trigger that does it, which a constraint that is not enforced does not have, and only by the

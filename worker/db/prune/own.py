@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 
-
-class Page(msgspec.Struct, frozen=True):
-    """What one statement found and deleted; `mark` is where the next one goes on."""
-
-    seen: int
-    gone: int
-    mark: str | None = None
+from worker.db.prune.piece import Piece
 
 
 def run_to_thin(connection: sa.Connection, before: dt.datetime) -> int | None:
@@ -21,7 +15,7 @@ def run_to_thin(connection: sa.Connection, before: dt.datetime) -> int | None:
     return _id(connection, _TO_THIN, before)
 
 
-def thin_ledger(connection: sa.Connection, run_id: int, *, after: str | None, size: int) -> Page:
+def thin_ledger(connection: sa.Connection, run_id: int, *, after: str | None, size: int) -> Piece:
     """Delete what the ledger says of a run's next `size` bots after `after`, except what is still needed.
 
     A draft counts as ours if the ledger holds the hash of its content (worker/db/bots.py), so for
@@ -29,7 +23,7 @@ def thin_ledger(connection: sa.Connection, run_id: int, *, after: str | None, si
     now. Rows of earlier runs that were kept for that, and need not be any more, go with these.
     """
     row = connection.execute(_THIN, {"run_id": run_id, "after": after, "size": size}).one()
-    return Page(row.seen, row.gone, row.mark)
+    return Piece(row.seen, {"ledger": row.gone}, row.mark)
 
 
 def thinned(connection: sa.Connection, run_id: int) -> None:
@@ -42,28 +36,24 @@ def run_to_delete(connection: sa.Connection, before: dt.datetime) -> int | None:
     return _id(connection, _TO_DELETE, before)
 
 
-def delete_batches(connection: sa.Connection, run_id: int, *, size: int) -> Page:
+def delete_batches(connection: sa.Connection, run_id: int, *, size: int) -> Piece:
     """Delete up to `size` batches of a run."""
-    gone = connection.execute(_BATCHES, {"run_id": run_id, "size": size}).rowcount
-    return Page(gone, gone)
+    return _delete(connection, "batches", _BATCHES, run_id=run_id, size=size)
 
 
-def delete_run(connection: sa.Connection, run_id: int) -> Page:
+def delete_run(connection: sa.Connection, run_id: int) -> Piece:
     """Delete a run that has no batches any more, with what it was allowed to spend."""
-    gone = connection.execute(_RUN, {"run_id": run_id}).rowcount
-    return Page(gone, gone)
+    return _delete(connection, "own_runs", _RUN, run_id=run_id)
 
 
-def delete_audit(connection: sa.Connection, before: dt.datetime, *, size: int) -> Page:
+def delete_audit(connection: sa.Connection, before: dt.datetime, *, size: int) -> Piece:
     """Delete up to `size` of the oldest lines of the audit trail from before `before`."""
-    gone = connection.execute(_AUDIT, {"before": before, "size": size}).rowcount
-    return Page(gone, gone)
+    return _delete(connection, "audit", _AUDIT, before=before, size=size)
 
 
-def delete_prunes(connection: sa.Connection, before: dt.datetime, *, size: int) -> Page:
+def delete_prunes(connection: sa.Connection, before: dt.datetime, *, size: int) -> Piece:
     """Delete up to `size` records of prunes that ended before `before`."""
-    gone = connection.execute(_PRUNES, {"before": before, "size": size}).rowcount
-    return Page(gone, gone)
+    return _delete(connection, "prunes", _PRUNES, before=before, size=size)
 
 
 def count(
@@ -72,6 +62,11 @@ def count(
     """What would go, by kind, without deleting anything."""
     found = connection.execute(_COUNT, {"ledger": ledger, "runs": runs, "audit": audit})
     return {kind: int(number) for kind, number in found.mappings().one().items()}
+
+
+def _delete(connection: sa.Connection, kind: str, statement: sa.TextClause, **bound: Any) -> Piece:
+    gone = connection.execute(statement, bound).rowcount
+    return Piece(gone, {kind: gone})
 
 
 def _id(connection: sa.Connection, query: sa.TextClause, before: dt.datetime) -> int | None:

@@ -7,15 +7,17 @@ a table is partitioned by, and what is in a default partition, is deleted by row
 
 from __future__ import annotations
 
-import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.prune.deletion import lock_unreferenced
-from worker.db.prune.executions import Executions, name_of
-from worker.db.schema.catalog import qualified
+from worker.db.prune.delete import lock_unreferenced
+from worker.db.prune.executions import Executions
+from worker.db.prune.piece import Piece, executions_gone
+from worker.db.schema.catalog import FoundTable, qualified
 from worker.db.tables import leaving_partitions
 
 Kind = Literal["runs", "nodes"]
@@ -39,27 +41,6 @@ class Old(msgspec.Struct, frozen=True, kw_only=True):
     concurrently: bool
 
 
-class RunsPage(msgspec.Struct, frozen=True):
-    """Runs of a partition whose nodes are gone now. `mark` is the last one's (created_at, id).
-
-    `any_stays`: others have locked one of them, or refer to it; no node is gone then.
-    """
-
-    seen: int
-    nodes: int
-    octets: int
-    mark: tuple[str, str] | None
-    any_stays: bool = False
-
-
-class NodesPage(msgspec.Struct, frozen=True):
-    """Nodes of a partition: whether the runs of any of them stay. `mark` is the last one's run."""
-
-    seen: int
-    any_stays: bool
-    mark: str | None
-
-
 class Leaving(msgspec.Struct, frozen=True):
     """A partition that an earlier prune was about to drop, and how far that got."""
 
@@ -70,11 +51,11 @@ class Leaving(msgspec.Struct, frozen=True):
     is_pending: bool
 
 
-def old(connection: sa.Connection, executions: Executions, cutoff: dt.datetime) -> tuple[Old, ...]:
+def old(connection: sa.Connection, executions: Executions) -> tuple[Old, ...]:
     """The old partitions, of the nodes first, and of each table the oldest first."""
-    tables: tuple[tuple[Kind, int, bool], ...] = (
-        ("nodes", executions.nodes.oid, executions.nodes.partitioned),
-        ("runs", executions.runs.oid, executions.runs.partitioned),
+    tables: tuple[tuple[Kind, FoundTable], ...] = (
+        ("nodes", executions.nodes),
+        ("runs", executions.runs),
     )
     return tuple(
         Old(
@@ -87,9 +68,9 @@ def old(connection: sa.Connection, executions: Executions, cutoff: dt.datetime) 
             obstacle=row.obstacle,
             concurrently=row.concurrently,
         )
-        for kind, oid, partitioned in tables
-        if partitioned
-        for row in connection.execute(_OLD, {"root": oid, "cutoff": cutoff})
+        for kind, table in tables
+        if table.partitioned
+        for row in connection.execute(_OLD, {"root": table.oid, "cutoff": executions.cutoff})
     )
 
 
@@ -100,14 +81,9 @@ def is_referred_to(connection: sa.Connection, executions: Executions) -> bool:
 
 def any_kept(connection: sa.Connection, executions: Executions, partition: Old) -> bool:
     """Whether rows of other tables refer to runs of the partition, which therefore stay."""
-    if not executions.references.where:
-        return False
-    kept = " OR ".join(executions.references.where)
-    return bool(
-        connection.execute(
-            sa.text(f"SELECT EXISTS (SELECT FROM {partition.name} r WHERE {kept})")
-        ).scalar_one()
-    )
+    kept = " OR ".join(executions.references.where) or "false"
+    query = sa.text(f"SELECT EXISTS (SELECT FROM {partition.name} r WHERE {kept})")
+    return bool(connection.execute(query).scalar_one())
 
 
 def delete_nodes_of(
@@ -117,66 +93,44 @@ def delete_nodes_of(
     *,
     after: tuple[str, str] | None,
     size: int,
-) -> RunsPage:
+) -> Piece:
     """Delete the nodes, wherever they are, of the next `size` runs of a partition.
 
-    The runs are locked and looked at again before, as in `worker.db.prune.deletion`.
+    The runs are locked and looked at again before, as in `worker.db.prune.delete`: where one of them
+    has to stay no node is deleted. The mark is the last run's (created_at, id).
     """
-    page = _next_runs(connection, executions, partition, after=after, size=size)
-    ids = [run_id for _, run_id in page]
-    if len(lock_unreferenced(connection, executions, ids)) < len(ids):
-        return RunsPage(len(ids), 0, 0, None, any_stays=True)
-    nodes = connection.execute(
-        sa.text(
-            f"DELETE FROM {name_of(executions.nodes)} n"
-            f" WHERE n.workflow_run_id = ANY (CAST(:ids AS {executions.id_type}[]))"
-        ),
-        {"ids": ids},
-    ).rowcount
-    mark = page[-1] if page else None
-    return RunsPage(len(ids), nodes, nodes * executions.node_octets, mark)
-
-
-def _next_runs(
-    connection: sa.Connection,
-    executions: Executions,
-    partition: Old,
-    *,
-    after: tuple[str, str] | None,
-    size: int,
-) -> list[tuple[str, str]]:
-    """The (created_at, id) of the next runs of a partition, in that order."""
-    created_at, run_id = after or (None, None)
-    reach = (
-        f"WHERE (r.created_at, r.id) > (CAST(:created_at AS {executions.time_type}),"
-        f" CAST(:run_id AS {executions.id_type}))"
-    )
-    found = connection.execute(
+    mark = f"({executions.moment('at')}, CAST(:id AS {executions.id_type}))"
+    page = connection.execute(
         sa.text(f"""
-            SELECT r.created_at::text, r.id::text FROM {partition.name} r {reach if after else ""}
+            SELECT r.created_at::text, r.id::text FROM {partition.name} r
+            {f"WHERE (r.created_at, r.id) > {mark}" if after else ""}
             ORDER BY r.created_at, r.id LIMIT :size
         """),
-        {"size": size, **({"created_at": created_at, "run_id": run_id} if after else {})},
-    )
-    return [(row[0], row[1]) for row in found]
+        {"size": size} | dict(zip(("at", "id"), after or (), strict=False)),
+    ).all()
+    ids = [row.id for row in page]
+    if len(lock_unreferenced(connection, executions, ids)) < len(ids):
+        return Piece(len(ids), any_stays=True)
+    statement = f"DELETE FROM {executions.nodes_name} n WHERE n.workflow_run_id = {executions.ids}"
+    nodes = connection.execute(sa.text(statement), {"ids": ids}).rowcount
+    gone = executions_gone(0, nodes, nodes * executions.node_octets)
+    return Piece(len(ids), gone, tuple(page[-1]) if page else None)
 
 
 def look_at_nodes(
     connection: sa.Connection,
     executions: Executions,
     partition: Old,
-    cutoff: dt.datetime,
     *,
     after: str | None,
     size: int,
-) -> NodesPage:
+) -> Piece:
     """Whether a node among the next `size` of a partition belongs to a run that stays.
 
-    A node is normally created after its run, so that it is younger; but nothing makes it so.
+    A node is normally created after its run, so that it is younger; but nothing makes it so. The
+    mark is the last node's run.
     """
-    stays = " OR ".join(
-        (f"r.created_at >= CAST(:cutoff AS {executions.time_type})", *executions.references.where)
-    )
+    stays = " OR ".join((f"NOT {executions.is_old}", *executions.references.where))
     reach = f"WHERE n.workflow_run_id > CAST(:after AS {executions.id_type})" if after else ""
     row = connection.execute(
         sa.text(f"""
@@ -186,20 +140,14 @@ def look_at_nodes(
             )
             SELECT (SELECT count(*) FROM page) AS seen,
                    EXISTS (
-                       SELECT FROM {name_of(executions.runs)} r
+                       SELECT FROM {executions.runs_name} r
                        WHERE r.id = ANY (ARRAY(SELECT DISTINCT id FROM page)) AND ({stays})
                    ) AS any_stays,
                    (SELECT id::text FROM page ORDER BY id DESC LIMIT 1) AS mark
         """),
-        {
-            "cutoff": cutoff.astimezone(dt.UTC).replace(tzinfo=None).isoformat()
-            if executions.time_type.endswith("without time zone")
-            else cutoff.isoformat(),
-            "size": size,
-            **({"after": after} if after else {}),
-        },
+        executions.bound(size=size, after=after),
     ).one()
-    return NodesPage(row.seen, row.any_stays, row.mark)
+    return Piece(row.seen, mark=row.mark, any_stays=row.any_stays)
 
 
 # -- on the way out --------------------------------------------------------------------------------
@@ -207,13 +155,7 @@ def look_at_nodes(
 
 def note_leaving(connection: sa.Connection, oid: int, name: str) -> None:
     """Remember a partition that is about to be detached, so that it is dropped whatever happens."""
-    connection.execute(
-        sa.text(
-            "INSERT INTO flowshift.leaving_partitions (oid, name) VALUES (:oid, :name)"
-            " ON CONFLICT (oid) DO UPDATE SET name = excluded.name, at = now()"
-        ),
-        {"oid": oid, "name": name},
-    )
+    connection.execute(_NOTE_LEAVING, {"oid": oid, "name": name})
 
 
 def forget_leaving(connection: sa.Connection, oid: int) -> None:
@@ -245,32 +187,27 @@ def drop(name: str) -> sa.TextClause:
     return sa.text(f"DROP TABLE {name}")
 
 
-def limits(statement_ms: int, lock_ms: int) -> sa.TextClause:
-    """The statement that sets the session's time-outs, for what runs outside of transactions."""
-    return sa.text(
-        f"SELECT set_config('statement_timeout', '{statement_ms}ms', false),"
-        f" set_config('lock_timeout', '{lock_ms}ms', false)"
-    )
+@contextmanager
+def time_limits(connection: sa.Connection, statement_ms: int, lock_ms: int) -> Iterator[None]:
+    """Limit what runs outside of transactions; the session's own time-outs come back."""
+    before = connection.execute(_TIMEOUTS).one()
+    connection.execute(_LIMIT, {"statement": f"{statement_ms}ms", "lock": f"{lock_ms}ms"})
+    try:
+        yield
+    finally:
+        connection.execute(_LIMIT, {"statement": before[0], "lock": before[1]})
 
 
-def timeouts(connection: sa.Connection) -> tuple[str, str]:
-    """The session's own time-outs, to put them back."""
-    row = connection.execute(
-        sa.text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
-    ).one()
-    return str(row[0]), str(row[1])
+_TIMEOUTS = sa.text("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+_LIMIT = sa.text(
+    "SELECT set_config('statement_timeout', :statement, false),"
+    " set_config('lock_timeout', :lock, false)"
+)
 
-
-def restore(connection: sa.Connection, before: tuple[str, str]) -> None:
-    """Put the session's time-outs back."""
-    connection.execute(
-        sa.text(
-            "SELECT set_config('statement_timeout', :statement, false),"
-            " set_config('lock_timeout', :lock, false)"
-        ),
-        {"statement": before[0], "lock": before[1]},
-    )
-
+_NOTE_LEAVING = sa.text(
+    "INSERT INTO flowshift.leaving_partitions (oid, name) VALUES (:oid, :name)"
+    " ON CONFLICT (oid) DO UPDATE SET name = excluded.name, at = now()"
+)
 
 # From the root down, and no further below a partition that is old. A bound is read from its text:
 # FOR VALUES FROM ('2026-01-01 00:00:00+00') TO ('2026-02-01 00:00:00+00'). With more columns in the

@@ -49,11 +49,6 @@ def lock_in_transaction(connection: sa.Connection) -> bool:
     return bool(connection.execute(_TRY_LOCK_IN_TRANSACTION, {"key": _LOCK}).scalar_one())
 
 
-def unlock(connection: sa.Connection) -> None:
-    """Give the lock back."""
-    connection.execute(_UNLOCK, {"key": _LOCK})
-
-
 def begin(
     connection: sa.Connection,
     *,
@@ -95,8 +90,11 @@ def state_of(connection: sa.Connection, slot: dt.datetime) -> PruneState | None:
 
 
 def add(connection: sa.Connection, prune_id: int, gone: Mapping[str, int]) -> None:
-    """Count what a batch deleted, in the batch's own transaction."""
-    connection.execute(_ADD, {"prune_id": prune_id, "gone": msgspec.json.encode(gone).decode()})
+    """Count what a batch deleted, in the batch's own transaction; nothing where that is nothing."""
+    counts = {kind: number for kind, number in gone.items() if number}
+    if counts:
+        bound = {"prune_id": prune_id, "gone": msgspec.json.encode(counts).decode()}
+        connection.execute(_ADD, bound)
 
 
 def end(
@@ -161,7 +159,6 @@ def _prune(row: sa.Row[Any]) -> Prune:
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
 _MAY_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
 _TRY_LOCK_IN_TRANSACTION = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
-_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 
 # Adds number by number: {"runs": 5} to {"runs": 7, "nodes": 9} is {"runs": 12, "nodes": 9}.
 _ADD = sa.text("""

@@ -9,21 +9,23 @@ the runs of a partition; then that partition. What cannot be dropped is deleted 
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import psycopg
+import sqlalchemy as sa
 from sqlalchemy import exc
 
-from worker.core.policy.retention import LIMIT_MS, LOCK_MS
+from worker.core.policy.prune import LIMIT_MS
+from worker.db import sqlstate as states
 from worker.db.engine import sqlstate
 from worker.db.prune import partitions, record
-from worker.db.prune.executions import Executions, Piece
-from worker.db.prune.partitions import Leaving, Old, RunsPage
+from worker.db.prune.executions import Executions
+from worker.db.prune.partitions import Leaving, Old
+from worker.db.prune.piece import Piece
 from worker.log import get_logger
-from worker.steps.prune.session import Paced, TooMuchError
+from worker.steps.prune.session import Session, TooMuchError
 
 log = get_logger(__name__)
 
@@ -32,133 +34,94 @@ WAIT_MS: Final = 10_000
 """How long a detach beside the traffic waits for transactions that still see the partition."""
 
 # Did not get the lock, or not in time; or the state of things does not allow it.
-_BUSY: Final = frozenset({"55P03", "40P01", "57014"})
-_NOT_POSSIBLE: Final = frozenset({"23503", "2BP01", "42501", "55000", "0A000", "42P01"})
+_BUSY: Final = states.LOCKED | {states.CANCELLED}
+_NOT_POSSIBLE: Final = frozenset(
+    {
+        states.FOREIGN_KEY_VIOLATION,
+        states.DEPENDENTS_EXIST,
+        states.INSUFFICIENT_PRIVILEGE,
+        states.NOT_IN_THIS_STATE,
+        states.NOT_SUPPORTED,
+        states.NO_SUCH_TABLE,
+    }
+)
 
 
 class Dropper:
-    """Drops the old partitions of one prune. `counted` is told of rows that are gone."""
+    """Drops the old partitions of one prune."""
 
-    def __init__(
-        self,
-        paced: Paced,
-        executions: Executions,
-        cutoff: dt.datetime,
-        *,
-        counted: Callable[[Piece], None],
-    ) -> None:
-        self._paced = paced
+    def __init__(self, session: Session, executions: Executions) -> None:
+        self._session = session
         self._executions = executions
-        self._cutoff = cutoff
-        self._counted = counted
 
     def finish_earlier(self) -> None:
         """Drop what an earlier prune had detached, or begun to, when it ended."""
-        with self._paced.reading() as connection:
+        with self._session.reading() as connection:
             found = partitions.leaving(connection)
         for one in found:
-            self._paced.ask()
+            self._session.ask()
             if one.is_there and (one.parent is None or one.is_pending):
                 self._try_steps(one.name, partial(self._finish, one))
             else:
-                self._forget(one.oid)
+                with self._session.reading() as connection:
+                    partitions.forget_leaving(connection, one.oid)
 
     def drop(self, old: Sequence[Old]) -> list[str]:
         """Drop what can be dropped; returns the names."""
-        dropped = []
-        for partition in old:
-            self._paced.ask()
-            rows = None if partition.obstacle else self._ready(partition)
-            if rows is None or not self._try_steps(
-                partition.name, partial(self._remove, partition, rows)
-            ):
-                reason = partition.obstacle or "see the lines before"
-                log.info("partition.kept", partition=partition.name, reason=reason)
-                continue
-            dropped.append(partition.name)
-            self._counted(_gone(partition, rows))
-            log.info(
-                "partition.dropped",
-                partition=partition.name,
-                rows=rows,
-                bytes=partition.octets,
-            )
-        return dropped
+        return [partition.name for partition in old if self._drop_one(partition)]
+
+    def _drop_one(self, partition: Old) -> bool:
+        self._session.ask()
+        rows = None if partition.obstacle else self._make_ready(partition)
+        if rows is None or not self._try_steps(
+            partition.name, partial(self._remove, partition, rows)
+        ):
+            reason = partition.obstacle or "see the lines before"
+            log.info("partition.kept", partition=partition.name, reason=reason)
+            return False
+        self._session.tally.add(_gone(partition, rows))
+        log.info("partition.dropped", partition=partition.name, rows=rows, bytes=partition.octets)
+        return True
 
     # -- making ready ------------------------------------------------------------------------------
 
-    def _ready(self, partition: Old) -> int | None:
+    def _make_ready(self, partition: Old) -> int | None:
         """Make sure that a partition holds nothing that is needed; its rows, None where it does."""
+        if partition.kind == "nodes":
+            return self._through(
+                partition, partitions.look_at_nodes, "it holds nodes of runs that stay"
+            )
+        with self._session.reading() as connection:
+            is_kept = partitions.any_kept(connection, self._executions, partition)
+        if is_kept:
+            _say_needed(partition, "other tables refer to runs in it")
+            return None
+        return self._through(
+            partition, partitions.delete_nodes_of, "a run in it is locked, or referred to by now"
+        )
+
+    def _through(self, partition: Old, work: Callable[..., Piece], reason: str) -> int | None:
+        """Do `work` page by page; the number of rows, None where one of them has to stay."""
+
+        def page(connection: sa.Connection, after: Any, size: int) -> Piece:
+            return work(connection, self._executions, partition, after=after, size=size)
+
+        rows = 0
         try:
-            if partition.kind == "nodes":
-                return self._nodes_in(partition)
-            return self._runs_in(partition)
+            for piece in self._session.pages(page):
+                if piece.any_stays:
+                    _say_needed(partition, reason)
+                    return None
+                rows += piece.seen
         except TooMuchError:
             return None
-
-    def _nodes_in(self, partition: Old) -> int | None:
-        self._paced.begin_part()
-        after, rows = None, 0
-        while True:
-            page = self._paced.batch(
-                lambda connection, size, after=after: partitions.look_at_nodes(  # type: ignore[misc]
-                    connection, self._executions, partition, self._cutoff, after=after, size=size
-                ),
-                lambda _: {},
-            )
-            if page.any_stays:
-                log.info(
-                    "partition.needed",
-                    partition=partition.name,
-                    reason="it holds nodes of runs that stay",
-                )
-                return None
-            if page.mark is None:
-                return rows
-            after = page.mark
-            rows += page.seen
-
-    def _runs_in(self, partition: Old) -> int | None:
-        with self._paced.reading() as connection:
-            if partitions.any_kept(connection, self._executions, partition):
-                log.info(
-                    "partition.needed",
-                    partition=partition.name,
-                    reason="other tables refer to runs in it",
-                )
-                return None
-        self._paced.begin_part()
-        after, rows = None, 0
-        while True:
-            page: RunsPage = self._paced.batch(
-                lambda connection, size, after=after: partitions.delete_nodes_of(  # type: ignore[misc]
-                    connection,
-                    self._executions,
-                    partition,
-                    after=after,
-                    size=size,
-                ),
-                lambda page: {"nodes": page.nodes, "bytes": page.octets},
-            )
-            if page.any_stays:
-                log.info(
-                    "partition.needed",
-                    partition=partition.name,
-                    reason="a run in it is locked, or referred to by now",
-                )
-                return None
-            self._counted(Piece(page.seen, 0, page.nodes, page.octets, None))
-            if page.mark is None:
-                return rows
-            after = page.mark
-            rows += page.seen
+        return rows
 
     # -- taking it out -----------------------------------------------------------------------------
 
     def _remove(self, partition: Old, rows: int) -> None:
         gone = _gone(partition, rows)
-        counts = {"runs": gone.runs, "nodes": gone.nodes, "bytes": gone.octets, "partitions": 1}
-        with self._paced.reading() as connection:
+        with self._session.reading() as connection:
             partitions.note_leaving(connection, partition.oid, partition.name)
             has_check = partition.kind == "runs" and partitions.is_referred_to(
                 connection, self._executions
@@ -166,23 +129,22 @@ class Dropper:
         if partition.concurrently:
             # A foreign key's check keeps writers of the other table waiting: it has to be short.
             self._detach_beside_traffic(partition, LIMIT_MS if has_check else WAIT_MS)
-            self._drop(partition.oid, partition.name, counts)
+            self._drop(partition.oid, partition.name, gone)
         else:
-            self._drop(partition.oid, partition.name, counts, parent=partition.parent)
+            self._drop(partition.oid, partition.name, gone, parent=partition.parent)
 
     def _detach_beside_traffic(self, partition: Old, statement_ms: int) -> None:
+        parent, name = partition.parent, partition.name
         try:
-            self._alone(
-                partitions.detach(partition.parent, partition.name, "CONCURRENTLY"), statement_ms
-            )
+            self._session.alone(partitions.detach(parent, name, "CONCURRENTLY"), statement_ms)
         except (psycopg.Error, exc.SQLAlchemyError) as error:
             if sqlstate(error) not in _BUSY or not self._is_pending(partition.oid):
                 raise
-            self._alone(partitions.detach(partition.parent, partition.name, "FINALIZE"), WAIT_MS)
+            self._session.alone(partitions.detach(parent, name, "FINALIZE"), WAIT_MS)
 
     def _finish(self, one: Leaving) -> None:
         if one.parent is not None and one.is_pending:
-            self._alone(partitions.detach(one.parent, one.name, "FINALIZE"), WAIT_MS)
+            self._session.alone(partitions.detach(one.parent, one.name, "FINALIZE"), WAIT_MS)
         self._drop(one.oid, one.name, {"partitions": 1})
         log.info("partition.dropped", partition=one.name)
 
@@ -190,29 +152,16 @@ class Dropper:
         self, oid: int, name: str, counts: dict[str, int], *, parent: str | None = None
     ) -> None:
         """Drop it, with `parent` out of that, in one short transaction that also counts it."""
-        with self._paced.transaction() as connection:
+        with self._session.transaction() as connection:
             if parent is not None:
                 connection.execute(partitions.detach(parent, name, ""))
             connection.execute(partitions.drop(name))
             partitions.forget_leaving(connection, oid)
-            record.add(connection, self._paced.prune_id, counts)
-
-    def _alone(self, statement: object, statement_ms: int) -> None:
-        with self._paced.outside_transactions() as connection:
-            before = partitions.timeouts(connection)
-            try:
-                connection.execute(partitions.limits(statement_ms, max(LOCK_MS, statement_ms // 2)))
-                connection.execute(statement)  # type: ignore[call-overload]
-            finally:
-                partitions.restore(connection, before)
+            record.add(connection, self._session.prune_id, counts)
 
     def _is_pending(self, oid: int) -> bool:
-        with self._paced.reading() as connection:
+        with self._session.reading() as connection:
             return any(one.oid == oid and one.is_pending for one in partitions.leaving(connection))
-
-    def _forget(self, oid: int) -> None:
-        with self._paced.reading() as connection:
-            partitions.forget_leaving(connection, oid)
 
     def _try_steps(self, name: str, steps: Callable[[], None]) -> bool:
         """Whether `steps` went through, after some tries where the table is busy."""
@@ -226,12 +175,16 @@ class Dropper:
                 log.info("partition.waited", partition=name, attempt=attempt, sqlstate=state)
                 if state in _NOT_POSSIBLE:
                     return False
-                self._paced.pause(attempt)
+                self._session.pause(attempt)
             else:
                 return True
         return False
 
 
-def _gone(partition: Old, rows: int) -> Piece:
-    is_runs = partition.kind == "runs"
-    return Piece(rows, rows if is_runs else 0, 0 if is_runs else rows, partition.octets, None)
+def _say_needed(partition: Old, reason: str) -> None:
+    log.info("partition.needed", partition=partition.name, reason=reason)
+
+
+def _gone(partition: Old, rows: int) -> dict[str, int]:
+    """What is gone with a partition."""
+    return {partition.kind: rows, "bytes": partition.octets, "partitions": 1}

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from worker.core.policy import retention as rules
+from worker.core.policy import prune as rules
 from worker.core.policy.health import Verdict
 from worker.db.engine import is_transient, map_database_errors, reason_of, sqlstate
-from worker.db.prune import record
+from worker.db.prune import partitions, record
+from worker.db.prune.piece import Piece
 from worker.db.session import has_own
+from worker.db.sqlstate import CANCELLED, LOCKED
 from worker.errors import FlowshiftError, StaleError, TransientError
 from worker.log import get_logger
+from worker.steps.prune.tally import Moved, Tally
 
 log = get_logger(__name__)
 
 Gate = Callable[[], Verdict]
+Work = Callable[[sa.Connection, int], Piece]
 
 GATE_AGAIN_S: Final = 2.0
 """Pause before a gate that said wait is asked again."""
@@ -35,21 +39,9 @@ GATE_AGAIN_S: Final = 2.0
 FAULTS: Final = 8
 """Times that a connection may be lost in a row, about half a minute, before the work is given up."""
 
-_TOO_SLOW: Final = "57014"  # cancelled, here by the statement time-out
-_LOCKED: Final = frozenset({"55P03", "40P01"})  # lock time-out, deadlock
 # What the platform's schema refuses: a foreign key (also one deferred to the commit, or one that
 # hides its rows), another constraint, a trigger that raises.
 _REFUSED: Final = ("23", "27", "P0", "38", "39")
-
-
-class Seen(Protocol):
-    """What a batch returns: how many rows it looked at."""
-
-    @property
-    def seen(self) -> int: ...
-
-
-_T = TypeVar("_T", bound=Seen)
 
 
 class StoppedError(FlowshiftError):
@@ -57,7 +49,7 @@ class StoppedError(FlowshiftError):
 
 
 class LeftError(FlowshiftError):
-    """The gate said wait, or the time is up (`is_out_of_time`): somebody goes on later."""
+    """The gate said wait, or the time is up (`is_out_of_time`): a later call goes on."""
 
     def __init__(self, message: str, *, is_out_of_time: bool) -> None:
         super().__init__(message)
@@ -82,38 +74,38 @@ def always_go() -> Verdict:
     return Verdict("go")
 
 
-class Paced:
+class Session:
     """The one session that prunes: it holds the lock, and does one batch after another.
 
-    `until`, on `clock`, is when to leave. `patient` says whether to stay while the gate says wait;
-    `waiting` is told of each such verdict.
+    It may take `slice_s` by `clock`, None without limit. `patient` says whether to stay while the
+    gate says wait.
     """
 
     def __init__(
         self,
         engine: sa.Engine,
         *,
-        gate: Gate,
-        pause_s: float,
-        until: float | None = None,
+        gate: Gate = always_go,
+        pause_s: float = 0.01,
+        slice_s: float | None = None,
         patient: bool = True,
-        waiting: Callable[[Verdict], None] = lambda _: None,
+        show: Callable[[Moved], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._engine = engine
         self._gate = gate
         self._pause_s = pause_s
-        self._until = until
+        self._until = None if slice_s is None else clock() + slice_s
         self._patient = patient
-        self._waiting = waiting
         self._clock = clock
         self._sleep = sleep
         self._connection: sa.Connection | None = None
         self._keeper: sa.Connection | None = None
         self._faults = 0
+        self._size = rules.FIRST_SIZE
+        self.tally = Tally(show, clock)
         self.prune_id = 0
-        self.size = rules.FIRST_SIZE
         self.batches = 0
         self.longest_ms = 0.0
 
@@ -137,17 +129,28 @@ class Paced:
         with map_database_errors(), self._session().begin():
             yield self._session()
 
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A transaction with the time limits of a batch."""
+        connection = self._session()
+        with connection.begin():
+            connection.execute(
+                _LIMITS, {"statement": f"{rules.LIMIT_MS}ms", "lock": f"{rules.LOCK_MS}ms"}
+            )
+            yield connection
+
     @property
     def has_own_session(self) -> bool:
         """Whether statements outside of transactions have time-outs: not through a pooler."""
         return has_own(self._session())
 
-    @contextmanager
-    def outside_transactions(self) -> Iterator[sa.Connection]:
-        """The session for statements that must not be in a transaction."""
+    def alone(self, statement: sa.TextClause, statement_ms: int) -> None:
+        """Execute a statement that must not be in a transaction, with time limits of its own."""
         connection = self._session().execution_options(isolation_level="AUTOCOMMIT")
         try:
-            yield connection
+            lock_ms = max(rules.LOCK_MS, statement_ms // 2)
+            with partitions.time_limits(connection, statement_ms, lock_ms):
+                connection.execute(statement)
         finally:
             connection.rollback()  # of SQLAlchemy's own account: the server has no transaction
             connection.execution_options(isolation_level="READ COMMITTED")
@@ -155,10 +158,6 @@ class Paced:
     def pause(self, attempt: int) -> None:
         """Pause before another try of what found a table busy."""
         self._sleep(attempt * random.uniform(0.2, 0.4))  # noqa: S311 - no secret
-
-    def begin_part(self) -> None:
-        """Start with a small size again: the rows are of another kind."""
-        self.size = rules.FIRST_SIZE
 
     def ask(self) -> None:
         """Go on only if the gate lets us.
@@ -181,66 +180,70 @@ class Paced:
                 said = verdict
             if not self._patient:
                 raise LeftError(verdict.reason, is_out_of_time=False)
-            self._waiting(verdict)
+            self.tally.tell(verdict)
             self._sleep(GATE_AGAIN_S)
 
-    def batch(
-        self, work: Callable[[sa.Connection, int], _T], gone: Callable[[_T], Mapping[str, int]]
-    ) -> _T:
-        """Do one batch, as often as it takes, and count what is `gone` in the same transaction.
+    def begin_part(self) -> None:
+        """Start with a small size again: the rows are of another kind."""
+        self._size = rules.FIRST_SIZE
+
+    def pages(self, work: Callable[[sa.Connection, Any, int], Piece]) -> Iterator[Piece]:
+        """Batches of `work`, each from the mark of the one before, until one sees nothing."""
+        self.begin_part()
+        mark: Any = None
+        while True:
+            piece = self.batch(lambda connection, size, mark=mark: work(connection, mark, size))  # type: ignore[misc]
+            yield piece
+            if piece.mark is None:
+                return
+            mark = piece.mark
+
+    def until_empty(self, work: Work) -> None:
+        """Batches of `work` until one deletes nothing."""
+        self.begin_part()
+        while any(self.batch(work).gone.values()):
+            pass
+
+    def batch(self, work: Work) -> Piece:
+        """Ask the gate, do a batch in a transaction that also counts it, then pause.
 
         Raises:
-            TooMuchError: even one row is too much.
+            TooMuchError: a single row is too much.
             StoppedError, LeftError: see `ask`.
             StaleError: another session took the lock while our connection was lost.
             TransientError: the database stayed away.
         """
         while True:
             self.ask()
-            size, began = self.size, self._clock()
+            size, began = self._size, self._clock()
             try:
                 with self.transaction() as connection:
-                    result = work(connection, size)
-                    counts = {kind: number for kind, number in gone(result).items() if number}
-                    if counts:
-                        record.add(connection, self.prune_id, counts)
+                    piece = work(connection, size)
+                    record.add(connection, self.prune_id, piece.gone)
             except (psycopg.Error, exc.SQLAlchemyError) as error:
                 self.longest_ms = max(self.longest_ms, (self._clock() - began) * 1000)
-                self._after(error)
+                self._make_ready(error)
                 continue
             took_ms = (self._clock() - began) * 1000
             self._faults = 0
             self.batches += 1
             self.longest_ms = max(self.longest_ms, took_ms)
-            if result.seen >= size:
-                self.size = rules.size_after(size, took_ms)
+            if piece.seen >= size:
+                self._size = rules.size_after(size, took_ms)
             self._sleep(self._pause_s)
-            return result
+            self.tally.add(piece.gone)
+            return piece
 
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """A transaction with the time limits of a batch."""
-        connection = self._session()
-        with connection.begin():
-            connection.execute(
-                _LIMITS, {"statement": f"{rules.LIMIT_MS}ms", "lock": f"{rules.LOCK_MS}ms"}
-            )
-            yield connection
-
-    def _after(self, error: psycopg.Error | exc.SQLAlchemyError) -> None:
+    def _make_ready(self, error: psycopg.Error | exc.SQLAlchemyError) -> None:
         """Make ready for another try of a batch that failed, or raise what says why not."""
         state = sqlstate(error) or ""
-        is_refused = state.startswith(_REFUSED)
-        if state == _TOO_SLOW or state in _LOCKED or is_refused:
-            reason = (
-                "locked" if state in _LOCKED else reason_of(error) if is_refused else "too slow"
-            )
-            log.info("prune.slowed", size=self.size, reason=reason)
-            if self.size == 1:
-                raise TooMuchError(
-                    reason, is_locked=state in _LOCKED, is_refused=is_refused
-                ) from error
-            self.size = rules.size_after_timeout(self.size)
+        is_locked, is_refused = state in LOCKED, state.startswith(_REFUSED)
+        if state == CANCELLED or is_locked or is_refused:
+            reason = "locked" if is_locked else reason_of(error) if is_refused else "too slow"
+            log.info("prune.slowed", size=self._size, reason=reason)
+            if self._size == 1:
+                raise TooMuchError(reason, is_locked=is_locked, is_refused=is_refused) from error
+            self._size = rules.size_after_timeout(self._size)
             self._sleep(self._pause_s)
             return
         with map_database_errors():

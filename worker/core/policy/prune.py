@@ -1,4 +1,4 @@
-"""Retention: ages, the time of day at which a prune is due, and how many rows a batch takes."""
+"""Pruning: ages, the time of day at which a prune is due, and how many rows a batch takes."""
 
 from __future__ import annotations
 

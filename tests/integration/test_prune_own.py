@@ -6,9 +6,9 @@ import pytest
 
 from tests.executions import Executions, days
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.core.policy import retention as rules
+from worker.core.policy import prune as rules
 from worker.errors import UsageError
-from worker.progress.expiry import forget_run, tidy
+from worker.progress.expiry import expire_keys, forget_run
 from worker.progress.redis import RedisPublisher, events_key, run_key
 from worker.steps.prune.prune import Keep
 
@@ -219,7 +219,7 @@ def test_a_hash_whose_end_was_never_published_expires_and_one_that_goes_on_does_
     for number in (1, 2):
         client.hset(run_key(namespace, number), "state", "running")
     client.set(f"{namespace}:run:other", "not ours")
-    tidy(client, namespace, keep_s=100, is_current=lambda run_id: run_id == 2)
+    expire_keys(client, namespace, keep_s=100, is_current=lambda run_id: run_id == 2)
     assert 0 < int(client.ttl(run_key(namespace, 1))) <= 100
     assert client.ttl(run_key(namespace, 2)) == -1
     assert client.ttl(f"{namespace}:run:other") == -1
@@ -229,14 +229,14 @@ def test_events_beyond_their_age_are_trimmed(fleet: Fleet, namespace: str) -> No
     client = fleet.current.redis
     for number in range(500):
         client.xadd(events_key(namespace), {"n": number}, id=f"{1_000 + number}-0")
-    tidy(client, namespace, keep_s=100, is_current=lambda _: True, now=lambda: 101.4)
+    expire_keys(client, namespace, keep_s=100, is_current=lambda _: True, now=lambda: 101.4)
     assert client.xlen(events_key(namespace)) < 500
-    tidy(client, namespace, keep_s=100, is_current=lambda _: True, now=lambda: 99.0)
+    expire_keys(client, namespace, keep_s=100, is_current=lambda _: True, now=lambda: 99.0)
 
 
 def test_redis_away_stops_nothing(fleet: Fleet, namespace: str) -> None:
     import redis  # noqa: PLC0415
 
     away = redis.Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
-    tidy(away, namespace, keep_s=1, is_current=lambda _: True)
+    expire_keys(away, namespace, keep_s=1, is_current=lambda _: True)
     forget_run(away, namespace, 1)

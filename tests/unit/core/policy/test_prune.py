@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.policy import retention as rules
+from worker.core.policy import prune as rules
 
 
 @pytest.mark.parametrize(
