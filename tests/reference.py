@@ -35,16 +35,28 @@ class Echo:
 
 
 def render(template: str, question: str, context: str) -> str:
-    """Replace `{question}` and `{context}` in one pass: what is filled in is not looked at again."""
-    out, rest = [], template
-    while rest:
-        found = [(rest.find(name), name) for name in ("{question}", "{context}") if name in rest]
-        if not found:
-            break
-        at, name = min(found)
-        out += [rest[:at], question if name == "{question}" else context]
-        rest = rest[at + len(name) :]
-    return "".join(out) + rest
+    """V1's two replacements, the second in what the first gave."""
+    return context.join(question.join(template.split("{question}")).split("{context}"))
+
+
+def render_guide(template: str, query: str, context: str, system_prompt: str) -> str:
+    """The four replacements of the target guide's engine, then its squeezing and stripping."""
+    prompt = template
+    for name, value in (
+        ("{query}", query),
+        ("{question}", query),
+        ("{context}", context),
+        ("{system_prompt}", system_prompt),
+    ):
+        prompt = value.join(prompt.split(name))
+    return trim(prompt)
+
+
+def trim(prompt: str) -> str:
+    """What the target guide's engine does to every prompt at last."""
+    while "\n\n\n" in prompt:
+        prompt = prompt.replace("\n\n\n", "\n\n")
+    return prompt.strip()
 
 
 def run_order(ids: list[Any], edges: list[tuple[Any, Any]]) -> list[Any]:
@@ -87,12 +99,12 @@ def run_v1(workflow: dict[str, Any], message: str) -> tuple[str, list[Call]]:
 
 
 def _v1_generate(echo: Echo, llm: platform.LLMNodeConfig, message: str, context: str) -> str:
-    template = llm.prompt_template
-    if template == "":
-        template = "Context: {context}\n\n" if context else ""
-        template += "Question: {question}\n\nAnswer:"
+    prompt = render(llm.prompt_template, message, context)
+    if llm.prompt_template == "":
+        prompt = f"Context: {context}\n\n" if context else ""
+        prompt += f"Question: {message}\n\nAnswer:"
     return echo.generate(
-        render(template, message, context),
+        prompt,
         model=llm.model,
         provider=llm.provider,
         temperature=llm.temperature,
@@ -101,7 +113,7 @@ def _v1_generate(echo: Echo, llm: platform.LLMNodeConfig, message: str, context:
 
 
 def run_v2(graph: dict[str, Any], message: str) -> tuple[str, list[Call]]:
-    """The answer and the calls of the draft (design section 3)."""
+    """The answer and the calls of a draft for the target guide (design section 3)."""
     echo = Echo()
     nodes = {node["id"]: node for node in graph["nodes"]}
     edges = [(edge["source"], edge["target"]) for edge in graph["edges"]]
@@ -124,7 +136,12 @@ def run_v2(graph: dict[str, Any], message: str) -> tuple[str, list[Call]]:
             texts = [inputs[name] for name in names if inputs.get(name)]
             pool[f"{one}.text"] = data["separator"].join(texts) if texts else data["default"]
         elif node["type"] == "llm":
-            prompt = render(data["prompt_template"], inputs["query"], inputs.get("context", ""))
+            prompt = render_guide(
+                data["prompt_template"],
+                inputs["query"],
+                inputs.get("context", ""),
+                inputs.get("system_prompt", ""),
+            )
             keys = ("model", "provider", "temperature", "max_tokens")
             pool[f"{one}.response"] = echo.generate(prompt, **{key: data[key] for key in keys})
         else:
@@ -143,4 +160,28 @@ def _counted(calls: list[Call]) -> Counter[tuple[tuple[str, str], ...]]:
     return Counter(
         tuple(sorted((key, repr(float(v) if isinstance(v, int) else v)) for key, v in call.items()))
         for call in calls
+    )
+
+
+def in_guide(answer: str, calls: list[Call], message: str) -> tuple[str, list[Call]]:
+    """What V1 did on echo, as the best possible draft for the target guide does it.
+
+    Its engine trims every prompt, and removes `{system_prompt}` that a message brings; so it cannot be
+    said of a template that holds the same.
+    """
+    shown = []
+    for call in calls:
+        prompt = call.get("prompt")
+        if prompt is not None and "{system_prompt}" in message:
+            prompt = prompt.replace("{system_prompt}", "")
+        shown.append(call if prompt is None else {**call, "prompt": trim(prompt)})
+    first = next((call for call in shown if call["kind"] == "llm"), None)
+    return (answer if first is None else f"{first['model']}: {first['prompt']}"), shown
+
+
+def is_mixed(workflow: dict[str, Any], message: str) -> bool:
+    """Whether both the message and a template hold `{system_prompt}`, or V1 uses its own prompt."""
+    templates = [(node.get("data") or {}).get("prompt_template") for node in workflow["nodes"]]
+    return "{system_prompt}" in message and any(
+        one == "" or "{system_prompt}" in (one or "") for one in templates
     )

@@ -58,6 +58,8 @@ WarningCode = Literal[
     "query_placeholder",
     "empty_template",
     "edge_id_replaced",
+    "prompt_trimmed",
+    "placeholder_removed",
 ]
 WARNING_CODES: Final[tuple[WarningCode, ...]] = get_args(WarningCode)
 
@@ -103,9 +105,11 @@ MEANINGS: Final[Mapping[str, str]] = {
     "no_llm": "There is no LLM: V1 always answers with its fixed sentence, and so does the draft",
     "order_only_edge": "Nothing flows along an edge: in V1 it only fixes the order",
     "query_placeholder": "The prompt holds `{query}` or `{system_prompt}`: plain text in V1, a "
-    "placeholder in V2",
+    "placeholder in V2; the draft writes it so that the same text comes out",
     "empty_template": "V1 leaves its context line out where a search finds nothing; the draft keeps it",
     "edge_id_replaced": "An edge got a new id: its own was another edge's already, or no text",
+    "prompt_trimmed": "V2 strips a prompt and squeezes its blank lines, which V1 sends as they are",
+    "placeholder_removed": "A message or document holds `{system_prompt}`: V2 removes it, V1 does not",
 }
 """What each outcome and code means, in one line, for the generated page docs/reference/codes.md."""
 
@@ -157,9 +161,11 @@ REMEDIES: Final[Mapping[str, str]] = {
     "end_takes_first_llm": "If the last answer was meant, connect it in the draft",
     "no_llm": "Ask the bot's owner whether it is in use",
     "order_only_edge": _LOOK,
-    "query_placeholder": "Reword the prompt if the braces were meant as text",
+    "query_placeholder": "Nothing; reword the prompt if a person is to edit it",
     "empty_template": "Give the node a template, if a prompt with an empty context does harm",
     "edge_id_replaced": "Change whatever outside the workflow names the edge",
+    "prompt_trimmed": "Nothing, if blanks do not matter to the model; `--strict` makes it a failure",
+    "placeholder_removed": "Nothing, unless users write `{system_prompt}`; `--strict` makes it a failure",
 }
 """What a person does next about each outcome and code; beside `MEANINGS` in docs/reference/codes.md."""
 

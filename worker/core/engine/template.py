@@ -1,15 +1,14 @@
-"""Prompts: two placeholders, replaced literally."""
+"""V1's prompts: two replacements, one after the other."""
 
 from __future__ import annotations
 
 
 def render(template: str, question: str, context: str) -> str:
-    """`template` with `{question}` and `{context}` filled in, and nothing else touched.
+    """`template` with every `{question}` replaced, then every `{context}` in what that gave.
 
-    Only the template is searched: what is filled in may hold placeholders and stays as it is.
+    So a message that holds `{context}` has it replaced; what a search found stays as it is.
 
     >>> render("{context}|{question}|{{x}}", question="{context}", context="a{question}")
-    'a{question}|{context}|{{x}}'
+    'a{question}|a{question}|{{x}}'
     """
-    parts = template.split("{question}")
-    return question.join([part.replace("{context}", context) for part in parts])
+    return template.replace("{question}", question).replace("{context}", context)

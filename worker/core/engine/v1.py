@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -26,12 +26,7 @@ from worker.core.workflow.config import CustomConfig, KnowledgeConfig, LlmConfig
 from worker.core.workflow.node_types import CustomNode, checked_outputs
 from worker.core.workflow.roles import Value
 from worker.core.workflow.v1 import NodeId, Workflow, quote_id
-from worker.core.workflow.v1_texts import (
-    NO_LLM_ANSWER,
-    SEPARATOR,
-    TEMPLATE_WITH_CONTEXT,
-    TEMPLATE_WITHOUT_CONTEXT,
-)
+from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 
 _number = msgspec.json.Decoder(int | float)
 
@@ -120,8 +115,12 @@ def execute(
     *,
     clock: Clock,
     limits: Limits = DEFAULT_LIMITS,
+    shown: Callable[[str], str] | None = None,
 ) -> Trace:
     """Run a workflow on `message`, exactly as V1 does.
+
+    `shown` changes each prompt before it is sent: what V1 would do if it had a target's known
+    difference.
 
     Raises:
         BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
@@ -140,7 +139,8 @@ def execute(
             if type(step) is Search:
                 found[step.id] = _search(step, message, recorder)
             elif type(step) is Prompt:
-                responses.append(_generate(step, message, found, recorder))
+                prompt = _prompt_of(step, message, found)
+                responses.append(_generate(step, shown(prompt) if shown else prompt, recorder))
             else:
                 _run(cast("Custom", step), message, found, responses, recorder)
         except STOPS:
@@ -163,21 +163,18 @@ def _search(step: Search, message: str, recorder: Recorder) -> list[str]:
     return [document["content"] for document in documents]
 
 
-def _generate(
-    step: Prompt, message: str, found: dict[NodeId, list[str]], recorder: Recorder
-) -> str:
+def _prompt_of(step: Prompt, message: str, found: dict[NodeId, list[str]]) -> str:
     # `found` is in the order of execution, and holds only what has run.
     chosen: Sequence[NodeId] = step.uses or list(found)
     context = SEPARATOR.join([text for node_id in chosen for text in found.get(node_id, ())])
-    template = step.template
-    if not template:
-        template = TEMPLATE_WITH_CONTEXT if context else TEMPLATE_WITHOUT_CONTEXT
+    if not step.template:
+        return own_prompt(message, context)
+    return render(step.template, message, context)
+
+
+def _generate(step: Prompt, prompt: str, recorder: Recorder) -> str:
     response, _ = recorder.generate(
-        render(template, message, context),
-        step.model,
-        step.provider,
-        step.temperature,
-        step.max_tokens,
+        prompt, step.model, step.provider, step.temperature, step.max_tokens
     )
     return response
 

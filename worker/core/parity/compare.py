@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from worker.core.codes import quote
+from worker.core.targets.target import KnownDifference
 from worker.core.workflow.calls import Call, Generate, Retrieve, Trace
 
 _SHOWN: Final = 60
@@ -22,10 +23,15 @@ _NAMES: Final = {Retrieve: "search", Generate: "LLM call"}
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """`same` is None where V1 itself failed: there is nothing to compare with."""
+    """`same` is None where V1 itself failed: there is nothing to compare with.
+
+    `known` are the target's known differences that the two differ by; they are the same apart from
+    these, and `difference` says what that came to.
+    """
 
     same: bool | None
     difference: str | None = None
+    known: tuple[KnownDifference, ...] = ()
 
 
 def compare(v1: Trace, v2: Trace) -> Parity:

@@ -5,7 +5,7 @@ What a run records of the same is `worker.core.parity.trial`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -13,7 +13,8 @@ from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.registry import Registry
 from worker.core.engine.v2 import NO_VARIABLES, Variables
-from worker.core.parity.compare import Parity, compare
+from worker.core.parity.compare import Parity
+from worker.core.parity.known import judge
 from worker.core.parity.trial import Equipment
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
@@ -97,6 +98,7 @@ def run_both(
     one, other = pair.v1, pair.v2
     first, second = equipment.pair()
     clock, limits = equipment.clock, equipment.limits
+    program = one
     if isinstance(one, v1_engine.Program):
         one = v1_engine.execute(one, message, first, clock=clock, limits=limits)
     if isinstance(other, v2_engine.Program):
@@ -110,7 +112,13 @@ def run_both(
             session_id=session_id,
             pool=equipment.pool,
         )
-    return Compared(message, one, other, compare(one, other))
+
+    def again(shown: Callable[[str], str]) -> Trace:
+        if isinstance(program, Trace):
+            return program
+        return v1_engine.execute(program, message, first, clock=clock, limits=limits, shown=shown)
+
+    return Compared(message, one, other, judge(one, other, equipment.differences, again))
 
 
 def run_both_on_all(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 import msgspec
 
-from worker.core.codes import quote
+from worker.core.codes import ConversionWarning, WarningCode, quote
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.parallel import Pool
 from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
 from worker.core.engine.v2 import NO_VARIABLES, Variables
-from worker.core.parity.compare import compare
+from worker.core.parity.known import judge
 from worker.core.targets.registry import DEFAULT
-from worker.core.targets.target import Target
+from worker.core.targets.target import KnownDifference, Target
 from worker.core.workflow.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
 
 Code = Literal["execution_failed", "parity_mismatch"]
@@ -33,12 +34,24 @@ class Executed(msgspec.Struct, frozen=True):
     trace: Trace
 
 
+class Met(msgspec.Struct, frozen=True):
+    """A known difference that was met, and what it came to."""
+
+    code: WarningCode
+    message: str
+
+    def warning(self) -> ConversionWarning:
+        """The warning that the bot gets."""
+        return ConversionWarning(self.code, None, self.message)
+
+
 class Proof(msgspec.Struct, frozen=True):
     """What trying a draft came to.
 
     `code` is None where it agreed with V1 on every message, and also where V1 itself gave no
     answer: `agreed` tells the two apart. `overhead_us` is V2's time less V1's, on the message where
-    that is greatest, without the time that live models took; None where nothing was executed.
+    that is greatest, without the time that live models took; None where nothing was executed. `known`
+    are the target's known differences that were met, each with what it first came to.
     """
 
     executions: tuple[Executed, ...]
@@ -46,6 +59,7 @@ class Proof(msgspec.Struct, frozen=True):
     code: Code | None = None
     message: str | None = None
     overhead_us: int | None = None
+    known: tuple[Met, ...] = ()
 
 
 class Equipment(msgspec.Struct, frozen=True):
@@ -55,7 +69,8 @@ class Equipment(msgspec.Struct, frozen=True):
     not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
     independent nodes run side by side in its threads, which all use the second's providers. After
     `bot_s` seconds no further message of a bot is begun. `registry` has the node types of `target` and
-    those that are installed.
+    those that are installed. Where it is `strict`, a known difference of the target is one like any
+    other.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -65,6 +80,12 @@ class Equipment(msgspec.Struct, frozen=True):
     pool: Pool | None = None
     bot_s: float = math.inf
     target: Target = DEFAULT
+    strict: bool = False
+
+    @property
+    def differences(self) -> tuple[KnownDifference, ...]:
+        """The differences from V1 that a draft may have."""
+        return () if self.strict else self.target.differences
 
 
 def prove(
@@ -81,6 +102,7 @@ def prove(
     """
     executions: list[Executed] = []
     faults: dict[Code, str] = {}
+    met: dict[WarningCode, Met] = {}
     undecided = None
     overhead_us = None
     deadline = equipment.clock() + equipment.bot_s
@@ -110,12 +132,20 @@ def prove(
         v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
         over = v2_us - (expected.elapsed_us - waited_us)
         overhead_us = over if overhead_us is None else max(overhead_us, over)
-        parity = compare(expected, trace)
+        parity = judge(
+            expected,
+            trace,
+            equipment.differences,
+            partial(_again, old, message, first, equipment),
+        )
         if parity.same is None:
             undecided = undecided or f"not compared on {quote(message, 40)}: {parity.difference}"
         elif not parity.same:
             code: Code = "execution_failed" if trace.error is not None else "parity_mismatch"
             faults.setdefault(code, f"on {quote(message, 40)}: {parity.difference}")
+        for one in parity.known:
+            told = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
+            met.setdefault(one.code, Met(one.code, told))
     found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
     return Proof(
         executions=tuple(executions),
@@ -123,6 +153,19 @@ def prove(
         code=found,
         message=undecided if found is None else faults[found],
         overhead_us=overhead_us,
+        known=tuple(met.values()),
+    )
+
+
+def _again(
+    old: v1_engine.Program,
+    message: str,
+    providers: Providers,
+    equipment: Equipment,
+    shown: Callable[[str], str],
+) -> Trace:
+    return v1_engine.execute(
+        old, message, providers, clock=equipment.clock, limits=equipment.limits, shown=shown
     )
 
 

@@ -18,7 +18,7 @@ from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.v1 import Workflow
 from worker.errors import BotError
 
-CONVERTER_VERSION: Final = "2"
+CONVERTER_VERSION: Final = "3"
 
 
 def convert_text(text: bytes, defaults: Defaults, target: Target = DEFAULT) -> Draft:

@@ -6,6 +6,7 @@ platform has to register.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -16,9 +17,8 @@ from worker.core.codes import quote
 from worker.core.engine.conditions import IfElse
 from worker.core.engine.nodes import End, KnowledgeRetrieval, Start, as_text
 from worker.core.engine.registry import register
-from worker.core.engine.rules import Rules
-from worker.core.engine.template import render
-from worker.core.targets.target import AS_THE_PLATFORM, Target
+from worker.core.engine.rules import DrawnGraph, Rules
+from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
 from worker.core.workflow import config
 from worker.core.workflow.calls import Providers
 from worker.core.workflow.config import LlmConfig
@@ -28,12 +28,7 @@ from worker.core.workflow.node_types import Node
 from worker.core.workflow.plan import Plan, listed
 from worker.core.workflow.roles import Role
 from worker.core.workflow.v1 import Workflow
-from worker.core.workflow.v1_texts import (
-    NO_LLM_ANSWER,
-    SEPARATOR,
-    TEMPLATE_WITH_CONTEXT,
-    TEMPLATE_WITHOUT_CONTEXT,
-)
+from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 from worker.core.workflow.v2 import COMMON_PORTS, QUERY_IN, RESERVED_IDS, Port, Ports
 from worker.errors import BotError
 
@@ -74,9 +69,15 @@ ROLES: Final[Mapping[str, Role]] = {
 # One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
 # grow with the square of the workflow's.
 MAX_JOIN_INPUTS: Final = 20_000
-# Placeholders that this engine renders and V1 leaves alone.
-_V2_PLACEHOLDERS: Final = ("{query}", "{system_prompt}")
+# Placeholders that this engine replaces and V1 leaves alone, and what comes out as them here: the
+# engine replaces `{system_prompt}` last, and by nothing where no system prompt is mapped.
+_CARRIED: Final = {
+    "{query}": "{{system_prompt}query}",
+    "{system_prompt}": "{sys{system_prompt}tem_prompt}",
+}
+_PLACEHOLDER: Final = re.compile(r"\{query\}|\{system_prompt\}")
 
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
 _encode = msgspec.json.Encoder().encode
 _STANDARD_PORTS: Final = {node_type: Raw(_encode(ports)) for node_type, ports in PORTS.items()}
 
@@ -95,7 +96,7 @@ class LlmData(msgspec.Struct, frozen=True):
 
 
 class Llm(Node[LlmData]):
-    """Asks a model; a system prompt, where one is mapped, goes before the prompt."""
+    """Asks a model."""
 
     type = "llm"
     ports = PORTS["llm"]
@@ -103,14 +104,35 @@ class Llm(Node[LlmData]):
 
     def run(self, inputs: Mapping[str, Any], data: LlmData, providers: Providers) -> dict[str, Any]:
         prompt = render(
-            data.prompt_template, as_text(inputs["query"]), as_text(inputs.get("context"))
+            data.prompt_template,
+            query=as_text(inputs["query"]),
+            context=as_text(inputs.get("context")),
+            system_prompt=as_text(inputs.get("system_prompt")),
         )
-        if system_prompt := as_text(inputs.get("system_prompt")):
-            prompt = system_prompt + SEPARATOR + prompt
         response, tokens = providers.generate(
             prompt, data.model, data.provider, data.temperature, data.max_tokens
         )
         return {"response": response, "tokens": tokens, "model": data.model}
+
+
+def render(template: str, *, query: str, context: str, system_prompt: str) -> str:
+    """The prompt of this engine: four replacements, each in what the last gave, then trimmed.
+
+    >>> render("{query}: {context}", query="{context}?", context="{query}", system_prompt="")
+    '{query}?: {query}'
+    """
+    prompt = template.replace("{query}", query).replace("{question}", query)
+    prompt = prompt.replace("{context}", context).replace("{system_prompt}", system_prompt)
+    return trimmed(prompt)
+
+
+def trimmed(prompt: str) -> str:
+    """What this engine makes of every prompt: blank lines squeezed, outer blanks stripped.
+
+    >>> trimmed(" a\\n\\n\\nb ")
+    'a\\n\\nb'
+    """
+    return _BLANK_LINES.sub("\n\n", prompt).strip()
 
 
 class TextJoinData(msgspec.Struct, frozen=True):
@@ -135,6 +157,12 @@ class TextJoin(Node[TextJoinData]):
     ) -> dict[str, Any]:
         texts = [text for value in inputs.values() if (text := as_text(value))]
         return {"text": data.separator.join(texts) if texts else data.default}
+
+
+def refuse(graph: DrawnGraph) -> str | None:
+    """Why this engine does not run a graph; None where it does."""
+    starts = sum(node.type == "start" for node in graph.nodes)
+    return None if starts == 1 else f"{starts} start nodes; exactly one is needed"
 
 
 # -- writing a draft -------------------------------------------------------------------------------
@@ -165,6 +193,7 @@ class _Writer:
         self.plan = plan
         self.builder = DraftBuilder(plan, _STANDARD_PORTS)
         self.join_inputs = 0
+        self.warned_of_trimming = False
 
     def draft(self) -> Draft:
         plan, builder = self.plan, self.builder
@@ -251,31 +280,74 @@ class _Writer:
         return join
 
     def _write_prompt(self, node: DraftNode, config: LlmConfig) -> None:
-        template, node_id = config.template, node.planned.id
-        with_context = bool(node.planned.context)
-        if not template:
-            template = TEMPLATE_WITH_CONTEXT if with_context else TEMPLATE_WITHOUT_CONTEXT
+        if not config.template:
+            self._write_own_prompt(node)
+            return
+        template = carried(config.template)
+        if template != config.template:
             node.data["prompt_template"] = Raw(_encode(template))
-            if with_context:
-                self.builder.warn(
-                    "empty_template",
-                    node_id,
-                    "where a search finds nothing V1 leaves the context line out; the draft keeps it",
-                )
-        if found := [name for name in _V2_PLACEHOLDERS if name in template]:
+            found = dict.fromkeys(_PLACEHOLDER.findall(config.template))
             self.builder.warn(
                 "query_placeholder",
-                node_id,
-                f"its prompt holds {' and '.join(found)}: plain text in V1, a placeholder in V2",
+                node.planned.id,
+                f"its prompt holds {' and '.join(found)}: plain text in V1, a placeholder in V2, so "
+                f"the draft says {' and '.join(_CARRIED[name] for name in found)}",
+            )
+        if trimmed(config.template) != config.template:
+            self._warn_of_trimming(node)
+
+    def _write_own_prompt(self, node: DraftNode) -> None:
+        """V1's prompt for an empty template.
+
+        V1 replaces nothing in what it fills in, so the message comes in by the last replacement.
+        """
+        with_context = bool(node.planned.context)
+        template = own_prompt("{system_prompt}", "{context}" if with_context else "")
+        node.data["prompt_template"] = Raw(_encode(template))
+        node.mappings["system_prompt"] = node.mappings["query"]
+        if with_context:
+            self.builder.warn(
+                "empty_template",
+                node.planned.id,
+                "where a search finds nothing V1 leaves the context line out; the draft keeps it",
             )
 
+    def _warn_of_trimming(self, node: DraftNode) -> None:
+        if not self.warned_of_trimming:
+            self.warned_of_trimming = True
+            self.builder.warn("prompt_trimmed", node.planned.id, TRIMMED.message)
+
+
+def carried(template: str) -> str:
+    """A template of V1 that this engine renders as V1 does, where no system prompt is mapped.
+
+    >>> carried("{query} {question}")
+    '{{system_prompt}query} {question}'
+    """
+    return _PLACEHOLDER.sub(lambda found: _CARRIED[found[0]], template)
+
+
+TRIMMED: Final = KnownDifference(
+    "prompt_trimmed",
+    trimmed,
+    "V2 strips a prompt and squeezes its blank lines; V1 sends it as it is",
+)
+REMOVED: Final = KnownDifference(
+    "placeholder_removed",
+    lambda prompt: prompt.replace("{system_prompt}", ""),
+    "V2 removes {system_prompt} from what messages and documents bring; V1 leaves it",
+)
 
 GUIDE: Final = Target(
     name="guide",
     title="the engine of the platform guide's day",
     write=write,
     usable_id=usable_id,
-    rules=Rules(register({}, Start(), KnowledgeRetrieval(), Llm(), TextJoin(), IfElse(), End())),
+    rules=Rules(
+        register({}, Start(), KnowledgeRetrieval(), Llm(), TextJoin(), IfElse(), End()),
+        refuse=refuse,
+    ),
     recording=AS_THE_PLATFORM,
+    differences=(REMOVED, TRIMMED),
     types=frozenset({TEXT_JOIN}),
 )

@@ -10,6 +10,12 @@ SEPARATOR: Final = "\n\n"
 NO_LLM_ANSWER: Final = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
 """The answer where there is no LLM, and where the first one said nothing."""
 
-TEMPLATE_WITH_CONTEXT: Final = "Context: {context}\n\nQuestion: {question}\n\nAnswer:"
-TEMPLATE_WITHOUT_CONTEXT: Final = "Question: {question}\n\nAnswer:"
-"""What an empty template means, with and without something found."""
+
+def own_prompt(question: str, context: str) -> str:
+    """V1's prompt for an empty template: nothing in it is replaced again.
+
+    >>> own_prompt("{context}?", ""), own_prompt("why?", "because")
+    ('Question: {context}?\\n\\nAnswer:', 'Context: because\\n\\nQuestion: why?\\n\\nAnswer:')
+    """
+    found = f"Context: {context}\n\n" if context else ""
+    return f"{found}Question: {question}\n\nAnswer:"

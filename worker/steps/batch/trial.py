@@ -60,7 +60,10 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
-    """A bot's outcome after its draft was tried: a draft that fails is a failed bot."""
+    """A bot's outcome after its draft was tried: a draft that fails is a failed bot.
+
+    A known difference of the target that was met is a warning, once for each kind.
+    """
     if proof is None or row.outcome not in ("converted", "unchanged"):
         return row
     if proof.code is not None:
@@ -71,8 +74,14 @@ def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
             message=proof.message,
             overhead_us=proof.overhead_us,
         )
+    told = {warning.code for warning in row.warnings}
+    met = tuple(one.warning() for one in proof.known if one.code not in told)
     return msgspec.structs.replace(
-        row, message=proof.message, overhead_us=proof.overhead_us, agreed=proof.agreed
+        row,
+        message=proof.message,
+        overhead_us=proof.overhead_us,
+        agreed=proof.agreed,
+        warnings=row.warnings + met,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -30,8 +31,9 @@ from tests.graphs import BUILT_IN, Clock, run
 from tests.strategies import examples, messages, workflows
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine.registry import custom_types, register
-from worker.core.parity.compare import Parity, compare
+from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
+from worker.core.targets.guide import GUIDE
 from worker.core.workflow import draft, v1, v2
 from worker.core.workflow.calls import Generate, Trace
 from worker.core.workflow.config import Defaults
@@ -45,9 +47,18 @@ def a_glossary(node_id: str = "g", **data: Any) -> Json:
     return a_node(node_id, "glossary", {"terms": {"refund": "Money back."}, **data})
 
 
-def run_v1(workflow: Json, message: str, defaults: Defaults = WITH_TYPES) -> Trace:
+def run_v1(
+    workflow: Json,
+    message: str,
+    defaults: Defaults = WITH_TYPES,
+    shown: Callable[[str], str] | None = None,
+) -> Trace:
     program = v1_engine.prepare(v1.decode(as_text(workflow), defaults))
-    return v1_engine.execute(program, message, Echo(), clock=Clock())
+    return v1_engine.execute(program, message, Echo(), clock=Clock(), shown=shown)
+
+
+def prompts(trace: Trace) -> list[str]:
+    return [call.prompt for call in trace.calls if isinstance(call, Generate)]
 
 
 def run_draft(workflow: Json, message: str, defaults: Defaults = WITH_TYPES) -> Trace:
@@ -92,7 +103,9 @@ def test_a_draft_with_types_of_ones_own_makes_v1s_calls_and_gives_its_answer(
     one, other = run_v1(workflow, message), run_draft(workflow, message)
 
     assert one.error is None
-    assert compare(one, other) == Parity(True)
+    assume("{system_prompt}" not in "".join(prompts(one)))  # not told apart: `placeholder_removed`
+    again = partial(run_v1, workflow, message, WITH_TYPES)
+    assert judge(one, other, GUIDE.differences, again).same
 
 
 def test_everything_that_v1_hands_around_reaches_a_type_of_ones_own() -> None:

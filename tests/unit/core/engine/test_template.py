@@ -1,4 +1,4 @@
-"""Prompts: one literal pass."""
+"""V1's prompts: two literal replacements, one after the other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from worker.core.engine.template import render
     ("template", "prompt"),
     [
         ("", ""),
-        ("{question}", "Q{context}"),
-        ("{context}{question}", "C{question}Q{context}"),
+        ("{question}", "QC{question}"),
+        ("{context}{question}", "C{question}QC{question}"),
         ("{question", "{question"),
-        ("{{question}}", "{Q{context}}"),
+        ("{{question}}", "{QC{question}}"),
         ("{Question} {query} %s \\1", "{Question} {query} %s \\1"),
         ("{ques{context}tion}", "{quesC{question}tion}"),
-        ("{con{question}text}", "{conQ{context}text}"),
+        ("{con{question}text}", "{conQC{question}text}"),
     ],
 )
 def test_a_template_becomes(template: str, prompt: str) -> None:
@@ -29,7 +29,7 @@ def test_a_template_becomes(template: str, prompt: str) -> None:
 
 @given(templates(), messages(), templates())
 @examples(500)
-def test_what_is_filled_in_is_never_looked_at_again(
+def test_the_context_is_filled_into_what_the_question_gave(
     template: str, question: str, context: str
 ) -> None:
     assert render(template, question, context) == reference.render(template, question, context)

@@ -22,7 +22,7 @@ from worker.providers.echo import Echo
 DATA = Path(__file__).parents[3] / "data"
 CORPUS = [
     json.loads(line)
-    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for name in ("v1_valid.jsonl", "v1_config.jsonl", "v1_adversarial.jsonl")
     for line in (DATA / name).read_text().splitlines()
 ]
 RUNS = [case for case in CORPUS if "error" not in case["expected"]]
@@ -111,7 +111,7 @@ def test_an_empty_template_asks_with_the_context_where_something_was_found() -> 
     assert nothing.answer == "gpt-3.5-turbo: Question: hello\n\nAnswer:"
 
 
-def test_a_message_full_of_placeholders_is_not_looked_at_again() -> None:
+def test_the_context_is_filled_into_a_message_that_asks_for_it() -> None:
     workflow = a_chain(
         ("knowledge", {"document_ids": ["{question}"], "top_k": 1}),
         ("llm", {"model": "m", "prompt_template": "{context}|{question}|{other}|{{question}}"}),
@@ -120,7 +120,9 @@ def test_a_message_full_of_placeholders_is_not_looked_at_again() -> None:
     trace = run(workflow, "{context}{question}")
 
     assert trace.answer == (
-        "m: [{question}#0] {context}{question}|{context}{question}|{other}|{{context}{question}}"
+        "m: [{question}#0] {context}{question}|"
+        "[{question}#0] {context}{question}{question}|{other}|"
+        "{[{question}#0] {context}{question}{question}}"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ from hypothesis import example, given, settings
 from tests import platform
 from tests.builders import DEFAULTS, Json, as_text, paths
 from tests.graphs import Clock
-from tests.reference import run_v1, run_v2, same_calls
+from tests.reference import run_v1, run_v2, trim
 from tests.shapes import SHAPES, shapes
 from tests.strategies import MESSAGES, columns, examples, messages, workflows
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.parity.compare import Parity, compare
+from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
-from worker.core.workflow.calls import Providers, Trace
+from worker.core.workflow.calls import Generate, Providers, Trace
 from worker.providers.echo import Echo
 
 DATA = Path(__file__).parents[3] / "data"
 CORPUS = [
     case
-    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for name in ("v1_valid.jsonl", "v1_config.jsonl", "v1_adversarial.jsonl")
     for case in map(json.loads, (DATA / name).read_text().splitlines())
     if "error" not in case["expected"]
 ]
@@ -58,10 +58,17 @@ def assert_faithful(column: bytes, message: str) -> None:
     graph = GUIDE.decode(draft.graph)
 
     def run_both(providers: Providers) -> tuple[Trace, Trace]:
-        one = v1_engine.execute(program, message, providers, clock=Clock())
+        def run_v1(shown: Callable[[str], str] | None = None) -> Trace:
+            return v1_engine.execute(program, message, providers, clock=Clock(), shown=shown)
+
+        one = run_v1()
         other = v2_engine.execute(graph, message, providers, clock=Clock())
         assert one.error is None
-        assert compare(one, other) == Parity(True)
+        # `{system_prompt}` of a message is removed, which cannot be told apart from the template's.
+        if "{system_prompt}" not in "".join(prompts(one)):
+            assert judge(one, other, GUIDE.differences, run_v1).same is True
+            trimmed = [trim(prompt) for prompt in prompts(one)]
+            assert sorted(prompts(other)) == sorted(trimmed)
         assert {record.status for record in other.nodes} == {"succeeded"}
         return one, other
 
@@ -75,13 +82,14 @@ def assert_faithful(column: bytes, message: str) -> None:
 def assert_engines_are_right(
     workflow: Json, graph: Json, message: str, one: Trace, other: Trace
 ) -> None:
-    """V1's trace is the reference's call by call, V2's too, and the references agree."""
+    """V1's trace is the reference's call by call, and V2's too."""
     answer, calls = run_v1(workflow, message)
     assert (one.answer, calls_of(one)) == (answer, calls)
-    v2_answer, v2_calls = run_v2(graph, message)
-    assert (other.answer, calls_of(other)) == (v2_answer, v2_calls)
-    assert v2_answer == answer
-    assert same_calls(v2_calls, calls)
+    assert (other.answer, calls_of(other)) == run_v2(graph, message)
+
+
+def prompts(trace: Trace) -> list[str]:
+    return [call.prompt for call in trace.calls if isinstance(call, Generate)]
 
 
 def calls_of(trace: Trace) -> Any:

@@ -113,10 +113,11 @@ def test_v2_finds_the_drafts_variables() -> None:
     graph = a_graph(WORKFLOW)
     variable = {"variable": "env.STYLE", "value_type": "string"}
     node(graph, "llm")["variable_mappings"]["system_prompt"] = variable
+    node(graph, "llm")["data"]["prompt_template"] = "{system_prompt} {query}"
     variables = Variables({"STYLE": "Be brief."})
 
     assert str(run_both(a_pair(graph=graph), "hi", EQUIPMENT, variables).v2.answer).startswith(
-        "gpt-4: Be brief.\n\n"
+        "gpt-4: Be brief. hi"
     )
 
 

@@ -39,7 +39,7 @@ from tests.builders import (
     refusal,
     warnings,
 )
-from tests.reference import Call, run_v1, run_v2, same_calls
+from tests.reference import Call, in_guide, is_mixed, run_v1, run_v2, same_calls
 from tests.strategies import examples, workflows
 from worker.core.codes import Issue
 from worker.core.targets import convert
@@ -51,7 +51,7 @@ from worker.errors import BotError
 DATA = Path(__file__).parents[3] / "data"
 VALID = [
     case
-    for name in ("v1_valid.jsonl", "v1_config.jsonl")
+    for name in ("v1_valid.jsonl", "v1_config.jsonl", "v1_adversarial.jsonl")
     for case in map(json.loads, (DATA / name).read_text().splitlines())
     if "error" not in case["expected"]
 ]
@@ -59,12 +59,14 @@ FIXED_SENTENCE = "워크플로우가 완료되었지만 응답을 생성할 수 
 
 
 def run_both(workflow: object, message: str) -> tuple[str, list[Call]]:
-    """The answer and V1's calls, after V1 and the draft agreed on them."""
+    """V1's answer and calls, after V1 and the draft agreed on them but for what the engine trims."""
     text = as_text(workflow)
     answer, calls = run_v1(json.loads(text), message)
     v2_answer, v2_calls = run_v2(a_graph(text), message)
-    assert v2_answer == answer
-    assert same_calls(v2_calls, calls)
+    if not is_mixed(json.loads(text), message):
+        expected, expected_calls = in_guide(answer, calls, message)
+        assert v2_answer == expected
+        assert same_calls(v2_calls, expected_calls)
     return answer, calls
 
 
@@ -86,7 +88,7 @@ def test_a_workflow_of_the_corpus_does_in_v2_what_the_platforms_v1_did(case: Jso
 @pytest.mark.parametrize(
     "template", ["{context}|{question}", "{question}", "{{question}}", "{context} {context}", "{"]
 )
-def test_what_is_filled_in_is_not_filled_in_again(template: str, message: str) -> None:
+def test_what_is_filled_in_is_filled_in_again_as_in_v1(template: str, message: str) -> None:
     run_both(a_workflow(a_search("k"), an_llm(prompt_template=template)), message)
 
 
@@ -777,12 +779,12 @@ def test_a_start_and_an_end_alone_answer_with_the_fixed_sentence() -> None:
     [
         (
             a_workflow(a_search("k"), an_llm(prompt_template="")),
-            "Context: {context}\n\nQuestion: {question}\n\nAnswer:",
+            "Context: {context}\n\nQuestion: {system_prompt}\n\nAnswer:",
         ),
-        (a_workflow(an_llm(prompt_template="")), "Question: {question}\n\nAnswer:"),
+        (a_workflow(an_llm(prompt_template="")), "Question: {system_prompt}\n\nAnswer:"),
         (
             a_workflow(a_search("k"), an_llm(prompt_template="", use_context_from=["ghost"])),
-            "Question: {question}\n\nAnswer:",
+            "Question: {system_prompt}\n\nAnswer:",
         ),
         (a_workflow(an_llm()), "Context: {context}\nQuestion: {question}\nAnswer:"),
         (a_workflow(an_llm(prompt="P")), "P"),
