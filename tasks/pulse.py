@@ -19,6 +19,7 @@ from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
+from worker.queue import limits
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
 
@@ -158,7 +159,13 @@ class Step(bootsteps.StartStopStep):
             LOOK_S, lambda: self._pulse.saw(watched.look(consumer))
         )
         if self._heartbeat is None:
-            self._heartbeat = Heartbeat(runtime(), "worker", consumer.hostname, self._pulse.sign)
+            self._heartbeat = Heartbeat(
+                runtime(),
+                "worker",
+                consumer.hostname,
+                self._pulse.sign,
+                instance_id=limits.INSTANCE,
+            )
             self._heartbeat.start()
 
     def stop(self, consumer: Any) -> None:  # noqa: ARG002

@@ -22,7 +22,13 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
     Raises:
         TransientError: the database was away; the next sweep does the rest.
     """
-    found = rescue.sweep(current.engine, queue_is_empty=queue.is_empty(), actor=actor)
+    found = rescue.sweep(
+        current.engine,
+        queue_is_empty=queue.is_empty(),
+        actor=actor,
+        lease_s=current.settings.lease_s,
+        heartbeat_s=current.settings.heartbeat_s,
+    )
     if found is None:
         return []
     for run_id in found.to_plan:

@@ -38,6 +38,12 @@ class _Private:
         self._server.start()
         eventually(self._server.is_ready)
 
+    @property
+    def pid(self) -> int:
+        """The main process."""
+        assert self._server.pid is not None
+        return self._server.pid
+
     def end(self, kind: signal.Signals) -> None:
         """Send a signal that ends it; returns when it has."""
         self.signal(kind)

@@ -22,6 +22,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.lost": "a batch lost its worker and is enqueued again, with how that ended",
     "batch.not_handed_back": "a worker that stops could not reach the database: its lease runs out",
     "batch.put_off": "a server was away for too long: the batch comes back in another delivery",
+    "batch.spared": "a lease ran out, but its worker may live: the database was away until a moment ago",
     "batch.split": "a batch lost two workers: it is halved to find the bot that kills them",
     "batch.unclaimed": "messages were lost: their batches are enqueued again",
     "batch.unrenewed": "a lease ran out, but its worker is still in its transaction: left alone",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,8 +20,9 @@ from worker.core.parity.overhead import measure
 from worker.core.policy.progress import Counts
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.db import batches, bots, rescue, runs
+from worker.db import batches, bots, heartbeats, rescue, runs
 from worker.db.engine import create_engine, map_database_errors
+from worker.db.heartbeats import Identity, Sign
 from worker.errors import StaleError, TransientError
 from worker.runtime import Runtime
 from worker.steps.batch import lease, settle, write_drafts
@@ -66,9 +68,33 @@ def let_pass(fleet: Fleet, seconds: int) -> None:
 
 def swept(fleet: Fleet, *, queue_is_empty: bool = False) -> Swept:
     """What a sweep finds."""
-    found = sweep(fleet.engine, queue_is_empty=queue_is_empty, actor="sweep")
+    found = look(fleet, queue_is_empty=queue_is_empty)
     assert found is not None
     return found
+
+
+def look(fleet: Fleet, *, queue_is_empty: bool = False) -> Swept | None:
+    """What a sweep finds while another worker's heart beats, as it has for an hour."""
+    beats(fleet, OTHER, unbroken_s=3_600)
+    return sweep(
+        fleet.engine, queue_is_empty=queue_is_empty, actor="sweep", lease_s=60, heartbeat_s=10
+    )
+
+
+OTHER = Identity(uuid.uuid4(), "worker", "other@there", "there", 7, "0.1.0")
+
+
+def beats(fleet: Fleet, who: Identity, *, unbroken_s: float, silent_s: float = 0) -> None:
+    """Let the heart of a worker have beaten without a gap for so long, and be silent since."""
+    with fleet.engine.begin() as connection:
+        heartbeats.beat(connection, who, Sign(0.0))
+    fleet.execute(
+        "UPDATE flowshift.heartbeats SET beat_at = now() - :silent * interval '1 s', "
+        "unbroken_since = now() - :unbroken * interval '1 s' WHERE instance_id = :who",
+        silent=silent_s,
+        unbroken=unbroken_s,
+        who=who.instance_id,
+    )
 
 
 def actions(fleet: Fleet, run_id: int) -> list[str]:
@@ -106,15 +132,55 @@ def test_a_batch_whose_lease_ran_out_is_found_once_however_many_sweep(fleet: Fle
     let_pass(fleet, 61)
 
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(
-            lambda _: sweep(fleet.engine, queue_is_empty=False, actor="sweep"), range(4)
-        )
-        list(found)
+        list(pool.map(lambda _: look(fleet), range(4)))
 
     row = state(fleet, run.run_id)
     assert (row.state, row.losses, row.lease_until, row.published_at) == ("pending", 1, None, None)
     assert actions(fleet, run.run_id) == ["batch.lost"]
     assert fleet.take(run.run_id, 9) == [1]
+
+
+def test_a_lease_that_ran_out_is_no_loss_until_its_worker_had_the_time_to_renew_it(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    claimed(fleet, run.run_id, worker=f"me@here {me.instance_id.hex[:8]}/11")
+    let_pass(fleet, 61)
+
+    def is_lost() -> bool:
+        found = sweep(fleet.engine, queue_is_empty=False, actor="sweep", lease_s=60, heartbeat_s=10)
+        assert found is not None
+        return bool(state(fleet, run.run_id).state != "running")
+
+    assert not is_lost(), "no heart beats: the database may be back this moment"
+    beats(fleet, OTHER, unbroken_s=20)
+    assert not is_lost(), "it has been back for less than the 25 s that a worker may take"
+    beats(fleet, OTHER, unbroken_s=30, silent_s=21)
+    assert not is_lost(), "what beat then does not any more"
+    beats(fleet, OTHER, unbroken_s=30)
+    beats(fleet, me, unbroken_s=20)
+    assert not is_lost(), "others could reach the database; its worker only now"
+    with fleet.engine.begin() as connection:
+        heartbeats.stop(connection, me)
+    assert is_lost(), "its worker stopped, and left it behind"
+
+
+@pytest.mark.parametrize(("unbroken_s", "silent_s"), [(30, 0), (5, 21)])
+def test_a_worker_that_could_have_renewed_its_lease_or_is_silent_is_lost(
+    fleet: Fleet, unbroken_s: float, silent_s: float
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    claimed(fleet, run.run_id, worker=f"me@here {me.instance_id.hex[:8]}/11")
+    let_pass(fleet, 61)
+    beats(fleet, me, unbroken_s=unbroken_s, silent_s=silent_s)
+    namesake = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    beats(fleet, namesake, unbroken_s=1)  # a container that began again
+    swept(fleet)
+    assert state(fleet, run.run_id).losses == 1
 
 
 def test_a_batch_in_a_workers_transaction_is_alive_though_its_lease_ran_out(fleet: Fleet) -> None:
@@ -574,4 +640,4 @@ def test_a_run_with_no_batches_is_closed_and_one_with_open_batches_is_not(fleet:
 def test_while_one_sweeps_another_does_nothing(fleet: Fleet) -> None:
     with fleet.engine.begin() as connection:
         assert rescue.begin_sweep(connection)
-        assert sweep(fleet.engine, queue_is_empty=True, actor="second") is None
+        assert look(fleet) is None

@@ -54,11 +54,24 @@ def begin(connection: sa.Connection, me: Identity) -> None:
     beat(connection, me, Sign(None))
 
 
-def beat(connection: sa.Connection, me: Identity, sign: Sign) -> None:
+def longest_s(every_s: float) -> float:
+    """How long after a heartbeat the next one is there at the latest, where one is due `every_s`.
+
+    A process asks whether its work works before each, which may take a while.
+
+    >>> longest_s(1), longest_s(10)
+    (4, 20)
+    """
+    return max(every_s + 3, 2 * every_s)
+
+
+def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float = 10) -> None:
     """Write that a process lives, and what it says of its work; the row is made if it is not there.
 
-    A sign of work that is older than the one written before, or none, leaves that one.
+    A sign of work that is older than the one written before, or none, leaves that one. Where the last
+    heartbeat is further back than it may be, they are unbroken only from this one on.
     """
+    is_broken = _seconds_since(heartbeats.c.beat_at) > longest_s(every_s)
     worked_at = (
         sa.null()
         if sign.age_s is None
@@ -80,6 +93,9 @@ def beat(connection: sa.Connection, me: Identity, sign: Sign) -> None:
             index_elements=[heartbeats.c.instance_id],
             set_={
                 "beat_at": sa.func.now(),
+                "unbroken_since": sa.case(
+                    (is_broken, sa.func.now()), else_=heartbeats.c.unbroken_since
+                ),
                 "worked_at": sa.func.greatest(heartbeats.c.worked_at, row.excluded.worked_at),
                 "evidence": sa.func.coalesce(row.excluded.evidence, heartbeats.c.evidence),
                 "problem": row.excluded.problem,

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.tables import batches, bots, runs
+from worker.db.heartbeats import longest_s
+from worker.db.tables import batches, bots, heartbeats, runs
 
 MESSAGE_GRACE_S = 10
 """A message that has gone this long without its batch being claimed may be lost."""
@@ -22,13 +23,17 @@ _A_TIME = 100
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A batch that a worker has claimed and not ended; `overdue_s` since its lease ran out."""
+    """A batch that a worker has claimed and not ended; `overdue_s` since its lease ran out.
+
+    `is_lost` is false where the worker may live, and have been unable to renew the lease.
+    """
 
     run_id: int
     number: int
     attempt: int
     worker: str
     overdue_s: float
+    is_lost: bool
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -47,27 +52,78 @@ def begin_sweep(connection: sa.Connection) -> bool:
 
 def claims_of(connection: sa.Connection, worker: str) -> list[Claim]:
     """What the process named `worker` has claimed and not ended, locked."""
-    return _claims(connection, batches.c.worker == worker)
+    return _claims(connection, batches.c.worker == worker, is_lost=sa.true())
 
 
-def claims_overdue(connection: sa.Connection) -> list[Claim]:
-    """Claims whose lease ran out, the oldest first, locked; those that somebody is changing not."""
-    return _claims(connection, batches.c.lease_until < sa.func.now())
+def claims_overdue(
+    connection: sa.Connection, *, heartbeat_s: float, patience_s: float
+) -> list[Claim]:
+    """Claims whose lease ran out, the oldest first, locked; those that somebody is changing not.
+
+    One is lost if its worker could have renewed it for `patience_s` and did not.
+    """
+    is_lost = _had_its_chance(heartbeat_s, patience_s)
+    return _claims(connection, batches.c.lease_until < sa.func.now(), is_lost=is_lost)
 
 
-def _claims(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[Claim]:
+def _had_its_chance(heartbeat_s: float, patience_s: float) -> sa.ColumnElement[bool]:
+    """Whether the worker of a batch was able to reach the database for the last `patience_s`.
+
+    Its own heartbeat shows that while it comes; where it does not, anybody's: the database was there,
+    and the worker was not. After an outage nobody's has come for long enough, so that those who lived
+    through it renew their leases first.
+    """
+    own = heartbeats.alias("own")
+    is_own = sa.and_(
+        own.c.kind == "worker",
+        sa.func.starts_with(batches.c.worker, _process_prefix(own)),
+    )
+    own_beats = sa.exists().where(is_own, _beats(own, heartbeat_s))
+    own_unbroken = sa.exists().where(
+        is_own, _beats(own, heartbeat_s), own.c.unbroken_since <= _ago(patience_s)
+    )
+    other = heartbeats.alias("anybody")
+    any_unbroken = sa.exists().where(
+        _beats(other, heartbeat_s), other.c.unbroken_since <= _ago(patience_s)
+    )
+    return sa.case((own_beats, own_unbroken), else_=any_unbroken)
+
+
+def _beats(heart: sa.FromClause, heartbeat_s: float) -> sa.ColumnElement[bool]:
+    return sa.and_(heart.c.stopped_at.is_(None), heart.c.beat_at > _ago(longest_s(heartbeat_s)))
+
+
+def _process_prefix(heart: sa.FromClause) -> sa.ColumnElement[str]:
+    """How the names begin under which a worker's processes claim (`worker.queue.limits`)."""
+    instance = sa.func.left(sa.cast(heart.c.instance_id, sa.Text), 8)
+    return sa.func.concat(heart.c.name, " ", instance, "/")
+
+
+def _claims(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    *,
+    is_lost: sa.ColumnElement[bool],
+) -> list[Claim]:
     overdue = sa.func.greatest(0, sa.extract("epoch", sa.func.now() - batches.c.lease_until))
     query = (
-        sa.select(batches.c.run_id, batches.c.number, batches.c.attempt, batches.c.worker, overdue)
+        sa.select(
+            batches.c.run_id,
+            batches.c.number,
+            batches.c.attempt,
+            batches.c.worker,
+            overdue,
+            is_lost.label("is_lost"),
+        )
         .join(runs, runs.c.run_id == batches.c.run_id)
         .where(batches.c.state == "running", runs.c.state.in_(["running", "paused"]), which)
-        .order_by(batches.c.lease_until)
+        .order_by(sa.desc("is_lost"), batches.c.lease_until)
         .limit(_A_TIME)
         .with_for_update(of=batches, skip_locked=True)
     )
     return [
-        Claim(run_id, number, attempt, worker or "nobody", float(overdue))
-        for run_id, number, attempt, worker, overdue in connection.execute(query)
+        Claim(run_id, number, attempt, worker or "nobody", float(overdue), is_lost)
+        for run_id, number, attempt, worker, overdue, is_lost in connection.execute(query)
     ]
 
 
@@ -236,5 +292,5 @@ def runs_left_open(connection: sa.Connection) -> list[int]:
     )
 
 
-def _ago(seconds: int) -> sa.ColumnElement[Any]:
+def _ago(seconds: float) -> sa.ColumnElement[Any]:
     return sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)

@@ -366,6 +366,7 @@ heartbeats = Table(
     Column("version", sa.Text, nullable=False),
     _time_now("started_at"),
     _time_now("beat_at"),  # it wrote this row
+    _time_now("unbroken_since"),  # its heartbeats have come without a gap since
     _time("worked_at"),  # what it does was last seen to work
     Column("evidence", sa.Text),  # by which
     Column("problem", sa.Text),  # what it says is wrong now

@@ -57,10 +57,26 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_c
 class Heartbeat:
     """Writes the heartbeat of this process from `start` until `stop`, or until the process ends."""
 
-    def __init__(self, current: Runtime, kind: ProcessKind, name: str, work: Work) -> None:
-        """`work` is asked at each beat, in the thread: it may take a moment, and may not raise."""
+    def __init__(
+        self,
+        current: Runtime,
+        kind: ProcessKind,
+        name: str,
+        work: Work,
+        *,
+        instance_id: uuid.UUID | None = None,
+    ) -> None:
+        """`work` is asked at each beat, in the thread: it may take a moment, and may not raise.
+
+        `instance_id` is the one by which the process is known elsewhere, if it is.
+        """
         self.identity = Identity(
-            uuid.uuid4(), kind, name, socket.gethostname(), os.getpid(), __version__
+            instance_id or uuid.uuid4(),
+            kind,
+            name,
+            socket.gethostname(),
+            os.getpid(),
+            __version__,
         )
         self._work = work
         self._every_s = current.settings.heartbeat_s
@@ -85,7 +101,11 @@ class Heartbeat:
     def beat(self) -> None:
         """Write once; never raises."""
         sign = self._work()
-        self._write(lambda connection: heartbeats.beat(connection, self.identity, sign))
+        self._write(
+            lambda connection: heartbeats.beat(
+                connection, self.identity, sign, every_s=self._every_s
+            )
+        )
 
     def _run(self) -> None:
         self._write(lambda connection: heartbeats.begin(connection, self.identity))

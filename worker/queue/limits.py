@@ -14,6 +14,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from worker.log import get_logger
 
@@ -25,7 +26,8 @@ log = get_logger(__name__)
 _MIB = 1024 * 1024
 
 # Before the pool forks: parent and children agree on it, and no restart has the same again.
-_BOOT = uuid.uuid4().hex[:8]
+INSTANCE: Final = uuid.uuid4()
+"""This worker and its children, from start to end; its heartbeat has it too (`worker.db.rescue`)."""
 
 _is_child = False
 
@@ -35,7 +37,7 @@ def process_name(hostname: str, pid: int | None = None) -> str:
 
     A container that starts again has the same host name and the same process ids.
     """
-    return f"{hostname} {_BOOT}/{os.getpid() if pid is None else pid}"
+    return f"{hostname} {INSTANCE.hex[:8]}/{os.getpid() if pid is None else pid}"
 
 
 def begin(*, memory_mb: int) -> None:

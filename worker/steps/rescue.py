@@ -26,6 +26,13 @@ LOSSES_MAX = 2
 """Workers that a batch may lose before it is split, and a lone bot before it is given up."""
 
 
+RENEWED_WITHIN_S = 10.0
+"""The longest pause of a task that waits for the database (`tasks.runs.persist`)."""
+
+MARGIN_S = 5.0
+"""What connecting again, and a busy machine, may take besides."""
+
+
 class Swept(msgspec.Struct, frozen=True):
     """What a sweep found: runs to be planned, and runs with batches to be published."""
 
@@ -98,17 +105,36 @@ def lose_worker(engine: sa.Engine, worker: str, why: str, *, actor: str) -> set[
     return {(claim.run_id, claim.number) for claim in claims}
 
 
-def sweep(engine: sa.Engine, *, queue_is_empty: bool, actor: str) -> Swept | None:
+def patience_s(lease_s: float) -> float:
+    """How long after the database is back a worker that lives has renewed what it holds, or let go.
+
+    >>> patience_s(30), patience_s(60)
+    (15, 25.0)
+    """
+    return max(RENEWED_WITHIN_S, lease_s / 3) + MARGIN_S
+
+
+def sweep(
+    engine: sa.Engine, *, queue_is_empty: bool, actor: str, lease_s: float, heartbeat_s: float
+) -> Swept | None:
     """Find what nobody looks after any more and make it ready to be enqueued; None where another
     sweep is under way.
 
+    A lease that ran out while the database was away is no loss until its worker has had the time to
+    renew it: `lease_s` and `heartbeat_s` are how often workers do such things.
     Say that the queue is empty only if it was seen to be. Whoever calls this sends what the result
     names, after the commit. Safe to repeat, and from several places at once.
     """
     with map_database_errors(), engine.begin() as connection:
         if not rescue.begin_sweep(connection):
             return None
-        for claim in rescue.claims_overdue(connection):
+        overdue = rescue.claims_overdue(
+            connection, heartbeat_s=heartbeat_s, patience_s=patience_s(lease_s)
+        )
+        for claim in overdue:
+            if not claim.is_lost:
+                log.info("batch.spared", run_id=claim.run_id, batch=claim.number)
+                continue
             if batches.is_held(connection, claim.run_id, claim.number):
                 log.warning("batch.unrenewed", run_id=claim.run_id, batch=claim.number)
                 continue
