@@ -31,7 +31,6 @@ from worker.core.workflow.config import Defaults
 from worker.db.engine import create_engine, database_url
 from worker.errors import BotError
 from worker.sample import sample_bots
-from worker.settings import Settings
 from worker.steps.prune.prune import Keep, Result, prune
 
 RUNS: Final = 1_000_000
@@ -247,7 +246,7 @@ def _prune(url: str) -> Result:
         application_name="flowshift bench",
     )
     try:
-        return prune(engine, Keep(), actor="bench", pause_s=Settings().prune_pause_ms / 1000)
+        return prune(engine, Keep(), actor="bench")
     finally:
         engine.dispose()
 

@@ -16,28 +16,17 @@ from typing import Any, NoReturn
 
 from billiard.util import get_logger as billiard_logger
 from celery import Celery, signals
-from celery.loaders.app import AppLoader
 
 from worker import log as logging_setup
 from worker import runtime
-from worker.environment import ignore
 from worker.errors import ConfigError
-from worker.ours import ours
 from worker.providers import chain
 from worker.queue import limits, rabbitmq
+from worker.queue.environment import ignore
+from worker.queue.loader import ours
 from worker.runtime import Runtime
 from worker.servers import connect
 from worker.settings import Settings
-
-
-class Loader(AppLoader):
-    """Celery's loader, which finds our tasks whatever the current directory holds."""
-
-    def import_task_module(self, module: str) -> Any:
-        """Import `tasks`, or what `--include` names."""
-        if module == "tasks":
-            return ours(module)
-        return super().import_task_module(module)
 
 
 class Application(Celery):
@@ -63,7 +52,7 @@ app = Application(
     include=["tasks"],
     set_as_current=True,
     task_cls="tasks.lost:Task",
-    loader="worker.app:Loader",
+    loader="worker.queue.loader:Loader",
     backend="disabled://",
 )
 app.steps["consumer"].add("tasks.pulse:Step")  # which shows that the worker works

@@ -43,7 +43,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "data.placed": "the servers' data went elsewhere: their account cannot enter the data directory",
     "execution.kept": "the database does not let an old execution go: a prune passes it over",
     "flower_row.unsent": "a row of Flower's could not be sent; a run's is sent again later",
-    "health.unread": "a health check cannot be read; it counts as `wait` after `FLOWSHIFT_UNREAD_S`",
+    "health.unread": "a health check cannot be read; it counts as `wait` after a minute",
     "flower.ready": "Flower listens: its address for a browser, and flowshift's version",
     "heartbeat.unwritten": "the database did not take a process's heartbeat (said once, not at each)",
     "index.building": "an upgrade has been building an index beside the traffic for more than 2 s",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -17,17 +18,31 @@ import platformdirs
 from msgspec import Meta
 
 from worker.core.policy.health import Limits, parse_hours
-from worker.environment import is_injected
 from worker.errors import ConfigError
 
 PREFIX = "FLOWSHIFT_"
+
+_INJECTED = re.compile(
+    r"\w+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 # Read by other parts of the environment (the compose file, the Makefile, the tests), not here.
 _OTHER_NAMES = frozenset({"FLOWSHIFT_TEST_KEEP"})
 
 
+class Group(msgspec.Struct, frozen=True):
+    """Settings that belong together: those of the class from `first` on, up to the next group's."""
+
+    title: str
+    about: str
+    first: str
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of flowshift runs with."""
+
+    # -- connect --
 
     database_url: Annotated[
         str,
@@ -58,13 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Prefix of every Redis key and queue, so that several flowshifts share one Redis.",
         ),
     ] = "flowshift"
-    log_format: Annotated[
-        Literal["auto", "json", "console"],
-        Meta(description="`auto`: console on a terminal, else JSON."),
-    ] = "auto"
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="The least level logged.")
-    ] = "info"
+
+    # -- batches --
+
     batch_size: Annotated[
         int, Meta(ge=1, le=10_000, description="Bots per batch where `--batch-size` is not given.")
     ] = 500
@@ -95,6 +106,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "where `--max-failures` is not given. 1: never.",
         ),
     ] = 0.5
+    default_model: Annotated[
+        str, Meta(min_length=1, description="The model of an LLM node that names none.")
+    ] = "gpt-3.5-turbo"
+    default_provider: Annotated[
+        str, Meta(min_length=1, description="The provider where neither node nor model tells it.")
+    ] = "openai"
+    providers: Annotated[
+        str,
+        Meta(
+            description="A TOML file that says which models live trials may ask, see "
+            "[Try drafts on live models](../how-to/live-models.md). "
+            "Empty: none, trials are answered by echo."
+        ),
+    ] = ""
+    worker_processes: Annotated[
+        int,
+        Meta(ge=1, le=256, description="Child processes of the worker that `flowshift up` starts."),
+    ] = 2
+
+    # -- health --
+
     max_replication_lag_s: Annotated[
         int,
         Meta(ge=0, le=86_400, description="Runs wait while a replica is further behind. 0: never."),
@@ -170,14 +202,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="How long a process rests after a batch, as a multiple of the batch's time.",
         ),
     ] = 0.0
-    unread_s: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=86_400,
-            description="Seconds after which a check that cannot be read counts as `wait`.",
-        ),
-    ] = 60
     stop_factor: Annotated[
         float,
         Meta(
@@ -186,6 +210,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="A reading over so many times its limit pauses the run. 0: it only waits.",
         ),
     ] = 0.0
+
+    # -- limits --
+
     lease_s: Annotated[
         int,
         Meta(
@@ -244,13 +271,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     statement_timeout_ms: Annotated[
         int, Meta(ge=1_000, le=600_000, description="Longest run of one statement of a batch.")
     ] = 60_000
-    progress_interval_ms: Annotated[
-        int,
-        Meta(ge=0, le=60_000, description="Least time between two progress messages of a process."),
-    ] = 250
-    progress_keep_s: Annotated[
-        int, Meta(ge=1, description="Seconds that a run's Redis keys, and events, outlive the run.")
-    ] = 7 * 24 * 3600
+
+    # -- retention --
+
     prune_at: Annotated[
         str,
         Meta(
@@ -258,9 +281,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="When the beat has old records pruned every day, in UTC; `never` if it is not to.",
         ),
     ] = "03:30"
-    prune_pause_ms: Annotated[
-        int, Meta(ge=0, le=60_000, description="Pause between two batches of a prune.")
-    ] = 10
     keep_executions_days: Annotated[
         int,
         Meta(
@@ -288,24 +308,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_audit_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days that the audit trail is kept.")
     ] = 365
-    default_model: Annotated[
-        str, Meta(min_length=1, description="The model of an LLM node that names none.")
-    ] = "gpt-3.5-turbo"
-    default_provider: Annotated[
-        str, Meta(min_length=1, description="The provider where neither node nor model tells it.")
-    ] = "openai"
-    providers: Annotated[
-        str,
-        Meta(
-            description="A TOML file that says which models live trials may ask, see "
-            "[Try drafts on live models](../how-to/live-models.md). "
-            "Empty: none, trials are answered by echo."
-        ),
-    ] = ""
-    worker_processes: Annotated[
+
+    # -- display --
+
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        Meta(description="`auto`: console on a terminal, else JSON."),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="The least level logged.")
+    ] = "info"
+    progress_interval_ms: Annotated[
         int,
-        Meta(ge=1, le=256, description="Child processes of the worker that `flowshift up` starts."),
-    ] = 2
+        Meta(ge=0, le=60_000, description="Least time between two progress messages of a process."),
+    ] = 250
+    progress_keep_s: Annotated[
+        int, Meta(ge=1, description="Seconds that a run's Redis keys, and events, outlive the run.")
+    ] = 7 * 24 * 3600
     flower_address: Annotated[str, Meta(description="Where Flower listens.")] = "127.0.0.1"
     flower_port: Annotated[
         int, Meta(ge=0, le=65_535, description="Flower's port. 0: any free one.")
@@ -352,6 +371,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.data_dir:
             return Path(self.data_dir).expanduser().absolute()
         return platformdirs.user_data_path("flowshift")
+
+
+GROUPS: Final = (
+    Group("Connect", "Where the servers are, and what this installation is called", "database_url"),
+    Group(
+        "Batches", "How bots are converted: how many at a time, by how many processes", "batch_size"
+    ),
+    Group("Health", "When runs wait for the platform's database", "max_replication_lag_s"),
+    Group("Limits", "How long and how much a process may take before others step in", "lease_s"),
+    Group("Retention", "How long records are kept, and when old ones are pruned", "prune_at"),
+    Group("Display", "Logs, progress and Flower", "log_format"),
+)
+
+USUAL: Final = (
+    "database_url",
+    "redis_url",
+    "data_dir",
+    "namespace",
+    "worker_processes",
+    "batch_size",
+    "business_hours",
+    "keep_executions_days",
+)
+"""What most installations set, if they set anything: first on the page."""
+
+
+def is_injected(name: str, value: str) -> bool:
+    """Whether a variable is one that Kubernetes makes for a service.
+
+    For a service that is called flowshift these look as if they were settings of ours.
+
+    >>> is_injected("FLOWSHIFT_FLOWER_PORT", "tcp://10.0.0.1:5555"), is_injected("FLOWSHIFT_PORT", "1")
+    (True, False)
+    >>> is_injected("FLOWSHIFT_REDIS_SERVICE_PORT_HTTP", "80")
+    True
+    """
+    if name.endswith("_PORT") and _ADDRESS.fullmatch(value):
+        return True
+    return _INJECTED.fullmatch(name) is not None
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:

@@ -186,7 +186,7 @@ def test_a_role_without_rights_sees_that_there_are_sessions_but_not_what_they_do
     admin: sa.Engine, fleet: Fleet, settings: Settings
 ) -> None:
     clock = Clock()
-    strict = replace(settings, max_active_sessions=1, unread_s=60)
+    strict = replace(settings, max_active_sessions=1)
     with a_plain_role(admin, fleet) as plain, fleet.connect() as one, fleet.connect() as other:
         for platform in (one, other):
             platform.execute("SELECT 1")
@@ -320,7 +320,8 @@ def test_a_reading_that_takes_too_long_is_unreadable(
     monkeypatch.setattr(
         health, "read", lambda connection, **_: connection.exec_driver_sql("SELECT pg_sleep(9)")
     )
-    quick = replace(settings, health_timeout_ms=20, unread_s=0)
+    monkeypatch.setattr("worker.steps.throttle.UNREAD_S", 0.0)
+    quick = replace(settings, health_timeout_ms=20)
 
     verdict = Gate(fleet.engine, quick).verdict()
 

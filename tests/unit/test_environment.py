@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from worker.app import refuse_pool
-from worker.environment import for_children, ignore, is_injected
 from worker.errors import ConfigError
-from worker.settings import Settings, load
+from worker.queue.environment import for_children, ignore
+from worker.settings import Settings, is_injected, load
 
 INJECTED = {
     f"FLOWSHIFT{service}{suffix}": value

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from reference import __main__ as reference
 from reference.events import logged_events
+from reference.settings import members
 from worker.core import codes
 from worker.events import EVENTS
+from worker.settings import GROUPS, USUAL, Settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -60,6 +63,23 @@ def test_every_command_is_on_the_page() -> None:
         assert f"\n## flowshift {name}\n" in text
     for name in ("check", "upgrade", "downgrade"):
         assert f"\n## flowshift db {name}\n" in text
+
+
+def test_every_setting_is_on_the_page_once_and_the_usual_ones_come_first() -> None:
+    lines = reference.pages()["settings.md"].splitlines()
+    shown = [line.split("`")[1] for line in lines if line.startswith("| `FLOWSHIFT_")]
+    names = [f"FLOWSHIFT_{field.name.upper()}" for field in msgspec.structs.fields(Settings)]
+
+    assert sorted(shown) == sorted(names)
+    assert shown[:8] == [f"FLOWSHIFT_{name.upper()}" for name in USUAL]
+    titles = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+    assert titles == ["The usual ones", *(group.title for group in GROUPS)]
+
+
+def test_the_groups_hold_every_setting_in_the_order_of_the_class() -> None:
+    held = [name for group in GROUPS for name in members(group)]
+
+    assert held == [field.name for field in msgspec.structs.fields(Settings)]
 
 
 def test_pages_do_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

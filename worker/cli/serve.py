@@ -10,11 +10,11 @@ from worker import settings as settings_module
 from worker.app import app
 from worker.cli.session import configure_logging, opened
 from worker.cli.signals import wait
-from worker.environment import for_children, ignore
 from worker.processes.flower_program import flower_program, own_port, state_dir
 from worker.processes.supervisor import Supervisor, beat_program, worker_program
 from worker.processes.vitals import Vitals, max_age_s
 from worker.queue.dispatch import CeleryQueue
+from worker.queue.environment import for_children, ignore
 
 
 @click.command()

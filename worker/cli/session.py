@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from migrations import upgrade
 from worker import log, runtime, settings
 from worker.db.engine import map_database_errors
-from worker.environment import ignore
 from worker.errors import ConfigError
+from worker.queue.environment import ignore
 from worker.runtime import Runtime
 from worker.servers import connect
 

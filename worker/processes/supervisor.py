@@ -23,8 +23,8 @@ from typing import IO, Self
 import msgspec
 
 from worker.core.policy.processes import Process, why_useless
-from worker.environment import for_children
 from worker.log import get_logger
+from worker.queue.environment import for_children
 
 log = get_logger(__name__)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import psycopg
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from worker.core.policy import health, pace
 from worker.core.policy.health import COMMITS_LOOKED_AT, Finding, Readings, Unreadable, Verdict
 from worker.db import health as health_table
 from worker.db.engine import is_transient, map_database_errors, sqlstate
+from worker.db.sqlstate import CANCELLED
 from worker.log import get_logger
 from worker.settings import Settings
 
@@ -31,7 +33,8 @@ COMMITS_KEPT_S = 10.0
 MOST_REST_S = 60.0
 """No rest after a batch is longer, whatever its ratio."""
 
-_QUERY_CANCELED = "57014"
+UNREAD_S: Final = 60.0
+"""So long a check may be unreadable before that counts as `wait`."""
 
 
 class Gate:
@@ -96,7 +99,7 @@ class Gate:
             findings = self._findings(now)
             self._remember_unread(findings, now)
             unread_for_s = {check: now - since for check, since in self._unread_since.items()}
-            verdicts = health.settle(findings, unread_for_s, self._settings.unread_s)
+            verdicts = health.settle(findings, unread_for_s, UNREAD_S)
             self._judged = (now, verdicts)
         return self._judged[1]
 
@@ -112,7 +115,7 @@ class Gate:
                         time_zone=self._settings.time_zone,
                     )
             except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
-                if is_transient(error) and sqlstate(error) != _QUERY_CANCELED:
+                if is_transient(error) and sqlstate(error) != CANCELLED:
                     raise
                 reason = f"reading it failed ({sqlstate(error) or type(error).__name__})"
                 return [Unreadable(check, reason) for check in health.CHECKS]

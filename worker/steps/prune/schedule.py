@@ -49,13 +49,12 @@ def due(current: Runtime) -> dt.datetime | None:
 
 
 def prune_here(current: Runtime, keep: Keep, **options: Any) -> Result:
-    """`prune` with the health checks and the pause of the settings; old keys in Redis go too."""
+    """`prune` with the health checks of the settings; old keys in Redis go too."""
     settings = current.settings
     result = prune(
         current.engine,
         keep,
         gate=gate_of(current),
-        pause_s=settings.prune_pause_ms / 1000,
         forget_run=lambda run_id: forget_run(current.redis, settings.namespace, run_id),
         **options,
     )

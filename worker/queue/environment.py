@@ -7,17 +7,12 @@ Celery and Flower read variables of their own, which are other applications' her
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, MutableMapping
 
 from worker.log import get_logger
+from worker.settings import is_injected
 
 log = get_logger(__name__)
-
-_INJECTED = re.compile(
-    r"\w+_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
-)
-_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://\S+")
 
 # What Celery's own command line and its settings read besides.
 _OF_CELERY = frozenset({"BROKER_URL", "RESULT_BACKEND"})
@@ -26,19 +21,6 @@ _SET_BY_CELERY = frozenset(
     f"CELERY_LOG_{name}" for name in ("FILE", "LEVEL", "REDIRECT", "REDIRECT_LEVEL")
 )
 _PREFIXES = ("CELERY_", "CELERYD_", "CELERYBEAT_", "FLOWER_")
-
-
-def is_injected(name: str, value: str) -> bool:
-    """Whether a variable is one that Kubernetes makes for a service.
-
-    >>> is_injected("FLOWSHIFT_FLOWER_PORT", "tcp://10.0.0.1:5555"), is_injected("FLOWSHIFT_PORT", "1")
-    (True, False)
-    >>> is_injected("FLOWSHIFT_REDIS_SERVICE_PORT_HTTP", "80")
-    True
-    """
-    if name.endswith("_PORT") and _ADDRESS.fullmatch(value):
-        return True
-    return _INJECTED.fullmatch(name) is not None
 
 
 def is_others(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Our own top-level packages, whatever of the same name is in the way of an import."""
+"""How Celery finds our tasks, whatever else is called `tasks` where a process is started."""
 
 from __future__ import annotations
 
@@ -7,14 +7,27 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from celery.loaders.app import AppLoader
 
 from worker.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
+
+
+class Loader(AppLoader):
+    """Celery's loader, which finds our tasks whatever the current directory holds."""
+
+    def import_task_module(self, module: str) -> Any:
+        """Import `tasks`, or what `--include` names."""
+        if module == "tasks":
+            return ours(module)
+        return super().import_task_module(module)
 
 
 def ours(name: str) -> ModuleType:
-    """Our package `name` (`tasks`, `migrations`), imported from beside this one.
+    """Our package `name`, imported from beside this one.
 
     The current directory, or an application's own, may hold a `tasks.py` that an ordinary import
     would find first.
@@ -26,7 +39,7 @@ def ours(name: str) -> ModuleType:
     if known is None:
         return _imported(name)
     file = getattr(known, "__file__", None)
-    if file is None or Path(file).resolve().parent.parent != ROOT.resolve():
+    if file is None or Path(file).resolve().parent.parent != _ROOT.resolve():
         raise ConfigError(
             f"the module {name!r} of this process is {file}, not flowshift's: an application with a "
             f"module of that name cannot import flowshift, but can send its tasks by name "
@@ -36,9 +49,9 @@ def ours(name: str) -> ModuleType:
 
 
 def _imported(name: str) -> ModuleType:
-    spec = PathFinder.find_spec(name, [str(ROOT)])
+    spec = PathFinder.find_spec(name, [str(_ROOT)])
     if spec is None or spec.loader is None:
-        raise ConfigError(f"flowshift is not installed whole: {ROOT / name} is missing")
+        raise ConfigError(f"flowshift is not installed whole: {_ROOT / name} is missing")
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
