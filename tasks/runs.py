@@ -14,7 +14,6 @@ from celery.exceptions import Reject
 
 from tasks.lost import RefusedError
 from tasks.start import start_run
-from tasks.sweeping import sweep_once
 from tasks.waiting import Waiter, progress_of
 from worker.app import app
 from worker.core.policy.progress import Progress
@@ -31,12 +30,13 @@ from worker.runtime import Runtime, runtime
 from worker.steps.batch.convert import convert_batch as do_convert
 from worker.steps.batch.tally import Report, which_bots
 from worker.steps.batch.validate import validate_batch as do_validate
-from worker.steps.control import stop_if_failing
+from worker.steps.breaker import stop_if_failing
 from worker.steps.enqueue import top_up
 from worker.steps.finish import fail_batch, fail_run, finish_run
 from worker.steps.plan import plan_run as do_plan
+from worker.steps.request import Request
 from worker.steps.rescue import hand_back_batch, lose_worker, put_off_batch
-from worker.steps.start import Request
+from worker.steps.sweep import sweep_once
 from worker.steps.throttle import Gate
 
 log = get_logger(__name__)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-
 from worker.app import app
-from worker.db.runs import ECHO, Run
-from worker.errors import QueueAwayError, TransientError
-from worker.providers import live
+from worker.db.runs import Run
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
-from worker.steps.start import Request
-from worker.steps.start import start_run as write_run
+from worker.steps import start
+from worker.steps.request import Request
 
 
 def start_run(
@@ -28,24 +24,6 @@ def start_run(
         TransientError: PostgreSQL was away (nothing was started), or Redis was (the run waits in
             `planning`; the message names it).
     """
-    current = runtime()
-    if request.provider != ECHO:
-        live.check(current.live)
-    run = write_run(
-        current.engine,
-        request,
-        request_id=request_id or str(uuid.uuid4()),
-        requested_by=requested_by,
-        default_batch_size=current.settings.batch_size,
-        default_max_failures=current.settings.max_failures,
-        backup=current.settings.backup,
+    return start.start_run(
+        runtime(), CeleryQueue(app), request, request_id=request_id, requested_by=requested_by
     )
-    if run.state == "planning":
-        try:
-            CeleryQueue(app).enqueue_plan(run.run_id)
-        except QueueAwayError as error:
-            raise TransientError(
-                f"run {run.run_id} is written down but Redis is away, so nobody is told of it: "
-                f"{error}"
-            ) from error
-    return run

@@ -19,7 +19,7 @@ from worker.errors import NotYetError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
-from worker.steps import control
+from worker.steps import breaker, parking
 from worker.steps.batch.tally import Report
 from worker.steps.enqueue import top_up
 from worker.steps.throttle import Gate
@@ -89,7 +89,7 @@ class Waiter:
                 self._sleep(min(again_s, SLICE_S))
         finally:
             if waits:
-                control.stop_waiting(self._current.engine, run_id, number)
+                parking.stop_waiting(self._current.engine, run_id, number)
 
     def pause_between(self) -> None:
         """Pause before asking for work again, where there was none that may begin."""
@@ -117,7 +117,7 @@ class Waiter:
         def claimed(batch: Batch) -> None:
             """While a run waits, or is paced, one batch stands for it: let the next one come."""
             if waits:
-                control.stop_waiting(self._current.engine, run_id, number)
+                parking.stop_waiting(self._current.engine, run_id, number)
             if waits or batch.options.get("max_rate") is not None:
                 window = self._current.settings.batch_window
                 top_up(self._current.engine, self._queue, run_id, window=window)
@@ -130,11 +130,11 @@ class Waiter:
         """Whether this task is the one to wait."""
         engine = self._current.engine
         if verdict.decision == "stop":
-            return not control.stop_for_health(engine, run_id, self._gate.verdict_now)
+            return not breaker.stop_for_health(engine, run_id, self._gate.verdict_now)
         if verdict.check == "concurrency":  # the batch that ends next publishes this one again
-            control.give_back(engine, run_id, number)
+            parking.give_back(engine, run_id, number)
             return False
-        return control.wait_for_run(engine, run_id, number, verdict)
+        return parking.wait_for_run(engine, run_id, number, verdict)
 
     def _hand_on(self, run_id: int, number: int) -> bool:
         """Whether the batch's message is in the queue again."""

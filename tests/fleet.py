@@ -20,7 +20,8 @@ from worker.steps.batch.tally import Report
 from worker.steps.batch.validate import validate_batch
 from worker.steps.finish import finish_run
 from worker.steps.plan import plan_run
-from worker.steps.start import Request, start_run
+from worker.steps.request import Request
+from worker.steps.start import record_run
 
 Json = dict[str, Any]
 
@@ -152,7 +153,7 @@ class Fleet:
 
     def start(self, **request: Any) -> Run:
         """Write down a run."""
-        return start_run(
+        return record_run(
             self.engine,
             Request(**request),
             request_id=str(uuid.uuid4()),

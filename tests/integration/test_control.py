@@ -16,29 +16,29 @@ from worker.core.policy.states import RunState
 from worker.db import batches, bots
 from worker.db import control as control_table
 from worker.errors import NotYetError, StaleError, UsageError
-from worker.steps import control
+from worker.steps import breaker, parking, transitions, tuning
 from worker.steps.batch.convert import convert_batch
 from worker.steps.batch.tally import Report
-from worker.steps.control import Tuning
 from worker.steps.finish import fail_batch, finish_run
+from worker.steps.tuning import Tuning
 
 WAITING = Verdict("wait", "lock_waits", "6 sessions wait")
 
 
 def pause(fleet: Fleet, run_id: int, reason: str | None = None) -> bool:
-    return control.pause_run(fleet.engine, run_id, actor="kim@ops", reason=reason)
+    return transitions.pause(fleet.engine, run_id, actor="kim@ops", reason=reason)
 
 
 def resume(fleet: Fleet, run_id: int) -> bool:
-    return control.resume_run(fleet.engine, run_id, actor="kim@ops", reason="all clear")
+    return transitions.resume(fleet.engine, run_id, actor="kim@ops", reason="all clear")
 
 
 def cancel(fleet: Fleet, run_id: int) -> bool:
-    return control.cancel_run(fleet.engine, run_id, actor="kim@ops", reason=None)
+    return transitions.cancel(fleet.engine, run_id, actor="kim@ops", reason=None)
 
 
 def tune(fleet: Fleet, run_id: int, **limits: Any) -> dict[str, Any]:
-    return control.tune_run(fleet.engine, run_id, Tuning(**limits), actor="kim@ops")
+    return tuning.tune(fleet.engine, run_id, Tuning(**limits), actor="kim@ops")
 
 
 def convert(fleet: Fleet, run_id: int, number: int, target_ms: int = 0) -> Report:
@@ -55,7 +55,7 @@ def convert(fleet: Fleet, run_id: int, number: int, target_ms: int = 0) -> Repor
 
 
 def hold(fleet: Fleet, run_id: int, number: int) -> bool:
-    return control.wait_for_run(fleet.engine, run_id, number, WAITING)
+    return parking.wait_for_run(fleet.engine, run_id, number, WAITING)
 
 
 def actions(fleet: Fleet, run_id: int) -> list[tuple[str, str, str | None]]:
@@ -186,11 +186,11 @@ def test_a_run_that_fails_too_much_pauses_itself_with_the_reason(fleet: Fleet) -
     fleet.add_many(40, "b-")
     run = fleet.planned(batch_size=40)
     fleet.convert(run.run_id, 1)
-    assert not control.stop_if_failing(fleet.engine, run.run_id)  # 40 bots are too few
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)  # 40 bots are too few
     fleet.convert(run.run_id, 2)
 
-    assert control.stop_if_failing(fleet.engine, run.run_id)
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert breaker.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
     reason = "60 of the last 80 bots (75%) failed with invalid_config, more than 50%"
     assert fleet.progress(run.run_id).reason == reason
     assert actions(fleet, run.run_id)[-1] == ("flowshift", "run.paused", reason)
@@ -201,9 +201,9 @@ def test_a_run_may_fail_as_much_as_its_options_say(fleet: Fleet) -> None:
     fleet.add_many(40, "b-")
     run = fleet.planned(batch_size=80, max_failures=0.75)
     fleet.convert(run.run_id, 1)
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
     tune(fleet, run.run_id, max_failures=0.7)
-    assert control.stop_if_failing(fleet.engine, run.run_id)
+    assert breaker.stop_if_failing(fleet.engine, run.run_id)
 
 
 def test_a_run_that_was_resumed_is_judged_by_what_it_did_since(fleet: Fleet) -> None:
@@ -214,7 +214,7 @@ def test_a_run_that_was_resumed_is_judged_by_what_it_did_since(fleet: Fleet) -> 
     pause(fleet, run.run_id)
     resume(fleet, run.run_id)
 
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
 
 
 def test_a_run_that_is_resumed_while_it_is_judged_goes_on(
@@ -233,7 +233,7 @@ def test_a_run_that_is_resumed_while_it_is_judged_goes_on(
         return judge(*judged)
 
     monkeypatch.setattr(circuit_breaker, "objection", judge_and_resume)
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
     assert fleet.get(run.run_id).state == "running"
 
 
@@ -245,7 +245,7 @@ def test_the_window_moves_with_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyP
     fleet.convert(run.run_id, 1)
     fleet.convert(run.run_id, 2)
 
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
 
 
 def test_a_run_with_nothing_left_to_begin_is_not_paused(fleet: Fleet) -> None:
@@ -253,7 +253,7 @@ def test_a_run_with_nothing_left_to_begin_is_not_paused(fleet: Fleet) -> None:
     run = fleet.planned(batch_size=60)
     fleet.convert(run.run_id, 1)
 
-    assert not control.stop_if_failing(fleet.engine, run.run_id)
+    assert not breaker.stop_if_failing(fleet.engine, run.run_id)
     finish_run(fleet.engine, run.run_id, actor="test")
     assert fleet.get(run.run_id).state == "completed_with_failures"
 
@@ -262,8 +262,8 @@ def test_a_check_that_says_stop_pauses_the_run(fleet: Fleet) -> None:
     run_id = fleet.planned().run_id
     stop = Verdict("stop", "query", "the moon is full")
 
-    assert control.stop_for_health(fleet.engine, run_id, lambda: stop)
-    assert control.stop_for_health(fleet.engine, run_id, lambda: stop)
+    assert breaker.stop_for_health(fleet.engine, run_id, lambda: stop)
+    assert breaker.stop_for_health(fleet.engine, run_id, lambda: stop)
     assert fleet.progress(run_id).reason == "query: the moon is full"
     trail = fleet.rows("SELECT FROM flowshift.audit WHERE action = 'run.paused'")
     assert len(trail) == 1
@@ -272,7 +272,7 @@ def test_a_check_that_says_stop_pauses_the_run(fleet: Fleet) -> None:
 def test_a_check_that_says_stop_no_longer_pauses_nothing(fleet: Fleet) -> None:
     run_id = fleet.planned().run_id
 
-    assert not control.stop_for_health(fleet.engine, run_id, lambda: Verdict("go"))
+    assert not breaker.stop_for_health(fleet.engine, run_id, lambda: Verdict("go"))
     assert fleet.get(run_id).state == "running"
 
 
@@ -284,7 +284,7 @@ def test_nobody_lets_a_run_go_on_between_the_last_look_and_the_stop(fleet: Fleet
         assert fleet.rows(free) == []
         return Verdict("stop", "query", "the moon is full")
 
-    assert control.stop_for_health(fleet.engine, run_id, ask)
+    assert breaker.stop_for_health(fleet.engine, run_id, ask)
 
 
 # -- waiting -----------------------------------------------------------------------------------
@@ -301,9 +301,9 @@ def test_one_batch_waits_for_its_whole_run_and_the_others_leave_the_queue(fleet:
     assert fleet.progress(run_id).waiting == "lock_waits: 6 sessions wait"
     assert fleet.take(run_id, 4) == []
 
-    control.stop_waiting(fleet.engine, run_id, 1)  # another's waiting is not its own to end
+    parking.stop_waiting(fleet.engine, run_id, 1)  # another's waiting is not its own to end
     assert fleet.progress(run_id).waiting is not None
-    control.stop_waiting(fleet.engine, run_id, 2)
+    parking.stop_waiting(fleet.engine, run_id, 2)
     assert fleet.progress(run_id).waiting is None
     assert fleet.take(run_id, 4) == [1, 4]
 

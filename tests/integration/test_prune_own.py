@@ -137,7 +137,7 @@ def test_a_run_whose_ledger_is_pruned_is_not_retried(executions: Executions) -> 
     executions.prune(keep=KEEP)
     assert run_ids(fleet) == [run_id]
     assert ledger(fleet) == set()
-    with pytest.raises(UsageError, match="no longer kept"):
+    with pytest.raises(UsageError, match="outcomes of run 1 were pruned"):
         fleet.start(retry_of=run_id)
 
 

@@ -15,7 +15,7 @@ from worker.core.policy.budget import Limits
 from worker.core.storable import INT8_MAX
 from worker.errors import UsageError
 from worker.runtime import Runtime
-from worker.steps import control
+from worker.steps import transitions
 
 
 def test_a_refused_request_uses_no_number_and_leaves_no_row(fleet: Fleet) -> None:
@@ -62,7 +62,7 @@ def test_a_dry_run_is_not_in_the_way_of_a_paused_run(fleet: Fleet) -> None:
     run = fleet.planned()
     with pytest.raises(UsageError, match="is running and takes"):
         fleet.start(dry_run=True)
-    control.pause_run(fleet.engine, run.run_id, actor="test", reason=None)
+    transitions.pause(fleet.engine, run.run_id, actor="test", reason=None)
     assert fleet.run(dry_run=True).counts.converted == 2
     with pytest.raises(UsageError, match="is paused and takes"):
         fleet.start()
@@ -149,7 +149,7 @@ def test_cancelling_and_downgrading_ask(
     assert "say --yes" in err
     assert fleet.get(1).state == "running"
     assert flowshift("cancel", "1", "--yes") == (0, "run 1 is cancelled\n", "")
-    assert flowshift("cancel", "1") == (0, "run 1 is cancelled already\n", "")
+    assert flowshift("cancel", "1") == (0, "run 1 is already cancelled\n", "")
 
     code, _, err = flowshift("db", "downgrade", "base")
     assert code == 2

@@ -13,7 +13,8 @@ from worker.errors import StaleError, UsageError
 from worker.steps import plan
 from worker.steps.finish import fail_batch, finish_run
 from worker.steps.plan import plan_run
-from worker.steps.start import Request, start_run
+from worker.steps.request import Request
+from worker.steps.start import record_run
 
 # -- planning --------------------------------------------------------------------------------------
 
@@ -140,7 +141,7 @@ def test_a_request_that_cannot_be_meant_is_refused(
 
 def test_the_same_request_twice_is_one_run(fleet: Fleet) -> None:
     first, second = (
-        start_run(
+        record_run(
             fleet.engine,
             Request(limit=1),
             request_id="the same",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import sweeping
-from tasks.sweeping import Sweeper
 from tests.fleet import Fleet
 from tests.queues import TestQueue
 from worker.errors import TransientError
+from worker.steps import sweep
+from worker.steps.sweep import Sweeper
 
 
 class Clock:
@@ -37,7 +37,7 @@ def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(fleet
     fleet.execute("UPDATE flowshift.runs SET moved_at = moved_at - interval '1 min'")
     queue = TestQueue()
     clock = Clock()
-    sweeper = Sweeper(fleet.current, actor="somebody", queue=queue, clock=clock)
+    sweeper = Sweeper(fleet.current, queue, actor="somebody", clock=clock)
     clock.now += fleet.current.settings.sweep_s - 1
     sweeper.tend()
     assert queue.messages == []
@@ -68,8 +68,8 @@ def test_a_waiting_command_goes_on_waiting_while_the_database_is_away(
     def away(*_: object, **__: object) -> None:
         raise TransientError
 
-    monkeypatch.setattr(sweeping, "sweep_once", away)
+    monkeypatch.setattr(sweep, "sweep_once", away)
     clock = Clock()
-    sweeper = Sweeper(fleet.current, actor="somebody", clock=clock)
+    sweeper = Sweeper(fleet.current, TestQueue(), actor="somebody", clock=clock)
     clock.now += 60
     sweeper.tend()

@@ -14,7 +14,7 @@ from worker.core.policy.health import Verdict
 from worker.core.policy.progress import Counts
 from worker.db import batches
 from worker.errors import NotYetError
-from worker.steps import control
+from worker.steps import transitions
 from worker.steps.batch.tally import Report
 from worker.steps.throttle import Gate
 
@@ -125,7 +125,7 @@ def test_a_run_that_is_cancelled_while_it_waits_is_let_go_within_a_slice(
     fleet: Fleet, run_id: int
 ) -> None:
     world = World(fleet, lambda: WAIT)
-    world.meanwhile = lambda: control.cancel_run(fleet.engine, run_id, actor="kim", reason=None)
+    world.meanwhile = lambda: transitions.cancel(fleet.engine, run_id, actor="kim", reason=None)
 
     assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
     assert world.slept == [1.0]
@@ -204,8 +204,8 @@ def test_the_one_that_waited_lets_the_others_come_when_it_is_claimed(
 def test_whoever_works_without_the_queue_stays_with_a_paused_run(
     fleet: Fleet, run_id: int, word: str, goes_on: bool
 ) -> None:
-    say = {"resume": control.resume_run, "cancel": control.cancel_run}[word]
-    control.pause_run(fleet.engine, run_id, actor="kim", reason=None)
+    say = {"resume": transitions.resume, "cancel": transitions.cancel}[word]
+    transitions.pause(fleet.engine, run_id, actor="kim", reason=None)
     world = World(fleet)
     world.queue.answering = False
     world.meanwhile = lambda: (
@@ -217,7 +217,7 @@ def test_whoever_works_without_the_queue_stays_with_a_paused_run(
 
 
 def test_nobody_stays_with_a_paused_run_while_the_queue_answers(fleet: Fleet, run_id: int) -> None:
-    control.pause_run(fleet.engine, run_id, actor="kim", reason=None)
+    transitions.pause(fleet.engine, run_id, actor="kim", reason=None)
     world = World(fleet)
 
     assert world.waiter.stay_with_paused(run_id) is False

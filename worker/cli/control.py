@@ -8,13 +8,9 @@ from worker.app import app
 from worker.cli.options import reason_option, run_argument, yes_option
 from worker.cli.printing import confirm, say
 from worker.cli.session import configure_logging, opened, person
-from worker.errors import TransientError
-from worker.progress.redis import RedisPublisher
-from worker.queue.dispatch import CeleryQueue
+from worker.queue.dispatch import CeleryQueue, Queue
 from worker.runtime import Runtime
 from worker.steps import control
-from worker.steps.enqueue import top_up
-from worker.steps.finish import finish_run
 from worker.steps.report import progress_of
 
 
@@ -34,9 +30,8 @@ def pause(*, run_id: int, reason: str | None) -> int:
     """
     configure_logging()
     with opened(needs_redis=False) as current:
-        changed = control.pause_run(current.engine, run_id, actor=person(), reason=reason)
+        changed = control.pause_run(current, run_id, actor=person(), reason=reason)
         say(f"run {run_id} is {'' if changed else 'already '}paused")
-        _report(current, run_id)
     return 0
 
 
@@ -55,11 +50,10 @@ def resume(*, run_id: int, reason: str | None) -> int:
     """
     configure_logging()
     with opened(needs_redis=False) as current:
-        changed = control.resume_run(current.engine, run_id, actor=person(), reason=reason)
-        finish_run(current.engine, run_id, actor=person())
+        queue = CeleryQueue(app)
+        changed = control.resume_run(current, queue, run_id, actor=person(), reason=reason)
         say(f"run {run_id} {'continues' if changed else 'is already running'}")
-        enqueue(current, run_id)
-        _report(current, run_id)
+        hint_at_queue(queue, run_id)
     return 0
 
 
@@ -80,16 +74,13 @@ def cancel(*, run_id: int, reason: str | None, yes: bool) -> int:
     configure_logging()
     with opened(needs_redis=False) as current:
         _may_cancel(current, run_id, yes=yes)
-        changed = control.cancel_run(current.engine, run_id, actor=person(), reason=reason)
+        changed = control.cancel_run(current, run_id, actor=person(), reason=reason)
         say(f"run {run_id} is {'' if changed else 'already '}cancelled")
-        _report(current, run_id)
     return 0
 
 
-def enqueue(current: Runtime, run_id: int) -> None:
-    """Enqueue the batches of a run that may be in the queue now; say so if Redis is away."""
-    queue = CeleryQueue(app)
-    top_up(current.engine, queue, run_id, window=current.settings.batch_window)
+def hint_at_queue(queue: Queue, run_id: int) -> None:
+    """Say so if a run's batches could not be enqueued, and what happens to them."""
     if queue.failed_last:
         say(
             "Redis is away: workers continue when it is back (the beat enqueues the batches; "
@@ -107,14 +98,3 @@ def _may_cancel(current: Runtime, run_id: int, *, yes: bool) -> None:
             f"Cancel run {run_id} for good? It is {progress.state}, with {left:,} bots left.",
             yes=yes,
         )
-
-
-def _report(current: Runtime, run_id: int) -> None:
-    """Show programs that read Redis the new state at once; people's views read the database."""
-    try:
-        progress = progress_of(current.engine, run_id)
-    except TransientError:
-        return
-    settings = current.settings
-    publisher = RedisPublisher(current.redis, settings.namespace, settings.progress_keep_s)
-    publisher.publish(progress)

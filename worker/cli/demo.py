@@ -7,7 +7,7 @@ import os
 import click
 import sqlalchemy as sa
 
-from tasks import start_run
+from worker.app import app
 from worker.cli.follow import follow
 from worker.cli.printing import Text, console, say
 from worker.cli.session import configure_logging, opened, person, reading
@@ -19,11 +19,13 @@ from worker.db.tables import bots
 from worker.errors import UsageError
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.sample import PREFIX, insert_sample
 from worker.steps.examine import examine_bot
 from worker.steps.report import report_run
-from worker.steps.start import Request
+from worker.steps.request import Request
+from worker.steps.start import start_run
 
 FAILURES_SHOWN = 5
 
@@ -65,7 +67,7 @@ def demo(*, count: int, exits: bool) -> int:
         port = free_port(values.flower_address, values.flower_port)
         with Supervisor(_programs(current, port), log_dir=values.data_path / "log") as supervisor:
             say(f"worker, beat and Flower started: {flower_url(values, port)}")
-            run = start_run(Request(), requested_by=person())
+            run = start_run(current, CeleryQueue(app), Request(), requested_by=person())
             progress = follow(current, run.run_id, meanwhile=supervisor.tend)
             _explain(current, progress.run_id)
             say("")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import redis
 
-from tasks.sweeping import Sweeper
 from worker.app import app
 from worker.cli.disk import DiskWatch
 from worker.cli.printing import console
@@ -20,8 +19,10 @@ from worker.db import control
 from worker.errors import TransientError
 from worker.progress.redis import run_key
 from worker.progress.unattended import Unattended
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps.report import progress_of
+from worker.steps.sweep import Sweeper
 
 POLL_S = 0.25
 STALE_S = 2.0
@@ -118,7 +119,7 @@ def follow(
     several times a second. Lost work is found and enqueued again, so that the run ends even without
     a beat.
     """
-    sweeper = Sweeper(current, actor=person())
+    sweeper = Sweeper(current, CeleryQueue(app), actor=person())
     unattended = Unattended(current, app, f"flowshift@{socket.gethostname()}")
     disk = DiskWatch(current.settings, _say)
 

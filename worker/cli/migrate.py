@@ -19,8 +19,8 @@ from worker.cli.options import (
     starting_options,
 )
 from worker.cli.starting import start_and_report
-from worker.steps.control import BATCH_SIZES
-from worker.steps.start import Request
+from worker.core.policy.limits import BATCH_SIZES
+from worker.steps.request import Request
 
 
 @click.command()

@@ -14,7 +14,7 @@ import msgspec
 
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.files import TextFile
-from worker.steps.control import CONCURRENCIES, RATES, SHARES
+from worker.core.policy.limits import CONCURRENCIES, RATES, SHARES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

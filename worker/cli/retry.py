@@ -16,7 +16,7 @@ from worker.cli.options import (
 )
 from worker.cli.starting import start_and_report
 from worker.core.codes import FAILURE_CODES
-from worker.steps.start import Request
+from worker.steps.request import Request
 
 
 @click.command()

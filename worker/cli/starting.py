@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tasks import start_run
+from worker.app import app
 from worker.cli import workers
 from worker.cli.follow import follow
 from worker.cli.options import Starting
@@ -20,9 +20,11 @@ from worker.db.heartbeats import processes
 from worker.db.runs import Run
 from worker.processes.flower_program import page_of_run
 from worker.processes.vitals import max_age_s
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps.report import outcomes_of, report_run
-from worker.steps.start import Request
+from worker.steps.request import Request
+from worker.steps.start import start_run
 
 FAILURES_SHOWN: Final = 10
 
@@ -31,7 +33,13 @@ def start_and_report(request: Request, starting: Starting) -> int:
     """Start a run, follow it and print what it came to; returns the exit code."""
     configure_logging()
     with opened() as current:
-        run = start_run(request, request_id=starting.request_id, requested_by=person())
+        run = start_run(
+            current,
+            CeleryQueue(app),
+            request,
+            request_id=starting.request_id,
+            requested_by=person(),
+        )
         if not starting.as_json and (page := _flower_page(current, run.run_id)):
             say(f"run {run.run_id} in Flower: {page}", err=True)
         if starting.detach:

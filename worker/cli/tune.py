@@ -5,13 +5,16 @@ from __future__ import annotations
 import click
 import msgspec
 
-from worker.cli.control import enqueue
+from worker.app import app
+from worker.cli.control import hint_at_queue
 from worker.cli.options import json_option, run_argument
 from worker.cli.printing import print_json, say
 from worker.cli.session import configure_logging, opened, person
+from worker.core.policy.limits import BATCH_SIZES, BATCH_WINDOWS, CONCURRENCIES, RATES, SHARES
 from worker.errors import UsageError
+from worker.queue.dispatch import CeleryQueue
 from worker.steps import control
-from worker.steps.control import BATCH_SIZES, BATCH_WINDOWS, CONCURRENCIES, RATES, SHARES, Tuning
+from worker.steps.tuning import Tuning
 
 
 @click.command()
@@ -81,8 +84,9 @@ def tune(
         raise UsageError("name a limit: flowshift tune --help lists them")
     configure_logging()
     with opened(needs_redis=False) as current:
-        changed = control.tune_run(current.engine, run_id, tuning, actor=person())
-        enqueue(current, run_id)
+        queue = CeleryQueue(app)
+        changed = control.tune_run(current, queue, run_id, tuning, actor=person())
+        hint_at_queue(queue, run_id)
     if as_json:
         print_json({"run_id": run_id, "changed": changed})
         return 0

@@ -19,7 +19,7 @@ from worker.cli.options import (
 from worker.cli.provider import Answering, provider_options
 from worker.cli.starting import start_and_report
 from worker.errors import UsageError
-from worker.steps.start import Request
+from worker.steps.request import Request
 
 
 @click.command()

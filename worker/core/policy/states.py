@@ -53,6 +53,15 @@ OVER: Final[frozenset[RunState]] = frozenset(
 )
 
 
+def words(state: str) -> str:
+    """A state as a person reads it.
+
+    >>> words("completed_with_failures")
+    'completed with failures'
+    """
+    return state.replace("_", " ")
+
+
 def runs_may_go(old: RunState, new: RunState) -> bool:
     """Whether a run may go from `old` to `new`.
 

@@ -1,14 +1,13 @@
-"""A sweep with what it sends: by the beat's task, and by commands that wait for a run."""
+"""A sweep, and what it enqueues: by the beat's task, and by commands that follow a run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-from worker.app import app
 from worker.errors import QueueAwayError, TransientError
 from worker.log import get_logger
-from worker.queue.dispatch import CeleryQueue, Queue
+from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
 from worker.steps import rescue
 from worker.steps.enqueue import top_up
@@ -17,7 +16,7 @@ log = get_logger(__name__)
 
 
 def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
-    """Enqueue what nobody looks after any more, and close runs that are over; returns these.
+    """Enqueue lost work again, and close runs that are over; returns these.
 
     Raises:
         TransientError: the database was away; the next sweep does the rest.
@@ -46,24 +45,24 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
 
 
 class Sweeper:
-    """Sweeps now and then, for a command that waits for a run: there may be no beat."""
+    """Sweeps every `sweep_s` seconds, for a command that follows a run: there may be no beat."""
 
     def __init__(
         self,
         current: Runtime,
+        queue: Queue,
         *,
         actor: str,
-        queue: Queue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._current = current
         self._actor = actor
         self._clock = clock
-        self._queue = queue or CeleryQueue(app)
+        self._queue = queue
         self._next_at = clock() + current.settings.sweep_s
 
     def tend(self) -> None:
-        """Sweep if it is time to; call it as often as you like. Never raises for servers away."""
+        """Sweep if it is time to; call it as often as you like. A server that is away is logged."""
         if self._clock() < self._next_at:
             return
         self._next_at = self._clock() + self._current.settings.sweep_s
