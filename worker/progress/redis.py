@@ -15,6 +15,7 @@ import msgspec
 import redis
 
 from worker.core.policy.progress import Progress
+from worker.core.printable import escape
 from worker.log import get_logger
 
 log = get_logger(__name__)
@@ -90,7 +91,7 @@ def as_fields(progress: Progress) -> dict[str, Any]:
         "request_id": progress.request_id,
         "version": progress.version,
         "state": progress.state,
-        "reason": progress.reason,
+        "reason": _plain(progress.reason),
         "dry_run": int(progress.dry_run),
         "bots_total": progress.bots_total,
         "bots_done": progress.counts.bots,
@@ -99,11 +100,16 @@ def as_fields(progress: Progress) -> dict[str, Any]:
         "batches_done": progress.batches_done,
         "batches_failed": progress.batches_failed,
         "bots_per_s": progress.rate,
-        "waiting": progress.waiting,
+        "waiting": _plain(progress.waiting),
         "eta_s": None if progress.eta_s is None else round(progress.eta_s, 1),
         "elapsed_s": progress.elapsed_s,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(text: str | None) -> str | None:
+    """Somebody's text as everybody may print it: it names what strangers named."""
+    return None if text is None else escape(text)
 
 
 class RedisPublisher:

@@ -56,6 +56,12 @@ def a_publisher(client: FakeRedis, clock: Clock, keep_s: int = 600) -> RedisPubl
 # -- fields --------------------------------------------------------------------------------------
 
 
+def test_what_strangers_named_acts_on_no_terminal_that_shows_it() -> None:
+    fields = as_fields(some_progress(reason="stop\x1b[2J\u202e", waiting="lock of bot\x07 1"))
+    assert fields["reason"] == "stop\\x1b[2J\\u202e"
+    assert fields["waiting"] == "lock of bot\\x07 1"
+
+
 def test_progress_is_published_as_flat_fields() -> None:
     assert as_fields(some_progress()) == {
         "run_id": 12,
