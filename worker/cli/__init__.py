@@ -1,7 +1,7 @@
 """The command line: `flowshift`.
 
 Exit codes: 0 all good · 1 failures remain · 2 used wrongly · 3 the environment is not ready ·
-130 interrupted.
+130 interrupted · 141 nobody read on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 import click
 
 from worker import __version__
-from worker.cli.commands import Commands
+from worker.cli.commands import PIPE_CLOSED, Commands
 
 EPILOG = """\b
 Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 not ready.
@@ -55,8 +55,8 @@ def main() -> None:
         code = stop.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except BrokenPipeError:  # `flowshift … | head` has seen enough
-        code = 1
+    except BrokenPipeError:  # `flowshift … | head` has seen enough: as what SIGPIPE ends
+        code = PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  (what nobody foresaw is told too, and in full)
         from worker.cli.refusal import explain  # noqa: PLC0415  (loads what printing needs)
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
@@ -83,8 +84,31 @@ def load(name: str) -> click.Command:
     return command
 
 
+PIPE_CLOSED: Final = 141
+"""128 and the number of SIGPIPE, as a shell says it: no failure of what was asked."""
+
+
+@contextmanager
+def _ended_as_by_sigpipe() -> Iterator[None]:
+    """End with `PIPE_CLOSED` where nobody reads on, as in `flowshift … | head`: click would with 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise click.exceptions.Exit(PIPE_CLOSED) from None
+
+
 class Commands(click.Group):
     """A group whose commands are those of `SECTIONS`."""
+
+    def make_context(self, *args: Any, **given: Any) -> click.Context:
+        """Read what was typed, which may print help."""
+        with _ended_as_by_sigpipe():
+            return super().make_context(*args, **given)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _ended_as_by_sigpipe():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(ENTRIES)

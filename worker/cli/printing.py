@@ -8,6 +8,8 @@ console in another way when it is rendered. A test holds every other module to i
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,6 +84,10 @@ class Console(rich_console.Console):
                 self.line(above)
             objects = (first, *objects[1:])
         super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Let `main` end the command: Rich would, with 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def render_str(self, text: str, *, style: Any = "", **options: Any) -> rich_text.Text:
         """A text as it stands: no markup, no names of emoji, no highlighting."""

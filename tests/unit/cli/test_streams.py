@@ -62,3 +62,40 @@ def test_signs_of_ours_that_an_encoding_lacks_have_others_in_their_place() -> No
     )
 
     assert done.stdout == b"a -> b ... \\ubd07\n"
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--help", "convert --help", "convert"])
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(command: str, buffered: str) -> None:
+    done = into_a_closed_pipe("-m", "worker", *command.split(), buffered=buffered)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_so_does_one_that_prints_tables(buffered: str) -> None:
+    table = """
+import click
+from worker import cli
+from worker.cli.printing import console
+cli.cli.get_command = lambda *_: click.Command("x", callback=lambda: console().print("x"))
+cli.main()
+"""
+    done = into_a_closed_pipe("-c", table, "x", buffered=buffered)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def into_a_closed_pipe(*arguments: str, buffered: str) -> subprocess.CompletedProcess[bytes]:
+    """Run Python with a standard output that nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+            input=LINE,
+            stdout=write,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(write)
