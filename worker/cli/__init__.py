@@ -6,7 +6,6 @@ Exit codes: 0 all good · 1 failures remain · 2 used wrongly · 3 the environme
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ import click
 
 from worker import __version__
 from worker.cli.commands import PIPE_CLOSED, Commands
+from worker.cli.streams import flush_output
 
 EPILOG = """\b
 Exit codes: 0 all good, 1 failures remain, 2 used wrongly, 3 not ready.
@@ -64,16 +64,3 @@ def main() -> None:
     with suppress(OSError):  # said already
         flush_output()
     sys.exit(code or 0)
-
-
-def flush_output() -> None:
-    """Write what is still to be written, or else throw it away.
-
-    Raises:
-        OSError: it cannot be written: a disk is full, or nobody reads a pipe.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise

@@ -8,6 +8,7 @@ import click
 import sqlalchemy as sa
 
 from worker.app import app
+from worker.cli.arguments import Whole
 from worker.cli.follow import follow
 from worker.cli.printing import Text, console, say
 from worker.cli.session import configure_logging, opened, person, reading
@@ -34,7 +35,7 @@ FAILURES_SHOWN = 5
 @click.option(
     "--bots",
     "count",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=10_000,
     help="The sample fleet has N bots.",

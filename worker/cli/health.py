@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from worker import settings as settings_module
+from worker.cli.arguments import Whole
 from worker.cli.options import json_option
 from worker.cli.printing import print_json, say
 from worker.cli.session import configure_logging
@@ -37,7 +38,7 @@ TIMEOUT_S: Final = 5
 @click.option(
     "--max-age-s",
     "limit_s",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="S",
     show_default="six heartbeats, 60",
     help="A process works if it showed so in the last S seconds.",

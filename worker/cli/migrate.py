@@ -7,6 +7,7 @@ from typing import TextIO
 import click
 import msgspec
 
+from worker.cli.arguments import Whole
 from worker.cli.files import listed
 from worker.cli.options import (
     RunLimits,
@@ -31,14 +32,14 @@ from worker.steps.request import Request
 @bots_from_option
 @click.option(
     "--limit",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     show_default="all",
     help="Only the first N bots that have a workflow.",
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(*BATCH_SIZES),
+    type=Whole(*BATCH_SIZES),
     metavar="N",
     show_default="FLOWSHIFT_BATCH_SIZE",
     help="N bots in a batch.",

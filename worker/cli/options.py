@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
-from worker.cli.arguments import RUN, TEXT
+from worker.cli.arguments import RUN, TEXT, Number, Whole
 from worker.cli.files import TextFile
 from worker.core.policy.limits import CONCURRENCIES, RATES, SHARES
 
@@ -61,7 +61,7 @@ def count_option(default: int, most: int | None = None) -> Callable[[Command], C
     """`--limit`: how many lines a list has at most."""
     return click.option(
         "--limit",
-        type=click.IntRange(1, most),
+        type=Whole(1, most),
         metavar="N",
         default=default,
         help="List at most N.",
@@ -133,21 +133,21 @@ limit_options: Final = packed(
     RunLimits,
     click.option(
         "--max-rate",
-        type=click.FloatRange(*RATES),
+        type=Number(*RATES),
         metavar="N",
         show_default="no limit",
         help="At most N bots a second, over all workers.",
     ),
     click.option(
         "--concurrency",
-        type=click.IntRange(*CONCURRENCIES),
+        type=Whole(*CONCURRENCIES),
         metavar="N",
         show_default="no limit",
         help="At most N batches at once, over all workers.",
     ),
     click.option(
         "--max-failures",
-        type=click.FloatRange(*SHARES),
+        type=Number(*SHARES),
         metavar="SHARE",
         show_default="FLOWSHIFT_MAX_FAILURES",
         help="Pause the run when a larger share of its bots fails with one code.",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Final, get_args
 
 import click
 import msgspec
 
+from worker.cli.arguments import Whole
 from worker.cli.options import packed
 from worker.core.policy.budget import Limits
 from worker.db.runs import ECHO, Provider
 from worker.errors import UsageError
+
+_AMOUNT: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,13 +34,14 @@ class Answering(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.max_requests is None and self.max_tokens is None and self.max_money is None:
             return None
-        try:
-            money = None if self.max_money is None else Decimal(self.max_money)
-            return Limits(requests=self.max_requests, tokens=self.max_tokens, money=money)
-        except (InvalidOperation, ValueError) as error:
-            raise UsageError(
-                f"--max-money takes an amount above zero (it is {self.max_money!r})"
-            ) from error
+        money = None if self.max_money is None else _amount(self.max_money)
+        return Limits(requests=self.max_requests, tokens=self.max_tokens, money=money)
+
+
+def _amount(text: str) -> Decimal:
+    if not _AMOUNT.fullmatch(text) or not (money := Decimal(text)):
+        raise UsageError(f"--max-money takes an amount above zero, such as 2.50 (it is {text!r})")
+    return money
 
 
 provider_options: Final = packed(
@@ -50,14 +55,14 @@ provider_options: Final = packed(
     ),
     click.option(
         "--max-requests",
-        type=click.IntRange(1),
+        type=Whole(1),
         metavar="N",
         show_default="no limit",
         help="Budget of `live`: N requests.",
     ),
     click.option(
         "--max-tokens",
-        type=click.IntRange(1),
+        type=Whole(1),
         metavar="N",
         show_default="no limit",
         help="Budget of `live`: N tokens.",

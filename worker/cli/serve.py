@@ -8,6 +8,7 @@ import click
 
 from worker import settings as settings_module
 from worker.app import app
+from worker.cli.arguments import Whole
 from worker.cli.session import configure_logging, opened
 from worker.cli.signals import wait
 from worker.processes.flower_program import flower_program, own_port, state_dir
@@ -20,7 +21,7 @@ from worker.queue.environment import for_children, ignore
 @click.command()
 @click.option(
     "--processes",
-    type=click.IntRange(1, 256),
+    type=Whole(1, 256),
     metavar="N",
     show_default="FLOWSHIFT_WORKER_PROCESSES",
     help="The worker has N child processes.",

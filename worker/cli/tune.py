@@ -6,6 +6,7 @@ import click
 import msgspec
 
 from worker.app import app
+from worker.cli.arguments import Number, Whole
 from worker.cli.control import hint_at_queue
 from worker.cli.options import json_option, run_argument
 from worker.cli.printing import print_json, say
@@ -21,35 +22,35 @@ from worker.steps.tuning import Tuning
 @run_argument
 @click.option(
     "--max-rate",
-    type=click.FloatRange(0, RATES[1]),
+    type=Number(0, RATES[1]),
     metavar="N",
     show_default="unchanged",
     help="At most N bots a second, over all workers. 0 removes the limit.",
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(0, CONCURRENCIES[1]),
+    type=Whole(0, CONCURRENCIES[1]),
     metavar="N",
     show_default="unchanged",
     help="At most N batches at once, over all workers. 0 removes the limit.",
 )
 @click.option(
     "--batch-size",
-    type=click.IntRange(*BATCH_SIZES),
+    type=Whole(*BATCH_SIZES),
     metavar="N",
     show_default="unchanged",
     help="At most N bots in a batch.",
 )
 @click.option(
     "--batch-window",
-    type=click.IntRange(0, BATCH_WINDOWS[1]),
+    type=Whole(0, BATCH_WINDOWS[1]),
     metavar="N",
     show_default="unchanged",
     help="At most N batches in the queue. 0 is FLOWSHIFT_BATCH_WINDOW.",
 )
 @click.option(
     "--max-failures",
-    type=click.FloatRange(*SHARES),
+    type=Number(*SHARES),
     metavar="SHARE",
     show_default="unchanged",
     help="Pause the run when a larger share of its bots fails with one code. 1 is never.",

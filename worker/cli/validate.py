@@ -6,6 +6,7 @@ from typing import TextIO
 
 import click
 
+from worker.cli.arguments import Whole
 from worker.cli.files import listed
 from worker.cli.options import (
     Starting,
@@ -30,7 +31,7 @@ from worker.steps.request import Request
 @messages_from_option
 @click.option(
     "--sample",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     show_default="all, with `live` 1",
     help="Execute each draft on N of the messages.",

@@ -9,7 +9,7 @@ import click.testing
 import pytest
 
 from worker.cli import cli
-from worker.cli.arguments import RUN, TEXT
+from worker.cli.arguments import MOST, RUN, TEXT, Number, Whole
 
 NO_COLUMN = {"--max-money"}
 """Texts that are read here and go no further."""
@@ -61,3 +61,68 @@ def test_the_largest_number_is_a_run() -> None:
 def test_a_text_that_no_column_holds_is_refused_with_a_sentence(value: str, why: str) -> None:
     with pytest.raises(click.BadParameter, match=why):
         TEXT.convert(value, None, None)
+
+
+NUMBERS = [
+    (command, parameter)
+    for command, parameter in parameters(cli)
+    if isinstance(parameter.type, type(click.INT) | type(click.FLOAT))
+]
+numbers = pytest.mark.parametrize(
+    ("command", "option"), NUMBERS, ids=[f"{command} {one.opts[-1]}" for command, one in NUMBERS]
+)
+
+
+def test_there_are_numbers_to_walk_over() -> None:
+    assert len(NUMBERS) > 15
+
+
+@numbers
+@pytest.mark.parametrize(
+    "value",
+    [
+        "99999999999999999999999",
+        "9223372036854775807",
+        "9" * 5000,
+        "1e400",
+        "1e999999999",
+        "-1",
+        "NaN",
+        "inf",
+        "-inf",
+        "",
+        " ",
+        "٣",
+        "¹",
+        "1_0",
+        "0x10",
+        "1,5",
+        "true",
+        "1 0",
+        "\x1b[2J",
+        "1\0",
+        "\udc80",
+    ],
+)
+def test_every_number_option_refuses_what_is_no_number_of_its_range(
+    command: str, option: click.Parameter, value: str
+) -> None:
+    assert isinstance(option.type, Whole | Number), command
+    with pytest.raises(
+        click.BadParameter, match=r"is not a (whole )?number from [\d.]+ to [\d,]+$"
+    ):
+        option.type.convert(value, option, None)
+
+
+@numbers
+def test_every_number_option_takes_both_ends_of_its_range(
+    command: str, option: click.Parameter
+) -> None:
+    assert isinstance(option.type, Whole | Number), command
+    for end in (option.type.min, option.type.max or MOST):
+        assert option.type.convert(f" {end} ", option, None) == end
+
+
+@pytest.mark.parametrize(("value", "number"), [("1", 1), (".5", 0.5), ("5e-1", 0.5), ("1.", 1)])
+def test_a_number_may_have_decimals(value: str, number: float) -> None:
+    assert Number(0, 1).convert(value, None, None) == number

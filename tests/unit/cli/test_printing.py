@@ -176,7 +176,7 @@ def ways_out(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.py")), ids=lambda path: path.name)
 def test_no_module_of_the_command_line_prints_another_way(path: Path) -> None:
-    if path.name != "printing.py":
+    if path.name not in ("printing.py", "streams.py"):  # the second one only flushes
         assert not ways_out(path.read_text(encoding="utf-8"))
 
 

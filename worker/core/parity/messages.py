@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from zlib import crc32
 
@@ -62,13 +63,14 @@ def trials(wanted: str, messages: tuple[str, ...] = ()) -> Trials | None:
         return None
     if wanted == "all":
         return Trials(known, len(known))
-    name, _, number = wanted.partition(":")
-    if name != "sample" or not (number.isascii() and number.isdigit() and 0 < int(number) < 1000):
+    matched = re.fullmatch(r"sample:([1-9][0-9]{0,2})", wanted)
+    if matched is None:
         raise UsageError(f"validation is none, sample:N or all (it is {wanted!r})")
-    if int(number) > len(known):
+    number = int(matched[1])
+    if number > len(known):
         which = "given" if messages else "built in: give your own with --messages-from"
         raise UsageError(f"{wanted} asks for more messages than the {len(known)} that are {which}")
-    return Trials(known, int(number))
+    return Trials(known, number)
 
 
 def _check(messages: tuple[str, ...]) -> None:
