@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,39}\Z",
             description="Prefix of every Redis key and queue, so that several flowshifts share one Redis.",
         ),
     ] = "flowshift"
@@ -277,7 +277,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prune_at: Annotated[
         str,
         Meta(
-            pattern=r"^(never|([01][0-9]|2[0-3]):[0-5][0-9])$",
+            pattern=r"^(never|([01][0-9]|2[0-3]):[0-5][0-9])\Z",
             description="When the beat has old records pruned every day, in UTC; `never` if it is not to.",
         ),
     ] = "03:30"
@@ -434,6 +434,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         key = name.removeprefix(PREFIX).lower()
         if key not in fields or name != name.upper():
             raise ConfigError(_unknown(name, fields), setting=name)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigError("it is not UTF-8", setting=name)
         given[key] = value
     values: dict[str, object] = {}
     for key, value in given.items():

@@ -87,6 +87,10 @@ def test_an_unknown_setting_is_refused_with_the_one_that_may_be_meant(
         ("LOG_LEVEL", "INFO", "(it holds 'INFO')"),
         ("NAMESPACE", "Über Flow", "(it holds 'Über Flow')"),
         ("NAMESPACE", "x" * 41, "matching regex"),
+        ("NAMESPACE", "flow\n", "matching regex"),
+        ("PRUNE_AT", "03:30\n", "matching regex"),
+        ("DATA_DIR", "/data\udcff", "it is not UTF-8"),
+        ("REDIS_URL", "redis://x\udcff", "it is not UTF-8"),
         ("FLOWER_PORT", "65536", "(it holds '65536')"),
     ],
 )

@@ -22,9 +22,9 @@ class TextFile(click.File):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> io.StringIO:
-        """Read it."""
+        """Read it; a line ends with LF, CRLF or CR."""
         with super().convert(value, param, ctx) as file:
-            text = io.StringIO(text_of(file.read(), str(value)))
+            text = io.StringIO(text_of(file.read(), str(value)), newline=None)
         text.name = str(value)
         return text
 
