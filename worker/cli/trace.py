@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Final, Literal
 
 import click
@@ -17,8 +18,8 @@ from worker.cli.printing import json_lines
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.registry import Registry
-from worker.core.parity import compare
 from worker.core.parity.compare import Parity
+from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
 from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
@@ -37,7 +38,7 @@ ENGINES: Final[dict[str, tuple[EngineName, ...]]] = {
 
 # What was executed, and what a line of output says itself.
 _NOT_KEPT: Final = frozenset(
-    {"workflow", "column_text", "graph", "v1", "v2", "parity", "difference"}
+    {"workflow", "column_text", "graph", "v1", "v2", "parity", "difference", "known"}
 )
 
 _encode = msgspec.json.Encoder().encode
@@ -80,8 +81,8 @@ def trace(*, file: BinaryIO, engine: str) -> int:
 
     For each line one line is written, in the same order: the other keys; `v1` and `v2`, one for each
     engine that ran, with `answer`, `calls`, `error` and `elapsed_us`; `parity`, whether both made
-    the same calls and gave the same answer, null if there is nothing to compare; and `difference`,
-    the first difference.
+    the same calls and gave the same answer, null if there is nothing to compare; `difference`, the
+    first difference; and `known`, if they differ only by what V2 does to every prompt.
 
     The exit code is 1 if a line failed or differs, otherwise 0.
 
@@ -127,23 +128,23 @@ class Tracer:
             }
             line = _read(keys)
         except BotError as error:
-            traces = dict.fromkeys(self._engines, _failed(error))
-        else:
-            run = {"v1": self._v1, "v2": self._v2}
-            traces = {name: _attempt(run[name], line) for name in self._engines_for(line)}
-        return _fields(kept, traces, self._compare(traces))
+            return _fields(kept, dict.fromkeys(self._engines, _failed(error)), Parity(None))
+        run = {"v1": self._v1, "v2": self._v2}
+        traces = {name: _attempt(run[name], line) for name in self._engines_for(line)}
+        return _fields(kept, traces, self._compare(line, traces))
 
     def _engines_for(self, line: Line) -> tuple[EngineName, ...]:
         """The chosen engines; for a graph alone, where both were chosen, V2 by itself."""
         alone = line.column is None and len(self._engines) > 1
         return ("v2",) if alone else self._engines
 
-    def _v1(self, line: Line) -> Trace:
+    def _v1(self, line: Line, shown: Callable[[str], str] | None = None) -> Trace:
         if line.column is None:
             raise BotError("not_a_workflow", "V1 cannot run a graph: the line has no workflow")
         workflow = v1.decode(_filled(line.column), self._defaults)
+        program = v1_engine.prepare(workflow)
         return v1_engine.execute(
-            v1_engine.prepare(workflow), line.message, _providers, clock=time.perf_counter
+            program, line.message, _providers, clock=time.perf_counter, shown=shown
         )
 
     def _v2(self, line: Line) -> Trace:
@@ -156,11 +157,12 @@ class Tracer:
         program = DEFAULT.decode(graph, self._registry)
         return v2_engine.execute(program, line.message, _providers, clock=time.perf_counter)
 
-    @staticmethod
-    def _compare(traces: dict[EngineName, Trace]) -> Parity:
+    def _compare(self, line: Line, traces: dict[EngineName, Trace]) -> Parity:
+        """Compare both as a trial does: known differences of the target count as the same."""
         if len(traces) < 2:
             return Parity(None)
-        return compare.compare(traces["v1"], traces["v2"])
+        again = partial(self._v1, line)
+        return judge(traces["v1"], traces["v2"], DEFAULT.differences, again)
 
 
 def _read(keys: dict[str, Raw]) -> Line:
@@ -204,7 +206,9 @@ def _fields(
         shown = Shown(one.answer, one.calls, one.error, one.elapsed_us)
         fields[name] = Raw(_encode(shown))
     fields["parity"] = Raw(_encode(compared.same))
-    if compared.same is False:
+    if compared.known:
+        fields["known"] = Raw(_encode([one.code for one in compared.known]))
+    if compared.same is False or compared.known:
         fields["difference"] = Raw(_encode(compared.difference))
     good = compared.same is not False and all(one.error is None for one in traces.values())
     return fields, good

@@ -113,7 +113,7 @@ MEANINGS: Final[Mapping[str, str]] = {
 }
 """What each outcome and code means, in one line, for the generated page docs/reference/codes.md."""
 
-_MEND: Final = "Mend the workflow in V1's editor, then retry"
+_FIX: Final = "Fix the workflow in V1's editor, then retry"
 _LOOK: Final = "Nothing, if the bot answers as it should: the draft does what V1 did"
 REMEDIES: Final[Mapping[str, str]] = {
     "converted": "Read its warnings, if it has any",
@@ -144,14 +144,14 @@ REMEDIES: Final[Mapping[str, str]] = {
             "cycle",
             "disconnected",
         ),
-        _MEND,
+        _FIX,
     ),
-    "unknown_node_type": "Install the package that brings the type, or mend the workflow, then retry",
+    "unknown_node_type": "Install the package that brings the type, or fix the workflow, then retry",
     "invalid_config": "Set the value that the message names within its bounds, then retry",
-    "execution_failed": "See which node failed (`flowshift show BOT`), mend it, then retry",
+    "execution_failed": "See which node failed (`flowshift show BOT`), fix it, then retry",
     "parity_mismatch": "Read what differs (`flowshift show BOT`): if the change is meant, leave it; else "
     "`flowshift migrate --bot-id BOT --overwrite-edited`",
-    "worker_lost": "The message says how its workers ended: mend it, or raise the limit that it met; retry",
+    "worker_lost": "The message says how its workers ended: fix it, or raise the limit that it met; retry",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",
     "implicit_context": _LOOK,
