@@ -336,6 +336,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ConfigError for what a type cannot say."""
+        for name in ("data_dir", "providers"):
+            try:
+                Path(getattr(self, name)).expanduser()
+            except RuntimeError as error:
+                message = f"there is no such user's home (it holds {getattr(self, name)!r})"
+                raise ConfigError(message, setting=PREFIX + name.upper()) from error
         try:
             parse_hours(self.business_hours)
         except ValueError as error:

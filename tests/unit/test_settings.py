@@ -88,6 +88,8 @@ def test_an_unknown_setting_is_refused_with_the_one_that_may_be_meant(
         ("NAMESPACE", "Über Flow", "(it holds 'Über Flow')"),
         ("NAMESPACE", "x" * 41, "matching regex"),
         ("NAMESPACE", "flow\n", "matching regex"),
+        ("DATA_DIR", "~nobody-here/x", "there is no such user's home"),
+        ("PROVIDERS", "~nobody-here/x", "there is no such user's home"),
         ("PRUNE_AT", "03:30\n", "matching regex"),
         ("DATA_DIR", "/data\udcff", "it is not UTF-8"),
         ("REDIS_URL", "redis://x\udcff", "it is not UTF-8"),
