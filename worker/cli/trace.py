@@ -138,13 +138,18 @@ class Tracer:
         alone = line.column is None and len(self._engines) > 1
         return ("v2",) if alone else self._engines
 
-    def _v1(self, line: Line, shown: Callable[[str], str] | None = None) -> Trace:
+    def _v1(
+        self,
+        line: Line,
+        shown: Callable[[str], str] | None = None,
+        asked: Callable[[str], str] | None = None,
+    ) -> Trace:
         if line.column is None:
             raise BotError("not_a_workflow", "V1 cannot run a graph: the line has no workflow")
         workflow = v1.decode(_filled(line.column), self._defaults)
         program = v1_engine.prepare(workflow)
         return v1_engine.execute(
-            program, line.message, _providers, clock=time.perf_counter, shown=shown
+            program, line.message, _providers, clock=time.perf_counter, shown=shown, asked=asked
         )
 
     def _v2(self, line: Line) -> Trace:

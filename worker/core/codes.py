@@ -60,6 +60,9 @@ WarningCode = Literal[
     "edge_id_replaced",
     "prompt_trimmed",
     "placeholder_removed",
+    "second_search",
+    "search_errors",
+    "context_in_message",
 ]
 WARNING_CODES: Final[tuple[WarningCode, ...]] = get_args(WarningCode)
 
@@ -110,6 +113,12 @@ MEANINGS: Final[Mapping[str, str]] = {
     "edge_id_replaced": "An edge got a new id: its own was another edge's already, or no text",
     "prompt_trimmed": "V2 strips a prompt and squeezes its blank lines, which V1 sends as they are",
     "placeholder_removed": "A message or document holds `{system_prompt}`: V2 removes it, V1 does not",
+    "second_search": "Where a search finds nothing, the target `answer` searches all documents and then "
+    "gives a sentence of its own; V1 gives an empty context",
+    "search_errors": "Where a search fails, the target `answer` fails the execution; V1 answers all the "
+    "same",
+    "context_in_message": "V1 replaces `{context}` in a message that holds it; the target `answer` does "
+    "not",
 }
 """What each outcome and code means, in one line, for the generated page docs/reference/codes.md."""
 
@@ -166,6 +175,9 @@ REMEDIES: Final[Mapping[str, str]] = {
     "edge_id_replaced": "Change whatever outside the workflow names the edge",
     "prompt_trimmed": "Nothing, if blanks do not matter to the model; `--strict` makes it a failure",
     "placeholder_removed": "Nothing, unless users write `{system_prompt}`; `--strict` makes it a failure",
+    "second_search": "See that each search's documents exist: then it finds something",
+    "search_errors": "Nothing; watch the platform's failed executions after publishing",
+    "context_in_message": "Nothing, unless users type `{context}`",
 }
 """What a person does next about each outcome and code; beside `MEANINGS` in docs/reference/codes.md."""
 

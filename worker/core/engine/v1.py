@@ -116,11 +116,12 @@ def execute(
     clock: Clock,
     limits: Limits = DEFAULT_LIMITS,
     shown: Callable[[str], str] | None = None,
+    asked: Callable[[str], str] | None = None,
 ) -> Trace:
     """Run a workflow on `message`, exactly as V1 does.
 
-    `shown` changes each prompt before it is sent: what V1 would do if it had a target's known
-    difference.
+    `shown` changes each prompt before it is sent, `asked` the message before it is put into one: what V1
+    would do if it had a target's known difference.
 
     Raises:
         BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
@@ -139,7 +140,7 @@ def execute(
             if type(step) is Search:
                 found[step.id] = _search(step, message, recorder)
             elif type(step) is Prompt:
-                prompt = _prompt_of(step, message, found)
+                prompt = _prompt_of(step, asked(message) if asked else message, found)
                 responses.append(_generate(step, shown(prompt) if shown else prompt, recorder))
             else:
                 _run(cast("Custom", step), message, found, responses, recorder)

@@ -402,7 +402,7 @@ class _Execution:
         self.check_characters()
         self.pool[step.id] = outputs
         for way in step.exits:
-            if not step.node.branches or way.port in outputs:
+            if not step.node.branches or step.node.follows(outputs, way.port):
                 self.live[way.target] = 1
         if step.node.type == _ANSWER and self.answer is None:
             self.answer = outputs["final_output"]["response"]

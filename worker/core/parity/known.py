@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
@@ -11,8 +12,9 @@ from worker.core.parity.compare import Parity, compare
 from worker.core.targets.target import KnownDifference
 from worker.core.workflow.calls import Trace
 
-RunV1 = Callable[[Callable[[str], str]], Trace]
-"""Run V1 again, each prompt changed before it is sent."""
+Change = Callable[[str], str]
+RunV1 = Callable[[Change, Change], Trace]
+"""Run V1 again, each prompt changed before it is sent, and the message before it is put into one."""
 
 
 def judge(v1: Trace, v2: Trace, differences: Sequence[KnownDifference], run_v1: RunV1) -> Parity:
@@ -26,7 +28,7 @@ def judge(v1: Trace, v2: Trace, differences: Sequence[KnownDifference], run_v1: 
         return parity
     for some in _choices(differences):
         changed: set[WarningCode] = set()
-        again = run_v1(_in_turn(some, changed))
+        again = run_v1(_in_turn(some, changed), partial(_asked, some))
         if changed and compare(again, v2).same:
             known = tuple(one for one in some if one.code in changed)
             return msgspec.structs.replace(parity, same=True, known=known)
@@ -42,9 +44,13 @@ def _choices(
         yield differences
 
 
-def _in_turn(
-    differences: Sequence[KnownDifference], changed: set[WarningCode]
-) -> Callable[[str], str]:
+def _asked(differences: Sequence[KnownDifference], message: str) -> str:
+    for one in differences:
+        message = one.asked(message)
+    return message
+
+
+def _in_turn(differences: Sequence[KnownDifference], changed: set[WarningCode]) -> Change:
     """What the differences make of a prompt one after another; `changed` gathers which mattered."""
 
     def shown(prompt: str) -> str:

@@ -113,10 +113,18 @@ def run_both(
             pool=equipment.pool,
         )
 
-    def again(shown: Callable[[str], str]) -> Trace:
+    def again(shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
         if isinstance(program, Trace):
             return program
-        return v1_engine.execute(program, message, first, clock=clock, limits=limits, shown=shown)
+        return v1_engine.execute(
+            program,
+            message,
+            first,
+            clock=clock,
+            limits=limits,
+            shown=shown,
+            asked=asked,
+        )
 
     return Compared(message, one, other, judge(one, other, equipment.differences, again))
 

@@ -163,9 +163,16 @@ def _again(
     providers: Providers,
     equipment: Equipment,
     shown: Callable[[str], str],
+    asked: Callable[[str], str],
 ) -> Trace:
     return v1_engine.execute(
-        old, message, providers, clock=equipment.clock, limits=equipment.limits, shown=shown
+        old,
+        message,
+        providers,
+        clock=equipment.clock,
+        limits=equipment.limits,
+        shown=shown,
+        asked=asked,
     )
 
 

@@ -19,16 +19,22 @@ from worker.core.workflow.v1 import Node, NodeId, Workflow
 from worker.core.workflow.v2 import Declared, DraftRule, no_more_rules
 
 
+def unchanged(message: str) -> str:
+    """The message as it is."""
+    return message
+
+
 class KnownDifference(msgspec.Struct, frozen=True):
     """Something that an engine does to every prompt, which no draft can prevent.
 
-    `shown` gives what the engine makes of a prompt of V1. Where V1's prompts differ from the draft's by
-    this alone, the bot gets the warning `code`.
+    `shown` gives what the engine makes of a prompt of V1, into which V1 had put `asked(message)` for the
+    message. Where V1's prompts differ from the draft's by this alone, the bot gets the warning `code`.
     """
 
     code: WarningCode
     shown: Callable[[str], str]
     message: str
+    asked: Callable[[str], str] = unchanged
 
 
 class Recording(msgspec.Struct, frozen=True):

@@ -61,6 +61,10 @@ class Node(ABC, Generic[DataT]):
         """
         return ()
 
+    def follows(self, outputs: Mapping[str, Any], port: str) -> bool:
+        """Whether a type with `branches` that gave these outputs chose the edges that leave by `port`."""
+        return port in outputs
+
     def read(self, data: bytes | msgspec.Raw) -> DataT:
         """A node's `data` (JSON) as `run` gets it.
 

@@ -52,9 +52,10 @@ def run_v1(
     message: str,
     defaults: Defaults = WITH_TYPES,
     shown: Callable[[str], str] | None = None,
+    asked: Callable[[str], str] | None = None,
 ) -> Trace:
     program = v1_engine.prepare(v1.decode(as_text(workflow), defaults))
-    return v1_engine.execute(program, message, Echo(), clock=Clock(), shown=shown)
+    return v1_engine.execute(program, message, Echo(), clock=Clock(), shown=shown, asked=asked)
 
 
 def prompts(trace: Trace) -> list[str]:

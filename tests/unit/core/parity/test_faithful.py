@@ -58,10 +58,12 @@ def assert_faithful(column: bytes, message: str) -> None:
     graph = GUIDE.decode(draft.graph)
 
     def run_both(providers: Providers) -> tuple[Trace, Trace]:
-        def run_v1(shown: Callable[[str], str] | None = None) -> Trace:
-            return v1_engine.execute(program, message, providers, clock=Clock(), shown=shown)
+        def run_v1(shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
+            return v1_engine.execute(
+                program, message, providers, clock=Clock(), shown=shown, asked=asked
+            )
 
-        one = run_v1()
+        one = v1_engine.execute(program, message, providers, clock=Clock())
         other = v2_engine.execute(graph, message, providers, clock=Clock())
         assert one.error is None
         # `{system_prompt}` of a message is removed, which cannot be told apart from the template's.

@@ -1,0 +1,35 @@
+"""The target `answer`: the platform's last version, whose drafts answer through an answer node."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.core.engine.registry import register
+from worker.core.engine.rules import Rules
+from worker.core.targets.answer.nodes import NODE_TYPES
+from worker.core.targets.answer.ports import ANSWER_TYPE
+from worker.core.targets.answer.templates import usable_id
+from worker.core.targets.answer.validation import answer, mappings, refuse, rule
+from worker.core.targets.answer.writer import write
+from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
+
+# No message holds a NUL: V1 leaves what it marks alone, and the mark is taken away again.
+_MARKED: Final = "{\0context}"
+CONTEXT_KEPT: Final = KnownDifference(
+    "context_in_message",
+    lambda prompt: prompt.replace(_MARKED, "{context}"),
+    "V1 replaces {context} in a message that holds it; this platform leaves the message as it is",
+    asked=lambda message: message.replace("{context}", _MARKED),
+)
+
+ANSWER: Final = Target(
+    name="answer",
+    title="the platform's last version, with answer nodes",
+    write=write,
+    usable_id=usable_id,
+    rules=Rules(register({}, *NODE_TYPES), refuse, mappings, answer),
+    recording=AS_THE_PLATFORM,
+    rule=rule,
+    differences=(CONTEXT_KEPT,),
+    types=frozenset({ANSWER_TYPE}),
+)
