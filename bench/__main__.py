@@ -35,7 +35,7 @@ from migrations import upgrade
 from tasks import start_run
 from worker import log, runtime
 from worker.app import app
-from worker.db import runs
+from worker.db import run_progress
 from worker.processes.supervisor import Supervisor, worker_program
 from worker.runtime import Runtime
 from worker.servers import embedded
@@ -149,7 +149,7 @@ def _run(current: Runtime, validate: str) -> tuple[float, int]:
     run = start_run(Request(validate=validate), requested_by="bench")
     while True:
         with current.engine.connect() as connection:
-            progress = runs.progress(connection, run.run_id)
+            progress = run_progress.read(connection, run.run_id)
         if progress is not None and progress.is_over:
             return time.perf_counter() - started, run.run_id
         time.sleep(POLL_S)

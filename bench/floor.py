@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.db.bots import JsonText, driver
+from worker.db.bulk import JsonText, driver
 from worker.errors import BotError
 from worker.sample import insert_sample, sample_bots
 

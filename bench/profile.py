@@ -16,9 +16,10 @@ from worker.core.targets.convert import convert
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import issues_of_text
-from worker.db import bots
+from worker.db import bots, drafts
 from worker.db.backups import back_up
-from worker.db.bots import BotRow, LedgerRow, Lock
+from worker.db.bots import BotRow, Lock
+from worker.db.ledger import LedgerRow, insert_ledger
 from worker.db.recordings import insert_executions
 from worker.steps.batch.decide import Converted, decide
 from worker.steps.batch.trial import Trial
@@ -57,9 +58,9 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
                 trial.prove(one.bot_id, workflow, one.graph)
                 for one, workflow in zip(ready, workflows, strict=True)
             ],
-            "insert drafts, hashed": lambda: bots.insert_drafts(connection, graphs),
+            "insert drafts, hashed": lambda: drafts.insert_drafts(connection, graphs),
             "fill backups": lambda: back_up(connection, [one.bot_id for one in ready], "column"),
-            "insert ledger": lambda: bots.insert_ledger(connection, 10**9, 1, ledger),
+            "insert ledger": lambda: insert_ledger(connection, 10**9, 1, ledger),
         }
         executions = [row for one in ready for row in one.executions]
         proofs = {
@@ -81,7 +82,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
         measured = {
             name: _time(connection, part) / len(ready) * 1e6 for name, part in parts.items()
         }
-        bots.insert_drafts(connection, graphs)
+        drafts.insert_drafts(connection, graphs)
         measured |= {
             name: _time(connection, part) / len(ready) * 1e6 for name, part in with_drafts.items()
         }

@@ -22,6 +22,7 @@ from migrations.waits import building, say_waited
 from worker.db.engine import sqlstate
 from worker.db.schema.adoption import duplicates
 from worker.db.schema.catalog import FoundTable, Index, find_table, qualified, quoted
+from worker.db.sqlstate import DEADLOCK, DEPENDENTS_EXIST, LOCK_NOT_AVAILABLE
 from worker.errors import TransientError, UsageError
 from worker.log import get_logger
 
@@ -33,9 +34,6 @@ LOCK_TIMEOUT_MS = 2_000
 LOCK_TRIES = 8
 LOCK_PAUSE_S = 0.5
 
-_LOCK_NOT_AVAILABLE = "55P03"
-_DEADLOCK = "40P01"
-_IN_USE_BY_OTHERS = "2BP01"
 
 Object = Literal["table", "column", "index"]
 
@@ -86,7 +84,7 @@ def with_lock(what: str, change: Callable[[], None]) -> None:
                 connection.execute(_SET_LOCAL_LOCK_TIMEOUT, {"value": f"{LOCK_TIMEOUT_MS}ms"})
                 change()
         except exc.OperationalError as error:
-            if sqlstate(error) not in {_LOCK_NOT_AVAILABLE, _DEADLOCK}:
+            if sqlstate(error) not in {LOCK_NOT_AVAILABLE, DEADLOCK}:
                 raise
             say_waited(what, attempt, LOCK_TRIES)
             time.sleep(LOCK_PAUSE_S * attempt * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
@@ -188,7 +186,7 @@ def drop_created_index(found: FoundTable, index: Index) -> None:
         try:
             _drop_index(found.schema, name)
         except exc.DBAPIError as error:
-            if sqlstate(error) != _IN_USE_BY_OTHERS:
+            if sqlstate(error) != DEPENDENTS_EXIST:
                 raise
             log.info("index.kept", index=name, reason="something depends on it")
             continue
@@ -264,7 +262,7 @@ def _drop_unless(
         try:
             with_lock(shown, look_again_and_drop)
         except exc.DBAPIError as error:
-            if sqlstate(error) != _IN_USE_BY_OTHERS:
+            if sqlstate(error) != DEPENDENTS_EXIST:
                 raise
             outcome.append("something depends on it")
     event = f"{kind}.kept" if outcome else f"{kind}.dropped"

@@ -17,7 +17,7 @@ from tasks.start import start_run
 from tasks.waiting import Waiter, progress_of
 from worker.app import app
 from worker.core.policy.progress import Progress
-from worker.db import runs
+from worker.db import run_progress, runs
 from worker.db.batches import Batch
 from worker.db.engine import map_database_errors
 from worker.errors import SlowError, StaleError, TransientError, UsageError
@@ -358,7 +358,7 @@ def refresh_progress(self: Task[Any, Any]) -> str:
         shown = [
             progress
             for run_id in runs.recent_ids(connection)
-            if (progress := runs.progress(connection, run_id)) is not None
+            if (progress := run_progress.read(connection, run_id)) is not None
         ]
     for progress in shown:
         here.announce(progress)

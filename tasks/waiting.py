@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from worker.core.policy.health import Verdict
 from worker.core.policy.progress import Progress
-from worker.db import runs
+from worker.db import run_progress, runs
 from worker.db.batches import Batch, ToPublish
 from worker.db.engine import map_database_errors
 from worker.errors import NotYetError
@@ -151,4 +151,4 @@ class Waiter:
 def progress_of(current: Runtime, run_id: int) -> Progress | None:
     """How far a run is; None where there is none."""
     with map_database_errors(), current.engine.connect() as connection:
-        return runs.progress(connection, run_id)
+        return run_progress.read(connection, run_id)

@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 
 from worker.core.policy.progress import Progress
-from worker.db import batches, runs
+from worker.db import batches, run_progress, runs
 from worker.db.runs import Run
 from worker.errors import StaleError
 from worker.runtime import Runtime
@@ -218,7 +218,7 @@ class Fleet:
     def progress(self, run_id: int) -> Progress:
         """How far a run is."""
         with self.engine.connect() as connection:
-            progress = runs.progress(connection, run_id)
+            progress = run_progress.read(connection, run_id)
         assert progress is not None
         return progress
 

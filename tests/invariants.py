@@ -14,7 +14,7 @@ from worker.cli.follow import from_redis
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import OVER
 from worker.core.targets.convert import convert_text
-from worker.db import runs
+from worker.db import run_results
 from worker.errors import BotError
 
 NOTHING: Mapping[str, Any] = {}
@@ -179,7 +179,7 @@ def _counters(after: _After) -> Iterator[str]:
         if shown[name] != n
     )
     with after.fleet.engine.connect() as connection:
-        if (said := runs.codes(connection, after.run_id)) != codes:
+        if (said := run_results.codes(connection, after.run_id)) != codes:
             yield f"codes say {said}, rows say {codes}"
 
 

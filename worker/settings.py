@@ -17,7 +17,8 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from worker.core.policy.health import Limits, parse_hours
+from worker.core.policy.business_hours import parse_hours
+from worker.core.policy.health import Limits
 from worker.errors import ConfigError
 
 PREFIX = "FLOWSHIFT_"

@@ -38,7 +38,7 @@ from tests.live import (
     until_over,
 )
 from worker.app import configuration
-from worker.db import runs
+from worker.db import run_results
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
 
@@ -237,7 +237,7 @@ def test_bots_that_kill_workers_are_found_and_recorded_and_the_run_goes_on(
     assert lost == set(killers)
     assert set(outcomes) - lost == set(fleet.drafts()) == set(ids)
     with fleet.engine.connect() as connection:
-        failures = runs.failures(connection, run_id, limit=None, code="worker_lost")
+        failures = run_results.failures(connection, run_id, limit=None, code="worker_lost")
     for failure in failures:
         assert killers[failure.bot_id][1] in (failure.message or "")
     progress = fleet.progress(run_id)

@@ -13,7 +13,7 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.policy import circuit_breaker
 from worker.core.policy.health import Verdict
 from worker.core.policy.states import RunState
-from worker.db import batches, bots
+from worker.db import batches, bots, ledger
 from worker.db import control as control_table
 from worker.errors import NotYetError, StaleError, UsageError
 from worker.steps import breaker, parking, transitions, tuning
@@ -90,13 +90,13 @@ def test_a_batch_at_work_when_its_run_is_paused_commits(
 ) -> None:
     fleet.add_many(4)
     run = fleet.planned(batch_size=2)
-    insert = bots.insert_ledger
+    insert = ledger.insert_ledger
 
     def paused_meanwhile(*arguments: Any) -> None:
         pause(fleet, run.run_id)
         insert(*arguments)
 
-    monkeypatch.setattr(bots, "insert_ledger", paused_meanwhile)
+    monkeypatch.setattr(ledger, "insert_ledger", paused_meanwhile)
     assert fleet.convert(run.run_id, 1).counts.converted == 2
     assert fleet.try_convert(run.run_id, 2) is None
 

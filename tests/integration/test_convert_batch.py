@@ -15,7 +15,7 @@ from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import Workflow
-from worker.db import batches, bots
+from worker.db import batches, bots, drafts
 from worker.db.bots import Lock
 from worker.errors import StaleError
 from worker.steps.batch import decide
@@ -256,13 +256,13 @@ def test_a_draft_made_between_our_look_and_our_insert_is_kept(
 ) -> None:
     fleet.add("a", a_workflow())
     theirs = draft_of(a_workflow("theirs"))
-    insert = bots.insert_drafts
+    insert = drafts.insert_drafts
 
     def overtaken(connection: Any, graphs: Any) -> dict[str, int]:
         fleet.set_draft("a", theirs)
         return insert(connection, graphs)
 
-    monkeypatch.setattr(bots, "insert_drafts", overtaken)
+    monkeypatch.setattr(drafts, "insert_drafts", overtaken)
     progress = fleet.run()
 
     assert fleet.outcomes(progress.run_id) == {"a": "skipped draft_edited"}

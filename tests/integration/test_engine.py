@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from worker.db.bots import driver
+from worker.db.bulk import driver
 from worker.db.engine import check_server, create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
 

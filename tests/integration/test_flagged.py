@@ -11,7 +11,7 @@ import pytest
 from tests import platforms
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
-from worker.db import bots
+from worker.db import bots, bulk
 from worker.errors import UsageError
 from worker.sample import insert_sample
 from worker.steps.start import Request
@@ -184,7 +184,7 @@ def test_a_validation_takes_no_such_option(fleet: Fleet) -> None:
 
 def test_the_sample_fleets_bots_on_v2_have_a_version_to_run(fleet: Fleet) -> None:
     with fleet.engine.connect() as connection:
-        insert_sample(bots.driver(connection), 100)
+        insert_sample(bulk.driver(connection), 100)
     found = fleet.rows(
         "SELECT v.status FROM bots b JOIN bot_workflow_versions v USING (bot_id) "
         "WHERE use_workflow_v2"

@@ -13,7 +13,7 @@ from migrations import upgrade
 from tests import platforms
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
-from worker.db import bots
+from worker.db import bots, drafts
 from worker.db.schema.check import check
 from worker.errors import UsageError
 
@@ -179,7 +179,7 @@ def test_ids_in_another_collation_are_looked_up_in_the_ledger_by_its_index(
 ) -> None:
     column = 'varchar(50) COLLATE "POSIX"'
     platforms.make(fleet.engine, bot_id=f"{column} NOT NULL UNIQUE", version_bot_id=column)
-    compare = bots._COMPARE.replace("%b::text[]", "'{a}'::text[]").replace(
+    compare = drafts._COMPARE.replace("%b::text[]", "'{a}'::text[]").replace(
         "%b::jsonb[]", "'{null}'::jsonb[]"
     )
     with fleet.engine.begin() as connection:

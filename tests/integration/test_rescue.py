@@ -20,7 +20,7 @@ from worker.core.parity.overhead import measure
 from worker.core.policy.progress import Counts
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
-from worker.db import batches, bots, heartbeats, rescue, runs
+from worker.db import batches, bots, heartbeats, ledger, rescue, run_transitions, runs
 from worker.db.engine import create_engine, map_database_errors
 from worker.db.heartbeats import Identity, Sign
 from worker.errors import StaleError, TransientError
@@ -246,7 +246,7 @@ def test_a_worker_that_was_overtaken_in_its_transaction_leaves_nothing(
 ) -> None:
     fleet.add_many(2)
     run = fleet.planned()
-    insert = bots.insert_ledger
+    insert = ledger.insert_ledger
 
     def slowly(*arguments: Any) -> None:
         insert(*arguments)
@@ -254,7 +254,7 @@ def test_a_worker_that_was_overtaken_in_its_transaction_leaves_nothing(
         lose_worker(fleet.engine, "test", "it seemed dead", actor="test")
 
     with monkeypatch.context() as patch:
-        patch.setattr(bots, "insert_ledger", slowly)
+        patch.setattr(ledger, "insert_ledger", slowly)
         with pytest.raises(StaleError, match="went to another worker"):
             fleet.convert(run.run_id, 1)
     assert fleet.drafts() == {}
@@ -617,7 +617,7 @@ def test_a_run_whose_finisher_died_is_closed(fleet: Fleet, *, begun: bool) -> No
     fleet.convert(run.run_id, 1)
     if begun:
         with fleet.engine.begin() as connection:
-            runs.finish_if_last(connection, run.run_id, "test")
+            run_transitions.finish_if_last(connection, run.run_id, "test")
     assert runs_to_close(fleet.engine) == []
     let_pass(fleet, 6)
     assert runs_to_close(fleet.engine) == [run.run_id]

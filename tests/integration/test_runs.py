@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.db import batches, runs
+from worker.db import batches, run_results, run_transitions
 from worker.errors import StaleError, UsageError
 from worker.steps import plan
 from worker.steps.finish import fail_batch, finish_run
@@ -209,7 +209,7 @@ def test_only_the_last_batch_finishes_the_run(fleet: Fleet) -> None:
 def test_a_run_left_in_finishing_is_ended_by_whoever_comes_next(fleet: Fleet) -> None:
     run = fleet.planned()
     with fleet.engine.begin() as connection:
-        assert runs.finish_if_last(connection, run.run_id, "test")
+        assert run_transitions.finish_if_last(connection, run.run_id, "test")
     assert finish_run(fleet.engine, run.run_id, actor="test") is not None
 
 
@@ -230,7 +230,9 @@ def test_every_change_of_state_is_in_the_audit_trail(fleet: Fleet) -> None:
 def test_an_illegal_change_of_state_does_nothing(fleet: Fleet) -> None:
     progress = fleet.run()
     with fleet.engine.begin() as connection:
-        assert not runs.go(connection, progress.run_id, "running", reason=None, actor="test")
+        assert not run_transitions.apply(
+            connection, progress.run_id, "running", reason=None, actor="test"
+        )
     assert fleet.get(progress.run_id).state == "completed"
 
 
@@ -322,11 +324,11 @@ def test_codes_add_up_over_batches(fleet: Fleet) -> None:
     fleet.add("none", None)
     progress = fleet.run(batch_size=1)
     with fleet.engine.connect() as connection:
-        assert runs.codes(connection, progress.run_id) == {
+        assert run_results.codes(connection, progress.run_id) == {
             "failed:invalid_config": 3,
             "skipped:no_workflow": 1,
         }
-        failures = runs.failures(connection, progress.run_id, limit=2)
-        listed = list(runs.outcomes(connection, progress.run_id))
+        failures = run_results.failures(connection, progress.run_id, limit=2)
+        listed = list(run_results.outcomes(connection, progress.run_id))
     assert [failure.bot_id for failure in failures] == ["bad-00000", "bad-00001"]
     assert [row.bot_id for row in listed] == ["bad-00000", "bad-00001", "bad-00002", "none"]

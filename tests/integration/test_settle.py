@@ -14,7 +14,8 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.parity.messages import Trials
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.db.bots import Basis, LedgerRow
+from worker.db.bots import Basis
+from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import TransientError
 from worker.steps.batch import convert, decide, settle

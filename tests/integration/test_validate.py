@@ -16,7 +16,7 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.parity.messages import BUILT_IN
 from worker.core.parity.recording import MAX_FIELD_BYTES
 from worker.core.parity.trial import Equipment
-from worker.db import runs
+from worker.db import run_results
 from worker.errors import StaleError, UsageError
 from worker.providers.echo import Echo
 from worker.steps.batch import trial
@@ -395,7 +395,7 @@ def test_the_overhead_of_a_run_is_told_over_all_its_batches(fleet: Fleet) -> Non
     fleet.add_many(60)
     progress = fleet.run(batch_size=25)
     with fleet.engine.connect() as connection:
-        summary = runs.overhead(connection, progress.run_id)
+        summary = run_results.overhead(connection, progress.run_id)
     assert summary is not None
     assert (summary.bots, summary.over_limit, summary.slow) == (60, 0, ())
     assert summary.p50_us <= summary.p90_us <= summary.p99_us <= summary.max_us
@@ -435,7 +435,7 @@ def test_bots_whose_draft_takes_half_a_second_longer_are_listed(fleet: Fleet) ->
         equip=lambda *_: equipment,
     )
     with fleet.engine.connect() as connection:
-        summary = runs.overhead(connection, run.run_id)
+        summary = run_results.overhead(connection, run.run_id)
     assert summary is not None
     assert (summary.max_us, summary.over_limit) == (750_000, 1)
     assert [(bot.bot_id, bot.overhead_us) for bot in summary.slow] == [("bot-00001", 750_000)]

@@ -15,7 +15,7 @@ from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.signals import stoppable, wait
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
-from worker.db.bots import driver
+from worker.db.bulk import driver
 from worker.db.tables import bots
 from worker.errors import UsageError
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir

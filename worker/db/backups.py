@@ -13,7 +13,7 @@ from typing import Literal
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.db.bots import driver
+from worker.db.bulk import driver
 from worker.db.column_types import type_of
 from worker.db.tables import backups, bots
 

@@ -1,26 +1,19 @@
-"""Bots, drafts and ledger rows: read and written set-based, inside a batch's transaction.
-
-The hot path speaks to psycopg directly: arrays of bots go over in binary form, which PostgreSQL
-takes in a fraction of the time of text (see docs/explanation/benchmark.md).
-"""
+"""Bots: read in chunks and locked, inside a batch's transaction."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
-from psycopg.adapt import Dumper, Loader
-from psycopg.pq import Format
 
-from worker.core.codes import ConversionWarning, Outcome
-from worker.core.parity.recording import storable
 from worker.core.workflow.text import MAX_BYTES
+from worker.db.bulk import BytesLoader, driver
 
 FETCH_ROWS = 50
 """Rows fetched at a time: with every workflow at the limit of 4 MiB, 200 MiB at most."""
@@ -77,65 +70,6 @@ class BotRow(msgspec.Struct, frozen=True):
         if self.is_duplicate:
             return DUPLICATE
         return Basis(self.uses_v2, self.is_published, self.workflow_hash)
-
-
-class DraftRow(msgspec.Struct, frozen=True):
-    """The draft that a bot has, seen against the one that it should get.
-
-    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one.
-    """
-
-    bot_id: str
-    is_same: bool
-    is_empty: bool
-    is_ours: bool
-    content_hash: int
-
-
-class LedgerRow(msgspec.Struct, frozen=True):
-    """What a run did for one bot.
-
-    `overhead_us` is None where its draft was not executed; `agreed`, where it did what V1 does, is
-    counted with the batch.
-    """
-
-    bot_id: str
-    outcome: Outcome
-    code: str | None = None
-    message: str | None = None
-    warnings: tuple[ConversionWarning, ...] = ()
-    traceback: str | None = None
-    draft_hash: int | None = None
-    overhead_us: int | None = None
-    agreed: bool = False
-
-
-class JsonText(bytes):
-    """JSON in UTF-8, sent as jsonb as it is."""
-
-    __slots__ = ()
-
-
-class _JsonbDumper(Dumper):
-    format = Format.BINARY
-    oid = psycopg.adapters.types["jsonb"].oid
-
-    def dump(self, obj: Any) -> bytes:
-        return b"\x01" + bytes(obj)  # the version of jsonb's binary form
-
-
-class BytesLoader(Loader):
-    """Leaves text as the bytes that came: a workflow is parsed from bytes."""
-
-    def load(self, data: Any) -> bytes:
-        return bytes(data)
-
-
-def driver(connection: sa.Connection) -> psycopg.Connection[Any]:
-    """The psycopg connection under SQLAlchemy's, able to send `JsonText`."""
-    raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-    raw.adapters.register_dumper(JsonText, _JsonbDumper)
-    return raw
 
 
 _READ = """
@@ -265,133 +199,3 @@ def lock_timeout(connection: sa.Connection, milliseconds: int) -> Iterator[None]
     before, _ = connection.execute(query, {"t": f"{milliseconds}ms"}).one()
     yield
     connection.execute(query, {"t": before})
-
-
-_COMPARE = """
-    SELECT n.bot_id::varchar, d.graph = n.graph,
-           COALESCE(jsonb_array_length(
-               CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
-           ), 0) = 0,
-           EXISTS (
-               SELECT FROM flowshift.ledger l
-               -- The ledger's key is in the database's collation; the platform's column may not be.
-               WHERE l.bot_id = d.bot_id COLLATE "default"
-                 AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
-           ),
-           jsonb_hash_extended(d.graph, 0)
-    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
-    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
-"""
-
-
-def compare_drafts(
-    connection: sa.Connection, graphs: Sequence[tuple[str, bytes]], lock: Lock | None
-) -> dict[str, DraftRow]:
-    """Hold the drafts that exist against (bot_id, graph); bots without a draft are missing.
-
-    By content, not by time: a draft is ours if its content has the hash of something that the
-    ledger says we wrote. With a lock nobody changes them until this transaction ends; drafts that
-    `SKIP` would have to wait for are missing.
-    """
-    if not graphs:
-        return {}
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else ""), _arrays(graphs)
-        )
-        return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
-
-
-def versions_called_draft(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, str]:
-    """The status of each version that is called `draft`, by bot: `draft`, or what keeps one out."""
-    if not bot_ids:
-        return {}
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            "SELECT n.bot_id::varchar, d.status::text FROM unnest(%s::text[]) AS n (bot_id) "
-            "JOIN bot_workflow_versions d ON d.bot_id = n.bot_id "
-            "WHERE d.version = 'draft' OR d.status = 'draft' ORDER BY d.status = 'draft'",
-            [list(bot_ids)],
-        )
-        return dict(cursor.fetchall())
-
-
-_INSERT_DRAFTS = """
-    INSERT INTO bot_workflow_versions
-        (id, bot_id, version, status, graph, environment_variables, conversation_variables,
-         features, created_at, updated_at)
-    SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{}', '{}', '{}', now(), now()
-    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
-    ON CONFLICT DO NOTHING
-    RETURNING bot_id::varchar, jsonb_hash_extended(graph, 0)
-"""
-
-_UPDATE_DRAFTS = """
-    UPDATE bot_workflow_versions d SET graph = n.graph, updated_at = now()
-    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
-    WHERE d.bot_id = n.bot_id AND d.status = 'draft'
-    RETURNING n.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
-"""
-
-
-def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
-    """Create the drafts of bots that have none; returns the content hash of each one created.
-
-    A bot that got a draft in the meantime is missing from the result: nothing is overwritten.
-    """
-    return _write(connection, _INSERT_DRAFTS, graphs)
-
-
-def update_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
-    """Replace the graphs of drafts that `compare_drafts` locked; returns their content hashes."""
-    return _write(connection, _UPDATE_DRAFTS, graphs)
-
-
-def _write(
-    connection: sa.Connection, statement: str, graphs: Sequence[tuple[str, bytes]]
-) -> dict[str, int]:
-    if not graphs:
-        return {}
-    with driver(connection).cursor() as cursor:
-        cursor.execute(statement, _arrays(graphs))
-        return dict(cursor.fetchall())
-
-
-_INSERT_LEDGER = """
-    INSERT INTO flowshift.ledger
-        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
-    SELECT %s, %s, n.*
-    FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::int8[],
-                %b::int8[])
-         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
-"""
-
-_encode = msgspec.json.Encoder().encode
-
-
-def insert_ledger(
-    connection: sa.Connection, run_id: int, batch: int, rows: Sequence[LedgerRow]
-) -> None:
-    """Record what the run did for each bot: one row per bot and run, in one statement."""
-    if not rows:
-        return
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _INSERT_LEDGER,
-            (
-                run_id,
-                batch,
-                [row.bot_id for row in rows],
-                [row.outcome for row in rows],
-                [row.code for row in rows],
-                [row.message and storable(row.message) for row in rows],
-                [JsonText(_encode(row.warnings)) if row.warnings else None for row in rows],
-                [row.traceback and storable(row.traceback) for row in rows],
-                [row.draft_hash for row in rows],
-                [row.overhead_us for row in rows],
-            ),
-        )
-
-
-def _arrays(graphs: Sequence[tuple[str, bytes]]) -> tuple[list[str], list[JsonText]]:
-    return [bot_id for bot_id, _ in graphs], [JsonText(graph) for _, graph in graphs]

@@ -1,4 +1,4 @@
-"""Drafts as they stand, with the workflows that they came from: what a validation executes."""
+"""Drafts: what a validation executes, and what a conversion compares and writes, set-based."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from psycopg import sql
 
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
-from worker.db.bots import BytesLoader, driver, which
+from worker.db.bots import Lock, which
+from worker.db.bulk import BytesLoader, arrays, driver
 
 MAX_GRAPH_BYTES = 4 * MAX_BYTES
 """A draft spells out what its workflow leaves unsaid; one beyond this was not made here."""
@@ -32,6 +33,19 @@ class DraftToTry(msgspec.Struct, frozen=True):
     environment: Any
     conversation: Any
     version: str | None
+
+
+class DraftRow(msgspec.Struct, frozen=True):
+    """The draft that a bot has, seen against the one that it should get.
+
+    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one.
+    """
+
+    bot_id: str
+    is_same: bool
+    is_empty: bool
+    is_ours: bool
+    content_hash: int
 
 
 _IDS = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id"
@@ -77,3 +91,93 @@ def read(connection: sa.Connection, ids: Sequence[str]) -> Iterator[DraftToTry]:
             last = this
         if last is not None:
             yield last
+
+
+_COMPARE = """
+    SELECT n.bot_id::varchar, d.graph = n.graph,
+           COALESCE(jsonb_array_length(
+               CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
+           ), 0) = 0,
+           EXISTS (
+               SELECT FROM flowshift.ledger l
+               -- The ledger's key is in the database's collation; the platform's column may not be.
+               WHERE l.bot_id = d.bot_id COLLATE "default"
+                 AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
+           ),
+           jsonb_hash_extended(d.graph, 0)
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
+"""
+
+
+def compare_drafts(
+    connection: sa.Connection, graphs: Sequence[tuple[str, bytes]], lock: Lock | None
+) -> dict[str, DraftRow]:
+    """Hold the drafts that exist against (bot_id, graph); bots without a draft are missing.
+
+    By content, not by time: a draft is ours if its content has the hash of something that the
+    ledger says we wrote. With a lock nobody changes them until this transaction ends; drafts that
+    `SKIP` would have to wait for are missing.
+    """
+    if not graphs:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else ""), arrays(graphs)
+        )
+        return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+
+
+def versions_called_draft(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, str]:
+    """The status of each version that is called `draft`, by bot: `draft`, or what keeps one out."""
+    if not bot_ids:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            "SELECT n.bot_id::varchar, d.status::text FROM unnest(%s::text[]) AS n (bot_id) "
+            "JOIN bot_workflow_versions d ON d.bot_id = n.bot_id "
+            "WHERE d.version = 'draft' OR d.status = 'draft' ORDER BY d.status = 'draft'",
+            [list(bot_ids)],
+        )
+        return dict(cursor.fetchall())
+
+
+_INSERT_DRAFTS = """
+    INSERT INTO bot_workflow_versions
+        (id, bot_id, version, status, graph, environment_variables, conversation_variables,
+         features, created_at, updated_at)
+    SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{}', '{}', '{}', now(), now()
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    ON CONFLICT DO NOTHING
+    RETURNING bot_id::varchar, jsonb_hash_extended(graph, 0)
+"""
+
+_UPDATE_DRAFTS = """
+    UPDATE bot_workflow_versions d SET graph = n.graph, updated_at = now()
+    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    WHERE d.bot_id = n.bot_id AND d.status = 'draft'
+    RETURNING n.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
+"""
+
+
+def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    """Create the drafts of bots that have none; returns the content hash of each one created.
+
+    A bot that got a draft in the meantime is missing from the result: nothing is overwritten.
+    """
+    return _write(connection, _INSERT_DRAFTS, graphs)
+
+
+def update_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    """Replace the graphs of drafts that `compare_drafts` locked; returns their content hashes."""
+    return _write(connection, _UPDATE_DRAFTS, graphs)
+
+
+def _write(
+    connection: sa.Connection, statement: str, graphs: Sequence[tuple[str, bytes]]
+) -> dict[str, int]:
+    if not graphs:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(statement, arrays(graphs))
+        return dict(cursor.fetchall())

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from worker.db.bots import driver
+from worker.db.bulk import driver
 
 _IS_WATCHED = sa.text(
     """

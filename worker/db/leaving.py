@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from worker.db.batches import Batch
-from worker.db.bots import driver, which
+from worker.db.bots import which
+from worker.db.bulk import driver
 from worker.db.tables import batches, runs
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from worker.core.parity.recording import ExecutionRow
-from worker.db.bots import JsonText, driver
+from worker.db.bulk import JsonText, driver
 from worker.db.column_types import type_of
 
 _NAMESPACE: Final = uuid.UUID("8c4ac2f0-7f0e-5f5e-9d0b-0d2a3f6b7c11")

@@ -13,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 from celery import Celery
 
-from worker.db import runs
+from worker.db import run_progress, runs
 from worker.db.engine import map_database_errors
 from worker.errors import FlowshiftError
 from worker.log import get_logger
@@ -60,7 +60,9 @@ class Unattended:
             TransientError: the database was away.
         """
         with map_database_errors(), self._current.engine.connect() as connection:
-            found = [runs.progress(connection, run_id) for run_id in runs.recent_ids(connection)]
+            found = [
+                run_progress.read(connection, run_id) for run_id in runs.recent_ids(connection)
+            ]
         alone = [progress for progress in found if progress is not None and progress.has_no_worker]
         for progress in alone:
             if self._redis.publish(progress):

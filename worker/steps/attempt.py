@@ -20,10 +20,11 @@ from worker.core.parity.messages import BUILT_IN, Trials
 from worker.core.parity.recording import ExecutionRow
 from worker.core.parity.trial import Equipment
 from worker.core.workflow.config import Defaults
-from worker.db import bots, probe
+from worker.db import bots, drafts, ledger, probe
 from worker.db.backups import Place, back_up
-from worker.db.bots import BotRow, LedgerRow
+from worker.db.bots import BotRow
 from worker.db.engine import is_transient
+from worker.db.ledger import LedgerRow
 from worker.db.recordings import execution_id, insert_executions
 from worker.steps.batch.decide import Converted, decide
 from worker.steps.batch.trial import Trial
@@ -164,12 +165,12 @@ class _Attempt:
 
         def insert(ids: Sequence[str]) -> None:
             graphs = [(bot_id, ready[bot_id].graph) for bot_id in ids]
-            _kept(ids, bots.insert_drafts(self.connection, graphs), "no draft was kept")
+            _kept(ids, drafts.insert_drafts(self.connection, graphs), "no draft was kept")
             self._same(graphs)
 
         def update(ids: Sequence[str]) -> None:
             graphs = [(bot_id, ready[bot_id].graph) for bot_id in ids]
-            _kept(ids, bots.update_drafts(self.connection, graphs), "the draft was not replaced")
+            _kept(ids, drafts.update_drafts(self.connection, graphs), "the draft was not replaced")
             self._same(graphs)
 
         inserted = self._ask(table, "insert of drafts", fresh, insert)
@@ -178,7 +179,7 @@ class _Attempt:
 
     def _same(self, graphs: Sequence[tuple[str, bytes]]) -> None:
         ids = [bot_id for bot_id, _ in graphs]
-        found = bots.compare_drafts(self.connection, graphs, None)
+        found = drafts.compare_drafts(self.connection, graphs, None)
         _kept(ids, found, "there was no draft afterwards")
         same = [bot_id for bot_id, draft in found.items() if draft.is_same]
         _kept(ids, same, "another draft was stored than the one written")
@@ -235,7 +236,7 @@ class _Attempt:
 
         def insert(some: Sequence[str]) -> None:
             rows = [LedgerRow(bot_id, "skipped", "no_workflow") for bot_id in some]
-            bots.insert_ledger(self.connection, _RUN_ID, 0, rows)
+            ledger.insert_ledger(self.connection, _RUN_ID, 0, rows)
             _kept(some, probe.in_ledger(self.connection, _RUN_ID), "no outcome was kept")
 
         self._ask("flowshift.ledger", "insert of outcomes", ids, insert)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from worker.core.policy import circuit_breaker
 from worker.core.policy.health import Verdict
-from worker.db import batches, control, runs
+from worker.db import batches, control, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
 
@@ -67,7 +67,7 @@ def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) 
 
 
 def _stop(connection: sa.Connection, run_id: int, reason: str) -> bool:
-    return runs.go(connection, run_id, "paused", reason=reason, actor=OURSELVES)
+    return run_transitions.apply(connection, run_id, "paused", reason=reason, actor=OURSELVES)
 
 
 def _log_stop(run_id: int, reason: str | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.db import control, runs
+from worker.db import control, run_progress
 from worker.db.control import Entry
 from worker.db.engine import map_database_errors
 from worker.errors import TransientError
@@ -95,7 +95,7 @@ def _report(current: Runtime, run_id: int) -> None:
     """Show programs that read Redis the new state at once; the beat does so later if this fails."""
     try:
         with map_database_errors(), current.engine.connect() as connection:
-            progress = runs.progress(connection, run_id)
+            progress = run_progress.read(connection, run_id)
     except TransientError:
         return
     if progress is not None:

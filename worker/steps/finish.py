@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import final_state
-from worker.db import batches, runs
+from worker.db import batches, run_progress, run_transitions
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
 
@@ -20,18 +20,18 @@ def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None
     """
     with map_database_errors():
         with engine.begin() as connection:
-            if not runs.finish_if_last(connection, run_id, actor):
+            if not run_transitions.finish_if_last(connection, run_id, actor):
                 return None
         with engine.begin() as connection:
-            progress = runs.progress(connection, run_id)
+            progress = run_progress.read(connection, run_id)
             if progress is None:
                 return None
             state = final_state(
                 bots_failed=progress.counts.failed, batches_failed=progress.batches_failed
             )
-            if not runs.go(connection, run_id, state, reason=None, actor=actor):
+            if not run_transitions.apply(connection, run_id, state, reason=None, actor=actor):
                 return None
-            ended = runs.progress(connection, run_id)
+            ended = run_progress.read(connection, run_id)
     log.info(
         "run.finished",
         run_id=run_id,
@@ -46,7 +46,7 @@ def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None
 def fail_run(engine: sa.Engine, run_id: int, reason: str, *, actor: str) -> None:
     """Record that a run could not be planned."""
     with map_database_errors(), engine.begin() as connection:
-        runs.go(connection, run_id, "failed", reason=reason, actor=actor)
+        run_transitions.apply(connection, run_id, "failed", reason=reason, actor=actor)
 
 
 def fail_batch(engine: sa.Engine, run_id: int, number: int, error: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.db import batches, runs
+from worker.db import batches, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import StaleError
@@ -35,7 +35,7 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
                 if run.state != "planning":
                     raise StaleError(f"run {run_id} is {run.state}, not planning")
                 if run.options.selection != "all" or not _plan_step(connection, run):
-                    runs.go(connection, run_id, "running", reason=None, actor=actor)
+                    run_transitions.apply(connection, run_id, "running", reason=None, actor=actor)
                     break
     log.info("run.planned", run_id=run_id, batches=run.batch_count, bots=run.bot_count)
 

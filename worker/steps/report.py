@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
-from worker.db import runs
+from worker.db import run_progress, run_results, runs
 from worker.db.engine import map_database_errors
-from worker.db.runs import Failure, OutcomeRow, Run
+from worker.db.run_results import Failure, OutcomeRow
+from worker.db.runs import Run
 from worker.steps import find
 
 
@@ -48,14 +49,14 @@ def report_run(engine: sa.Engine, run_id: int, *, most_failures: int | None = No
         TransientError: the database was away.
     """
     with map_database_errors(), engine.connect() as connection:
-        progress = _existing(runs.progress(connection, run_id), run_id)
+        progress = _existing(run_progress.read(connection, run_id), run_id)
         return RunReport(
             run=runs.existing(connection, run_id),
             progress=progress,
-            codes=runs.codes(connection, run_id),
-            failures=runs.failures(connection, run_id, limit=most_failures),
-            failed_batches=runs.failed_batches(connection, run_id),
-            overhead=runs.overhead(connection, run_id),
+            codes=run_results.codes(connection, run_id),
+            failures=run_results.failures(connection, run_id, limit=most_failures),
+            failed_batches=run_results.failed_batches(connection, run_id),
+            overhead=run_results.overhead(connection, run_id),
         )
 
 
@@ -67,7 +68,7 @@ def progress_of(engine: sa.Engine, run_id: int) -> Progress:
         TransientError: the database was away.
     """
     with map_database_errors(), engine.connect() as connection:
-        return _existing(runs.progress(connection, run_id), run_id)
+        return _existing(run_progress.read(connection, run_id), run_id)
 
 
 def latest_run(engine: sa.Engine) -> int | None:
@@ -91,7 +92,7 @@ def newest_runs(engine: sa.Engine, limit: int) -> list[tuple[Run, Progress]]:
         return [
             (run, progress)
             for run in runs.latest(connection, limit)
-            if (progress := runs.progress(connection, run.run_id)) is not None
+            if (progress := run_progress.read(connection, run.run_id)) is not None
         ]
 
 
@@ -102,7 +103,7 @@ def outcomes_of(engine: sa.Engine, run_id: int) -> Iterator[OutcomeRow]:
         TransientError: the database was away.
     """
     with map_database_errors(), engine.connect() as connection:
-        yield from runs.outcomes(connection, run_id)
+        yield from run_results.outcomes(connection, run_id)
 
 
 def _existing(progress: Progress | None, run_id: int) -> Progress:

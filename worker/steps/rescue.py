@@ -12,9 +12,9 @@ import sqlalchemy as sa
 
 from worker.core.parity.overhead import measure
 from worker.core.policy.progress import Counts
-from worker.db import batches, bots, rescue, runs
-from worker.db.bots import LedgerRow
+from worker.db import audit, batches, ledger, rescue
 from worker.db.engine import map_database_errors
+from worker.db.ledger import LedgerRow
 from worker.db.rescue import Claim, Lost
 from worker.errors import TransientError
 from worker.log import get_logger
@@ -68,7 +68,7 @@ def return_unclaimed(engine: sa.Engine, run_id: int, number: int, why: str, *, a
     with map_database_errors(), engine.begin() as connection:
         if not rescue.unpublish_one(connection, run_id, number):
             return False
-        runs.record(connection, run_id, actor, "batch.resent", why, {"batches": [number]})
+        audit.record(connection, run_id, actor, "batch.resent", why, {"batches": [number]})
     log.warning("batch.unclaimed", run_id=run_id, batches=[number], reason=why)
     return True
 
@@ -85,7 +85,7 @@ def hand_back_batch(
             if not batches.hand_back(connection, run_id, number, worker=worker):
                 return False
             detail = {"batch": number}
-            runs.record(connection, run_id, actor, "batch.handed_back", "it stops", detail)
+            audit.record(connection, run_id, actor, "batch.handed_back", "it stops", detail)
     except TransientError as error:
         log.warning("batch.not_handed_back", run_id=run_id, batch=number, error=str(error))
         return False
@@ -145,12 +145,12 @@ def sweep(
             reason = "their messages were lost"
             log.warning("batch.unclaimed", run_id=run_id, batches=numbers[:50], reason=reason)
             detail = {"batches": numbers}
-            runs.record(connection, run_id, actor, "batch.resent", reason, detail)
+            audit.record(connection, run_id, actor, "batch.resent", reason, detail)
         to_plan = rescue.take_to_plan(connection, queue_is_empty=queue_is_empty)
         for run_id in to_plan:
             reason = "nobody was planning it"
             log.warning("run.replanned", run_id=run_id, reason=reason)
-            runs.record(connection, run_id, actor, "run.replanned", reason)
+            audit.record(connection, run_id, actor, "run.replanned", reason)
         return Swept(tuple(to_plan), tuple(rescue.open_runs(connection)))
 
 
@@ -167,7 +167,7 @@ def close_run(engine: sa.Engine, run_id: int, *, actor: str) -> bool:
     reason = "its batches were over and nobody had finished it"
     log.warning("run.closed", run_id=run_id, reason=reason)
     with map_database_errors(), engine.begin() as connection:
-        runs.record(connection, run_id, actor, "run.closed", reason)
+        audit.record(connection, run_id, actor, "run.closed", reason)
     return True
 
 
@@ -186,7 +186,7 @@ def _lose(connection: sa.Connection, claim: Claim, why: str, *, actor: str) -> N
         action, detail["new_batch"] = _split(connection, claim, lost, why)
     else:
         action = _give_up(connection, claim, lost, why)
-    runs.record(connection, claim.run_id, actor, action, why, detail)
+    audit.record(connection, claim.run_id, actor, action, why, detail)
 
 
 def _enqueue(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> str:
@@ -211,7 +211,7 @@ def _give_up(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> s
     """End a batch whose one bot kills workers; one whose bot is gone ends with nothing."""
     message = f"{lost.losses} workers were lost on this bot alone; the last one: {why}"
     rows = [LedgerRow(bot_id, "failed", "worker_lost", message) for bot_id in lost.bots]
-    bots.insert_ledger(connection, claim.run_id, claim.number, rows)
+    ledger.insert_ledger(connection, claim.run_id, claim.number, rows)
     batches.complete(
         connection,
         claim.run_id,

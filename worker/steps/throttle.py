@@ -14,7 +14,7 @@ from typing import Final
 import psycopg
 import sqlalchemy as sa
 
-from worker.core.policy import health, pace
+from worker.core.policy import health, health_checks, pace
 from worker.core.policy.health import COMMITS_LOOKED_AT, Finding, Readings, Unreadable, Verdict
 from worker.db import health as health_table
 from worker.db.engine import is_transient, map_database_errors, sqlstate
@@ -118,8 +118,8 @@ class Gate:
                 if is_transient(error) and sqlstate(error) != CANCELLED:
                     raise
                 reason = f"reading it failed ({sqlstate(error) or type(error).__name__})"
-                return [Unreadable(check, reason) for check in health.CHECKS]
-            return health.judge(self._completed(readings, now), self._settings.limits)
+                return [Unreadable(check, reason) for check in health_checks.CHECKS]
+            return health_checks.judge(self._completed(readings, now), self._settings.limits)
 
     def _completed(self, readings: Readings, now: float) -> Readings:
         """The readings with what only this process knows, and the answer of the user's query."""

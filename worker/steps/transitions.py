@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from worker.core.policy.states import RunState, words
-from worker.db import control, runs
+from worker.db import control, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import UsageError
@@ -53,7 +53,9 @@ def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
         if run.state not in ("paused", "running"):
             raise UsageError(f"run {run_id} is {words(run.state)}, not paused")
         with engine.begin() as connection:
-            changed = runs.go(connection, run_id, "running", reason=None, actor=actor, why=reason)
+            changed = run_transitions.apply(
+                connection, run_id, "running", reason=None, actor=actor, why=reason
+            )
     if changed:
         log.info("run.resumed", run_id=run_id, actor=actor)
     return changed
@@ -80,7 +82,7 @@ def _change(
     """Take a run to `state`; None if this call did, else the run as it is."""
     with map_database_errors(), engine.begin() as connection:
         run = find.run(connection, run_id)
-        if not runs.go(connection, run_id, state, reason=reason, actor=actor):
+        if not run_transitions.apply(connection, run_id, state, reason=reason, actor=actor):
             return runs.get(connection, run_id) or run
     log.info("run.stopped", run_id=run_id, state=state, actor=actor, reason=reason)
     return None

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from worker.core.policy.limits import check_limits
 from worker.core.policy.states import OVER, words
-from worker.db import control, runs
+from worker.db import audit, control
 from worker.db.engine import map_database_errors
 from worker.errors import UsageError
 from worker.log import get_logger
@@ -54,7 +54,7 @@ def tune(engine: sa.Engine, run_id: int, tuning: Tuning, *, actor: str) -> dict[
         }
         if changed:
             control.tune(connection, run_id, {name: new for name, (_, new) in changed.items()})
-            runs.record(connection, run_id, actor, "run.tuned", None, changed)
+            audit.record(connection, run_id, actor, "run.tuned", None, changed)
     if changed:
         log.info(
             "run.tuned", run_id=run_id, actor=actor, **{n: new for n, (_, new) in changed.items()}

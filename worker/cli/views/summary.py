@@ -14,7 +14,7 @@ from worker.cli.views.units import duration, span
 from worker.core.codes import OUTCOMES
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
-from worker.db.runs import Failure, OutcomeRow
+from worker.db.run_results import Failure, OutcomeRow
 from worker.steps.report import RunReport
 
 _COLOURS: Final[Mapping[str, str]] = {

@@ -18,7 +18,7 @@ def run_to_thin(connection: sa.Connection, before: dt.datetime) -> int | None:
 def thin_ledger(connection: sa.Connection, run_id: int, *, after: str | None, size: int) -> Piece:
     """Delete what the ledger says of a run's next `size` bots after `after`, except what is still needed.
 
-    A draft counts as ours if the ledger holds the hash of its content (worker/db/bots.py), so for
+    A draft counts as ours if the ledger holds the hash of its content (worker/db/drafts.py), so for
     each bot the newest row with a hash stays, and the newest with the hash of the draft as it is
     now. Rows of earlier runs that were kept for that, and need not be any more, go with these.
     """

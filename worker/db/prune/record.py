@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from worker.db.runs import record
+from worker.db.audit import record
 from worker.db.tables import prunes
 
 PruneState = Literal["running", "done", "stopped"]

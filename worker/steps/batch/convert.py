@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from worker.core.parity.trial import Equipment
 from worker.core.workflow.config import Defaults
-from worker.db import bots, leaving
+from worker.db import bots, leaving, ledger
 from worker.db.batches import Batch
 from worker.db.bots import BotRow
 from worker.db.runs import RunOptions
@@ -152,7 +152,7 @@ def _save(
     settled = settler.settle(made.decided)
     if settled.left and not settled.rows:
         raise TransientError(f"every bot of batch {batch.number} changes all the time")
-    bots.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
+    ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
     tally = Tally()
     tally.add(settled.rows)
     _leave(connection, batch, settled, settled.through or made.through)

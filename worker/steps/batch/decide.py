@@ -14,7 +14,8 @@ from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import is_json_null
-from worker.db.bots import Basis, BotRow, LedgerRow
+from worker.db.bots import Basis, BotRow
+from worker.db.ledger import LedgerRow
 from worker.errors import BotError
 from worker.steps.batch.trial import Trial, fault
 

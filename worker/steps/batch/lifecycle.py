@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from worker.core.policy.states import RunKind
 from worker.db import batches, control
 from worker.db.batches import Batch
-from worker.db.bots import driver
+from worker.db.bulk import driver
 from worker.db.engine import is_about_a_row, is_transient, map_database_errors
 from worker.db.interference import constraints_immediate
 from worker.errors import StaleError

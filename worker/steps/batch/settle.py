@@ -19,9 +19,11 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db import bots, interference
-from worker.db.bots import LedgerRow, Lock
+from worker.db.bots import Lock
 from worker.db.engine import sqlstate
+from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
+from worker.db.sqlstate import LOCK_NOT_AVAILABLE
 from worker.steps.batch.decide import Converted, Decided
 from worker.steps.batch.lifecycle import (
     ERRORS,
@@ -281,4 +283,4 @@ def _refused(one: Decided, error: DatabaseError) -> LedgerRow | Left:
 
 def _is_locked(error: BaseException) -> bool:
     """Whether a lock was waited for in vain."""
-    return sqlstate(error) == "55P03"
+    return sqlstate(error) == LOCK_NOT_AVAILABLE

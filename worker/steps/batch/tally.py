@@ -16,7 +16,7 @@ from worker.core.policy.progress import Counts, count
 from worker.core.printable import escape
 from worker.db import batches
 from worker.db.batches import Batch
-from worker.db.bots import LedgerRow
+from worker.db.ledger import LedgerRow
 from worker.errors import StaleError
 
 EXAMPLES: Final = 2

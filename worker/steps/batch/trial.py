@@ -17,7 +17,7 @@ from worker.core.parity.recording import ExecutionRow, session_id
 from worker.core.parity.trial import Equipment, Proof
 from worker.core.workflow.v1 import Workflow
 from worker.db.batches import Batch
-from worker.db.bots import LedgerRow
+from worker.db.ledger import LedgerRow
 from worker.db.recordings import insert_executions
 from worker.db.runs import RunOptions
 from worker.errors import BotError

@@ -24,10 +24,10 @@ from worker.core.parity.trial import Equipment
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import MAX_BYTES
-from worker.db import bots, drafts
+from worker.db import drafts, ledger
 from worker.db.batches import Batch
-from worker.db.bots import LedgerRow
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
+from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import BotError, BudgetSpentError, StaleError, TransientError
 from worker.log import get_logger
@@ -172,7 +172,7 @@ def _save(
 ) -> Report:
     rows = [one for one in tried if isinstance(one, LedgerRow)]
     rows += _record(connection, trial, [one for one in tried if isinstance(one, Tried)])
-    bots.insert_ledger(connection, batch.run_id, batch.number, rows)
+    ledger.insert_ledger(connection, batch.run_id, batch.number, rows)
     tally = Tally()
     tally.add(rows)
     return tally.complete(connection, batch, started)

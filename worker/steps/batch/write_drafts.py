@@ -8,10 +8,12 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from worker.db import bots
+from worker.db import drafts
 from worker.db.backups import back_up, without_backup
-from worker.db.bots import DraftRow, LedgerRow, Lock
+from worker.db.bots import Lock
+from worker.db.drafts import DraftRow
 from worker.db.engine import sqlstate
+from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
 from worker.steps.batch.lifecycle import DatabaseError
@@ -87,7 +89,7 @@ def not_kept(
     """
     good = {row.bot_id for row in written.rows if _has_draft(row)}
     graphs = [(one.bot_id, one.graph) for one in ready if one.bot_id in good]
-    there = bots.compare_drafts(connection, graphs, None)
+    there = drafts.compare_drafts(connection, graphs, None)
     messages = dict.fromkeys(without_backup(connection, sorted(good), written.filled), _NO_BACKUP)
     for bot_id in good:
         if bot_id not in there:
@@ -109,7 +111,7 @@ def expected(
     connection: sa.Connection, ready: Sequence[Converted], options: RunOptions
 ) -> list[LedgerRow | Left]:
     """The outcomes to expect of bots that cannot be written now, by the drafts that they have."""
-    found = bots.compare_drafts(connection, _graphs(ready), None)
+    found = drafts.compare_drafts(connection, _graphs(ready), None)
     rows = [
         (found.get(one.bot_id) and _kept(one, found[one.bot_id], options))
         or LedgerRow(one.bot_id, "converted", warnings=one.warnings)
@@ -128,7 +130,7 @@ def _drafts(
 ) -> list[LedgerRow | Left]:
     found, locked = _compare(connection, [one for one in ready if one.has_draft], lock)
     fresh = [one for one in ready if one.bot_id not in found and one.bot_id not in locked]
-    written = bots.insert_drafts(connection, _graphs(fresh))
+    written = drafts.insert_drafts(connection, _graphs(fresh))
     overtaken = [one for one in fresh if one.bot_id not in written]
     if overtaken:  # somebody made them a draft since we looked: what it holds decides
         more, more_locked = _compare(connection, overtaken, lock)
@@ -137,9 +139,9 @@ def _drafts(
         one.bot_id: _kept(one, found[one.bot_id], options) for one in ready if one.bot_id in found
     }
     stale = [one for one in ready if one.bot_id in kept and kept[one.bot_id] is None]
-    written |= bots.update_drafts(connection, _graphs(stale))
+    written |= drafts.update_drafts(connection, _graphs(stale))
     missing = [one.bot_id for one in overtaken if one.bot_id not in found]
-    called = bots.versions_called_draft(connection, missing)
+    called = drafts.versions_called_draft(connection, missing)
     return [
         Left(one.bot_id, "locked")
         if one.bot_id in locked
@@ -154,9 +156,9 @@ def _compare(
     connection: sa.Connection, ones: Sequence[Converted], lock: Lock
 ) -> tuple[dict[str, DraftRow], frozenset[str]]:
     """The drafts that these bots have, locked; and the bots whose draft another one has locked."""
-    found = bots.compare_drafts(connection, _graphs(ones), lock)
+    found = drafts.compare_drafts(connection, _graphs(ones), lock)
     missing = [one.bot_id for one in ones if one.bot_id not in found]
-    called = bots.versions_called_draft(connection, missing)
+    called = drafts.versions_called_draft(connection, missing)
     return found, frozenset(bot_id for bot_id, status in called.items() if status == "draft")
 
 

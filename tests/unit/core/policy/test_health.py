@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from worker.core.policy.business_hours import is_within, parse_hours
 from worker.core.policy.health import (
-    CHECKS,
     Answer,
     Finding,
     Limits,
@@ -15,13 +15,10 @@ from worker.core.policy.health import (
     Unreadable,
     Vacuum,
     Verdict,
-    is_within,
-    judge,
-    parse_hours,
     settle,
-    wal_behind_bytes,
     worst,
 )
+from worker.core.policy.health_checks import CHECKS, judge, wal_behind_bytes
 
 MB = 1024 * 1024
 LIMITS = Limits(

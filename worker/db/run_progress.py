@@ -1,0 +1,115 @@
+"""How far a run is: arithmetic on committed rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from worker.core.policy.progress import (
+    NO_WORKER,
+    RECENT_S,
+    UNATTENDED_S,
+    WORKER_SILENT_S,
+    Counts,
+    Progress,
+    eta_of,
+    rate_of,
+    version_of,
+)
+from worker.core.policy.states import OVER
+from worker.db.tables import batches, heartbeats, runs
+
+
+def read(connection: sa.Connection, run_id: int) -> Progress | None:
+    """How far a run is, from committed rows, in one statement; None where there is no such run."""
+    ended = batches.c.state.in_(["done", "failed"])
+    bots = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    recent = batches.c.finished_at > sa.func.now() - sa.cast(f"{RECENT_S} seconds", sa.Interval)
+    until = sa.func.coalesce(runs.c.finished_at, sa.func.now())
+    totals = sa.select(
+        *(
+            sa.func.coalesce(sa.func.sum(batches.c[name]), 0).label(name)
+            for name in Counts.__struct_fields__
+        ),
+        sa.func.coalesce(sa.func.sum(sa.case((ended, bots), else_=batches.c.bot_count)), 0).label(
+            "bots_total"
+        ),
+        sa.func.count().filter(batches.c.state == "done").label("batches_done"),
+        sa.func.count().filter(batches.c.state == "failed").label("batches_failed"),
+        sa.func.coalesce(sa.func.sum(bots).filter(recent), 0).label("recent"),
+    ).where(batches.c.run_id == run_id)
+    query = sa.select(
+        runs.c.request_id,
+        runs.c.state,
+        runs.c.state_reason,
+        runs.c.dry_run,
+        runs.c.batch_count,
+        runs.c.version,
+        sa.case(
+            (
+                sa.and_(runs.c.state == "running", runs.c.held_until > sa.func.now()),
+                runs.c.held_check + ": " + runs.c.held_reason,
+            ),
+            (sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()), NO_WORKER),
+        ).label("waiting"),
+        sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
+        sa.extract("epoch", sa.func.now() - until).label("over_for_s"),
+        sa.literal_column("t.*"),
+    ).select_from(runs.join(totals.lateral("t"), sa.true()))
+    row = connection.execute(query.where(runs.c.run_id == run_id)).one_or_none()
+    return None if row is None else _progress(run_id, row._asdict())
+
+
+def _unattended() -> sa.ColumnElement[bool]:
+    """Whether no worker works on the run: none lives, none has a batch, and nothing happened lately."""
+
+    def within(column: sa.ColumnElement[Any], seconds: float) -> sa.ColumnElement[bool]:
+        return column > sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)
+
+    lives = sa.exists().where(
+        heartbeats.c.kind == "worker",
+        heartbeats.c.stopped_at.is_(None),
+        within(heartbeats.c.beat_at, WORKER_SILENT_S),
+        sa.or_(
+            within(heartbeats.c.worked_at, WORKER_SILENT_S),
+            within(heartbeats.c.started_at, WORKER_SILENT_S),
+        ),
+    )
+    of_run = batches.c.run_id == runs.c.run_id
+    at_work = sa.exists().where(
+        of_run, batches.c.state == "running", batches.c.lease_until > sa.func.now()
+    )
+    moved = sa.exists().where(of_run, within(batches.c.finished_at, UNATTENDED_S))
+    started = within(sa.func.greatest(runs.c.created_at, runs.c.started_at), UNATTENDED_S)
+    return sa.not_(sa.or_(started, lives, at_work, moved))
+
+
+def _progress(run_id: int, row: Any) -> Progress:
+    counts = Counts(**{name: int(row[name]) for name in Counts.__struct_fields__})
+    state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
+    over = state in OVER
+    stands_still = state == "paused" or row["waiting"] == NO_WORKER
+    unknown = stands_still or (state == "planning" and total <= counts.bots)
+    if over:
+        rate = counts.bots / elapsed_s if elapsed_s else 0.0
+    else:
+        rate = 0.0 if stands_still else rate_of(int(row["recent"]), elapsed_s)
+    return Progress(
+        run_id=run_id,
+        request_id=row["request_id"],
+        state=state,
+        reason=row["state_reason"],
+        waiting=row["waiting"],
+        dry_run=row["dry_run"],
+        counts=counts,
+        bots_total=total,
+        batches_done=row["batches_done"],
+        batches_failed=row["batches_failed"],
+        batches_total=row["batch_count"],
+        rate=round(rate, 1),
+        eta_s=0.0 if over else None if unknown else eta_of(total - counts.bots, rate),
+        elapsed_s=round(elapsed_s, 3),
+        over_for_s=max(0.0, float(row["over_for_s"])),
+        version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
+    )
