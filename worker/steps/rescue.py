@@ -109,7 +109,7 @@ def patience_s(lease_s: float) -> float:
     """How long after the database is back a worker that lives has renewed what it holds, or let go.
 
     >>> patience_s(30), patience_s(60)
-    (15, 25.0)
+    (15.0, 25.0)
     """
     return max(RENEWED_WITHIN_S, lease_s / 3) + MARGIN_S
 
