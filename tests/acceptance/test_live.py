@@ -69,7 +69,8 @@ def test_migrate_starts_a_worker_when_the_one_that_worked_a_moment_ago_is_found_
     killed = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0")
     with fleet.engine.begin() as connection:
         heartbeats.beat(connection, killed, Sign(0.0, "it takes messages"))
-    ended = flowshift({**environment, "FLOWSHIFT_HEARTBEAT_S": "1"}, "migrate")
+    # Its heartbeat is fresh for 6 seconds: longer than the command takes to start.
+    ended = flowshift({**environment, "FLOWSHIFT_HEARTBEAT_S": "3"}, "migrate")
     assert ended.returncode == 0, ended.stderr
     waited, _, began = ended.stderr.partition("no worker answers: starting one here")
     assert began

@@ -499,6 +499,8 @@ def test_a_draft_finds_its_own_variables(flowshift: Run, fleet: Fleet) -> None:
         "variable": "env.STYLE",
         "value_type": "string",
     }
+    data = node(graph, "llm")["data"]
+    data["prompt_template"] = "{system_prompt}" + data["prompt_template"]
     fleet.set_draft("a", graph)
     fleet.execute(
         """UPDATE bot_workflow_versions SET environment_variables = '{"STYLE": "Be brief."}'"""
