@@ -7,14 +7,16 @@ from typing import Any
 
 from reference.page import page, table
 from worker.core.policy import states
+from worker.core.publication import states as publication
 
 
 def states_page() -> str:
-    """The states of runs and batches, from the tables of legal transitions."""
+    """The states of runs, batches and publications, from the tables of legal transitions."""
     over = [f"`{state}`" for state in states.RUN_STATES if state in states.OVER]
+    ended = [f"`{state}`" for state in publication.PUBLICATION_STATES if state in publication.OVER]
     return page(
         "States",
-        "worker/core/policy/states.py",
+        "worker/core/policy/states.py, worker/core/publication/states.py",
         "A run is one conversion of a fleet that somebody asked for; a batch is a slice of it, one "
         "Celery task. Both change state only along the arrows below: the code names the states that "
         "an UPDATE leaves, and CHECK constraints hold the words in the database.",
@@ -25,6 +27,18 @@ def states_page() -> str:
         "## Batches",
         _diagram(states.BATCH_TRANSITIONS, states.BATCH_STATES),
         _transitions(states.BATCH_TRANSITIONS),
+        "## Publications",
+        "A publication takes a set of bots to their drafts, wave by wave. One that waits is `held`, "
+        f"for one of these reasons: {', '.join(f'`{why}`' for why in publication.HELD_BECAUSE)}.",
+        _diagram(publication.PUBLICATION_TRANSITIONS, publication.PUBLICATION_STATES),
+        f"Over, though a person may still roll back what is out: {', '.join(ended)}.",
+        _transitions(publication.PUBLICATION_TRANSITIONS),
+        "## Waves of a publication",
+        _diagram(publication.WAVE_TRANSITIONS, publication.WAVE_STATES),
+        _transitions(publication.WAVE_TRANSITIONS),
+        "## Bots of a publication",
+        _diagram(publication.BOT_TRANSITIONS, publication.BOT_STATES),
+        _transitions(publication.BOT_TRANSITIONS),
     )
 
 

@@ -1,0 +1,113 @@
+"""Who goes when: every bot of a publication in one wave, fixed when the publication is planned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import msgspec
+
+from worker.core.publication.coverage import Candidate, canaries
+from worker.core.publication.sizes import Step, Wave, wave_sizes
+
+_SHOWN: Final = 3
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What a person says about single bots: the lists of `--first`, `--last` and `--never`.
+
+    Repeated ids count once.
+
+    Raises:
+        ValueError: a bot is in two of them.
+    """
+
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        lists = {"--first": set(self.first), "--last": set(self.last), "--never": set(self.never)}
+        names = list(lists)
+        for place, one in enumerate(names):
+            for other in names[place + 1 :]:
+                if both := sorted(lists[one] & lists[other]):
+                    more = f" and {len(both) - _SHOWN:,} more" if len(both) > _SHOWN else ""
+                    shown = ", ".join(map(repr, both[:_SHOWN]))
+                    raise ValueError(
+                        f"{shown}{more} in both {one} and {other}: keep one of the two"
+                    )
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Bots in their order, cut into waves: the first takes the first `waves[0].size`, and so on.
+
+    `canaries` is how many come before the rest so that every kind is seen, those of `--first`
+    included. `unknown` are ids of `--first` and `--last` that are not to be published.
+    """
+
+    bot_ids: tuple[str, ...]
+    waves: tuple[Wave, ...]
+    canaries: int
+    unknown: tuple[str, ...] = ()
+
+    def members(self) -> Iterator[tuple[int, list[str]]]:
+        """The bots of each wave: (its number from 1, their ids)."""
+        rest = iter(self.bot_ids)
+        for number, wave in enumerate(self.waves, 1):
+            yield number, list(islice(rest, wave.size))
+
+
+def plan_waves(
+    candidates: Iterable[Candidate], steps: tuple[Step, ...], *, salt: str, wishes: Wishes
+) -> Plan:
+    """Put bots into waves: those of `--first`, then canaries, then the rest, those of `--last` last.
+
+    The order is by sha256 of `salt` (which names the publication) and the bot's id, so that one
+    plan follows from one set of bots, whatever their order, and another publication begins with
+    others. Near-linear in the number of bots.
+
+    Raises:
+        ValueError: two candidates have one id.
+
+    >>> some = [Candidate(f"bot-{n}") for n in range(3)]
+    >>> plan_waves(some, (Step("all"),), salt="7", wishes=Wishes(first=("bot-2",))).bot_ids
+    ('bot-2', 'bot-0', 'bot-1')
+    """
+    by_id, duplicate = _by_id(candidates)
+    if duplicate is not None:
+        raise ValueError(f"two bots have the id {duplicate!r}: flowshift db check lists such ids")
+    unknown = tuple(
+        bot_id for bot_id in dict.fromkeys((*wishes.first, *wishes.last)) if bot_id not in by_id
+    )
+    for bot_id in wishes.never:
+        by_id.pop(bot_id, None)
+    first = [by_id.pop(bot_id) for bot_id in dict.fromkeys(wishes.first) if bot_id in by_id]
+    last = [by_id.pop(bot_id) for bot_id in dict.fromkeys(wishes.last) if bot_id in by_id]
+    rest = _in_order(by_id.values(), salt)
+    seen = frozenset[str]().union(*(one.kinds for one in first))
+    ahead = dict.fromkeys([*(one.bot_id for one in first), *canaries(rest, seen)])
+    after = (one.bot_id for one in rest if one.bot_id not in ahead)
+    order = (*ahead, *after, *(one.bot_id for one in last))
+    return Plan(order, wave_sizes(steps, len(order), len(ahead)), len(ahead), unknown)
+
+
+def _by_id(candidates: Iterable[Candidate]) -> tuple[dict[str, Candidate], str | None]:
+    by_id: dict[str, Candidate] = {}
+    for one in candidates:
+        if by_id.setdefault(one.bot_id, one) is not one:
+            return by_id, one.bot_id
+    return by_id, None
+
+
+def _in_order(candidates: Iterable[Candidate], salt: str) -> Sequence[Candidate]:
+    prefix = hashlib.sha256(f"{salt}\n".encode())
+
+    def place(one: Candidate) -> bytes:
+        digest = prefix.copy()
+        digest.update(one.bot_id.encode("utf-8", "surrogatepass"))
+        return digest.digest()
+
+    return sorted(candidates, key=place)
