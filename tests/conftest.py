@@ -57,8 +57,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of generated examples the time that so many take."""
+    """Give tests of generated examples, and those of real processes, the time that they may take."""
     for item in items:
+        if item.get_closest_marker("acceptance"):
+            item.add_marker(pytest.mark.timeout(300))
         # (The plugin of Hypothesis sets its marker later than this.)
         if item.get_closest_marker("hypothesis") or is_hypothesis_test(getattr(item, "obj", None)):
             item.add_marker(pytest.mark.timeout(0 if at_night() else 300))

@@ -37,7 +37,11 @@ def flowshift(environment: Environment, *arguments: str, timeout_s: float = 90) 
     )
 
 
-def eventually(what: Callable[[], Any], timeout_s: float = 60) -> Any:
+PATIENCE_S = 100.0
+"""How long to wait for what must come true: far longer than it takes on a slow machine."""
+
+
+def eventually(what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Wait until `what()` is true."""
     deadline = time.monotonic() + timeout_s
     while not (found := what()):
@@ -162,7 +166,7 @@ def logged(tmp_path: Path, event: str) -> int:
     )
 
 
-def tending(supervisor: Supervisor, what: Callable[[], Any], timeout_s: float = 60) -> None:
+def tending(supervisor: Supervisor, what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
     """Wait until `what()` is true, restarting what dies meanwhile."""
 
     def is_it() -> Any:
@@ -184,9 +188,9 @@ def calm(what: Callable[[], Any]) -> Callable[[], Any]:
     return is_it
 
 
-def until_over(fleet: Fleet, run_id: int, supervisor: Supervisor, timeout_s: float = 60) -> None:
+def until_over(fleet: Fleet, run_id: int, supervisor: Supervisor) -> None:
     """Wait for the end of a run, restarting what dies."""
-    tending(supervisor, is_over(fleet, run_id), timeout_s)
+    tending(supervisor, is_over(fleet, run_id))
 
 
 def audited(fleet: Fleet, run_id: int) -> set[str]:

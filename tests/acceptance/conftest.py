@@ -14,12 +14,15 @@ from worker.runtime import Runtime
 
 @pytest.fixture
 def quick(environment: Environment) -> Environment:
-    """Everything that waits, waits shortly."""
+    """What waits, waits shortly.
+
+    What works has all the time that it needs: a process that a time limit kills counts as a loss, and
+    the first batch of a new process can take seconds on a busy machine.
+    """
     return {
         **environment,
         "FLOWSHIFT_SWEEP_S": "1",
         "FLOWSHIFT_LEASE_S": "5",
-        "FLOWSHIFT_TIME_LIMIT_S": "2",
         "FLOWSHIFT_SHUTDOWN_S": "1",
     }
 

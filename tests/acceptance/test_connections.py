@@ -23,7 +23,7 @@ from worker.db import heartbeats
 from worker.processes.supervisor import Program, Supervisor, beat_program
 from worker.servers.connect import Servers
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 MAX_AGE_S = 8
@@ -154,7 +154,7 @@ def test_a_worker_goes_on_after_its_connection_is_lost(
             relay.accept()
         run_id = started(quick)
         # (A Redis gives the message to the connection that is half open, and it is lost: the beat.)
-        eventually(is_over(fleet, run_id), 100)
+        eventually(is_over(fleet, run_id))
         eventually(working(fleet, "worker"))
         assert supervisor.pids["w0"] == pid, "by itself"
 
@@ -208,7 +208,7 @@ def test_every_connection_lost_once_and_all_workers_killed_the_run_ends_with_no_
         for victim in (worker, *worker.children(recursive=True)):
             victim.kill()
         assert not fleet.progress(run_id).is_over
-        eventually(is_over(fleet, run_id), 100)
+        eventually(is_over(fleet, run_id))
         for kind in kinds:
             eventually(working(fleet, kind))
         assert processes(fleet, "beat")[0].pid == before["beat"]
@@ -225,8 +225,8 @@ def test_up_restarts_a_process_that_lives_without_working(
             eventually(working(fleet, kind))
         before = processes(fleet, "worker")[0].pid
         psutil.Process(before).suspend()
-        eventually(lambda: "process.useless" in log.read_text(), 60)
-        eventually(lambda: working(fleet, "worker")() and newest(fleet) != before, 60)
+        eventually(lambda: "process.useless" in log.read_text())
+        eventually(lambda: working(fleet, "worker")() and newest(fleet) != before)
 
 
 def newest(fleet: Fleet) -> int:

@@ -31,7 +31,7 @@ from worker.db import control
 from worker.progress.redis import run_key
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 
 @contextmanager

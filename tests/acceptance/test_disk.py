@@ -22,7 +22,7 @@ from tests.live import Environment, calm, eventually, has_done, is_over
 from worker import runtime
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 DISK_MB = 320
 

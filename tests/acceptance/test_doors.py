@@ -20,7 +20,7 @@ from worker.queue.message_validation import MAX_BYTES
 from worker.runtime import Runtime
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from worker.processes.supervisor import Supervisor
 from worker.progress.redis import run_key
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 
 def test_migrate_starts_a_worker_where_none_answers_and_ends_with_a_summary(

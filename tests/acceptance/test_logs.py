@@ -15,7 +15,7 @@ import pytest
 
 from tests.live import Environment, eventually
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 IDLE_S = 20.0
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.live import Environment, flowshift
 from worker.settings import Settings
+
+pytestmark = pytest.mark.acceptance
 
 README = Path(__file__).parents[2] / "README.md"
 

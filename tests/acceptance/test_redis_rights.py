@@ -16,7 +16,7 @@ from tests.fleet import Fleet
 from tests.live import Environment, eventually, flowshift, private_redis
 from worker.servers.redis_rights import Rights, missing
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from worker.db import run_results
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
 
@@ -154,7 +154,7 @@ def test_a_worker_told_to_stop_hands_its_batch_back_and_that_is_no_loss(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fleet.add("slow", a_workflow(SLOW))
-    environment = {**quick, "FLOWSHIFT_BROKER_URL": broker_url, "FLOWSHIFT_TIME_LIMIT_S": "60"}
+    environment = {**quick, "FLOWSHIFT_BROKER_URL": broker_url}
     patient = {**environment, "SLOW_S": "40"}
     with running(patient, tmp_path, with_beat=False) as supervisor:
         run_id = start(sender, fleet)
@@ -218,20 +218,21 @@ def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
 def test_bots_that_kill_workers_are_found_and_recorded_and_the_run_goes_on(
     fleet: Fleet, quick: Environment, tmp_path: Path
 ) -> None:
-    ids = fleet.add_many(2_000)
+    ids = fleet.add_many(400)
     killers = {
         "bot-00002-segfault": (SEGFAULT, "signal 11 (SIGSEGV)"),
-        "bot-00005-for-ever": (FOR_EVER, "longer than 2 s"),
+        "bot-00005-for-ever": (FOR_EVER, "longer than 4 s"),
         "bot-00007-memory": (MEMORY, "more memory than a process may have"),
         "bot-00010-killed": (KILLED, "signal 9 (SIGKILL)"),
     }
     for name, (prompt, _) in killers.items():
         fleet.add(name, a_workflow(prompt))
-    limits = {"FLOWSHIFT_CHILD_MEMORY_MB": "256"}
+    # Longer than a single bot takes, however busy the machine is.
+    limits = {"FLOWSHIFT_CHILD_MEMORY_MB": "256", "FLOWSHIFT_TIME_LIMIT_S": "4"}
     environment = {**quick, **limits}
     with running(environment, tmp_path) as supervisor:
-        run_id = started(environment, batch_size=8)
-        until_over(fleet, run_id, supervisor, 120)
+        run_id = started(environment, batch_size=4)
+        until_over(fleet, run_id, supervisor)
     outcomes = fleet.outcomes(run_id)
     lost = {bot_id for bot_id, said in outcomes.items() if said == "failed worker_lost"}
     assert lost == set(killers)

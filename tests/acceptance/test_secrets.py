@@ -31,7 +31,7 @@ from tests.model_server import ModelServer, answers
 from tests.roles import Role
 from worker.processes.supervisor import celery
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.acceptance
 
 
 class Planted(msgspec.Struct, frozen=True):

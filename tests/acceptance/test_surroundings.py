@@ -15,7 +15,7 @@ from tests.fleet import Fleet
 from tests.live import Environment, eventually, is_over, workers
 from worker.settings import Settings
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.acceptance
 
 FLOWSHIFT = Path(sys.executable).with_name("flowshift")
 STEERING = {
