@@ -1,22 +1,24 @@
-"""The page of settings, from the class that reads them."""
+"""The page of settings, from the classes that read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from inspect import getdoc
 
 import msgspec
+from msgspec import inspect
 
 from reference.page import page, table
-from worker.settings import GROUPS, PREFIX, USUAL, Group, Settings
+from worker.settings import GROUPS, PREFIX, USUAL, Settings, variable
+from worker.settings.expected import expected
 
 
 def settings_page() -> str:
     """Every setting, from the class that reads them: the usual ones first, then the others by group."""
-    rows = {name: _row(name, described) for name, described in _described().items()}
+    rows = {field.name: _row(field) for field in _fields()}
     return page(
         "Settings",
-        "worker/settings.py",
+        "worker/settings/",
         "Settings are environment variables, read once when a process starts. An empty value counts "
         "as not set. A name that does not exist, or a value that does not fit, stops the process "
         "with exit code 3 and one line that names the variable; URLs and passwords are never "
@@ -31,57 +33,34 @@ def settings_page() -> str:
     )
 
 
-def members(group: Group) -> tuple[str, ...]:
+def members(group: type[msgspec.Struct]) -> tuple[str, ...]:
     """The names of a group's settings, in the order of the class."""
-    names = [field.name for field in msgspec.structs.fields(Settings)]
-    starts = [names.index(one.first) for one in GROUPS]
-    at = GROUPS.index(group)
-    end = starts[at + 1] if at + 1 < len(starts) else len(names)
-    return tuple(names[starts[at] : end])
+    return tuple(group.__annotations__)
 
 
-def _section(group: Group, rows: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def _section(
+    group: type[msgspec.Struct], rows: Mapping[str, Sequence[str]]
+) -> tuple[str, str, str]:
     others = [rows[name] for name in members(group) if name not in USUAL]
-    return f"## {group.title}", f"{group.about}.", _settings(others)
+    return f"## {group.__name__}", getdoc(group) or "", _settings(others)
 
 
-def _described() -> dict[str, Any]:
-    described: dict[str, Any] = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
-    return described
+def _fields() -> Iterable[inspect.Field]:
+    described = inspect.type_info(Settings)
+    assert isinstance(described, inspect.StructType)  # noqa: S101  (for the type checker)
+    return described.fields
 
 
-def _row(name: str, described: Mapping[str, Any]) -> tuple[str, ...]:
+def _row(field: inspect.Field) -> tuple[str, ...]:
+    kind = field.type
+    schema = kind.extra_json_schema if isinstance(kind, inspect.Metadata) else None
     return (
-        f"`{PREFIX}{name.upper()}`",
-        _kind(described),
-        _default(described["default"]),
-        described["description"],
+        f"`{variable(field.name)}`",
+        expected(kind),
+        "(empty)" if field.default == "" else f"`{field.default}`",
+        (schema or {})["description"],
     )
 
 
 def _settings(rows: Iterable[Sequence[str]]) -> str:
     return table(("variable", "value", "default", "meaning"), rows)
-
-
-def _kind(described: Mapping[str, Any]) -> str:
-    """What a setting takes, from its JSON schema.
-
-    >>> _kind({"type": "integer", "minimum": 1, "maximum": 10000})
-    'whole number, 1 to 10,000'
-    >>> _kind({"enum": ["auto", "json"]})
-    '`auto`, `json`'
-    """
-    if "enum" in described:
-        return ", ".join(f"`{value}`" for value in sorted(described["enum"]))
-    if described["type"] in ("integer", "number"):
-        kind = "whole number" if described["type"] == "integer" else "number"
-        low, high = described["minimum"], described.get("maximum")
-        upper = f"{low:,} or more" if high is None else f"{low:,} to {high:,}"
-        return f"{kind}, {upper}"
-    if "pattern" in described:
-        return f"text like `{described['pattern']}`"
-    return "text, not empty" if described.get("minLength") else "text"
-
-
-def _default(value: object) -> str:
-    return "(empty)" if value == "" else f"`{value}`"

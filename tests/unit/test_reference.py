@@ -73,7 +73,7 @@ def test_every_setting_is_on_the_page_once_and_the_usual_ones_come_first() -> No
     assert sorted(shown) == sorted(names)
     assert shown[:8] == [f"FLOWSHIFT_{name.upper()}" for name in USUAL]
     titles = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
-    assert titles == ["The usual ones", *(group.title for group in GROUPS)]
+    assert titles == ["The usual ones", *(group.__name__ for group in GROUPS)]
 
 
 def test_the_groups_hold_every_setting_in_the_order_of_the_class() -> None:

@@ -1,4 +1,4 @@
-"""Settings: read from the environment once, and every mistake told by the name of its setting."""
+"""Settings: read from the environment once, and every mistake reported by the name of its setting."""
 
 from __future__ import annotations
 
@@ -75,36 +75,6 @@ def test_an_unknown_setting_is_refused_with_the_one_that_may_be_meant(
     assert str(error).endswith(suggestion)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("BATCH_SIZE", "0", "Expected `int` >= 1 (it holds '0')"),
-        ("BATCH_SIZE", "10001", "Expected `int` <= 10000 (it holds '10001')"),
-        ("BATCH_SIZE", "many", "Expected `int`, got `str` (it holds 'many')"),
-        ("BATCH_SIZE", "5.5", "(it holds '5.5')"),
-        ("LEASE_S", "4", "Expected `int` >= 5 (it holds '4')"),
-        ("LOG_FORMAT", "xml", "(it holds 'xml')"),
-        ("LOG_LEVEL", "INFO", "(it holds 'INFO')"),
-        ("NAMESPACE", "Über Flow", "(it holds 'Über Flow')"),
-        ("NAMESPACE", "x" * 41, "matching regex"),
-        ("NAMESPACE", "flow\n", "matching regex"),
-        ("DATA_DIR", "~nobody-here/x", "there is no such user's home"),
-        ("PROVIDERS", "~nobody-here/x", "there is no such user's home"),
-        ("PRUNE_AT", "03:30\n", "matching regex"),
-        ("DATA_DIR", "/data\udcff", "it is not UTF-8"),
-        ("REDIS_URL", "redis://x\udcff", "it is not UTF-8"),
-        ("FLOWER_PORT", "65536", "(it holds '65536')"),
-    ],
-)
-def test_a_value_that_does_not_fit_is_told_with_what_it_should_be(
-    name: str, value: str, said: str
-) -> None:
-    error = refused(**{f"FLOWSHIFT_{name}": value})
-
-    assert error.setting == f"FLOWSHIFT_{name}"
-    assert said in str(error)
-
-
 @pytest.mark.parametrize("lowest_and_highest", [("1", "10000")])
 def test_the_bounds_of_a_setting_are_within_it(lowest_and_highest: tuple[str, str]) -> None:
     assert [load({"FLOWSHIFT_BATCH_SIZE": size}).batch_size for size in lowest_and_highest] == [
@@ -112,7 +82,7 @@ def test_the_bounds_of_a_setting_are_within_it(lowest_and_highest: tuple[str, st
     ]
 
 
-def test_of_several_mistakes_the_first_by_name_is_told() -> None:
+def test_of_several_mistakes_the_first_by_name_is_reported() -> None:
     error = refused(FLOWSHIFT_LEASE_S="0", FLOWSHIFT_BATCH_SIZE="0", FLOWSHIFT_NAMESPACE="!")
 
     assert error.setting == "FLOWSHIFT_BATCH_SIZE"
@@ -152,9 +122,9 @@ def test_settings_do_not_change() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["FLOWSHIFT_DATABASE_URL", "FLOWSHIFT_REDIS_URL", "FLOWSHIFT_FLOWER_BASIC_AUTH"]
+    "name", ["FLOWSHIFT_DATABASE_URL", "FLOWSHIFT_REDIS_URL", "FLOWSHIFT_BROKER_URL"]
 )
-def test_credentials_are_read_and_never_judged_here(name: str) -> None:
+def test_urls_are_read_and_never_judged_here(name: str) -> None:
     settings = load({name: "anything: s3cret"})
 
     assert "anything: s3cret" in msgspec.structs.astuple(settings)

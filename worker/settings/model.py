@@ -1,0 +1,65 @@
+"""All settings in one class: the last group, with every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Final
+
+import msgspec
+from msgspec import inspect
+
+from worker.settings.batches import Batches
+from worker.settings.connect import Connect
+from worker.settings.display import Display
+from worker.settings.expected import extra
+from worker.settings.health import Health
+from worker.settings.limits import Limits
+from worker.settings.refusal import refusal
+from worker.settings.retention import Retention
+
+
+class Settings(Display, frozen=True, kw_only=True):
+    """What a process of flowshift runs with."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for what a type cannot say."""
+        for name, kind in kinds().items():
+            check = extra(kind).get("check")
+            if check is None:
+                continue
+            value = getattr(self, name)
+            try:
+                check(value)
+            except ValueError as error:
+                raise refusal(name, kind, value, str(error)) from error
+
+
+GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
+    Connect,
+    Batches,
+    Health,
+    Limits,
+    Retention,
+    Display,
+)
+
+USUAL: Final = (
+    "database_url",
+    "redis_url",
+    "data_dir",
+    "namespace",
+    "worker_processes",
+    "batch_size",
+    "business_hours",
+    "keep_executions_days",
+)
+"""What most installations set, if they set anything: first on the page."""
+
+
+@cache
+def kinds() -> Mapping[str, inspect.Type]:
+    """The type of every setting, with its bounds, by name."""
+    described = inspect.type_info(Settings)
+    assert isinstance(described, inspect.StructType)  # noqa: S101  (for the type checker)
+    return {field.name: field.type for field in described.fields}
