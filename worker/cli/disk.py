@@ -1,4 +1,4 @@
-"""Whether the disk of the started servers has room, told to whoever waits for a run.
+"""Whether the disk of the started servers has room, for commands that follow a run.
 
 With no room they cannot write, and their logs, which would say so, are on the same disk.
 """
@@ -30,7 +30,7 @@ class DiskWatch:
         room_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
         self._started_here = not (settings.database_url and settings.redis_url)
-        self._data = DataDir(settings.data_path.resolve())
+        self._data_path = settings.data_path
         self._tell = tell
         self._clock = clock
         self._room_bytes = room_bytes
@@ -43,7 +43,7 @@ class DiskWatch:
             return
         self._next_at = self._clock() + _LOOK_EVERY_S
         try:
-            directory = self._data.servers_root
+            directory = DataDir(self._data_path.resolve()).servers_root
             room = self._room_bytes(directory)
         except OSError:  # removed, or out of reach: others say more about that
             return

@@ -11,6 +11,7 @@ import click
 from worker.cli.printing import say, say_lines
 from worker.errors import FlowshiftError, UsageError
 from worker.log import hide_credentials
+from worker.servers.data_dir import NO_ROOM
 
 
 def explain(error: Exception) -> int:
@@ -38,10 +39,14 @@ def _explain(error: Exception) -> int:
 
 def _of_the_machine(error: OSError) -> str:
     """What the system refused, and what to do: a full disk or a missing right is no fault of ours."""
+    remedy = (
+        "Make room, then run the command again"
+        if error.errno in NO_ROOM
+        else "Repair that, then run the command again"
+    )
     if error.filename is None:
-        return f"cannot go on: {error.strerror}. If a disk is full, make room and say it again"
-    name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
-    return f"cannot use {name}: {error.strerror}. Make it usable, or name another, and say it again"
+        return f"cannot go on: {error.strerror}. {remedy}"
+    return f"cannot use {os.fsdecode(error.filename)}: {error.strerror}. {remedy}"
 
 
 def _used_wrongly(error: click.ClickException) -> int:

@@ -6,11 +6,13 @@ import os
 import socket
 import sys
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Final
 
 from worker.errors import ConfigError
 from worker.processes.supervisor import Program
 from worker.progress.flower import row_id
+from worker.servers.data_dir import usable
 from worker.settings import Settings
 
 TASKS_COLUMNS: Final = "name,uuid,state,result,kwargs,received,started,runtime,worker"
@@ -85,7 +87,14 @@ def page_of_run(values: Settings, run_id: int) -> str:
 
 
 def state_dir(values: Settings) -> Path:
-    """Where the beat and Flower keep their files."""
+    """Where the beat and Flower keep their files.
+
+    Raises:
+        ConfigError: the data directory cannot be used, or not be written.
+    """
     path = values.data_path / "state"
-    path.mkdir(parents=True, exist_ok=True)
+    with usable(values.data_path):
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):  # they would fail later, again and again
+            pass
     return path

@@ -25,6 +25,7 @@ import msgspec
 from worker.core.policy.processes import Process, why_useless
 from worker.log import get_logger
 from worker.queue.environment import for_children
+from worker.servers.data_dir import usable
 
 log = get_logger(__name__)
 
@@ -199,7 +200,7 @@ class Supervisor:
         look: Look | None = None,
         max_age_s: float = 60.0,
     ) -> None:
-        """`log_dir` takes the output of each program; without it they share ours.
+        """`log_dir`, in the data directory, takes the output of each program; without it they share ours.
 
         `look` reads the heartbeats of this host. What lives without working is restarted: what has
         shown no work for `max_age_s`, seen for another `max_age_s`.
@@ -214,8 +215,9 @@ class Supervisor:
     def _open_log(self, program: Program) -> IO[bytes] | None:
         if self._log_dir is None:
             return None
-        self._log_dir.mkdir(parents=True, exist_ok=True)
-        file = (self._log_dir / f"{program.name}.log").open("ab")
+        with usable(self._log_dir.parent):
+            self._log_dir.mkdir(parents=True, exist_ok=True)
+            file = (self._log_dir / f"{program.name}.log").open("ab")
         self._files.append(file)
         return file
 

@@ -34,12 +34,12 @@ def test_a_stream_that_is_closed_counts_as_an_empty_one(closed: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("command", ["convert", "--help", "migrate --help"])
-def test_output_on_a_full_disk_is_told_in_one_sentence(command: str) -> None:
+def test_output_on_a_full_disk_is_reported_in_one_sentence(command: str) -> None:
     done = shell(f"{command} >/dev/full", LINE)
 
     assert done.returncode == 3
-    said = f"flowshift: cannot go on: {os.strerror(28)}. If a disk is full, make room"
-    assert done.stderr.decode().splitlines() == [f"{said} and say it again"]
+    said = f"flowshift: cannot go on: {os.strerror(28)}. Make room, then run the command again"
+    assert done.stderr.decode().splitlines() == [said]
 
 
 def test_without_a_command_the_help_is_shown_in_its_lines() -> None:

@@ -31,6 +31,7 @@ from types import TracebackType
 from typing import Self
 
 from worker.errors import ConfigError
+from worker.servers.data_dir import usable
 from worker.servers.embedded.locks import Lock
 from worker.servers.embedded.paths import find_binaries
 from worker.servers.embedded.state import DataDir, Endpoints, State, tail
@@ -80,11 +81,13 @@ def attach(data_dir: Path, *, timeout_s: float = 60.0) -> Attachment:
     """
     find_binaries()  # so that a missing package is reported before anything is created
     deadline = time.monotonic() + timeout_s
-    try:
-        data = DataDir.create(data_dir)
-        user = Lock(data.users_lock)
-    except OSError as error:
-        raise ConfigError(f"cannot be used: {error}", setting="FLOWSHIFT_DATA_DIR") from error
+    with usable(data_dir):
+        return _attach(data_dir, deadline, timeout_s)
+
+
+def _attach(data_dir: Path, deadline: float, timeout_s: float) -> Attachment:
+    data = DataDir.create(data_dir)
+    user = Lock(data.users_lock)
     try:
         # Refused only while a guardian is stopping: it releases the lock when it exits.
         if not user.take(shared=True, deadline=deadline):

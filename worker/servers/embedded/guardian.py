@@ -18,6 +18,7 @@ from types import FrameType
 
 from worker.errors import ConfigError
 from worker.log import configure, get_logger
+from worker.servers.data_dir import concerns, unusable
 from worker.servers.embedded.locks import Lock
 from worker.servers.embedded.paths import prepare_home
 from worker.servers.embedded.servers import Postgres, Redis, Server
@@ -82,7 +83,7 @@ class Guardian:
             self._watch()
         except (ConfigError, OSError, subprocess.SubprocessError) as error:
             log.exception("servers.failed")
-            failure = str(error)
+            failure = self._failure(error)
         finally:
             self._stop(failure)
 
@@ -98,6 +99,12 @@ class Guardian:
         for supervised in self._supervised:
             supervised.server.create()
             supervised.start()
+
+    def _failure(self, error: Exception) -> str:
+        root = self._data.root
+        if isinstance(error, OSError) and concerns(root, error):
+            return str(unusable(root, error))
+        return str(error)
 
     def _watch(self) -> None:
         while not self._reason_to_stop():
