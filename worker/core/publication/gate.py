@@ -1,0 +1,138 @@
+"""The gate: what a wave's executions say, at any look, as often as one likes.
+
+    reading ─► alarm? ─► control alarms too? ─► disturbed
+                 │             └─ no ─► failed
+                 └─ no ─► soaked? ─► enough seen? ─► passed
+                              └─ no ─► watching …─► inconclusive
+
+A verdict is a function of its reading alone, so that it can be recomputed from what is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from worker.core.publication import sentences
+from worker.core.publication.alarm import Alarm, first_alarm
+from worker.core.publication.evidence import Reading
+from worker.core.publication.minimum import missing, seconds_until
+from worker.core.publication.quarantine import log_e_of, rejected
+
+Outcome = Literal["watching", "passed", "failed", "disturbed", "inconclusive"]
+GateMode = Literal["observe", "pause", "rollback"]
+Action = Literal["watch", "go_on", "hold", "roll_back"]
+OUTCOMES: Final[tuple[Outcome, ...]] = (
+    "watching",
+    "passed",
+    "failed",
+    "disturbed",
+    "inconclusive",
+)
+_PASSED: Final[Outcome] = "passed"
+_INCONCLUSIVE: Final[Outcome] = "inconclusive"
+_WATCHING: Final[Outcome] = "watching"
+GATE_MODES: Final[tuple[GateMode, ...]] = ("observe", "pause", "rollback")
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate says of a wave, in `sentence` for a person.
+
+    `alarm` is what decided where it failed or was disturbed. `quarantined` are the bots that go
+    back alone, the worst first. `missing` clean executions would make it pass, by `until_s` at the
+    rate so far; None where that is not known or is past the end of the soak.
+    """
+
+    outcome: Outcome
+    sentence: str
+    alarm: Alarm | None = None
+    quarantined: tuple[str, ...] = ()
+    missing: int = 0
+    until_s: float | None = None
+
+
+def judge(reading: Reading) -> Verdict:
+    """What a reading says.
+
+    >>> from worker.core.publication.baseline import Count
+    >>> from worker.core.publication.evidence import MetricReading
+    >>> def seen(failed, executions, after_s):
+    ...     metric = MetricReading(metric="failed", count=Count(failed, executions), bots_failing=2,
+    ...                            p0=0.02, source="default", p1=0.05)
+    ...     return Reading(publication_id=1, wave=1, bots=5, since_s=0, until_s=after_s, metrics=(metric,))
+    >>> judge(seen(9, 41, 600)).sentence
+    '9 of 41 failed, normal is at most 2 %: by chance once in 200,000'
+    >>> judge(seen(0, 40, 600)).sentence
+    'no alarm yet: 30 clean executions missing, at this rate in 8 minutes; the soak ends in 20 minutes'
+    >>> judge(seen(0, 80, 1800)).sentence
+    '0 of 80 failed: a rate of 5 % is refuted'
+    """
+    sick = _sick(reading)
+    alarm = first_alarm(reading, len(sick))
+    if alarm is None:
+        return _without_alarm(reading, sick)
+    return Verdict(
+        outcome="disturbed" if alarm.control_too else "failed",
+        sentence=sentences.of_alarm(alarm, reading),
+        alarm=alarm,
+        # During an outage nothing shows which bots are sick.
+        quarantined=() if alarm.control_too else sick,
+    )
+
+
+def _sick(reading: Reading) -> tuple[str, ...]:
+    suspects = [(bot.bot_id, log_e_of(bot)) for bot in reading.suspects]
+    return rejected(suspects, reading.bots, reading.limits.false_quarantines)
+
+
+def _without_alarm(reading: Reading, sick: tuple[str, ...]) -> Verdict:
+    limits, elapsed_s = reading.limits, reading.until_s - reading.since_s
+    more = _missing(reading)
+    in_s = seconds_until(more, reading.failures.count.executions, elapsed_s)
+    if reading.is_whole and _may_pass(reading, more):
+        outcome, sentence = _PASSED, sentences.of_passing(reading)
+    elif reading.is_whole and elapsed_s >= limits.max_soak_s:
+        outcome, sentence = _INCONCLUSIVE, sentences.of_too_little(reading, more)
+    else:
+        soak_s = limits.min_soak_s - elapsed_s
+        outcome, sentence = _WATCHING, sentences.of_watching(reading, more, in_s, soak_s)
+    in_time = in_s is not None and elapsed_s + in_s < limits.max_soak_s
+    return Verdict(
+        outcome=outcome,
+        sentence=sentence + sentences.of_quarantine(sick),
+        quarantined=sick,
+        missing=more,
+        until_s=reading.until_s + in_s if in_s is not None and in_time else None,
+    )
+
+
+def _may_pass(reading: Reading, more: int) -> bool:
+    soaked = reading.until_s - reading.since_s >= reading.limits.min_soak_s
+    return reading.bots == 0 or (more == 0 and soaked)
+
+
+def _missing(reading: Reading) -> int:
+    """How many clean executions every metric needs still: the most of them."""
+    return max(missing(one.count.failed, one.count.executions, one.p1) for one in reading.metrics)
+
+
+def action(outcome: Outcome, mode: GateMode, *, loses_nothing: bool) -> Action:
+    """What follows from a verdict, in the mode that a person chose.
+
+    A failure always stops the publication. Only `rollback` takes the wave back, and only where the
+    preview of that says that `loses_nothing`. `observe` waits for no proof: what is inconclusive goes
+    on.
+
+    >>> [action("failed", "rollback", loses_nothing=safe) for safe in (True, False)]
+    ['roll_back', 'hold']
+    >>> [action(said, "observe", loses_nothing=True) for said in ("inconclusive", "failed")]
+    ['go_on', 'hold']
+    """
+    if outcome == "watching":
+        return "watch"
+    if outcome == "passed" or (outcome == "inconclusive" and mode == "observe"):
+        return "go_on"
+    if outcome == "failed" and mode == "rollback" and loses_nothing:
+        return "roll_back"
+    return "hold"

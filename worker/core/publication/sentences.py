@@ -1,0 +1,138 @@
+"""A verdict as a person reads it: what happened, against what is normal, what to do next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from worker.core.codes import quote
+from worker.core.publication.alarm import Alarm
+from worker.core.publication.baseline import Count, Metric
+from worker.core.publication.evidence import Reading
+
+_DID: Final[dict[Metric, str]] = {
+    "failed": "failed",
+    "slow": "were slow",
+    "costly": "were costly",
+}
+_SHOWN: Final = 3
+_NEVER: Final = 1e9
+
+
+def percent(rate: float) -> str:
+    """A rate as a share of a hundred, two digits that count.
+
+    >>> percent(0.02), percent(0.0844), percent(0.5), percent(0.0004)
+    ('2 %', '8.4 %', '50 %', '0.04 %')
+    """
+    return f"{100 * rate:.2g} %" if rate < 0.995 else "100 %"
+
+
+def chance(log_e: float) -> str:
+    """How often a healthy wave would show as much, from the logarithm of its E-value.
+
+    >>> chance(math.log(200_700)), chance(math.log(310)), chance(700.0)
+    ('once in 200,000', 'once in 310', 'less than once in 1,000,000,000')
+    """
+    if log_e >= math.log(_NEVER):
+        return f"less than once in {_NEVER:,.0f}"
+    times = math.exp(log_e)
+    unit = 10 ** max(0, math.floor(math.log10(times)) - 1)
+    return f"once in {math.floor(times / unit) * unit:,}"
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, rounded up.
+
+    >>> duration(30), duration(3_600), duration(8_000), duration(200_000)
+    ('1 minute', '60 minutes', '3 hours', '3 days')
+    """
+    if seconds <= 5_400:
+        return _count(seconds / 60, "minute")
+    return (
+        _count(seconds / 3_600, "hour") if seconds <= 172_800 else _count(seconds / 86_400, "day")
+    )
+
+
+def _count(number: float, unit: str) -> str:
+    whole = math.ceil(number)
+    return f"{whole:,} {unit}{'' if whole == 1 else 's'}"
+
+
+def of_alarm(alarm: Alarm, reading: Reading) -> str:
+    """Why the wave fails, and, where the control alarms too, why it is an outage."""
+    said = _of_kind(alarm, reading)
+    if not alarm.control_too:
+        return said
+    if alarm.kind == "silence":
+        return f"{said}; nor to bots that were out before: an outage, and not this wave"
+    also = _share(alarm.control, alarm.metric or "failed")
+    return f"{said}; of bots that were out before, {also}: an outage, and not this wave"
+
+
+def _of_kind(alarm: Alarm, reading: Reading) -> str:
+    if alarm.kind == "brake":
+        return f"within 5 minutes {_share(alarm.count, 'failed')}, on {alarm.bots:,} bots: more than half"
+    if alarm.kind == "quarantine":
+        limit = percent(reading.limits.quarantined_share)
+        return f"{alarm.count.failed:,} of {alarm.count.executions:,} bots are sick, at most {limit} may be"
+    if alarm.kind == "silence":
+        return f"about {alarm.count.executions:,} executions were to come, and none came"
+    seen = _share(alarm.count, alarm.metric or "failed")
+    return (
+        f"{seen}, normal is at most {percent(alarm.p0 or 0)}: by chance {chance(alarm.log_e or 0)}"
+    )
+
+
+def _share(count: Count, metric: Metric) -> str:
+    return f"{count.failed:,} of {count.executions:,} {_DID[metric]}"
+
+
+def of_passing(reading: Reading) -> str:
+    """By what the wave passes."""
+    if reading.bots == 0:
+        return "no bot of the wave is out: nothing to judge"
+    said = [
+        f"{_share(one.count, one.metric)}: a rate of {percent(one.p1)} is refuted"
+        for one in reading.metrics
+    ]
+    return "; ".join(said)
+
+
+def of_too_little(reading: Reading, more: int) -> str:
+    """What is missing at the end of the soak."""
+    return (
+        f"{duration(reading.until_s - reading.since_s)} are over, and {_few(reading, more)}:"
+        " accept the wave, or roll it back"
+    )
+
+
+def _few(reading: Reading, more: int) -> str:
+    seen = reading.failures.count.executions
+    return f"of {seen:,} executions too few are clean: {_count(more, 'clean execution')} missing"
+
+
+def of_watching(reading: Reading, more: int, in_s: float | None, soak_s: float) -> str:
+    """What is missing still, and until when."""
+    parts = []
+    if more:
+        rate = "none has come yet" if in_s is None else f"at this rate in {duration(in_s)}"
+        parts.append(f"{_count(more, 'clean execution')} missing, {rate}")
+    if soak_s > 0:
+        parts.append(f"the soak ends in {duration(soak_s)}")
+    if not reading.is_whole:
+        parts.append("the wave is still being published")
+    return f"no alarm yet: {'; '.join(parts)}"
+
+
+def of_quarantine(sick: Sequence[str]) -> str:
+    """Which bots go back alone, "" for none.
+
+    >>> of_quarantine(["b", "a"]), of_quarantine([])
+    ("; sick alone, and back on V1: 'b', 'a'", '')
+    """
+    if not sick:
+        return ""
+    more = f" and {len(sick) - _SHOWN:,} more" if len(sick) > _SHOWN else ""
+    return f"; sick alone, and back on V1: {', '.join(map(quote, sick[:_SHOWN]))}{more}"
