@@ -1,15 +1,12 @@
-"""What a worker's parent process does when one of its children dies with a task.
+"""The base class of all tasks: what Celery does when a child died with one, and what Flower shows.
 
-Celery knows at once that the child is gone, and how. It could only send the message again, for
-ever, or fail; here it tells the database, where `worker.steps.rescue` decides.
+Celery could only send the message again, for ever, or fail. Here the database is updated instead
+(`worker.steps.lost_worker`).
 """
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import celery
 from billiard.einfo import ExceptionInfo
@@ -19,54 +16,16 @@ from celery.worker import request, state
 from worker.app import app
 from worker.core.event_text import plain_arguments, plain_error, plain_result, shorten
 from worker.core.printable import escape
-from worker.errors import FlowshiftError
-from worker.log import get_logger
+from worker.errors import GIVEN_UP, FlowshiftError
 from worker.queue import limits
 from worker.queue.dispatch import CeleryQueue
-from worker.runtime import Runtime, runtime
-from worker.steps.enqueue import top_up
-from worker.steps.finish import finish_run
-from worker.steps.rescue import lose_worker, return_unclaimed
+from worker.runtime import runtime
+from worker.steps.lost_worker import LostWorkers
 
-log = get_logger(__name__)
-
-_SIGNAL = re.compile(r"signal (\d+)")
-_EXIT_CODE = re.compile(r"exitcode (\d+)")
-
-
-REFUSED = "refused: "
+REFUSED: Final = "refused: "
 """How the reason begins for which a request started nothing."""
 
-AT_ONCE_MAX = 3
-"""How often a batch whose process died unclaimed is sent again at once within `AT_ONCE_S`."""
-
-AT_ONCE_S = 60.0
-
-
-class Unclaimed:
-    """Which batches were sent again at once lately.
-
-    Where every process dies before it claims anything, sending at once would be a race without end:
-    the batch then waits for the next sweep, which finds its message lost.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._sent: dict[tuple[int, int], list[float]] = {}
-
-    def may_send(self, run_id: int, number: int) -> bool:
-        """Whether to send this batch again at once; counts it if so."""
-        since = self._clock() - AT_ONCE_S
-        lately = {key: [at for at in times if at > since] for key, times in self._sent.items()}
-        self._sent = {key: times for key, times in lately.items() if times}
-        times = self._sent.setdefault((run_id, number), [])
-        if len(times) >= AT_ONCE_MAX:
-            return False
-        times.append(self._clock())
-        return True
-
-
-_unclaimed = Unclaimed()
+_lost_workers = LostWorkers()
 
 
 class Request(request.Request):
@@ -110,7 +69,7 @@ class Request(request.Request):
             return {**fields, "result": plain_result(str(fields.get("result", "")))}
         if kind in ("task-failed", "task-retried"):
             said = plain_error(str(fields.get("exception", "")))
-            if said.startswith(REFUSED):  # no fault of ours: where it was raised explains nothing
+            if said.startswith((REFUSED, GIVEN_UP)):  # the reason says it all
                 fields.pop("traceback", None)
             return {**fields, "exception": said, "result": said}
         return fields
@@ -131,43 +90,23 @@ class Task(celery.Task[Any, Any]):
 
 
 def report(worker: str, error: str, *, hostname: str, brought: dict[str, Any]) -> None:
-    """Free what the dead process named `worker` had claimed, and have its runs go on.
-
-    `brought` is what its message named. Never raises: with the database away the lease runs out
-    and a sweep does it.
-    """
+    """Follow up the death of the process named `worker`, whose message `brought` these arguments."""
     current = runtime()
-    actor, why = f"worker:{hostname}", _why(current, error)
-    log.warning("child.lost", worker=worker, reason=why)
-    queue = CeleryQueue(app)
+    run_id, batch = (_number(brought.get(name)) for name in ("run_id", "batch"))
     try:
-        freed = lose_worker(current.engine, worker, why, actor=actor)
-        run_ids = {run_id for run_id, _ in freed}
-        if isinstance(run_id := brought.get("run_id"), int):
-            run_ids.add(run_id)
-            number = brought.get("batch")
-            if (
-                isinstance(number, int)
-                and (run_id, number) not in freed
-                and _unclaimed.may_send(run_id, number)
-            ):
-                # It died before it claimed it, or after it was done: no fault of the batch's.
-                return_unclaimed(current.engine, run_id, number, why, actor=actor)
-        for run_id in run_ids:
-            top_up(current.engine, queue, run_id, window=current.settings.batch_window)
-            finish_run(current.engine, run_id, actor=actor)
-    except FlowshiftError as problem:
-        log.warning("child.unreported", worker=worker, error=str(problem))
+        _lost_workers.follow_up(
+            current,
+            CeleryQueue(app),
+            worker=worker,
+            error=error,
+            actor=f"worker:{hostname}",
+            run_id=run_id,
+            batch=batch,
+        )
     finally:
         # The next child is forked from this process: it should inherit no connection.
         current.close()
 
 
-def _why(current: Runtime, error: str) -> str:
-    if found := _SIGNAL.search(error):
-        values = current.settings
-        return limits.how_it_ended(
-            int(found[1]), time_limit_s=values.time_limit_s, memory_mb=values.child_memory_mb
-        )
-    code = _EXIT_CODE.search(error)
-    return f"it ended by itself{f' with code {code[1]}' if code else ''}"
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -10,14 +10,21 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from tests.queues import TestQueue
+from worker.app import app
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
-from worker.db import batches, run_progress, runs
+from worker.db import admission, outbox, run_progress, runs
+from worker.db.batches import Batch
+from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import StaleError
+from worker.progress.reporter import Reporter
+from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
-from worker.steps.batch.convert import convert_batch
+from worker.steps.batch.kinds import KINDS
+from worker.steps.batch.process import Process
 from worker.steps.batch.tally import Report
-from worker.steps.batch.validate import validate_batch
 from worker.steps.finish import finish_run
 from worker.steps.plan import plan_run
 from worker.steps.request import Request
@@ -175,36 +182,32 @@ class Fleet:
         assert run is not None
         return run
 
-    def convert(self, run_id: int, batch: int) -> Report:
-        """Do one batch."""
-        return convert_batch(
-            self.engine,
-            run_id,
-            batch,
-            worker="test",
-            lease_s=60,
-            defaults=self.current.defaults,
-            equipment=self.current.echo,
-        )
+    def claim(
+        self, run_id: int, number: int = 1, *, worker: str = "test", target_ms: int = 0
+    ) -> Batch | None:
+        """Claim a batch, within its run's limits."""
+        with map_database_errors(), self.engine.begin() as connection:
+            ref = BatchRef(run_id, number)
+            return admission.claim(connection, ref, worker=worker, lease_s=60, target_ms=target_ms)
 
-    def validate(self, run_id: int, batch: int) -> Report:
-        """Do one batch of a validation."""
-        return validate_batch(
-            self.engine,
-            run_id,
-            batch,
-            worker="test",
-            lease_s=60,
-            defaults=self.current.defaults,
-            equip=self.current.equip,
-        )
+    def convert(self, run_id: int, number: int, *, target_ms: int = 0) -> Report:
+        """Do one batch, whatever its kind; StaleError if there is nothing to do."""
+        batch = self.claim(run_id, number, target_ms=target_ms)
+        if batch is None:
+            raise StaleError
+        return KINDS[batch.kind].run(batch, self.current)
+
+    def process(self, queue: Queue | None = None, **values: Any) -> Process:
+        """A worker's process, which has no queue but the one given."""
+        values = {"hostname": "test", "name": "test", **values}
+        reporter = Reporter(self.current, app, "test")
+        return Process(self.current, queue or TestQueue(), reporter, **values)
 
     def run(self, **request: Any) -> Progress:
         """Take a run from beginning to end."""
         run = self.planned(**request)
-        do = self.validate if run.kind == "validate" else self.convert
         for number in range(1, run.batch_count + 1):
-            do(run.run_id, number)
+            self.convert(run.run_id, number)
         finish_run(self.engine, run.run_id, actor="test")
         return self.progress(run.run_id)
 
@@ -241,9 +244,9 @@ class Fleet:
         return [tuple(row) for row in rows]
 
     def take(self, run_id: int, count: int) -> list[int]:
-        """Mark batches as published."""
+        """Mark batches as enqueued."""
         with self.engine.begin() as connection:
-            return [batch.number for batch in batches.take_to_publish(connection, run_id, count)]
+            return [batch.ref.number for batch in outbox.take(connection, run_id, count)]
 
     # -- the database ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from worker.db.batches import ToPublish
+from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 
 
@@ -30,11 +30,11 @@ class TestQueue:
         """Enqueue the planning of a run."""
         self._enqueue(f"plan {run_id}")
 
-    def enqueue_batch(self, run_id: int, batch: ToPublish) -> bool:
+    def enqueue_batch(self, batch: ToEnqueue) -> bool:
         """Enqueue a batch, if it answers."""
         self.failed_last = not self.answering
         if self.answering:
-            self._enqueue(f"{batch.kind} {run_id}/{batch.number}")
+            self._enqueue(f"{batch.kind} {batch.ref.run_id}/{batch.ref.number}")
         return self.answering
 
     def enqueue_prune(self, slot: dt.datetime) -> None:

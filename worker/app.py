@@ -81,7 +81,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "accept_content": ["json"],
         "worker_consumer": "worker.queue.message_validation:Consumer",
         "task_acks_late": True,
-        # A batch whose worker was lost is rescued from the database (tasks/lost.py), not here.
+        # A batch whose worker was lost is rescued from the database, not here.
         "task_reject_on_worker_lost": False,
         "task_retry_on_worker_lost": False,
         "task_publish_retry": False,

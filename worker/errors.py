@@ -4,18 +4,24 @@
     ├─ BotError          recorded on that bot, with its code; the batch goes on
     ├─ TransientError    retried with jittered backoff
     │  ├─ SlowError      not retried: counts as the loss of a worker
-    │  └─ QueueAwayError nobody was told of the work; it is in PostgreSQL
+    │  └─ QueueAwayError no message was sent; the work is in PostgreSQL
     ├─ StaleError        already done or superseded: logged, acknowledged
+    ├─ GivenUpError      the work failed as a whole; everything that follows is done
     ├─ NotYetError       within its run's limits the work may not begin yet
     ├─ ProviderError     no model answered: fails the node that asked, and its execution
     ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
-    ├─ UsageError        what was asked for cannot be meant: nothing was started
+    ├─ UsageError        the request is invalid: nothing was started
     └─ ConfigError       at start; says which setting, what it holds, what it should hold
 
 The docstring of a class is its default message.
 """
 
 from __future__ import annotations
+
+from typing import Final
+
+GIVEN_UP: Final = "given up: "
+"""How the reason begins for which work was given up."""
 
 
 class FlowshiftError(Exception):
@@ -50,7 +56,18 @@ class QueueAwayError(TransientError):
 
 
 class StaleError(FlowshiftError):
-    """The work was already done, or somebody else is doing it."""
+    """The work was already done, or another worker does it."""
+
+
+class GivenUpError(FlowshiftError):
+    """The work was given up.
+
+    The last thing that a task does, so that Flower shows it as failed: the reason is recorded, and
+    what follows is done. Its `repr` is what Flower shows.
+    """
+
+    def __repr__(self) -> str:
+        return f"{GIVEN_UP}{self}"
 
 
 class NotYetError(FlowshiftError):

@@ -11,13 +11,13 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.policy import circuit_breaker
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.health import Verdict
 from worker.core.policy.states import RunState
 from worker.db import batches, bots, ledger
 from worker.db import control as control_table
 from worker.errors import NotYetError, StaleError, UsageError
 from worker.steps import breaker, parking, transitions, tuning
-from worker.steps.batch.convert import convert_batch
 from worker.steps.batch.tally import Report
 from worker.steps.finish import fail_batch, finish_run
 from worker.steps.tuning import Tuning
@@ -42,20 +42,11 @@ def tune(fleet: Fleet, run_id: int, **limits: Any) -> dict[str, Any]:
 
 
 def convert(fleet: Fleet, run_id: int, number: int, target_ms: int = 0) -> Report:
-    return convert_batch(
-        fleet.engine,
-        run_id,
-        number,
-        worker="test",
-        lease_s=60,
-        defaults=fleet.current.defaults,
-        equipment=fleet.current.echo,
-        target_ms=target_ms,
-    )
+    return fleet.convert(run_id, number, target_ms=target_ms)
 
 
-def hold(fleet: Fleet, run_id: int, number: int) -> bool:
-    return parking.wait_for_run(fleet.engine, run_id, number, WAITING)
+def park(fleet: Fleet, run_id: int, number: int) -> bool:
+    return parking.wait_for_run(fleet.engine, BatchRef(run_id, number), WAITING)
 
 
 def actions(fleet: Fleet, run_id: int) -> list[tuple[str, str, str | None]]:
@@ -295,15 +286,17 @@ def test_one_batch_waits_for_its_whole_run_and_the_others_leave_the_queue(fleet:
     run_id = fleet.planned(batch_size=2).run_id
     assert fleet.take(run_id, 3) == [1, 2, 3]
 
-    assert hold(fleet, run_id, 2)
-    assert hold(fleet, run_id, 2)
-    assert not hold(fleet, run_id, 1)
+    assert park(fleet, run_id, 2)
+    assert park(fleet, run_id, 2)
+    assert not park(fleet, run_id, 1)
     assert fleet.progress(run_id).waiting == "lock_waits: 6 sessions wait"
     assert fleet.take(run_id, 4) == []
 
-    parking.stop_waiting(fleet.engine, run_id, 1)  # another's waiting is not its own to end
+    parking.stop_waiting(
+        fleet.engine, BatchRef(run_id, 1)
+    )  # another's waiting is not its own to end
     assert fleet.progress(run_id).waiting is not None
-    parking.stop_waiting(fleet.engine, run_id, 2)
+    parking.stop_waiting(fleet.engine, BatchRef(run_id, 2))
     assert fleet.progress(run_id).waiting is None
     assert fleet.take(run_id, 4) == [1, 4]
 
@@ -311,23 +304,23 @@ def test_one_batch_waits_for_its_whole_run_and_the_others_leave_the_queue(fleet:
 def test_a_batch_that_waited_and_was_lost_makes_room_for_another(fleet: Fleet) -> None:
     fleet.add_many(4)
     run_id = fleet.planned(batch_size=2).run_id
-    assert hold(fleet, run_id, 1)
+    assert park(fleet, run_id, 1)
     fleet.execute("UPDATE flowshift.runs SET held_until = now() - interval '1 s'")
 
     assert fleet.progress(run_id).waiting is None
     assert fleet.take(run_id, 4) == [1, 2]
-    assert hold(fleet, run_id, 2)
+    assert park(fleet, run_id, 2)
 
 
 @pytest.mark.parametrize("word", [pause, cancel])
 def test_waiting_ends_with_the_running(fleet: Fleet, word: Any) -> None:
     fleet.add_many(4)
     run_id = fleet.planned(batch_size=2).run_id
-    assert hold(fleet, run_id, 1)
+    assert park(fleet, run_id, 1)
     word(fleet, run_id)
 
     assert fleet.progress(run_id).waiting is None
-    assert not hold(fleet, run_id, 1)
+    assert not park(fleet, run_id, 1)
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -385,7 +378,7 @@ def test_a_batch_whose_worker_is_lost_does_not_count_as_at_work(fleet: Fleet) ->
     fleet.add_many(4)
     run_id = fleet.planned(batch_size=2, concurrency=1).run_id
     with fleet.engine.begin() as connection:
-        batches.claim(connection, run_id, 1, kind="convert", worker="lost", lease_s=60)
+        batches.claim(connection, BatchRef(run_id, 1), worker="lost", lease_s=60)
     with pytest.raises(NotYetError):
         fleet.convert(run_id, 2)
     fleet.execute("UPDATE flowshift.batches SET lease_until = now() - interval '1 s'")
@@ -431,7 +424,7 @@ def test_of_a_paced_run_one_batch_waits_in_the_queue(fleet: Fleet) -> None:
     assert fleet.take(run_id, 8) == [1]
     assert fleet.take(run_id, 8) == []
     with fleet.engine.begin() as connection:
-        batches.claim(connection, run_id, 1, kind="convert", worker="test", lease_s=60)
+        batches.claim(connection, BatchRef(run_id, 1), worker="test", lease_s=60)
     assert fleet.take(run_id, 8) == [2]
 
 
@@ -548,15 +541,13 @@ def test_whoever_claimed_a_batch_before_it_was_cut_does_no_bot_of_the_rest(fleet
     fleet.convert(run.run_id, 1)
     slow(fleet, run.run_id, 100)
     with fleet.engine.begin() as connection:
-        whole = batches.claim(
-            connection, run.run_id, 2, kind="convert", worker="given up", lease_s=60
-        )
+        whole = batches.claim(connection, BatchRef(run.run_id, 2), worker="given up", lease_s=60)
     assert whole is not None
     fleet.execute("UPDATE flowshift.batches SET state = 'pending' WHERE state = 'running'")
 
     assert convert(fleet, run.run_id, 2, target_ms=1_000).counts.bots == 10
     with fleet.engine.begin() as connection:
-        assert not batches.hold(connection, whole)
+        assert not batches.lock_for_work(connection, whole)
 
 
 def test_a_smaller_size_holds_for_batches_that_are_planned_already(fleet: Fleet) -> None:
@@ -624,7 +615,7 @@ def test_the_ranges_of_a_retry_overlap_with_the_bots_in_them(
     fleet.add_many(6)
     run = fleet.planned(batch_size=2)
     fleet.convert(run.run_id, 1)
-    fail_batch(fleet.engine, run.run_id, 2, "a fault")
+    fail_batch(fleet.engine, BatchRef(run.run_id, 2), "a fault")
     fleet.convert(run.run_id, 3)
     finish_run(fleet.engine, run.run_id, actor="test")
     requests: list[dict[str, Any]] = [{"retry_of": run.run_id}, {"bot_ids": (other,)}]
@@ -641,7 +632,7 @@ def test_the_ranges_of_a_retry_overlap_with_the_bots_in_them(
 def test_two_retries_of_one_range_overlap(fleet: Fleet) -> None:
     fleet.add_many(4)
     run = fleet.planned(batch_size=2)
-    fail_batch(fleet.engine, run.run_id, 1, "a fault")
+    fail_batch(fleet.engine, BatchRef(run.run_id, 1), "a fault")
     fleet.convert(run.run_id, 2)
     finish_run(fleet.engine, run.run_id, actor="test")
     fleet.start(retry_of=run.run_id)

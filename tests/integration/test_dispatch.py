@@ -14,14 +14,15 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.queues import TestQueue
 from worker.app import configuration
-from worker.db.batches import ToPublish
+from worker.core.policy.batch_ref import BatchRef
+from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 from worker.queue.dispatch import AWAY_S, CeleryQueue, Queue
 from worker.runtime import Runtime
 from worker.steps.enqueue import top_up
 
 SLOT = dt.datetime(2026, 3, 31, 3, 30, tzinfo=dt.UTC)
-BATCH = ToPublish(7, "through \x1bz", "validate")
+BATCH = ToEnqueue(BatchRef(3, 7), "through \x1bz", "validate")
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_message_holds_ids_and_what_flower_shows_of_it(app: Celery, current: R
     assert queue.is_empty()
 
     queue.enqueue_plan(3)
-    assert queue.enqueue_batch(3, BATCH)
+    assert queue.enqueue_batch(BATCH)
     queue.enqueue_prune(SLOT)
 
     headers = [one["headers"] for one in messages(current)]
@@ -82,14 +83,14 @@ def test_a_queue_that_is_away_says_so_and_is_left_alone_for_a_moment(
         queue.enqueue_prune(SLOT)
     assert (queue.answers(), queue.is_empty()) == (False, False)
 
-    assert not queue.enqueue_batch(3, BATCH)
+    assert not queue.enqueue_batch(BATCH)
     assert (queue.is_away, queue.failed_last) == (True, True)
     queue._app = app  # it is back
     now[0] += AWAY_S - 0.1
-    assert not queue.enqueue_batch(3, BATCH)
+    assert not queue.enqueue_batch(BATCH)
     now[0] += 0.1
     assert (queue.is_away, queue.failed_last) == (False, True)
-    assert queue.enqueue_batch(3, BATCH)
+    assert queue.enqueue_batch(BATCH)
     assert not queue.failed_last
 
 
@@ -110,5 +111,5 @@ def test_while_the_queue_is_away_a_batch_is_left_to_the_caller_and_none_is_marke
     queue = TestQueue()
     queue.answering = False
 
-    assert top_up(fleet.engine, queue, run_id, window=3) == 1
+    assert top_up(fleet.engine, queue, run_id, window=3) == BatchRef(run_id, 1)
     assert fleet.take(run_id, 3) == [1, 2]

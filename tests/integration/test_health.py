@@ -14,11 +14,13 @@ from msgspec.structs import replace
 
 from tests.fleet import Fleet
 from worker.core.policy.health import Answer, Decision, Readings, Verdict
+from worker.core.policy.progress import Counts
 from worker.db import health
 from worker.db.engine import create_engine, database_url
 from worker.errors import TransientError
 from worker.settings import Settings
-from worker.steps.throttle import COMMITS_KEPT_S, FRESH_S, Gate
+from worker.steps.batch.tally import Report
+from worker.steps.throttle import COMMITS_KEPT_S, FRESH_S, Throttle
 
 TIGHT: dict[str, Any] = {
     "max_active_sessions": 0,
@@ -26,6 +28,11 @@ TIGHT: dict[str, Any] = {
     "max_vacuum_s": 0,
 }
 """Nothing that other tests do at the same time may matter here."""
+
+
+def took(duration_ms: int, *, commit_ms: float) -> Report:
+    """A batch that took so long."""
+    return Report(Counts(), {}, duration_ms, commit_ms)
 
 
 class Clock:
@@ -58,10 +65,10 @@ def settings(settings: Settings) -> Settings:
 
 
 def test_a_quiet_database_goes(fleet: Fleet, settings: Settings) -> None:
-    gate = Gate(fleet.engine, settings)
+    throttle = Throttle(fleet.engine, settings)
 
-    assert gate.verdict() == Verdict("go")
-    assert {verdict.decision for verdict in gate.verdicts()} == {"go"}
+    assert throttle.check() == Verdict("go")
+    assert {verdict.decision for verdict in throttle.check_all()} == {"go"}
 
 
 def test_sessions_at_work_are_counted_and_ours_are_not(fleet: Fleet) -> None:
@@ -192,11 +199,11 @@ def test_a_role_without_rights_sees_that_there_are_sessions_but_not_what_they_do
             platform.execute("SELECT 1")
         with plain.connect() as connection:
             seen = health.read(connection, application_name="flowshift", time_zone="UTC")
-        gate = Gate(plain, strict, clock=clock)
-        first = gate.verdict()
+        throttle = Throttle(plain, strict, clock=clock)
+        first = throttle.check()
         clock.now += 61
-        second = gate.verdict()
-        generous = Gate(plain, replace(strict, max_active_sessions=50)).verdict()
+        second = throttle.check()
+        generous = Throttle(plain, replace(strict, max_active_sessions=50)).check()
     assert (seen.active_sessions, seen.sessions_hidden) == (0, 2)
     assert first == Verdict("go")
     assert (second.decision, second.check) == ("wait", "active_sessions")
@@ -243,11 +250,13 @@ def test_a_query_that_hangs_or_writes_or_fails_is_an_answer_that_is_not_go(
 def test_the_query_says_wait_and_stop_for_every_batch(fleet: Fleet, settings: Settings) -> None:
     says: tuple[Decision, ...] = ("wait", "stop")
     for said in says:
-        gate = Gate(fleet.engine, replace(settings, health_query=f"SELECT '{said}', 'so it is'"))
-        assert gate.verdict() == Verdict(said, "query", "so it is")
+        throttle = Throttle(
+            fleet.engine, replace(settings, health_query=f"SELECT '{said}', 'so it is'")
+        )
+        assert throttle.check() == Verdict(said, "query", "so it is")
 
 
-# -- the gate ----------------------------------------------------------------------------------
+# -- the throttle ----------------------------------------------------------------------------------
 
 
 def test_the_database_is_read_once_a_second_however_many_batches_ask(
@@ -255,34 +264,34 @@ def test_the_database_is_read_once_a_second_however_many_batches_ask(
 ) -> None:
     clock = Clock()
     fleet.execute("CREATE TABLE answer AS SELECT 'go'::text AS said")
-    gate = Gate(
+    throttle = Throttle(
         fleet.engine, replace(settings, health_query="SELECT said FROM answer"), clock=clock
     )
-    assert gate.verdict().decision == "go"
+    assert throttle.check().decision == "go"
     fleet.execute("UPDATE answer SET said = 'wait'")
 
     clock.now += FRESH_S - 0.01
-    assert gate.verdict().decision == "go"
-    assert gate.verdict_now().decision == "wait"
+    assert throttle.check().decision == "go"
+    assert throttle.check_now().decision == "wait"
     fleet.execute("UPDATE answer SET said = 'go'")
-    assert gate.verdict().decision == "wait"
+    assert throttle.check().decision == "wait"
     clock.now += FRESH_S
-    assert gate.verdict().decision == "go"
+    assert throttle.check().decision == "go"
 
 
 def test_slow_commits_make_it_wait_and_then_one_batch_is_tried(
     fleet: Fleet, settings: Settings
 ) -> None:
     clock = Clock()
-    gate = Gate(fleet.engine, replace(settings, max_commit_ms=100), clock=clock)
+    throttle = Throttle(fleet.engine, replace(settings, max_commit_ms=100), clock=clock)
     for _ in range(5):
-        assert gate.verdict().decision == "go"
-        gate.note(duration_ms=500, commit_ms=150)
-    waiting = gate.verdict()
+        assert throttle.check().decision == "go"
+        throttle.record(took(500, commit_ms=150))
+    waiting = throttle.check()
     clock.now += COMMITS_KEPT_S
 
     assert (waiting.decision, waiting.check) == ("wait", "commit_time")
-    assert gate.verdict().decision == "go"
+    assert throttle.check().decision == "go"
 
 
 def test_a_batch_tells_how_long_its_commit_took(fleet: Fleet) -> None:
@@ -303,15 +312,15 @@ def test_a_batch_tells_how_long_its_commit_took(fleet: Fleet) -> None:
 
 def test_a_process_rests_in_proportion_to_its_batch(fleet: Fleet, settings: Settings) -> None:
     clock = Clock()
-    gate = Gate(fleet.engine, replace(settings, nice_ratio=0.5), clock=clock)
-    assert gate.rest_s() == 0
+    throttle = Throttle(fleet.engine, replace(settings, nice_ratio=0.5), clock=clock)
+    assert throttle.rest_s() == 0
 
-    gate.note(duration_ms=800, commit_ms=1)
-    assert gate.rest_s() == pytest.approx(0.4)
+    throttle.record(took(800, commit_ms=1))
+    assert throttle.rest_s() == pytest.approx(0.4)
     clock.now += 0.3
-    assert gate.rest_s() == pytest.approx(0.1)
+    assert throttle.rest_s() == pytest.approx(0.1)
     clock.now += 1
-    assert gate.rest_s() == 0
+    assert throttle.rest_s() == 0
 
 
 def test_a_reading_that_takes_too_long_is_unreadable(
@@ -323,7 +332,7 @@ def test_a_reading_that_takes_too_long_is_unreadable(
     monkeypatch.setattr("worker.steps.throttle.UNREAD_S", 0.0)
     quick = replace(settings, health_timeout_ms=20)
 
-    verdict = Gate(fleet.engine, quick).verdict()
+    verdict = Throttle(fleet.engine, quick).check()
 
     assert verdict.decision == "wait"
     assert "57014" in verdict.reason
@@ -337,4 +346,4 @@ def test_a_database_that_is_away_is_a_matter_of_trying_again(settings: Settings)
         application_name="flowshift",
     )
     with pytest.raises(TransientError):
-        Gate(engine, settings).verdict()
+        Throttle(engine, settings).check()

@@ -1,4 +1,4 @@
-"""What the parent of a pool's children tells the database when one of them dies."""
+"""What the parent of a pool's children records when one of them dies."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import pytest
 
 from tasks import lost
 from tests.fleet import Fleet
+from worker.core.policy.batch_ref import BatchRef
 from worker.db import batches
 from worker.errors import TransientError
+from worker.steps import lost_worker
+from worker.steps.lost_worker import AT_ONCE_S, LostWorkers
 
 
 @pytest.fixture(autouse=True)
-def published(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def topped_up(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The runs whose next batches were enqueued; there is no worker to take them."""
     run_ids: list[int] = []
-    monkeypatch.setattr(lost, "top_up", lambda *given, **_: run_ids.append(given[2]))
+    monkeypatch.setattr(lost_worker, "top_up", lambda *given, **_: run_ids.append(given[2]))
     yield run_ids
     fleet.engine.dispose()  # the runtime has let go of it
 
@@ -25,7 +28,7 @@ def published(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[in
 def claim(fleet: Fleet, run_id: int, number: int) -> None:
     """Claim a batch as the process `w`."""
     with fleet.engine.begin() as connection:
-        assert batches.claim(connection, run_id, number, kind="convert", worker="w", lease_s=60)
+        assert batches.claim(connection, BatchRef(run_id, number), worker="w", lease_s=60)
 
 
 def rows(fleet: Fleet) -> list[tuple[Any, ...]]:
@@ -40,7 +43,7 @@ def report(error: str, **brought: object) -> None:
 
 
 def test_a_death_frees_what_was_claimed_though_the_message_named_another_batch(
-    fleet: Fleet, published: list[int]
+    fleet: Fleet, topped_up: list[int]
 ) -> None:
     fleet.add_many(3)
     run = fleet.planned(batch_size=1)
@@ -52,18 +55,18 @@ def test_a_death_frees_what_was_claimed_though_the_message_named_another_batch(
         ("pending", 1, 0, "it was killed by signal 11 (SIGSEGV)"),
         ("pending", 0, 0, None),
     ]
-    assert published == [run.run_id]
+    assert topped_up == [run.run_id]
 
 
 def test_deaths_before_the_claim_count_nothing_against_the_batch(
-    fleet: Fleet, published: list[int]
+    fleet: Fleet, topped_up: list[int]
 ) -> None:
     fleet.add_many(1)
     run = fleet.planned()
     for _ in range(20):
         report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
     assert rows(fleet) == [("pending", 0, 0, None)]
-    assert published == [run.run_id] * 20
+    assert topped_up == [run.run_id] * 20
     fleet.convert(run.run_id, 1)
     assert rows(fleet)[0][0] == "done"
 
@@ -72,7 +75,7 @@ def test_a_death_before_the_claim_has_the_batch_sent_again_at_once_but_not_witho
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(lost, "_unclaimed", lost.Unclaimed(clock=lambda: now[0]))
+    monkeypatch.setattr(lost, "_lost_workers", LostWorkers(clock=lambda: now[0]))
     fleet.add_many(1)
     run = fleet.planned()
 
@@ -83,7 +86,7 @@ def test_a_death_before_the_claim_has_the_batch_sent_again_at_once_but_not_witho
 
     assert run.run_id == 1
     assert [sent_again() for _ in range(5)] == [True, True, True, False, False]
-    now[0] += lost.AT_ONCE_S + 1
+    now[0] += AT_ONCE_S + 1
     assert sent_again()
 
 
@@ -91,9 +94,7 @@ def test_a_death_leaves_a_batch_alone_that_another_worker_has(fleet: Fleet) -> N
     fleet.add_many(1)
     run = fleet.planned()
     with fleet.engine.begin() as connection:
-        assert batches.claim(
-            connection, run.run_id, 1, kind="convert", worker="another", lease_s=60
-        )
+        assert batches.claim(connection, BatchRef(run.run_id, 1), worker="another", lease_s=60)
     report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
     assert rows(fleet) == [("running", 0, 0, None)]
 
@@ -106,13 +107,13 @@ def test_a_death_after_the_last_batch_ends_the_run(fleet: Fleet) -> None:
     assert fleet.get(run.run_id).state == "completed"
 
 
-def test_a_death_that_cannot_be_told_is_left_to_the_sweep(
+def test_a_death_that_cannot_be_recorded_is_left_to_the_sweep(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
         raise TransientError
 
-    monkeypatch.setattr(lost, "lose_worker", away)
+    monkeypatch.setattr(lost_worker, "lose_worker", away)
     fleet.add_many(1)
     run = fleet.planned()
     claim(fleet, run.run_id, 1)

@@ -1,41 +1,31 @@
-"""Rescue: leases, lost workers, lost messages, split batches, and runs that nobody looks after."""
+"""Rescue: leases, lost workers, lost messages, split batches, and runs that no worker looks after."""
 
 from __future__ import annotations
 
 import random
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import pytest
-import sqlalchemy as sa
 
-from tasks.runs import ATTEMPTS, Announcer, _do_one, persist
 from tests.fleet import Fleet, a_workflow
 from worker.core.parity.overhead import measure
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.core.workflow import v1
-from worker.core.workflow.config import Defaults
-from worker.db import batches, bots, heartbeats, ledger, rescue, run_transitions, runs
-from worker.db.engine import create_engine, map_database_errors
+from worker.db import batches, heartbeats, ledger, rescue, run_transitions, runs
 from worker.db.heartbeats import Identity, Sign
-from worker.errors import StaleError, TransientError
-from worker.runtime import Runtime
-from worker.steps.batch import lease, settle, write_drafts
-from worker.steps.batch.convert import convert_batch
-from worker.steps.batch.tally import Report
+from worker.db.split import split
+from worker.errors import StaleError
+from worker.steps.batch import lease
+from worker.steps.batch.lifecycle import hand_back_batch
 from worker.steps.finish import finish_run
 from worker.steps.rescue import (
-    FAULTS_MAX,
     Swept,
     close_run,
-    hand_back_batch,
     lose_worker,
-    put_off_batch,
     runs_to_close,
     sweep,
 )
@@ -44,7 +34,7 @@ from worker.steps.rescue import (
 def claimed(fleet: Fleet, run_id: int, number: int = 1, worker: str = "one") -> batches.Batch:
     """A batch in the hands of a worker."""
     with fleet.engine.begin() as connection:
-        batch = batches.claim(connection, run_id, number, kind="convert", worker=worker, lease_s=60)
+        batch = batches.claim(connection, BatchRef(run_id, number), worker=worker, lease_s=60)
     assert batch is not None
     return batch
 
@@ -116,7 +106,7 @@ def test_a_claimed_batch_is_nobody_elses_until_its_worker_is_known_to_be_lost(
     claimed(fleet, run.run_id)
     with pytest.raises(StaleError):
         fleet.convert(run.run_id, 1)
-    assert lose_worker(fleet.engine, "one", "it died", actor="test") == {(run.run_id, 1)}
+    assert lose_worker(fleet.engine, "one", "it died", actor="test") == {BatchRef(run.run_id, 1)}
     assert lose_worker(fleet.engine, "one", "it died", actor="test") == set()
     assert fleet.convert(run.run_id, 1).counts.converted == 2
     assert state(fleet, run.run_id).losses == 1
@@ -189,7 +179,7 @@ def test_a_batch_in_a_workers_transaction_is_alive_though_its_lease_ran_out(flee
     batch = claimed(fleet, run.run_id)
     let_pass(fleet, 61)
     with fleet.engine.begin() as connection:
-        assert batches.hold(connection, batch)
+        assert batches.lock_for_work(connection, batch)
         swept(fleet)
         assert state(fleet, run.run_id).state == "running"
     swept(fleet)
@@ -214,7 +204,7 @@ def test_a_lease_is_renewed_while_the_batchs_transaction_is_open(
 
     monkeypatch.setattr(batches, "renew", renew_and_tell)
     with lease.renewed(fleet.engine, batch, 1), fleet.engine.begin() as connection:
-        assert batches.hold(connection, batch)
+        assert batches.lock_for_work(connection, batch)
         assert renewed.wait(20)
     assert state(fleet, run.run_id).lease_until > before
 
@@ -226,12 +216,11 @@ def test_a_worker_that_was_given_up_can_neither_begin_nor_commit(fleet: Fleet) -
     lose_worker(fleet.engine, "one", "it seemed dead", actor="test")
     claimed(fleet, run.run_id, worker="another")
     with fleet.engine.begin() as connection:
-        assert not batches.hold(connection, late)
+        assert not batches.lock_for_work(connection, late)
         assert not batches.renew(connection, late, lease_s=9)
         assert not batches.complete(
             connection,
-            run.run_id,
-            1,
+            late.ref,
             attempt=late.attempt,
             counts=Counts(),
             codes={},
@@ -322,10 +311,10 @@ def test_split_keeps_every_bot_in_exactly_one_batch(fleet: Fleet, *, listed: boo
         number, first = draw.randint(1, len(slices)), draw.choice([None, 0, 1, 2, 5, 12])
         before = slices[number - 1][4]
         with fleet.engine.begin() as connection:
-            new = batches.split(connection, run.run_id, number, first=first)
+            new = split(connection, BatchRef(run.run_id, number), first=first)
         counts = [row[4] for row in fleet.batch_slices(run.run_id)]
         kept = (before + 1) // 2 if first is None else first
-        assert new == (len(counts) if 0 < kept < before else None)
+        assert new == (BatchRef(run.run_id, len(counts)) if 0 < kept < before else None)
         assert counts[number - 1] == (kept if new else before)
         assert sum(counts) == 11
         assert fleet.get(run.run_id).batch_count == len(counts)
@@ -340,8 +329,8 @@ def test_only_a_pending_batch_is_split(fleet: Fleet) -> None:
     run = fleet.planned()
     claimed(fleet, run.run_id)
     with fleet.engine.begin() as connection:
-        assert batches.split(connection, run.run_id, 1) is None
-        assert batches.split(connection, run.run_id, 7) is None
+        assert split(connection, BatchRef(run.run_id, 1)) is None
+        assert split(connection, BatchRef(run.run_id, 7)) is None
 
 
 def test_a_bot_whose_conversion_takes_too_much_memory_fails_alone(
@@ -370,188 +359,16 @@ def test_a_batch_handed_back_is_no_loss_and_is_published_next(fleet: Fleet) -> N
     fleet.take(run.run_id, 9)
     claimed(fleet, run.run_id)
     other = {"worker": "another", "actor": "test"}
-    assert not hand_back_batch(fleet.engine, run.run_id, 1, **other)
-    assert hand_back_batch(fleet.engine, run.run_id, 1, worker="one", actor="test")
-    assert not hand_back_batch(fleet.engine, run.run_id, 1, worker="one", actor="test")
+    assert not hand_back_batch(fleet.engine, BatchRef(run.run_id, 1), **other)
+    assert hand_back_batch(fleet.engine, BatchRef(run.run_id, 1), worker="one", actor="test")
+    assert not hand_back_batch(fleet.engine, BatchRef(run.run_id, 1), worker="one", actor="test")
     assert lose_worker(fleet.engine, "one", "it ended", actor="test") == set()
     assert state(fleet, run.run_id).losses == 0
     assert actions(fleet, run.run_id) == ["batch.handed_back"]
     assert fleet.take(run.run_id, 9) == [1]
 
 
-def test_a_batch_is_put_off_as_often_as_stated_then_fails_and_retry_takes_it(fleet: Fleet) -> None:
-    fleet.add_many(2)
-    run = fleet.planned()
-    engine = fleet.engine
-    for fault in range(FAULTS_MAX + 1):
-        if fault % 2:
-            claimed(fleet, run.run_id)
-        said = put_off_batch(engine, run.run_id, 1, "the database was away", worker="one")
-        assert said.startswith("pending" if fault < FAULTS_MAX else "failed")
-    row = state(fleet, run.run_id)
-    assert (row.state, row.losses, row.faults) == ("failed", 0, FAULTS_MAX + 1)
-    assert row.error == "tried 6 times: the database was away"
-    assert put_off_batch(engine, run.run_id, 1, "again", worker="one") == "over: again"
-    assert finish_run(engine, run.run_id, actor="test") is not None
-    assert fleet.run(retry_of=run.run_id).counts.converted == 2
-
-
-def test_a_batch_in_another_workers_hands_is_not_put_off(fleet: Fleet) -> None:
-    fleet.add_many(1)
-    run = fleet.planned()
-    claimed(fleet, run.run_id)
-    assert put_off_batch(fleet.engine, run.run_id, 1, "away", worker="two") == "over: away"
-    assert state(fleet, run.run_id).state == "running"
-
-
-def test_a_lock_held_for_long_and_a_cut_connection_are_tried_again(
-    fleet: Fleet,
-) -> None:
-    fleet.add_many(3)
-    faults = ((lock_for_long, "55P03"), (cut, "57P01"))
-    for disturb, said in faults:
-        run = fleet.planned(allow_overlap=True)
-        met: list[str] = []
-        with fleet.connect() as platform:
-            let_go = disturb(fleet, platform)
-            report = persist(lambda: convert(fleet, run.run_id, met), lambda _: let_go())  # noqa: B023
-        assert report.counts.bots == 3
-        assert [said in error for error in met] == [True], met
-        assert state(fleet, run.run_id).losses == 0
-
-
-def test_a_bot_that_keeps_its_transaction_idle_for_too_long_is_not_tried_again_but_a_loss(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fleet.add_many(1)
-    run = fleet.planned()
-    quick = msgspec.structs.replace(fleet.current.settings, statement_timeout_ms=1_000)
-    current = Runtime(quick, fleet.current.servers)
-    write = write_drafts.write_drafts
-
-    def slowly(*arguments: Any) -> Any:
-        time.sleep(1.3)
-        return write(*arguments)
-
-    monkeypatch.setattr(settle, "write_drafts", slowly)
-    for losses in (1, 2):
-        said = _do_one(current, Announcer(current, "test"), "slow one", run.run_id, 1, actor="test")
-        assert "held rows for too long" in said
-        row = state(fleet, run.run_id)
-        assert (row.losses, row.attempt) == (losses, losses)
-    current.close()
-    assert fleet.outcomes(run.run_id) == {"bot-00000": "failed worker_lost"}
-
-
-def test_a_batch_that_runs_out_of_memory_outside_a_bot_is_a_loss(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fleet.add_many(1)
-    run = fleet.planned()
-
-    def too_much(*_: Any, **__: Any) -> Any:
-        raise MemoryError
-
-    monkeypatch.setattr(bots, "read_chunks", too_much)
-    assert (
-        _do_one(fleet.current, Announcer(fleet.current, "test"), "one", run.run_id, 1, actor="test")
-        == "out of memory"
-    )
-    assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 1)
-
-
-def test_a_worker_stopped_in_a_batch_hands_it_back(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fleet.add_many(1)
-    run = fleet.planned()
-
-    def stopped(*_: Any, **__: Any) -> Any:
-        raise SystemExit(1)
-
-    monkeypatch.setattr(bots, "read_chunks", stopped)
-    with pytest.raises(SystemExit):
-        _do_one(fleet.current, Announcer(fleet.current, "test"), "one", run.run_id, 1, actor="test")
-    assert (state(fleet, run.run_id).state, state(fleet, run.run_id).losses) == ("pending", 0)
-
-
-def convert(fleet: Fleet, run_id: int, met: list[str]) -> Report:
-    """Do the first batch with a short patience for locks; keeps what was `met`."""
-    engine = create_engine(
-        fleet.engine.url, lock_timeout_ms=2_000, statement_timeout_ms=20_000, application_name="t"
-    )
-    try:
-        return convert_batch(
-            engine,
-            run_id,
-            1,
-            worker="test",
-            lease_s=60,
-            defaults=Defaults(),
-            equipment=fleet.current.echo,
-        )
-    except TransientError as error:
-        met.append(str(error))
-        raise
-    finally:
-        engine.dispose()
-
-
-def lock_for_long(_: Fleet, platform: Any) -> Callable[[], None]:
-    """A save of the platform's that takes longer than we wait."""
-    platform.execute("UPDATE bots SET name = 'x'")
-    unlock: Callable[[], None] = platform.rollback
-    return unlock
-
-
-def cut(fleet: Fleet, platform: Any) -> Callable[[], None]:
-    """A connection that is ended while it waits."""
-    platform.execute("UPDATE bots SET name = 'x'")
-
-    def end() -> None:
-        wait_for_a_lock(fleet)
-        fleet.rows(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-
-    thread = threading.Thread(target=end)
-    thread.start()
-
-    def let_go() -> None:
-        thread.join()
-        platform.rollback()
-
-    return let_go
-
-
-def wait_for_a_lock(fleet: Fleet) -> None:
-    """Until somebody waits for a lock in this database."""
-    query = (
-        "SELECT FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    while not fleet.rows(query):
-        time.sleep(0.01)
-
-
-def test_every_passing_fault_of_postgresql_is_transient_and_gives_up_after_the_stated_number(
-    fleet: Fleet,
-) -> None:
-    def serialisation() -> None:
-        raises = "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"
-        with map_database_errors(), fleet.engine.begin() as connection:
-            connection.execute(sa.text(raises))
-
-    pauses: list[float] = []
-    with pytest.raises(TransientError, match="40001"):
-        persist(serialisation, pauses.append)
-    assert len(pauses) == ATTEMPTS - 1
-    assert all(0.5 * 0.4 <= pause <= 10 for pause in pauses)
-    assert sum(pauses) <= 40
-
-
-# -- messages and runs that nobody looks after -----------------------------------------------------
+# -- messages and runs that no worker looks after -----------------------------------------------------
 
 
 def test_with_an_empty_queue_a_batch_that_nobody_claimed_is_sent_again(fleet: Fleet) -> None:
@@ -561,7 +378,7 @@ def test_with_an_empty_queue_a_batch_that_nobody_claimed_is_sent_again(fleet: Fl
     swept(fleet, queue_is_empty=True)
     assert fleet.take(run.run_id, 2) == []
     let_pass(fleet, 11)
-    assert swept(fleet, queue_is_empty=True).to_publish == (run.run_id,)
+    assert swept(fleet, queue_is_empty=True).to_enqueue == (run.run_id,)
     assert actions(fleet, run.run_id) == ["batch.resent"]
     assert fleet.take(run.run_id, 2) == [1, 2]
     swept(fleet, queue_is_empty=True)  # just sent: given its time

@@ -1,4 +1,4 @@
-"""Runs: planning, publishing, finishing, retrying."""
+"""Runs: planning, enqueuing, finishing, retrying."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
-from worker.db import batches, run_results, run_transitions
+from worker.core.policy.batch_ref import BatchRef
+from worker.db import outbox, run_results, run_transitions
 from worker.errors import StaleError, UsageError
 from worker.steps import plan
 from worker.steps.finish import fail_batch, finish_run
@@ -154,10 +155,10 @@ def test_the_same_request_twice_is_one_run(fleet: Fleet) -> None:
     assert len(fleet.rows("SELECT * FROM flowshift.audit WHERE action = 'run.created'")) == 1
 
 
-# -- publishing ------------------------------------------------------------------------------------
+# -- enqueuing ------------------------------------------------------------------------------------
 
 
-def test_batches_are_published_in_order_and_each_once(fleet: Fleet) -> None:
+def test_batches_are_enqueued_in_order_and_each_once(fleet: Fleet) -> None:
     fleet.add_many(10)
     run = fleet.planned(batch_size=1)
     assert fleet.take(run.run_id, 4) == [1, 2, 3, 4]
@@ -170,7 +171,7 @@ def test_batches_are_published_in_order_and_each_once(fleet: Fleet) -> None:
     assert fleet.take(run.run_id, 99) == []
 
 
-def test_two_publishers_at_once_take_different_batches(fleet: Fleet) -> None:
+def test_two_that_enqueue_at_once_take_different_batches(fleet: Fleet) -> None:
     fleet.add_many(40)
     run = fleet.planned(batch_size=1)
     with ThreadPoolExecutor(4) as pool:
@@ -182,12 +183,12 @@ def test_two_publishers_at_once_take_different_batches(fleet: Fleet) -> None:
     assert sorted(taken) == list(range(1, 21))
 
 
-def test_what_could_not_be_sent_is_published_next(fleet: Fleet) -> None:
+def test_what_could_not_be_sent_is_enqueued_next(fleet: Fleet) -> None:
     fleet.add_many(5)
     run = fleet.planned(batch_size=1)
     assert fleet.take(run.run_id, 3) == [1, 2, 3]
     with fleet.engine.begin() as connection:
-        batches.unpublish(connection, run.run_id, [2])
+        assert outbox.put_back(connection, [BatchRef(run.run_id, 2)]) == 1
     assert fleet.take(run.run_id, 4) == [2, 4]
 
 
@@ -276,7 +277,7 @@ def test_retry_takes_over_batches_that_failed_as_a_whole(fleet: Fleet) -> None:
     fleet.add_many(6)
     run = fleet.planned(batch_size=2)
     fleet.convert(run.run_id, 1)
-    fail_batch(fleet.engine, run.run_id, 2, "a fault")
+    fail_batch(fleet.engine, BatchRef(run.run_id, 2), "a fault")
     fleet.convert(run.run_id, 3)
     ended = finish_run(fleet.engine, run.run_id, actor="test")
     assert ended is not None

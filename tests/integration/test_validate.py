@@ -20,7 +20,6 @@ from worker.db import run_results
 from worker.errors import StaleError, UsageError
 from worker.providers.echo import Echo
 from worker.steps.batch import trial
-from worker.steps.batch.validate import validate_batch
 from worker.steps.finish import finish_run
 
 ANSWER = "gpt-4: [doc-1#0] hi\n\n[doc-1#1] hi hi"
@@ -273,21 +272,10 @@ class Interrupting(Echo):
         return super().generate(*arguments)
 
 
-def equipped(fleet: Fleet, provider: Any) -> Any:
-    registry = fleet.current.registry
-    return lambda *_: Equipment(lambda: (Echo(), provider), time.perf_counter, registry)
-
-
 def validated(fleet: Fleet, run_id: int, provider: Any) -> None:
-    validate_batch(
-        fleet.engine,
-        run_id,
-        1,
-        worker="test",
-        lease_s=60,
-        defaults=fleet.current.defaults,
-        equip=equipped(fleet, provider),
-    )
+    registry = fleet.current.registry
+    fleet.current.echo = Equipment(lambda: (Echo(), provider), time.perf_counter, registry)
+    fleet.convert(run_id, 1)
 
 
 def test_a_draft_changed_while_it_is_executed_is_skipped_not_recorded(fleet: Fleet) -> None:
@@ -424,16 +412,9 @@ def test_bots_whose_draft_takes_half_a_second_longer_are_listed(fleet: Fleet) ->
     fleet.run(validate="none")
     run = fleet.planned(kind="validate", bot_ids=("bot-00001",), messages=("hi",))
     clock = Clock()
-    equipment = Equipment(lambda: (Echo(), Slow(clock)), clock, fleet.current.registry)
-    validate_batch(
-        fleet.engine,
-        run.run_id,
-        1,
-        worker="test",
-        lease_s=60,
-        defaults=fleet.current.defaults,
-        equip=lambda *_: equipment,
-    )
+    registry = fleet.current.registry
+    fleet.current.echo = Equipment(lambda: (Echo(), Slow(clock)), clock, registry)
+    fleet.convert(run.run_id, 1)
     with fleet.engine.connect() as connection:
         summary = run_results.overhead(connection, run.run_id)
     assert summary is not None

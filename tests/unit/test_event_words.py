@@ -6,10 +6,13 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.lost import Request
+from tasks.lost import RefusedError, Request
 from worker.core.event_text import LONGEST, plain_arguments, plain_error, plain_result
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.db.batches import Batch
+from worker.db.runs import RunOptions
+from worker.errors import GivenUpError
 from worker.steps.batch.tally import Report, which_bots
 
 HOSTILE = "\x1b[2J\u202e<b>\n"
@@ -45,11 +48,18 @@ def test_a_result_has_no_quotes() -> None:
     }
 
 
-def test_a_refused_request_says_why_without_a_traceback() -> None:
-    sent = sent_by_a_request(
-        "task-failed", {"exception": "refused: no run 7", "traceback": "Trace…"}
-    )
-    assert (sent["exception"], "traceback" in sent) == ("refused: no run 7", False)
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RefusedError("no run 7"), "refused: no run 7"),
+        (GivenUpError("KeyError: 'a'"), "given up: KeyError: 'a'"),
+    ],
+)
+def test_what_was_refused_or_given_up_says_why_without_a_traceback(
+    error: Exception, said: str
+) -> None:
+    sent = sent_by_a_request("task-failed", {"exception": repr(error), "traceback": "Trace…"})
+    assert (sent["exception"], sent["result"], "traceback" in sent) == (said, said, False)
 
 
 def test_another_failure_keeps_its_traceback() -> None:
@@ -86,16 +96,16 @@ def test_hostile_and_endless_texts_are_escaped_and_cut() -> None:
 
 def a_batch(**changes: Any) -> Batch:
     values: dict[str, Any] = {
-        "run_id": 1,
+        "ref": BatchRef(1, 2),
+        "kind": "convert",
         "request_id": "r",
-        "number": 2,
         "after_bot_id": "a",
         "through_bot_id": "m",
         "bot_ids": None,
         "bot_count": 1_200,
         "attempt": 1,
         "dry_run": False,
-        "options": {},
+        "options": RunOptions(),
     }
     return Batch(**{**values, **changes})
 

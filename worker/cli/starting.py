@@ -22,6 +22,7 @@ from worker.processes.flower_program import page_of_run
 from worker.processes.vitals import max_age_s
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
+from worker.steps.batch.kinds import KINDS
 from worker.steps.report import outcomes_of, report_run
 from worker.steps.request import Request
 from worker.steps.start import start_run
@@ -47,7 +48,7 @@ def start_and_report(request: Request, starting: Starting) -> int:
         _follow(current, run.run_id, quiet=starting.as_json)
         if starting.verbose and not starting.as_json:
             for row in outcomes_of(current.engine, run.run_id):
-                say(outcome_line(row, validates=run.kind == "validate"))
+                say(outcome_line(row, validates=KINDS[run.kind].validates))
         return print_report(current, run.run_id, as_json=starting.as_json)
 
 

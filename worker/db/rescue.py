@@ -5,11 +5,13 @@ Times are the database's, whatever the clocks of workers say; every change is a 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.policy.batch_ref import BatchRef
 from worker.db.heartbeats import longest_s
 from worker.db.tables import batches, bots, heartbeats, runs
 
@@ -28,8 +30,7 @@ class Claim(msgspec.Struct, frozen=True):
     `is_lost` is false where the worker may live, and have been unable to renew the lease.
     """
 
-    run_id: int
-    number: int
+    ref: BatchRef
     attempt: int
     worker: str
     overdue_s: float
@@ -122,7 +123,7 @@ def _claims(
         .with_for_update(of=batches, skip_locked=True)
     )
     return [
-        Claim(run_id, number, attempt, worker or "nobody", float(overdue), is_lost)
+        Claim(BatchRef(run_id, number), attempt, worker or "nobody", float(overdue), is_lost)
         for run_id, number, attempt, worker, overdue, is_lost in connection.execute(query)
     ]
 
@@ -132,8 +133,8 @@ def count_loss(connection: sa.Connection, claim: Claim, why: str) -> Lost | None
     row = connection.execute(
         sa.update(batches)
         .where(
-            batches.c.run_id == claim.run_id,
-            batches.c.number == claim.number,
+            batches.c.run_id == claim.ref.run_id,
+            batches.c.number == claim.ref.number,
             batches.c.state == "running",
             batches.c.attempt == claim.attempt,
             runs.c.run_id == batches.c.run_id,
@@ -163,12 +164,12 @@ def _two_bots(connection: sa.Connection, row: sa.Row[Any]) -> tuple[str, ...]:
 
 
 def free(connection: sa.Connection, claim: Claim) -> None:
-    """Make a claimed batch pending again, for whoever publishes next."""
+    """Make a claimed batch pending again, to be enqueued again."""
     connection.execute(
         sa.update(batches)
         .where(
-            batches.c.run_id == claim.run_id,
-            batches.c.number == claim.number,
+            batches.c.run_id == claim.ref.run_id,
+            batches.c.number == claim.ref.number,
             batches.c.state == "running",
             batches.c.attempt == claim.attempt,
         )
@@ -176,14 +177,18 @@ def free(connection: sa.Connection, claim: Claim) -> None:
     )
 
 
-def suspect(connection: sa.Connection, run_id: int, numbers: tuple[int, ...], losses: int) -> None:
+def suspect(connection: sa.Connection, refs: Collection[BatchRef], losses: int) -> None:
     """Set the losses of the halves of a batch that was split; a bot that is alone begins with none.
 
     What is recorded on a bot was seen with that bot alone.
     """
     connection.execute(
         sa.update(batches)
-        .where(batches.c.run_id == run_id, batches.c.number.in_(numbers))
+        .where(
+            sa.tuple_(batches.c.run_id, batches.c.number).in_(
+                [(ref.run_id, ref.number) for ref in refs]
+            )
+        )
         .values(losses=sa.case((batches.c.bot_count > 1, losses), else_=0))
     )
 
@@ -213,21 +218,6 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
     for run_id, number in sorted(found):
         given_back.setdefault(run_id, []).append(number)
     return given_back
-
-
-def unpublish_one(connection: sa.Connection, run_id: int, number: int) -> bool:
-    """Give back a pending batch, to be sent again; False where it is claimed, or over."""
-    return bool(
-        connection.execute(
-            sa.update(batches)
-            .where(
-                batches.c.run_id == run_id,
-                batches.c.number == number,
-                batches.c.state == "pending",
-            )
-            .values(published_at=None)
-        ).rowcount
-    )
 
 
 def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int]:

@@ -19,6 +19,7 @@ from typing import Final
 from celery import Celery
 
 from worker.core.event_text import shorten
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import RunState
 from worker.core.printable import escape
@@ -160,10 +161,12 @@ class FlowerRow:
         """Show `progress`; call it only with what is newer than everything shown before."""
         return self._send(row_id(progress.run_id), self._events(progress))
 
-    def show_batch(self, run_id: int, number: int, bots: str) -> bool:
+    def show_batch(self, ref: BatchRef, bots: str) -> bool:
         """Show which bots a batch holds that has begun: since its message was sent it may be cut."""
-        said = f"run {run_id}, batch {number}: {bots}"
-        return self._send(f"{row_id(run_id)}-batch-{number}", [("task-started", {"kwargs": said})])
+        said = f"run {ref.run_id}, batch {ref.number}: {bots}"
+        return self._send(
+            f"{row_id(ref.run_id)}-batch-{ref.number}", [("task-started", {"kwargs": said})]
+        )
 
     def _send(self, uuid: str, events: list[_Event]) -> bool:
         """Send events of one row, in order; whether they were sent."""

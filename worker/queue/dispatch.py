@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError as TransportError
 from redis.exceptions import RedisError
 
 from worker.core.printable import escape
-from worker.db.batches import ToPublish
+from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 from worker.log import get_logger
 from worker.queue import rabbitmq
@@ -31,8 +31,8 @@ AWAY_S: Final = 2.0
 class Queue(Protocol):
     """The queue, as a step uses it. A message holds ids and nothing else.
 
-    A message that is sent twice, late or never does no harm: whoever receives it asks the database
-    what is left to do, and a sweep finds what nobody was told of.
+    A message that is sent twice, late or never does no harm: the worker that receives it asks the
+    database what is left to do, and a sweep finds work whose message is missing.
     """
 
     @property
@@ -47,11 +47,11 @@ class Queue(Protocol):
         """Enqueue the planning of a run.
 
         Raises:
-            QueueAwayError: the queue did not answer; nobody is told of the run.
+            QueueAwayError: the queue did not answer; no message was sent.
         """
 
-    def enqueue_batch(self, run_id: int, batch: ToPublish) -> bool:
-        """Enqueue a batch; False where the queue is away, and nobody is told of it."""
+    def enqueue_batch(self, batch: ToEnqueue) -> bool:
+        """Enqueue a batch; False if the queue is away, and no message was sent."""
 
     def enqueue_prune(self, slot: dt.datetime) -> None:
         """Enqueue a slice of the prune that is due at `slot`.
@@ -104,28 +104,34 @@ class CeleryQueue:
                 kwargsrepr=f"run {run_id}",
             )
 
-    def enqueue_batch(self, run_id: int, batch: ToPublish) -> bool:
+    def enqueue_batch(self, batch: ToEnqueue) -> bool:
         """Enqueue a batch; what Flower shows of it names the run and the slice. See `Queue`."""
         if self.is_away:
             return False
         try:
-            self._send_batch(run_id, batch)
+            self._send_batch(batch)
         except QueueAwayError as error:
             self._away_until = self._clock() + AWAY_S
             self._failed_last = True
-            log.warning("batch.unsent", run_id=run_id, batch=batch.number, error=str(error))
+            log.warning(
+                "batch.unsent",
+                run_id=batch.ref.run_id,
+                batch=batch.ref.number,
+                error=str(error),
+            )
             return False
         self._failed_last = False
         return True
 
-    def _send_batch(self, run_id: int, batch: ToPublish) -> None:
+    def _send_batch(self, batch: ToEnqueue) -> None:
+        run_id, number = batch.ref.run_id, batch.ref.number
         with _map_queue_errors():
             self._app.send_task(
                 f"flowshift.{batch.kind}_batch",
-                kwargs={"run_id": run_id, "batch": batch.number},
-                task_id=f"run-{run_id}-batch-{batch.number}",
+                kwargs={"run_id": run_id, "batch": number},
+                task_id=f"run-{run_id}-batch-{number}",
                 argsrepr="",
-                kwargsrepr=escape(f"run {run_id}, batch {batch.number}: {batch.slice}"),
+                kwargsrepr=escape(f"run {run_id}, batch {number}: {batch.slice}"),
             )
 
     def enqueue_prune(self, slot: dt.datetime) -> None:

@@ -2,7 +2,7 @@
 
 Both limits are the kernel's, so that they hold whatever the code inside does: a loop that never
 gives way, or a pool parent that is gone, changes nothing. The pool's parent sees how a child ended
-and tells `tasks.lost`.
+and tells `worker.steps.lost_worker`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from worker.core.policy import circuit_breaker
 from worker.core.policy.health import Verdict
-from worker.db import batches, control, run_transitions, runs
+from worker.db import control, outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
 
@@ -28,7 +28,7 @@ def stop_if_failing(engine: sa.Engine, run_id: int) -> bool:
     with map_database_errors(), engine.begin() as connection:
         if (
             _trip_reason(connection, run_id) is None
-            or batches.any_pending(connection, run_id) is None
+            or outbox.any_pending(connection, run_id) is None
         ):
             return False
         # Again with the run locked: a person may have resumed it in between.
@@ -47,7 +47,7 @@ def _trip_reason(connection: sa.Connection, run_id: int, *, lock: bool = False) 
 
 
 def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) -> bool:
-    """Pause a run if a check says stop; True if the run is not running now, whoever paused it.
+    """Pause a run if a check says stop; True if the run is not running now, whatever paused it.
 
     `ask` reads the checks again with the run locked: a run that a person has resumed is not paused
     for what was read before.

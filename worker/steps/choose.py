@@ -7,8 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 
 from worker.core.policy.states import OVER, words
-from worker.db import batches
-from worker.db.batches import Planned
+from worker.db import planning
+from worker.db.planning import Planned
 from worker.db.runs import Run
 from worker.errors import UsageError
 from worker.steps import find
@@ -45,17 +45,17 @@ def plan_chosen(connection: sa.Connection, run: Run, request: Request) -> Planne
     """
     size = run.options.batch_size
     if request.of_run is not None:
-        return batches.plan_same(connection, run.run_id, request.of_run)
+        return planning.plan_same(connection, run.run_id, request.of_run)
     if request.retry_of is not None:
         return _plan_retry(connection, run, request, request.retry_of)
     if request.bot_ids is not None:
         _refuse_missing(connection, request.bot_ids)
-        return batches.plan_listed(connection, run.run_id, request.bot_ids, size)
-    return batches.plan_limit(connection, run.run_id, request.limit or 0, size)
+        return planning.plan_listed(connection, run.run_id, request.bot_ids, size)
+    return planning.plan_limit(connection, run.run_id, request.limit or 0, size)
 
 
 def _plan_retry(connection: sa.Connection, run: Run, request: Request, of: int) -> Planned:
-    planned = batches.plan_retry(
+    planned = planning.plan_retry(
         connection,
         run.run_id,
         of,
@@ -74,7 +74,7 @@ def _refuse_missing(connection: sa.Connection, bot_ids: tuple[str, ...]) -> None
     missing: list[str] = []
     for start in range(0, len(bot_ids), _LISTED_AT_A_TIME):
         page = bot_ids[start : start + _LISTED_AT_A_TIME]
-        missing += batches.missing_bots(connection, page)
+        missing += planning.missing_bots(connection, page)
     if missing:
         shown = ", ".join(repr(bot_id) for bot_id in missing[:10])
         more = f" and {len(missing) - 10:,} more" if len(missing) > 10 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import final_state
 from worker.db import batches, run_progress, run_transitions
@@ -16,7 +17,7 @@ log = get_logger(__name__)
 def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None:
     """End the run if no batch is left; returns its last progress if this call ended it, else None.
 
-    Safe to call after every batch and as often as one likes.
+    Safe to call after every batch, and to repeat.
     """
     with map_database_errors():
         with engine.begin() as connection:
@@ -49,8 +50,8 @@ def fail_run(engine: sa.Engine, run_id: int, reason: str, *, actor: str) -> None
         run_transitions.apply(connection, run_id, "failed", reason=reason, actor=actor)
 
 
-def fail_batch(engine: sa.Engine, run_id: int, number: int, error: str) -> None:
+def fail_batch(engine: sa.Engine, ref: BatchRef, error: str) -> None:
     """Record that a batch failed as a whole; its bots have no outcome and `retry` takes them."""
     with map_database_errors(), engine.begin() as connection:
-        if batches.fail(connection, run_id, number, error):
-            log.error("batch.failed", run_id=run_id, batch=number, error=error)
+        if batches.fail(connection, ref, error):
+            log.error("batch.failed", run_id=ref.run_id, batch=ref.number, error=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.db import batches, run_transitions, runs
+from worker.db import planning, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import StaleError
@@ -42,7 +42,7 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
 
 def _plan_step(connection: sa.Connection, run: Run) -> bool:
     """Add the next batches; False where every bot is in one."""
-    planned = batches.plan_ranges(
+    planned = planning.plan_ranges(
         connection,
         run.run_id,
         after=run.planned_through,

@@ -1,8 +1,8 @@
-"""Rescue: what becomes of a batch whose worker was lost, and of a run that nobody looks after.
+"""Rescue: what becomes of a batch whose worker was lost, and of a run that no worker looks after.
 
 A batch that loses its worker goes back to the queue. One that loses its worker twice is split in
 halves, and so on until a bot that kills workers is alone; it is recorded as `worker_lost` and the
-run goes on. Workers that stop in good order, and servers that are away, count for nothing.
+run goes on. A worker that shuts down gracefully, and a server that is away, count for nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.parity.overhead import measure
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.db import audit, batches, ledger, rescue
 from worker.db.engine import map_database_errors
 from worker.db.ledger import LedgerRow
 from worker.db.rescue import Claim, Lost
-from worker.errors import TransientError
+from worker.db.split import split
 from worker.log import get_logger
 from worker.steps.finish import finish_run
 
@@ -27,82 +28,29 @@ LOSSES_MAX = 2
 
 
 RENEWED_WITHIN_S = 10.0
-"""The longest pause of a task that waits for the database (`tasks.runs.persist`)."""
+"""The longest pause of a task that waits for the database (`worker.steps.batch.retry`)."""
 
 MARGIN_S = 5.0
 """What connecting again, and a busy machine, may take besides."""
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What a sweep found: runs to be planned, and runs with batches to be published."""
+    """What a sweep found: runs to be planned, and runs with batches to be enqueued."""
 
     to_plan: tuple[int, ...] = ()
-    to_publish: tuple[int, ...] = ()
+    to_enqueue: tuple[int, ...] = ()
 
 
-FAULTS_MAX = 5
-"""How often a batch is put off, a server being away, before it counts as failed."""
+def lose_worker(engine: sa.Engine, worker: str, why: str, *, actor: str) -> set[BatchRef]:
+    """Free what the process named `worker` had claimed: it is known to be dead.
 
-
-def put_off_batch(engine: sa.Engine, run_id: int, number: int, error: str, *, worker: str) -> str:
-    """Give a batch back that a server's absence stopped, or fail it; returns what became of it.
-
-    No loss: it was tried for as long as one delivery is, and comes back in another.
-    """
-    with map_database_errors(), engine.begin() as connection:
-        state = batches.put_off(
-            connection, run_id, number, worker=worker, error=error, faults_max=FAULTS_MAX
-        )
-    if state == "failed":
-        log.error("batch.failed", run_id=run_id, batch=number, error=error)
-    elif state == "pending":
-        log.warning("batch.put_off", run_id=run_id, batch=number, error=error)
-    return f"{state or 'over'}: {error}"
-
-
-def return_unclaimed(engine: sa.Engine, run_id: int, number: int, why: str, *, actor: str) -> bool:
-    """Let a batch be sent again whose process died before it claimed it; counts nothing against it.
-
-    Says whether it was still waiting: one that is over, or another worker's, is left alone.
-    """
-    with map_database_errors(), engine.begin() as connection:
-        if not rescue.unpublish_one(connection, run_id, number):
-            return False
-        audit.record(connection, run_id, actor, "batch.resent", why, {"batches": [number]})
-    log.warning("batch.unclaimed", run_id=run_id, batches=[number], reason=why)
-    return True
-
-
-def hand_back_batch(
-    engine: sa.Engine, run_id: int, number: int, *, worker: str, actor: str
-) -> bool:
-    """Give a batch back because its worker stops in good order: no loss.
-
-    Says whether it could; never raises, since the worker stops whatever happens here.
-    """
-    try:
-        with map_database_errors(), engine.begin() as connection:
-            if not batches.hand_back(connection, run_id, number, worker=worker):
-                return False
-            detail = {"batch": number}
-            audit.record(connection, run_id, actor, "batch.handed_back", "it stops", detail)
-    except TransientError as error:
-        log.warning("batch.not_handed_back", run_id=run_id, batch=number, error=str(error))
-        return False
-    log.info("batch.handed_back", run_id=run_id, batch=number)
-    return True
-
-
-def lose_worker(engine: sa.Engine, worker: str, why: str, *, actor: str) -> set[tuple[int, int]]:
-    """Take what the process named `worker` had claimed from it: it is known to be dead.
-
-    Returns what that was, as (run, number). Safe to repeat.
+    Returns what that was. Safe to repeat.
     """
     with map_database_errors(), engine.begin() as connection:
         claims = rescue.claims_of(connection, worker)
         for claim in claims:
             _lose(connection, claim, why, actor=actor)
-    return {(claim.run_id, claim.number) for claim in claims}
+    return {claim.ref for claim in claims}
 
 
 def patience_s(lease_s: float) -> float:
@@ -117,13 +65,13 @@ def patience_s(lease_s: float) -> float:
 def sweep(
     engine: sa.Engine, *, queue_is_empty: bool, actor: str, lease_s: float, heartbeat_s: float
 ) -> Swept | None:
-    """Find what nobody looks after any more and make it ready to be enqueued; None where another
+    """Find what no worker looks after any more and make it ready to be enqueued; None if another
     sweep is under way.
 
     A lease that ran out while the database was away is no loss until its worker has had the time to
     renew it: `lease_s` and `heartbeat_s` are how often workers do such things.
-    Say that the queue is empty only if it was seen to be. Whoever calls this sends what the result
-    names, after the commit. Safe to repeat, and from several places at once.
+    Say that the queue is empty only if it was seen to be. The caller enqueues what the
+    result names. Safe to repeat, and from several places at once.
     """
     with map_database_errors(), engine.begin() as connection:
         if not rescue.begin_sweep(connection):
@@ -133,29 +81,29 @@ def sweep(
         )
         for claim in overdue:
             if not claim.is_lost:
-                log.info("batch.spared", run_id=claim.run_id, batch=claim.number)
+                log.info("batch.spared", run_id=claim.ref.run_id, batch=claim.ref.number)
                 continue
-            if batches.is_held(connection, claim.run_id, claim.number):
-                log.warning("batch.unrenewed", run_id=claim.run_id, batch=claim.number)
+            if batches.is_locked_for_work(connection, claim.ref):
+                log.warning("batch.unrenewed", run_id=claim.ref.run_id, batch=claim.ref.number)
                 continue
             why = f"its worker was not heard of any more ({claim.worker})"
             _lose(connection, claim, why, actor=actor)
         given_back = rescue.unpublish_lost(connection, queue_is_empty=queue_is_empty)
         for run_id, numbers in given_back.items():
-            reason = "their messages were lost"
+            reason = _lost_messages(len(numbers))
             log.warning("batch.unclaimed", run_id=run_id, batches=numbers[:50], reason=reason)
             detail = {"batches": numbers}
             audit.record(connection, run_id, actor, "batch.resent", reason, detail)
         to_plan = rescue.take_to_plan(connection, queue_is_empty=queue_is_empty)
         for run_id in to_plan:
-            reason = "nobody was planning it"
+            reason = "no worker was planning it"
             log.warning("run.replanned", run_id=run_id, reason=reason)
             audit.record(connection, run_id, actor, "run.replanned", reason)
         return Swept(tuple(to_plan), tuple(rescue.open_runs(connection)))
 
 
 def runs_to_close(engine: sa.Engine) -> list[int]:
-    """Runs whose every batch is over and that nobody finished."""
+    """Runs whose batches are all over and that no worker finished."""
     with map_database_errors(), engine.connect() as connection:
         return rescue.runs_left_open(connection)
 
@@ -164,7 +112,7 @@ def close_run(engine: sa.Engine, run_id: int, *, actor: str) -> bool:
     """Finish such a run; says whether this call did it."""
     if finish_run(engine, run_id, actor=actor) is None:
         return False
-    reason = "its batches were over and nobody had finished it"
+    reason = "its batches were over and no worker had finished it"
     log.warning("run.closed", run_id=run_id, reason=reason)
     with map_database_errors(), engine.begin() as connection:
         audit.record(connection, run_id, actor, "run.closed", reason)
@@ -176,7 +124,7 @@ def _lose(connection: sa.Connection, claim: Claim, why: str, *, actor: str) -> N
     if lost is None:
         return
     detail: dict[str, int | None] = {
-        "batch": claim.number,
+        "batch": claim.ref.number,
         "attempt": claim.attempt,
         "losses": lost.losses,
     }
@@ -186,12 +134,12 @@ def _lose(connection: sa.Connection, claim: Claim, why: str, *, actor: str) -> N
         action, detail["new_batch"] = _split(connection, claim, lost, why)
     else:
         action = _give_up(connection, claim, lost, why)
-    audit.record(connection, claim.run_id, actor, action, why, detail)
+    audit.record(connection, claim.ref.run_id, actor, action, why, detail)
 
 
 def _enqueue(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> str:
     rescue.free(connection, claim)
-    ids = {"run_id": claim.run_id, "batch": claim.number}
+    ids = {"run_id": claim.ref.run_id, "batch": claim.ref.number}
     log.warning("batch.lost", **ids, losses=lost.losses, reason=why)
     return "batch.lost"
 
@@ -199,10 +147,11 @@ def _enqueue(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> s
 def _split(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> tuple[str, int | None]:
     """Halve a batch; one more loss then splits a half, until a bot is alone."""
     rescue.free(connection, claim)
-    new = batches.split(connection, claim.run_id, claim.number)
-    halves = (claim.number,) if new is None else (claim.number, new)
-    rescue.suspect(connection, claim.run_id, halves, LOSSES_MAX - 1)
-    ids = {"run_id": claim.run_id, "batch": claim.number}
+    added = split(connection, claim.ref)
+    new = None if added is None else added.number
+    halves = [claim.ref] if added is None else [claim.ref, added]
+    rescue.suspect(connection, halves, LOSSES_MAX - 1)
+    ids = {"run_id": claim.ref.run_id, "batch": claim.ref.number}
     log.warning("batch.split", **ids, losses=lost.losses, new_batch=new, reason=why)
     return "batch.split", new
 
@@ -211,17 +160,27 @@ def _give_up(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> s
     """End a batch whose one bot kills workers; one whose bot is gone ends with nothing."""
     message = f"{lost.losses} workers were lost on this bot alone; the last one: {why}"
     rows = [LedgerRow(bot_id, "failed", "worker_lost", message) for bot_id in lost.bots]
-    ledger.insert_ledger(connection, claim.run_id, claim.number, rows)
+    ledger.insert_ledger(connection, claim.ref.run_id, claim.ref.number, rows)
     batches.complete(
         connection,
-        claim.run_id,
-        claim.number,
+        claim.ref,
         attempt=claim.attempt,
         counts=Counts(failed=len(rows)),
         codes={"failed:worker_lost": 1} if rows else {},
         overhead=measure([]),
         duration_ms=0,
     )
-    ids = {"run_id": claim.run_id, "batch": claim.number}
+    ids = {"run_id": claim.ref.run_id, "batch": claim.ref.number}
     log.error("bot.gave_up", **ids, bot_ids=list(lost.bots), losses=lost.losses, reason=why)
     return "bot.gave_up"
+
+
+def _lost_messages(count: int) -> str:
+    """Why batches are enqueued again, for the audit trail.
+
+    >>> _lost_messages(1), _lost_messages(1_200)
+    ('the queue lost the message of this batch', 'the queue lost the messages of these 1,200 batches')
+    """
+    if count == 1:
+        return "the queue lost the message of this batch"
+    return f"the queue lost the messages of these {count:,} batches"

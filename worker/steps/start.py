@@ -17,8 +17,10 @@ from worker.errors import QueueAwayError, TransientError, UsageError
 from worker.providers import live
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
+from worker.steps.batch.kinds import KINDS
+from worker.steps.check_request import check_request
 from worker.steps.choose import parent_of, plan_chosen
-from worker.steps.request import Request, check_request
+from worker.steps.request import Request
 
 __all__ = ["Request", "record_run", "start_run"]
 
@@ -60,8 +62,8 @@ def start_run(
             queue.enqueue_plan(run.run_id)
         except QueueAwayError as error:
             raise TransientError(
-                f"run {run.run_id} is recorded, but Redis is away, so no worker was told to plan it; "
-                f"a sweep does that when Redis is back: {error}"
+                f"run {run.run_id} is recorded, but the queue is away, so no worker plans it yet; "
+                f"a sweep enqueues that when the queue is back: {error}"
             ) from error
     return run
 
@@ -138,7 +140,7 @@ def record_run(
 
 
 def _refuse_overlap(connection: sa.Connection, run: Run) -> None:
-    """Two runs over one bot break nothing, but are hardly ever wanted."""
+    """Two runs over one bot break nothing, but are rarely intended."""
     found = control.overlapping(connection, run.run_id)
     if found is not None:
         other, state = found
@@ -149,9 +151,7 @@ def _refuse_overlap(connection: sa.Connection, run: Run) -> None:
 
 
 def _trials(request: Request) -> Trials | None:
-    """`migrate` tries one message, and so does a validation that costs something; another tries all."""
-    is_free = request.kind == "validate" and request.provider == ECHO
-    wanted = request.validate or ("all" if is_free else "sample:1")
+    wanted = request.validate or KINDS[request.kind].default_trials(request)
     return trials(wanted, request.messages)
 
 

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 
 from worker.core.policy.health import Verdict
 from worker.core.policy.processes import Process
-from worker.db import control, fleet, heartbeats, outcomes
+from worker.db import admission, fleet, heartbeats, outcomes
 from worker.db.engine import map_database_errors
 from worker.db.fleet import Executed, Overview
 from worker.db.runs import Run
 from worker.settings import Settings
 from worker.steps.report import RunReport, latest_run, report_run
-from worker.steps.throttle import Gate
+from worker.steps.throttle import Throttle
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def health_now(engine: sa.Engine, settings: Settings) -> list[Verdict]:
     Raises:
         TransientError: the database was away.
     """
-    return Gate(engine, settings).verdicts()
+    return Throttle(engine, settings).check_all()
 
 
 def _pace(connection: sa.Connection, run: Run, settings: Settings) -> Pace:
@@ -88,7 +88,7 @@ def _pace(connection: sa.Connection, run: Run, settings: Settings) -> Pace:
     target_ms = settings.batch_target_ms
     return Pace(
         batch_size=options.batch_size,
-        batch_size_now=control.size_now(connection, run.run_id, options, target_ms),
+        batch_size_now=admission.size_now(connection, run.run_id, options, target_ms),
         batch_target_ms=target_ms,
         batch_window=options.batch_window or settings.batch_window,
         concurrency=options.concurrency,

@@ -35,7 +35,7 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
             queue.enqueue_plan(run_id)
         except QueueAwayError as error:
             log.warning("run.unsent", run_id=run_id, error=str(error))
-    for run_id in found.to_publish:
+    for run_id in found.to_enqueue:
         top_up(current.engine, queue, run_id, window=current.settings.batch_window)
     return [
         run_id
@@ -69,4 +69,4 @@ class Sweeper:
         try:
             sweep_once(self._current, self._queue, actor=self._actor)
         except TransientError as error:
-            log.warning("sweep.put_off", error=str(error))
+            log.warning("sweep.postponed", error=str(error))

@@ -1,6 +1,6 @@
-"""The gate before each batch: read the database's health, judge it, say go, wait or stop.
+"""The throttle before each batch: read the database's health, judge it, say go, wait or stop.
 
-One gate per process. It reads at most once a second, however many batches pass, and remembers what
+One throttle per process. It reads at most once a second, however many batches pass, and remembers what
 only this process knows: how long its commits took, and since when a check cannot be read.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import psycopg
 import sqlalchemy as sa
@@ -37,7 +37,19 @@ UNREAD_S: Final = 60.0
 """So long a check may be unreadable before that counts as `wait`."""
 
 
-class Gate:
+class Timed(Protocol):
+    """Work that is done: how long it took, and its commit."""
+
+    @property
+    def duration_ms(self) -> int:
+        """Milliseconds from its beginning to its commit."""
+
+    @property
+    def commit_ms(self) -> float:
+        """Milliseconds that the commit took."""
+
+
+class Throttle:
     """Whether a batch may begin, by the health of the database."""
 
     def __init__(
@@ -57,11 +69,11 @@ class Gate:
         self._rested_from: tuple[float, float] | None = None
         self._judged: tuple[float, list[Verdict]] | None = None
 
-    def note(self, *, duration_ms: float, commit_ms: float) -> None:
+    def record(self, work: Timed) -> None:
         """Keep how long this process's last batch and its commit took."""
         now = self._clock()
-        self._commits.append((now, commit_ms))
-        self._rested_from = (now, pace.rest_s(duration_ms, self._settings.nice_ratio))
+        self._commits.append((now, work.commit_ms))
+        self._rested_from = (now, pace.rest_s(work.duration_ms, self._settings.nice_ratio))
         self._judged = None
 
     def rest_s(self) -> float:
@@ -71,24 +83,24 @@ class Gate:
         ended, rest = self._rested_from
         return max(0.0, min(rest, MOST_REST_S) - (self._clock() - ended))
 
-    def verdict(self) -> Verdict:
+    def check(self) -> Verdict:
         """The verdict that counts, at most `FRESH_S` old.
 
         Raises:
             TransientError: the database was away.
         """
-        return health.worst(self.verdicts())
+        return health.worst(self.check_all())
 
-    def verdict_now(self) -> Verdict:
+    def check_now(self) -> Verdict:
         """The verdict that counts, read anew.
 
         Raises:
             TransientError: the database was away.
         """
         self._judged = None
-        return self.verdict()
+        return self.check()
 
-    def verdicts(self) -> list[Verdict]:
+    def check_all(self) -> list[Verdict]:
         """What every check says, at most `FRESH_S` old.
 
         Raises:

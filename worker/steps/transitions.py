@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from worker.core.policy.states import RunState, words
-from worker.db import control, run_transitions, runs
+from worker.db import outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import UsageError
@@ -49,7 +49,7 @@ def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
         with engine.begin() as connection:  # no batch is claimed while it is paused
             run = find.run(connection, run_id)
             if run.state == "paused":
-                control.unpublish_waiting(connection, run_id)
+                outbox.put_back_all(connection, run_id)
         if run.state not in ("paused", "running"):
             raise UsageError(f"run {run_id} is {words(run.state)}, not paused")
         with engine.begin() as connection:

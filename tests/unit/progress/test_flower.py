@@ -11,6 +11,7 @@ from celery import Celery
 from celery.events.state import State, Task
 
 from tests.builders import some_progress
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import OVER, RunState
 from worker.progress.flower import FlowerRow, describe, failure_of, row_id
@@ -233,7 +234,7 @@ def test_a_batch_says_which_bots_it_holds_now() -> None:
     received = {"kwargs": "run 12, batch 3: through z", "timestamp": 1.0}
     app.send("task-received", uuid="run-12-batch-3", **received)
 
-    a_row(app).show_batch(12, 3, "10 bots through f")
+    a_row(app).show_batch(BatchRef(12, 3), "10 bots through f")
 
     state: Any = State()  # whose stubs know no tasks
     for kind, fields in app.sent:

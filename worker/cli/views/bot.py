@@ -18,6 +18,7 @@ from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
 from worker.db.executions import NodeExecution
 from worker.db.inspect import BotView, LedgerView
+from worker.steps.batch.kinds import KINDS
 from worker.steps.examine import Examination
 
 NODES_SHOWN: Final = 10
@@ -145,6 +146,6 @@ def _print_history(out: Console, history: Sequence[LedgerView]) -> None:
 
 
 def _kind_text(entry: LedgerView) -> str:
-    marks = ("dry run" if entry.dry_run else "", "validation" if entry.kind == "validate" else "")
+    marks = ("dry run" if entry.dry_run else "", KINDS[entry.kind].mark if entry.kind else "")
     said = ", ".join(filter(None, marks))
     return f" ({said})" if said else ""

@@ -8,6 +8,7 @@ from worker.cli.printing import Table, Text
 from worker.cli.views.units import duration
 from worker.core.policy.progress import Progress
 from worker.db.runs import Run
+from worker.steps.batch.kinds import KINDS
 
 
 def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
@@ -29,13 +30,11 @@ def runs_table(entries: Iterable[tuple[Run, Progress]]) -> Table:
     for run, progress in entries:
         counts = progress.counts
         dry = " (dry run)" if run.dry_run else ""
-        of = "retry" if run.options.selection == "retry" else "validation"
-        retry = f" ({of} of {run.parent_run_id})" if run.parent_run_id else ""
-        if run.kind == "validate" and not retry:
-            retry = " (validation)"
+        mark = "retry" if run.options.selection == "retry" else KINDS[run.kind].mark
+        of = f" of {run.parent_run_id}" if run.parent_run_id else ""
         table.add_row(
             str(run.run_id),
-            run.state.replace("_", " ") + dry + retry,
+            run.state.replace("_", " ") + dry + (f" ({mark}{of})" if mark else ""),
             f"{progress.bots_total:,}",
             f"{counts.converted:,}",
             f"{counts.unchanged:,}",

@@ -15,6 +15,7 @@ from worker.core.codes import OUTCOMES
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
 from worker.db.run_results import Failure, OutcomeRow
+from worker.steps.batch.kinds import KINDS
 from worker.steps.report import RunReport
 
 _COLOURS: Final[Mapping[str, str]] = {
@@ -43,7 +44,7 @@ def print_summary(to: Console, report: RunReport) -> None:
 
     In a validation, drafts that do what V1 does are called `validated`.
     """
-    progress, validates = report.progress, report.run.kind == "validate"
+    progress, validates = report.progress, KINDS[report.run.kind].validates
     to.line()
     to.print(
         Text(label(progress), "bold").append(f" in {duration(progress.elapsed_s)}", "not bold")

@@ -44,8 +44,8 @@ BATCH_TRANSITIONS: Final[Mapping[tuple[BatchState, BatchState], str]] = {
     ("running", "running"): "its worker tries again, a server having been away",
     ("running", "pending"): "its worker was lost, stopped, or gave up waiting for a server",
     ("running", "done"): "its one transaction committed, or its one bot kills workers",
-    ("running", "failed"): "it was put off as often as allowed, or stopped on a fault",
-    ("pending", "failed"): "it was put off as often as allowed before anybody could claim it",
+    ("running", "failed"): "it was postponed as often as allowed, or stopped on a fault",
+    ("pending", "failed"): "it stopped on a fault before a worker could claim it",
 }
 
 OVER: Final[frozenset[RunState]] = frozenset(

@@ -11,26 +11,28 @@ done, and one whose worker dies has done nothing (design section 6, guarantee 2)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.parity.trial import Equipment
 from worker.core.workflow.config import Defaults
 from worker.db import bots, leaving, ledger
 from worker.db.batches import Batch
 from worker.db.bots import BotRow
-from worker.db.runs import RunOptions
-from worker.errors import TransientError
+from worker.db.runs import ECHO, RunOptions
+from worker.errors import TransientError, UsageError
 from worker.log import get_logger
+from worker.runtime import Runtime
 from worker.steps.batch.decide import Decided, decide_on
-from worker.steps.batch.lifecycle import do_batch
+from worker.steps.batch.kind import Kind
+from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.settle import Settled, Settler
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial
+from worker.steps.request import Request
 
 log = get_logger(__name__)
 
@@ -64,47 +66,43 @@ class _Made(msgspec.Struct, frozen=True):
     through: str | None
 
 
-def convert_batch(
-    engine: sa.Engine,
-    run_id: int,
-    number: int,
-    *,
-    worker: str,
-    lease_s: int,
-    defaults: Defaults,
-    equipment: Equipment,
-    target_ms: int = 0,
-    claimed: Callable[[Batch], None] = lambda _: None,
-) -> Report:
-    """Convert the bots of a batch, and try their drafts: see `do_batch`, also for what it raises."""
+def convert_batch(batch: Batch, runtime: Runtime) -> Report:
+    """Convert the bots of a claimed batch, and try their drafts.
+
+    Raises:
+        StaleError: it went to another worker meanwhile; nothing was written.
+        TransientError: the database was away or busy; nothing was written.
+    """
     started = time.monotonic()
-
-    def prepare(batch: Batch) -> _Made:
-        options = msgspec.convert(batch.options, RunOptions)
-        decider = _Decider(options, Trial.of(batch, options, equipment), defaults)
-        return _decide_all(engine, batch, decider)
-
-    report = do_batch(
-        engine,
-        run_id,
-        number,
-        kind="convert",
-        worker=worker,
-        lease_s=lease_s,
-        target_ms=target_ms,
-        claimed=claimed,
-        prepare=prepare,
-        save=lambda connection, batch, made: _save(connection, batch, made, started),
-    )
+    trial = Trial.of(batch, batch.options, runtime.echo)
+    decider = _Decider(batch.options, trial, runtime.defaults)
+    with at_work(runtime, batch):
+        made = _decide_all(runtime.engine, batch, decider)
+        with ending(runtime, batch) as end:
+            report = _save(end.connection, batch, made, started)
+    report = end.timed(report)
     log.info(
         "batch.converted",
-        run_id=run_id,
-        batch=number,
+        run_id=batch.run_id,
+        batch=batch.number,
         attempt=report.attempt,
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
     return report
+
+
+def _check(request: Request) -> None:
+    if request.provider != ECHO:
+        raise UsageError(
+            "a migration asks no model: validate its drafts afterwards, with a provider"
+        )
+
+
+CONVERT: Final = Kind(
+    name="convert", run=convert_batch, check=_check, default_trials=lambda _: "sample:1"
+)
+"""A migration: it writes drafts, and tries each on one message if the request does not say more."""
 
 
 def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
@@ -151,7 +149,7 @@ def _save(
     settler = Settler(connection, how.options, how.trial, how.redo, dry_run=batch.dry_run)
     settled = settler.settle(made.decided)
     if settled.left and not settled.rows:
-        raise TransientError(f"every bot of batch {batch.number} changes all the time")
+        raise TransientError(f"every bot of {batch.ref} changes all the time")
     ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
     tally = Tally()
     tally.add(settled.rows)

@@ -25,7 +25,7 @@ from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.db.sqlstate import LOCK_NOT_AVAILABLE
 from worker.steps.batch.decide import Converted, Decided
-from worker.steps.batch.lifecycle import (
+from worker.steps.batch.halving import (
     ERRORS,
     DatabaseError,
     NotKeptError,

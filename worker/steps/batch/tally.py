@@ -122,8 +122,7 @@ class Tally:
         duration_ms = round((time.monotonic() - started) * 1000)
         ended = batches.complete(
             connection,
-            batch.run_id,
-            batch.number,
+            batch.ref,
             attempt=batch.attempt,
             counts=counts,
             codes=codes,
@@ -131,6 +130,13 @@ class Tally:
             duration_ms=duration_ms,
         )
         if not ended:
-            raise StaleError(f"batch {batch.number} of run {batch.run_id} went to another worker")
+            raise StaleError(f"{batch.ref} went to another worker")
         ends = (self._bot_ids[0], self._bot_ids[-1]) if len(self._bot_ids) > 1 else self._bot_ids
-        return Report(counts, codes, duration_ms, bots=tuple(ends), failed=self._failed)
+        return Report(
+            counts,
+            codes,
+            duration_ms,
+            attempt=batch.attempt,
+            bots=tuple(ends),
+            failed=self._failed,
+        )

@@ -2,25 +2,25 @@
 
     claim ─► read a few drafts ─► execute each beside V1 ─┐
                    └────────────── next few ◄─────────────┤
-    hold the batch ─► executions, ledger, counters, its end ◄┘ commit
+    lock the batch ─► executions, ledger, counters, its end ◄┘ commit
 
 Nothing is locked while drafts are executed: a model may take its time. What was executed is
 recorded in one transaction, so that a batch that is delivered again finds it done; a draft that
-somebody changed meanwhile is not recorded, and its bot skipped.
+a person changed meanwhile is not recorded, and its bot skipped.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.engine.v2 import Variables
 from worker.core.parity.recording import ExecutionRow, as_row
-from worker.core.parity.trial import Equipment
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import MAX_BYTES
@@ -28,19 +28,21 @@ from worker.db import drafts, ledger
 from worker.db.batches import Batch
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
 from worker.db.ledger import LedgerRow
-from worker.db.runs import RunOptions
-from worker.errors import BotError, BudgetSpentError, StaleError, TransientError
+from worker.db.runs import ECHO
+from worker.errors import BotError, BudgetSpentError, StaleError, TransientError, UsageError
 from worker.log import get_logger
-from worker.steps.batch.lifecycle import do_batch, write_halving
+from worker.runtime import Runtime
+from worker.steps.batch.halving import write_halving
+from worker.steps.batch.kind import Kind
+from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial, fault, judged, record
+from worker.steps.request import Request
 
 log = get_logger(__name__)
 
-AT_A_TIME = 50
+AT_A_TIME: Final = 50
 """Drafts read at a time: with every one at its limit, 1 GiB at most."""
-
-Equip = Callable[[int, RunOptions], Equipment]
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -51,49 +53,55 @@ class Tried(msgspec.Struct, frozen=True):
     version: str
 
 
-def validate_batch(
-    engine: sa.Engine,
-    run_id: int,
-    number: int,
-    *,
-    worker: str,
-    lease_s: int,
-    defaults: Defaults,
-    equip: Equip,
-    target_ms: int = 0,
-    claimed: Callable[[Batch], None] = lambda _: None,
-) -> Report:
-    """Execute the drafts of a batch's bots: see `do_batch`, also for what it raises."""
+def validate_batch(batch: Batch, runtime: Runtime) -> Report:
+    """Execute the drafts of a claimed batch's bots beside V1, and record it.
+
+    Raises:
+        StaleError: it went to another worker meanwhile, or there is nothing to try it on.
+        ConfigError: the run asks models, and none are configured for this process.
+        TransientError: the database was away or busy; nothing was recorded.
+    """
     started = time.monotonic()
-
-    def prepare(batch: Batch) -> tuple[Trial, list[Tried | LedgerRow]]:
-        options = msgspec.convert(batch.options, RunOptions)
-        trial = Trial.of(batch, options, equip(run_id, options))
+    with at_work(runtime, batch):
+        trial = Trial.of(batch, batch.options, runtime.equip(batch.run_id, batch.options))
         if trial is None:
-            raise StaleError(f"run {run_id} has no messages to validate on")
-        return trial, _try_all(engine, batch, defaults, trial)
-
-    report = do_batch(
-        engine,
-        run_id,
-        number,
-        kind="validate",
-        worker=worker,
-        lease_s=lease_s,
-        target_ms=target_ms,
-        claimed=claimed,
-        prepare=prepare,
-        save=lambda connection, batch, tried: _save(connection, batch, *tried, started),
-    )
+            raise StaleError(f"run {batch.run_id} has no messages to validate on")
+        tried = _try_all(runtime.engine, batch, runtime.defaults, trial)
+        with ending(runtime, batch) as end:
+            report = _save(end.connection, batch, trial, tried, started)
+    report = end.timed(report)
     log.info(
         "batch.validated",
-        run_id=run_id,
-        batch=number,
+        run_id=batch.run_id,
+        batch=batch.number,
         attempt=report.attempt,
         **{f"bots_{name}": n for name, n in msgspec.structs.asdict(report.counts).items()},
         duration_ms=report.duration_ms,
     )
     return report
+
+
+def _check(request: Request) -> None:
+    if request.dry_run or request.overwrite_edited or request.include_flagged:
+        raise UsageError("a validation writes no drafts: there is no dry run of it")
+    if request.validate == "none":
+        raise UsageError("a validation without messages would do nothing")
+
+
+def _default_trials(request: Request) -> str:
+    """All messages, unless they cost something."""
+    return "all" if request.provider == ECHO else "sample:1"
+
+
+VALIDATE: Final = Kind(
+    name="validate",
+    run=validate_batch,
+    check=_check,
+    default_trials=_default_trials,
+    mark="validation",
+    validates=True,
+)
+"""A validation: it executes the drafts that are there, and writes none."""
 
 
 def _try_all(

@@ -16,7 +16,7 @@ from worker.db.engine import sqlstate
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
-from worker.steps.batch.lifecycle import DatabaseError
+from worker.steps.batch.halving import DatabaseError
 from worker.steps.batch.trial import Trial, fault, judged, record
 
 _NO_DRAFT = (

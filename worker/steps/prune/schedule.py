@@ -14,7 +14,7 @@ from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.steps.prune.prune import Keep, Result, prune
 from worker.steps.prune.session import Gate
-from worker.steps.throttle import Gate as HealthGate
+from worker.steps.throttle import Throttle
 
 
 def keep_of(settings: Settings, *, executions_s: int | None = None) -> Keep:
@@ -29,7 +29,7 @@ def keep_of(settings: Settings, *, executions_s: int | None = None) -> Keep:
 
 def gate_of(current: Runtime) -> Gate:
     """What a prune asks before each batch: the health checks that a run's batches pass."""
-    return HealthGate(current.engine, current.settings).verdict
+    return Throttle(current.engine, current.settings).check
 
 
 def due(current: Runtime) -> dt.datetime | None:

@@ -1,4 +1,4 @@
-"""Waiting in a worker: in slices, one turn at a time, and never for a run that does not run."""
+"""Admission in a worker: it waits in slices, one turn at a time, and never for a run that does not run."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.waiting import TURN_S, Waiter
 from tests.fleet import Fleet
 from tests.queues import TestQueue
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.health import Verdict
 from worker.core.policy.progress import Counts
-from worker.db import batches
+from worker.db import admission, bots
 from worker.errors import NotYetError
 from worker.steps import transitions
+from worker.steps.batch.admission import TURN_S
+from worker.steps.batch.delivery import stay_with_paused
+from worker.steps.batch.execute import execute
 from worker.steps.batch.tally import Report
-from worker.steps.throttle import Gate
+from worker.steps.throttle import Throttle, Timed
 
 GO, WAIT = Verdict("go"), Verdict("wait", "query", "so it is")
-DONE = Report(Counts(converted=1), {}, 400, 7.0)
 
 
 class World:
-    """A process whose time passes only while it sleeps, and whose gate says what a test wants."""
+    """A process whose time passes only while it sleeps, and whose throttle says what a test wants."""
 
     def __init__(self, fleet: Fleet, says: Callable[[], Verdict] = lambda: GO) -> None:
         self.now = 0.0
         self.rests = 0.0
         self.slept: list[float] = []
         self.queue = TestQueue()
-        self.noted: list[dict[str, float]] = []
+        self.recorded: list[Timed] = []
         self.meanwhile: Callable[[], Any] = lambda: None
-        self.verdict = self.verdict_now = says
-        self.waiter = Waiter(
-            fleet.current,
+        self.check = self.check_now = says
+        self.process = fleet.process(
             self.queue,
-            cast("Gate", self),
-            lambda _: None,
+            throttle=cast("Throttle", self),
             clock=lambda: self.now,
             sleep=self.sleep,
         )
+
+    def execute(self, run_id: int, number: int) -> Report | None:
+        return execute(BatchRef(run_id, number), self.process)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -51,8 +54,20 @@ class World:
     def rest_s(self) -> float:
         return self.rests
 
-    def note(self, **times: float) -> None:
-        self.noted.append(times)
+    def record(self, work: Timed) -> None:
+        self.recorded.append(work)
+
+
+def refuse_once(monkeypatch: pytest.MonkeyPatch, refusal: Exception) -> None:
+    """Let the first claim be refused."""
+    claim, refusals = admission.claim, [refusal]
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return claim(*arguments, **options)
+
+    monkeypatch.setattr(admission, "claim", refuse)
 
 
 @pytest.fixture
@@ -71,22 +86,24 @@ def in_queue(fleet: Fleet, run_id: int) -> list[int]:
     return sorted(row.number for row in fleet.rows(query, run_id=run_id))
 
 
-def test_a_batch_that_may_begin_begins_at_once_and_is_noted(fleet: Fleet, run_id: int) -> None:
+def test_a_batch_that_may_begin_begins_at_once_and_is_recorded(fleet: Fleet, run_id: int) -> None:
     world = World(fleet)
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) == DONE
-    assert (world.slept, world.queue.messages) == ([], [])
-    assert world.noted == [{"duration_ms": 400, "commit_ms": 7.0}]
+    report = world.execute(run_id, 1)
+    assert report is not None
+    assert report.counts == Counts(converted=1, validated=1)
+    assert (world.slept, world.recorded) == ([], [report])
+    assert report.commit_ms > 0
 
 
 def test_a_process_rests_before_its_next_batch_in_slices(fleet: Fleet, run_id: int) -> None:
     world = World(fleet)
     world.rests = 2.5
-    world.waiter.begin(run_id, 1, lambda _: DONE)
+    world.execute(run_id, 1)
     assert world.slept == [1.0, 1.0, 0.5]
 
 
-def test_a_batch_begins_when_the_wait_is_over_and_nothing_is_held_any_more(
+def test_a_batch_begins_when_the_wait_is_over_and_nothing_is_parked_any_more(
     fleet: Fleet, run_id: int
 ) -> None:
     answers = iter([WAIT, WAIT, GO])
@@ -94,7 +111,7 @@ def test_a_batch_begins_when_the_wait_is_over_and_nothing_is_held_any_more(
     seen: list[str | None] = []
     world.meanwhile = lambda: seen.append(fleet.progress(run_id).waiting)
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) == DONE
+    assert world.execute(run_id, 1) is not None
     assert world.slept == [1.0, 1.0]
     assert seen == ["query: so it is"] * 2
     assert fleet.progress(run_id).waiting is None
@@ -105,19 +122,29 @@ def test_after_its_turn_the_message_is_handed_on_and_the_batch_goes_on_waiting(
 ) -> None:
     world = World(fleet, lambda: WAIT)
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
+    assert world.execute(run_id, 1) is None
     assert (world.now, world.queue.messages) == (TURN_S, [f"convert {run_id}/1"])
     assert fleet.progress(run_id).waiting == "query: so it is"
-    assert World(fleet, lambda: WAIT).waiter.begin(run_id, 1, lambda _: DONE) is None
+    assert World(fleet, lambda: WAIT).execute(run_id, 1) is None
 
 
-def test_where_another_batch_waits_this_one_leaves_the_queue_at_once(
+def test_while_the_queue_is_away_a_batch_keeps_waiting_beyond_its_turn(
     fleet: Fleet, run_id: int
 ) -> None:
-    World(fleet, lambda: WAIT).waiter.begin(run_id, 1, lambda _: DONE)
+    world = World(fleet, lambda: WAIT if world.now < 2 * TURN_S else GO)
+    world.queue.answering = False
+
+    assert world.execute(run_id, 1) is not None
+    assert world.now == 2 * TURN_S
+
+
+def test_if_another_batch_waits_this_one_leaves_the_queue_at_once(
+    fleet: Fleet, run_id: int
+) -> None:
+    World(fleet, lambda: WAIT).execute(run_id, 1)
     world = World(fleet, lambda: WAIT)
 
-    assert world.waiter.begin(run_id, 2, lambda _: DONE) is None
+    assert world.execute(run_id, 2) is None
     assert (world.slept, in_queue(fleet, run_id)) == ([], [1])
 
 
@@ -127,14 +154,14 @@ def test_a_run_that_is_cancelled_while_it_waits_is_let_go_within_a_slice(
     world = World(fleet, lambda: WAIT)
     world.meanwhile = lambda: transitions.cancel(fleet.engine, run_id, actor="kim", reason=None)
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
+    assert world.execute(run_id, 1) is None
     assert world.slept == [1.0]
 
 
 def test_a_check_that_says_stop_pauses_the_run(fleet: Fleet, run_id: int) -> None:
     world = World(fleet, lambda: Verdict("stop", "query", "enough"))
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) is None
+    assert world.execute(run_id, 1) is None
     assert fleet.get(run_id).state == "paused"
 
 
@@ -144,64 +171,73 @@ def test_a_stop_that_was_read_a_moment_ago_and_holds_no_longer_stops_nothing(
     answers = iter([Verdict("stop", "query", "enough"), GO, GO])
     world = World(fleet, lambda: next(answers))
 
-    assert world.waiter.begin(run_id, 1, lambda _: DONE) == DONE
+    assert world.execute(run_id, 1) is not None
     assert fleet.get(run_id).state == "running"
 
 
-def test_a_paced_batch_waits_as_long_as_its_rate_says(fleet: Fleet, run_id: int) -> None:
-    refusals = iter([NotYetError("max_rate", "2 bots a second", wait_s=0.25), None])
+def test_a_paced_batch_waits_as_long_as_its_rate_says(
+    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_once(monkeypatch, NotYetError("max_rate", "2 bots a second", wait_s=0.25))
     world = World(fleet)
 
-    def attempt(_: object) -> Report:
-        if refusal := next(refusals):
-            raise refusal
-        return DONE
-
-    assert world.waiter.begin(run_id, 1, attempt) == DONE
+    assert world.execute(run_id, 1) is not None
     assert world.slept == [0.25]
 
 
-def test_a_batch_too_many_at_once_leaves_the_queue_and_holds_nobody_up(
-    fleet: Fleet, run_id: int
+def test_a_batch_too_many_at_once_leaves_the_queue_and_holds_up_no_other(
+    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def attempt(_: object) -> Report:
-        raise NotYetError("concurrency", "2 batches at once are at work")
+    refuse_once(monkeypatch, NotYetError("concurrency", "2 batches at once are at work"))
 
-    assert World(fleet).waiter.begin(run_id, 1, attempt) is None
+    assert World(fleet).execute(run_id, 1) is None
     assert in_queue(fleet, run_id) == [2]
     assert fleet.progress(run_id).waiting is None
     assert fleet.take(run_id, 2) == [1]
 
 
-def test_what_fails_while_it_waits_leaves_nothing_held(fleet: Fleet, run_id: int) -> None:
+def test_what_fails_while_it_waits_leaves_nothing_parked(
+    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = iter([WAIT, GO])
-
-    def attempt(_: object) -> Report:
-        raise ZeroDivisionError
+    refuse_once(monkeypatch, ZeroDivisionError())
+    world = World(fleet, lambda: next(answers))
+    seen: list[str | None] = []
+    world.meanwhile = lambda: seen.append(fleet.progress(run_id).waiting)
 
     with pytest.raises(ZeroDivisionError):
-        World(fleet, lambda: next(answers)).waiter.begin(run_id, 1, attempt)
+        world.execute(run_id, 1)
+    assert seen == ["query: so it is"]
     assert fleet.progress(run_id).waiting is None
 
 
 def test_the_one_that_waited_lets_the_others_come_when_it_is_claimed(
-    fleet: Fleet, run_id: int
+    fleet: Fleet, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([WAIT, GO])
     world = World(fleet, lambda: next(answers))
+    began: list[list[int]] = []
+    read = bots.read_chunks
 
-    def attempt(claimed: Callable[[Any], None]) -> Report:
-        with fleet.engine.begin() as connection:
-            batch = batches.claim(connection, run_id, 1, kind="convert", worker="test", lease_s=60)
-        claimed(batch)
-        return DONE
+    def look(*arguments: Any, **options: Any) -> Any:
+        began.append(in_queue(fleet, run_id))
+        return read(*arguments, **options)
 
-    world.waiter.begin(run_id, 1, attempt)
-    assert in_queue(fleet, run_id) == [1, 2, 3, 4]
+    monkeypatch.setattr(bots, "read_chunks", look)
+    world.execute(run_id, 1)
+    assert began[0] == [1, 2, 3, 4]
+    assert world.queue.messages == [f"convert {run_id}/3", f"convert {run_id}/4"]
+
+
+def test_a_batch_that_another_worker_has_is_let_go(fleet: Fleet, run_id: int) -> None:
+    assert fleet.claim(run_id, 1, worker="another") is not None
+    world = World(fleet)
+    assert world.execute(run_id, 1) is None
+    assert (world.process.admission.claimed, world.recorded) == (None, [])
 
 
 @pytest.mark.parametrize(("word", "goes_on"), [("resume", True), ("cancel", False)])
-def test_whoever_works_without_the_queue_stays_with_a_paused_run(
+def test_a_process_that_works_without_the_queue_stays_with_a_paused_run(
     fleet: Fleet, run_id: int, word: str, goes_on: bool
 ) -> None:
     say = {"resume": transitions.resume, "cancel": transitions.cancel}[word]
@@ -212,13 +248,15 @@ def test_whoever_works_without_the_queue_stays_with_a_paused_run(
         say(fleet.engine, run_id, actor="kim", reason=None) if world.now > 3 else None
     )
 
-    assert world.waiter.stay_with_paused(run_id) is goes_on
+    assert stay_with_paused(run_id, world.process, clock=lambda: world.now) is goes_on
     assert len(world.slept) == 4
 
 
-def test_nobody_stays_with_a_paused_run_while_the_queue_answers(fleet: Fleet, run_id: int) -> None:
+def test_no_process_stays_with_a_paused_run_while_the_queue_answers(
+    fleet: Fleet, run_id: int
+) -> None:
     transitions.pause(fleet.engine, run_id, actor="kim", reason=None)
     world = World(fleet)
 
-    assert world.waiter.stay_with_paused(run_id) is False
+    assert stay_with_paused(run_id, world.process, clock=lambda: world.now) is False
     assert world.slept == []

@@ -1,0 +1,173 @@
+"""The outbox: which batches belong into the queue and are not there yet.
+
+PostgreSQL keeps what was enqueued; a message that is lost is enqueued again from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.policy.batch_ref import BatchRef
+from worker.core.policy.states import RunKind
+from worker.db.tables import batches, runs
+
+
+class ToEnqueue(msgspec.Struct, frozen=True):
+    """A batch that goes into the queue; `slice` says for a person which bots it holds."""
+
+    ref: BatchRef
+    slice: str
+    kind: RunKind
+
+
+def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:
+    """Mark as enqueued what should be in the queue and is not, and return it, in order.
+
+    The first `window` batches that are not over belong there: a fleet of any size puts no more
+    messages into Redis at once. Nothing does while the run is paused, over or parked, and no more
+    than the run's own limits let through (`queue_room`). Two callers at once get different batches.
+    Send the messages after the commit, and `put_back` those that could not be sent.
+    """
+    window, most = queue_room(connection, run_id, window)
+    if most == 0:
+        return []
+    in_window = (
+        sa.select(batches.c.number)
+        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
+        .order_by(batches.c.number)
+        .limit(window)
+        .scalar_subquery()
+    )
+    # An array, looked up in the key's index: as a join it is done again for every waiting batch.
+    chosen = (
+        sa.select(batches.c.number)
+        .where(
+            batches.c.run_id == run_id,
+            batches.c.state == "pending",
+            batches.c.published_at.is_(None),
+            batches.c.number == sa.func.any(sa.func.array(in_window)),
+        )
+        .order_by(batches.c.number)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    kind = sa.select(runs.c.kind).where(runs.c.run_id == run_id).scalar_subquery()
+    taken = connection.execute(
+        sa.update(batches)
+        .where(batches.c.run_id == run_id, batches.c.number == chosen.c.number)
+        .values(published_at=sa.func.now())
+        .returning(
+            batches.c.number,
+            batches.c.after_bot_id,
+            batches.c.through_bot_id,
+            batches.c.bot_ids[1],
+            batches.c.bot_count,
+            kind,
+        )
+    ).all()
+    return [_to_enqueue(run_id, *row) for row in sorted(taken)]
+
+
+def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int | None]:
+    """How far ahead a run's queue reaches now, and how many batches may join it (None: any).
+
+    The run's own `batch_window` goes before the given one. With a `concurrency` no more batches are
+    in the queue and at work together; with a `max_rate` one waits for its turn and no more.
+    """
+    held = sa.func.coalesce(runs.c.held_until > sa.func.now(), sa.false())
+    run = connection.execute(
+        sa.select(runs.c.options).where(
+            runs.c.run_id == run_id, runs.c.state == "running", sa.not_(held)
+        )
+    ).one_or_none()
+    if run is None:
+        return window, 0
+    limits = (run.options.get(name) for name in ("batch_window", "concurrency", "max_rate"))
+    own_window, concurrency, max_rate = limits
+    window = own_window or window
+    if concurrency is None and max_rate is None:
+        return window, None
+    queued, at_work = _in_flight(connection, run_id, window)
+    room = window if concurrency is None else max(0, concurrency - queued - at_work)
+    return window, room if max_rate is None else min(room, max(0, 1 - queued))
+
+
+def _in_flight(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int]:
+    """How many batches wait in the queue, and how many a live worker has."""
+    first = (
+        sa.select(batches.c.state, batches.c.published_at, batches.c.lease_until)
+        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
+        .order_by(batches.c.number)
+        .limit(window)
+        .subquery()
+    )
+    queued = sa.and_(first.c.state == "pending", first.c.published_at.is_not(None))
+    at_work = sa.and_(first.c.state == "running", first.c.lease_until > sa.func.now())
+    count = sa.func.count
+    row = connection.execute(sa.select(count().filter(queued), count().filter(at_work))).one()
+    return row[0], row[1]
+
+
+def _to_enqueue(
+    run_id: int,
+    number: int,
+    after: str | None,
+    through: str | None,
+    first: str | None,
+    count: int,
+    kind: RunKind,
+) -> ToEnqueue:
+    ref = BatchRef(run_id, number)
+    if through is None:
+        return ToEnqueue(ref, f"{count} bots from {first}", kind)
+    return ToEnqueue(ref, f"{f'after {after} ' if after else ''}through {through}", kind)
+
+
+def put_back(connection: sa.Connection, refs: Collection[BatchRef]) -> int:
+    """Count the messages of these batches as not sent, so that the next `take` takes them again.
+
+    Returns how many are pending; the others are claimed or over, and left alone.
+    """
+    return connection.execute(
+        sa.update(batches)
+        .where(
+            sa.tuple_(batches.c.run_id, batches.c.number).in_(
+                [(ref.run_id, ref.number) for ref in refs]
+            ),
+            batches.c.state == "pending",
+        )
+        .values(published_at=None)
+    ).rowcount
+
+
+def put_back_all(connection: sa.Connection, run_id: int) -> None:
+    """Count no message of a run as sent: those sent while it was paused have been dropped."""
+    connection.execute(
+        sa.update(batches)
+        .where(
+            batches.c.run_id == run_id,
+            batches.c.state == "pending",
+            batches.c.published_at.is_not(None),
+        )
+        .values(published_at=None)
+    )
+
+
+def any_pending(connection: sa.Connection, run_id: int) -> BatchRef | None:
+    """A batch of a running run that no worker has claimed, enqueued or not; None if none is left.
+
+    For working without the queue. Two callers at once may get the same: one finds it claimed.
+    """
+    query = (
+        sa.select(batches.c.number)
+        .join(runs, runs.c.run_id == batches.c.run_id)
+        .where(batches.c.run_id == run_id, batches.c.state == "pending", runs.c.state == "running")
+        .order_by(batches.c.number)
+        .limit(1)
+    )
+    number = connection.scalar(query)
+    return None if number is None else BatchRef(run_id, number)

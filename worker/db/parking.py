@@ -1,0 +1,49 @@
+"""Parking in the database: one batch of a run waits for all, and the run says for what."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from worker.core.policy.batch_ref import BatchRef
+from worker.core.policy.health import Verdict
+from worker.db.tables import runs
+
+PARKED_S = 15
+"""Seconds for which one batch waits for its run, renewed every second: then another may."""
+
+
+def park(connection: sa.Connection, ref: BatchRef, verdict: Verdict) -> bool:
+    """Let one batch wait for its whole run, for `PARKED_S`, and say for what.
+
+    False if another batch does so already, or the run does not run: then this batch is not needed
+    now. On repeat by the same batch the time is renewed. The one that waits keeps every other batch
+    of the run out of the queue, so that a parked run takes one worker process.
+    """
+    free = sa.or_(
+        runs.c.held_until.is_(None),
+        runs.c.held_until < sa.func.clock_timestamp(),
+        runs.c.held_batch == ref.number,
+    )
+    return bool(
+        connection.execute(
+            sa.update(runs)
+            .where(runs.c.run_id == ref.run_id, runs.c.state == "running", free)
+            .values(
+                held_batch=ref.number,
+                held_until=sa.func.clock_timestamp() + sa.cast(f"{PARKED_S} seconds", sa.Interval),
+                held_check=verdict.check,
+                held_reason=verdict.reason[:500],
+            )
+        ).rowcount
+    )
+
+
+def unpark(connection: sa.Connection, ref: BatchRef) -> bool:
+    """End the parking; says whether it was this batch that waited."""
+    return bool(
+        connection.execute(
+            sa.update(runs)
+            .where(runs.c.run_id == ref.run_id, runs.c.held_batch == ref.number)
+            .values(held_batch=None, held_until=None, held_check=None, held_reason=None)
+        ).rowcount
+    )
