@@ -20,6 +20,13 @@ SKIP_CODES: Final = (
     "draft_edited",
     "no_draft",
     "budget_spent",
+    "not_proven",
+    "v1_changed",
+    "node_type_missing",
+    "no_way_back",
+    "already_published",
+    "draft_would_go_live",
+    "busy",
 )
 
 # In the order of design section 5: where several apply, the first counts.
@@ -77,8 +84,16 @@ MEANINGS: Final[Mapping[str, str]] = {
     "flagged_without_version": "`use_workflow_v2` is true, but no version of the bot is published: the "
     "platform has nothing to run, and the bot cannot answer",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
-    "no_draft": "There is no draft to validate, or one without a node",
+    "no_draft": "There is no draft to validate or to publish, or one without a node",
     "budget_spent": "The validation asked real models, and its budget was spent before this bot's turn",
+    "not_proven": "The draft is not the very content whose executions agreed with V1",
+    "v1_changed": "The workflow of V1 is not the one that the draft was held against",
+    "node_type_missing": "The draft has a node of a type that the platform lacks",
+    "no_way_back": "V1 is gone or does not run: after a rollback nothing would answer",
+    "already_published": "The bot answers with a published version already",
+    "draft_would_go_live": "`use_workflow_v2` is true and no version is published: a platform may "
+    "serve the draft, so that what is written there is live at once",
+    "busy": "Another session has the bot's row or its draft locked",
     "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
     "beyond numeric",
     "too_large": "Over 4 MiB of JSON, 2,000 nodes, 10,000 edges or 100 levels, or a draft would be",
@@ -134,9 +149,17 @@ REMEDIES: Final[Mapping[str, str]] = {
     "already_v2": "Nothing",
     "flagged_without_version": "Set `use_workflow_v2` back to false, or convert the bot all the same "
     "(`flowshift migrate --include-flagged`) and publish the draft",
-    "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`",
+    "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`; to publish it, validate it, "
+    "then publish with `--publish-edited`",
     "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
     "budget_spent": "Validate it again with a larger budget, or on echo",
+    "not_proven": "Validate the draft, then publish again",
+    "v1_changed": "Convert and validate the bot again, then publish again",
+    "node_type_missing": "Register the node type with the platform, or change the draft",
+    "no_way_back": "Restore the workflow of V1 or fix it, then publish again",
+    "already_published": "Nothing",
+    "draft_would_go_live": "Set `use_workflow_v2` back to false, or publish with `--live-drafts`",
+    "busy": "Nothing: the bot is tried again later",
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
     "not_a_workflow": "Restore the column from the platform's own history, then retry",

@@ -55,6 +55,13 @@ def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
         "draft_edited",
         "no_draft",
         "budget_spent",
+        "not_proven",
+        "v1_changed",
+        "node_type_missing",
+        "no_way_back",
+        "already_published",
+        "draft_would_go_live",
+        "busy",
     )
 
 

@@ -1,0 +1,113 @@
+"""Whether a bot may be published: each condition alone, and which counts where several apply."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import msgspec
+import pytest
+
+from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES
+from worker.core.publication.eligibility import CODES, Code, Proof, Rules, Seen, decide
+
+READY = Seen(
+    bot_id="b",
+    content_hash=1,
+    is_ours=True,
+    node_types=frozenset({"start", "llm"}),
+    workflow_hash=2,
+    proof=Proof(1, 2),
+)
+RULES = Rules(node_types=frozenset({"start", "llm", "end"}))
+
+NOT: dict[Code, dict[str, Any]] = {
+    "busy": {"is_locked": False},
+    "duplicate_bot_id": {"rows": 2},
+    "no_draft": {"content_hash": None},
+    "already_published": {"uses_v2": True, "is_published": True},
+    "draft_would_go_live": {"uses_v2": True},
+    "no_way_back": {"v1_problem": "a cycle"},
+    "draft_edited": {"is_ours": False},
+    "not_proven": {"proof": Proof(9, 2)},
+    "v1_changed": {"workflow_hash": 3},
+    "node_type_missing": {"node_types": frozenset({"start", "sms"})},
+}
+
+
+def code(seen: Seen, rules: Rules = RULES) -> Code | None:
+    refusal = decide(seen, rules)
+    return refusal.code if refusal else None
+
+
+def but(**changes: Any) -> Seen:
+    return msgspec.structs.replace(READY, **changes)
+
+
+def test_a_bot_for_which_everything_holds_may_be_published() -> None:
+    assert decide(READY, RULES) is None
+    assert decide(but(is_published=True), RULES) is None  # rolled back before: the flag is off
+    assert (
+        decide(but(node_types=frozenset({"sms"})), Rules()) is None
+    )  # the platform's are not known
+
+
+@pytest.mark.parametrize("expected", NOT)
+def test_each_condition_alone_keeps_a_bot_out(expected: Code) -> None:
+    refusal = decide(but(**NOT[expected]), RULES)
+
+    assert refusal is not None
+    assert refusal.code == expected
+    assert refusal.message
+    assert refusal.code in SKIP_CODES
+    assert MEANINGS[refusal.code]
+    assert REMEDIES[refusal.code]
+
+
+# A version is published or it is not.
+PAIRS = [
+    pair for pair in combinations(CODES, 2) if pair != ("already_published", "draft_would_go_live")
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_where_two_apply_the_first_in_order_counts(first: Code, second: Code) -> None:
+    changes = {**NOT[second], **NOT[first]}
+    assert code(but(**changes)) == first
+
+
+def test_the_conditions_are_all_there_in_their_order() -> None:
+    assert tuple(NOT) == CODES
+
+
+def test_an_edited_draft_is_taken_where_that_is_allowed_and_that_content_is_proven() -> None:
+    edited = but(is_ours=False, content_hash=5)
+    allowed = msgspec.structs.replace(RULES, publish_edited=True)
+
+    assert code(edited) == "draft_edited"
+    assert code(edited, allowed) == "not_proven"
+    assert code(msgspec.structs.replace(edited, proof=Proof(5, 2)), allowed) is None
+
+
+def test_a_draft_that_would_be_live_is_taken_only_where_that_is_allowed() -> None:
+    flagged = but(uses_v2=True)
+
+    assert code(flagged, msgspec.structs.replace(RULES, live_drafts=True)) is None
+    assert (
+        code(but(uses_v2=True, is_published=True), Rules(live_drafts=True)) == "already_published"
+    )
+
+
+def test_a_bot_that_is_gone_or_was_never_proven_says_so() -> None:
+    assert decide(but(rows=0, content_hash=None), RULES).message == "the bot is gone"  # type: ignore[union-attr]
+    assert code(but(proof=None)) == "not_proven"
+    assert code(but(workflow_hash=None)) == "no_way_back"
+
+
+def test_missing_node_types_are_named_whatever_they_hold() -> None:
+    types = frozenset({"\x1b[2J", *(f"t{n}" for n in range(7))})
+    refusal = decide(but(node_types=types), RULES)
+
+    assert refusal is not None
+    assert "and 3 more" in refusal.message
+    assert refusal.message.isprintable()

@@ -1,0 +1,161 @@
+"""Whether a bot may be published now: decided on what was read under the lock, and on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, get_args
+
+import msgspec
+
+from worker.core.codes import quote
+
+Code = Literal[
+    "busy",
+    "duplicate_bot_id",
+    "no_draft",
+    "already_published",
+    "draft_would_go_live",
+    "no_way_back",
+    "draft_edited",
+    "not_proven",
+    "v1_changed",
+    "node_type_missing",
+]
+CODES: Final[tuple[Code, ...]] = get_args(Code)
+"""In the order in which they count."""
+
+_SHOWN: Final = 5
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """The content of a draft that did what V1 did, and the workflow of V1 that it was held against."""
+
+    content_hash: int
+    workflow_hash: int
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """A bot, its draft and its proof as they stand while both rows are locked.
+
+    `is_locked` is false where another session has one of the rows: then the rest says nothing.
+    `rows` is how many rows have the bot's id. `content_hash` is of the draft's graph and variables,
+    None where there is no draft or it has no node; `is_ours` where a run wrote this graph.
+    `workflow_hash` is of V1's column as text, None where it is null; `v1_problem` says why V1 does
+    not run, "" where it does.
+    """
+
+    bot_id: str
+    is_locked: bool = True
+    rows: int = 1
+    uses_v2: bool = False
+    is_published: bool = False
+    content_hash: int | None = None
+    is_ours: bool = False
+    node_types: frozenset[str] = frozenset()
+    workflow_hash: int | None = None
+    v1_problem: str = ""
+    proof: Proof | None = None
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person allowed, and the node types that the platform has (None: all are taken to be there)."""
+
+    publish_edited: bool = False
+    live_drafts: bool = False
+    node_types: frozenset[str] | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a bot is not published."""
+
+    code: Code
+    message: str
+
+
+def decide(seen: Seen, rules: Rules) -> Refusal | None:
+    """Why this bot must not be published; None where it may.
+
+    The first of `CODES` that applies counts.
+
+    >>> ready = Seen(bot_id="b", content_hash=1, is_ours=True, workflow_hash=2, proof=Proof(1, 2))
+    >>> decide(ready, Rules()) is None
+    True
+    >>> decide(msgspec.structs.replace(ready, workflow_hash=3), Rules()).code
+    'v1_changed'
+    """
+    for code, message in _CHECKS.items():
+        if said := message(seen, rules):
+            return Refusal(code, said)
+    return None
+
+
+def _busy(seen: Seen, _: Rules) -> str:
+    return "" if seen.is_locked else "another session has its row or its draft locked"
+
+
+def _duplicate(seen: Seen, _: Rules) -> str:
+    return f"{seen.rows:,} rows of bots have this id" if seen.rows > 1 else ""
+
+
+def _no_draft(seen: Seen, _: Rules) -> str:
+    if seen.rows == 0:
+        return "the bot is gone"
+    return "there is no draft, or it has no node" if seen.content_hash is None else ""
+
+
+def _already(seen: Seen, _: Rules) -> str:
+    live = seen.uses_v2 and seen.is_published
+    return "use_workflow_v2 is true and a version is published" if live else ""
+
+
+def _live_draft(seen: Seen, rules: Rules) -> str:
+    if rules.live_drafts or not seen.uses_v2 or seen.is_published:
+        return ""
+    return "use_workflow_v2 is true and no version is published: a platform may serve the draft already"
+
+
+def _no_way_back(seen: Seen, _: Rules) -> str:
+    if seen.workflow_hash is None:
+        return "bots.workflow is empty: after a rollback nothing would answer"
+    return f"V1 does not run: {seen.v1_problem}" if seen.v1_problem else ""
+
+
+def _edited(seen: Seen, rules: Rules) -> str:
+    if seen.is_ours or rules.publish_edited:
+        return ""
+    return "a person changed the draft; --publish-edited takes it once that content is validated"
+
+
+def _not_proven(seen: Seen, _: Rules) -> str:
+    if seen.proof is None:
+        return "no execution of a draft of this bot agreed with V1"
+    if seen.proof.content_hash != seen.content_hash:
+        return "the draft is not the one whose executions agreed with V1"
+    return ""
+
+
+def _v1_changed(seen: Seen, _: Rules) -> str:
+    is_same = seen.proof is not None and seen.proof.workflow_hash == seen.workflow_hash
+    return "" if is_same else "bots.workflow has changed since the draft was held against it"
+
+
+def _node_types(seen: Seen, rules: Rules) -> str:
+    missing = sorted(seen.node_types - rules.node_types) if rules.node_types is not None else []
+    if not missing:
+        return ""
+    more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
+    return f"the platform has no node type {', '.join(map(quote, missing[:_SHOWN]))}{more}"
+
+
+_CHECKS: Final[dict[Code, Callable[[Seen, Rules], str]]] = {
+    "busy": _busy,
+    "duplicate_bot_id": _duplicate,
+    "no_draft": _no_draft,
+    "already_published": _already,
+    "draft_would_go_live": _live_draft,
+    "no_way_back": _no_way_back,
+    "draft_edited": _edited,
+    "not_proven": _not_proven,
+    "v1_changed": _v1_changed,
+    "node_type_missing": _node_types,
+}
