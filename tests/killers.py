@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from worker.core.workflow import v1
@@ -34,12 +35,20 @@ def _take_all_memory() -> None:
         taken.append(bytearray(16 * 1024 * 1024))
 
 
+def _take_your_time() -> None:
+    """Sleep for SLOW_S seconds, and until the file SLOW_UNTIL is there."""
+    time.sleep(float(os.environ.get("SLOW_S", "0")))
+    until = os.environ.get("SLOW_UNTIL")
+    while until and not Path(until).exists():
+        time.sleep(0.05)
+
+
 DEEDS: dict[str, Callable[[], Any]] = {
     SEGFAULT: lambda: ctypes.string_at(0),
     FOR_EVER: _run_for_ever,
     MEMORY: _take_all_memory,
     KILLED: lambda: os.kill(os.getpid(), signal.SIGKILL),
-    SLOW: lambda: time.sleep(float(os.environ.get("SLOW_S", "0"))),
+    SLOW: _take_your_time,
 }
 
 _decode = v1.decode

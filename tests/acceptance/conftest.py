@@ -12,6 +12,17 @@ from worker.app import configuration
 from worker.runtime import Runtime
 
 
+@pytest.fixture(autouse=True, scope="module")
+def unmeasured() -> Iterator[None]:
+    """Measure no coverage in the processes that these tests start.
+
+    They are many, it takes them twice the time, and what they reach other tests reach too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture
 def quick(environment: Environment) -> Environment:
     """What waits, waits shortly.

@@ -218,9 +218,9 @@ def test_every_connection_lost_once_and_all_workers_killed_the_run_ends_with_no_
 
 
 def test_up_restarts_a_process_that_lives_without_working(
-    fleet: Fleet, quick: Environment, relay: Relay, tmp_path: Path
+    fleet: Fleet, quick: Environment, tmp_path: Path
 ) -> None:
-    with up(quick, tmp_path) as log:
+    with up({**quick, "FLOWSHIFT_HEARTBEAT_S": "1"}, tmp_path) as log:
         for kind in ("worker", "beat"):
             eventually(working(fleet, kind))
         before = processes(fleet, "worker")[0].pid

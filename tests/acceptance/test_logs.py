@@ -17,7 +17,7 @@ from tests.live import Environment, eventually
 
 pytestmark = pytest.mark.acceptance
 
-IDLE_S = 20.0
+IDLE_S = 12.0
 
 
 def test_every_line_of_up_is_json_and_an_idle_one_is_silent(
@@ -44,7 +44,7 @@ def test_every_line_of_up_is_json_and_an_idle_one_is_silent(
         eventually(lambda: any(line["logger"] == "tornado.access" for line in said()))
         time.sleep(3)  # Flower asks the workers about themselves
         before = len(said())
-        time.sleep(IDLE_S)  # twenty sweeps, four refreshes
+        time.sleep(IDLE_S)  # twelve sweeps, two refreshes
         idle = said()[before:]
     finally:
         up.terminate()

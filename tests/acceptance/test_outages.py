@@ -37,8 +37,9 @@ from worker.settings import Settings
 pytestmark = pytest.mark.acceptance
 
 LEASE_S = 5
-AWAY_S = 9.0
+AWAY_S = 7.0
 AT_WORK = "SELECT worker FROM flowshift.batches WHERE state = 'running'"
+OVERDUE = f"{AT_WORK} AND lease_until < now()"
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +73,19 @@ def settings(own: PrivateServers, role: Role, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def slow(quick: Environment) -> Environment:
-    """Workers whose slow bots take longer than PostgreSQL is away; hearts beat every second."""
+def end(tmp_path: Path) -> Path:
+    """The file that ends what slow bots take their time for."""
+    return tmp_path / "end"
+
+
+@pytest.fixture
+def slow(quick: Environment, end: Path) -> Environment:
+    """Workers whose slow bots take all the time until `end` is there; hearts beat every second."""
     return {
         **quick,
         "FLOWSHIFT_LEASE_S": str(LEASE_S),
         "FLOWSHIFT_HEARTBEAT_S": "1",
-        "SLOW_S": "18",
+        "SLOW_UNTIL": str(end),
     }
 
 
@@ -108,7 +115,12 @@ def frozen(own: PrivateServers) -> Iterator[None]:
 
 @pytest.mark.parametrize("away", [stopped, frozen])
 def test_workers_that_live_through_an_outage_longer_than_their_leases_are_not_counted_as_lost(
-    fleet: Fleet, slow: Environment, own: PrivateServers, tmp_path: Path, away: Any
+    fleet: Fleet,
+    slow: Environment,
+    end: Path,
+    own: PrivateServers,
+    tmp_path: Path,
+    away: Any,
 ) -> None:
     names = [f"slow-{number}" for number in range(3)]
     for name in names:
@@ -119,6 +131,8 @@ def test_workers_that_live_through_an_outage_longer_than_their_leases_are_not_co
         with away(own):
             until = time.monotonic() + AWAY_S
             tending(supervisor, lambda: time.monotonic() > until)
+        tending(supervisor, calm(lambda: not fleet.rows(OVERDUE)))
+        end.touch()
         tending(supervisor, calm(is_over(fleet, run_id)))
     assert audited(fleet, run_id) & {"batch.lost", "batch.split", "bot.gave_up"} == set()
     assert losses(fleet, run_id) == 0
@@ -126,7 +140,7 @@ def test_workers_that_live_through_an_outage_longer_than_their_leases_are_not_co
 
 
 def test_a_child_that_dies_during_an_outage_is_the_only_one_that_counts_as_lost(
-    fleet: Fleet, slow: Environment, own: PrivateServers, tmp_path: Path
+    fleet: Fleet, slow: Environment, end: Path, own: PrivateServers, tmp_path: Path
 ) -> None:
     for number in range(3):
         fleet.add(f"slow-{number}", a_workflow(SLOW))
@@ -138,6 +152,8 @@ def test_a_child_that_dies_during_an_outage_is_the_only_one_that_counts_as_lost(
             os.kill(victim, signal.SIGKILL)
             until = time.monotonic() + AWAY_S
             tending(supervisor, lambda: time.monotonic() > until)
+        tending(supervisor, calm(lambda: losses(fleet, run_id)))
+        end.touch()
         tending(supervisor, calm(is_over(fleet, run_id)))
     assert losses(fleet, run_id) == 1
     assert set(fleet.outcomes(run_id).values()) == {"converted"}

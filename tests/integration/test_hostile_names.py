@@ -175,6 +175,7 @@ def check(out: str, terminal: bool, call: list[str]) -> None:
     assert shown.count("MARK") == shown.count("[bold red]MARK"), (call, shown)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("terminal", [False, True])
 def test_no_command_lets_a_hostile_text_act_on_a_terminal(

@@ -91,7 +91,7 @@ def test_no_reference_that_was_committed_is_deleted_or_emptied(
     monkeypatch.setattr(rules, "FIRST_SIZE", 20)
     monkeypatch.setattr(rules, "MAX_SIZE", 20)
     rated(executions, target, action)
-    executions.add(count=3_000, nodes=1)
+    executions.add(count=1_200, nodes=1)
     with clients(executions, target) as both:
         result = executions.prune()
 
