@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.queues import TestQueue
 from worker.app import app
+from worker.core.codes import parse_differences
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.db import admission, outbox, run_progress, runs
@@ -167,6 +168,8 @@ class Fleet:
             requested_by="test",
             default_batch_size=self.current.settings.batch_size,
             backup=self.backup,
+            default_target=self.current.settings.target,
+            default_strict=parse_differences(self.current.settings.strict),
         )
 
     def planned(self, **request: Any) -> Run:

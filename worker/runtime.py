@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import os
 import time
+from collections.abc import Iterable
 from functools import cached_property
 
+import msgspec
 import redis
 import sqlalchemy as sa
 
@@ -18,6 +20,9 @@ from worker import nodes
 from worker import settings as settings_module
 from worker.core.engine.registry import Registry
 from worker.core.parity.trial import Equipment
+from worker.core.targets.detect import SETTING
+from worker.core.targets.registry import DEFAULT, TARGETS
+from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults
 from worker.db.budgets import RunBudget
 from worker.db.engine import create_engine, database_url
@@ -42,6 +47,7 @@ class Runtime:
         self.live = live
         """The models that live trials may ask; None where none is configured."""
         self.pid = os.getpid()
+        self._registries: dict[str, Registry] = {}
         self._live_run: tuple[int, Live] | None = None
 
     @cached_property
@@ -66,35 +72,65 @@ class Runtime:
 
     @cached_property
     def registry(self) -> Registry:
-        """The node types that are installed here.
+        """The node types that are installed here, for the default target.
 
         Raises:
             ConfigError: a package brings one that cannot be used.
         """
-        return nodes.installed()
+        return self.registry_of(DEFAULT)
+
+    def registry_of(self, target: Target) -> Registry:
+        """The node types that are installed here, for a target; packages are looked for once.
+
+        Raises:
+            ConfigError: a package brings one that cannot be used.
+        """
+        if target.name not in self._registries:
+            self._registries[target.name] = nodes.installed(target)
+        return self._registries[target.name]
 
     @cached_property
     def echo(self) -> Equipment:
-        """What drafts are executed with where no model is to be asked."""
+        """What drafts of the default target are executed with where no model is to be asked."""
         echo = Echo()
         return Equipment(lambda: (echo, echo), time.perf_counter, self.registry)
 
-    def equip(self, run_id: int, options: RunOptions) -> Equipment:
-        """What a run's drafts are executed with: echo, or models, opened once for a run.
+    def echo_for(self, target: Target, strict: Iterable[str] = ()) -> Equipment:
+        """What drafts for a target are executed with where no model is to be asked.
 
         Raises:
-            ConfigError: the run asks models, and none are configured for this process.
+            ConfigError: a package brings a node type that cannot be used.
+        """
+        return msgspec.structs.replace(
+            self.echo, registry=self.registry_of(target), target=target, strict=frozenset(strict)
+        )
+
+    def equip(self, run_id: int, options: RunOptions) -> Equipment:
+        """What a run's drafts are written for and executed with: echo, or models, opened once for a run.
+
+        The target is the one that the run was started with, whatever this process is set to.
+
+        Raises:
+            ConfigError: the run asks models, and none are configured for this process; or its target
+                is not known here.
             TransientError: the run's budget could not be read.
         """
+        if options.target not in TARGETS:
+            known = ", ".join(TARGETS)
+            message = f"run {run_id} is for the target {options.target!r}; known here: {known}"
+            raise ConfigError(f"{message}. Run workers of its version", setting=SETTING)
+        target = TARGETS[options.target]
         if options.provider == ECHO:
-            return self.echo
+            return self.echo_for(target, options.strict)
         if self.live is None:
             message = f"run {run_id} asks models: every worker needs the file that says which"
             raise ConfigError(message, setting=providers.SETTING)
         if self._live_run is None or self._live_run[0] != run_id:
             self._close_live()
             budget = RunBudget(self.engine, run_id)
-            self._live_run = (run_id, Live(self.live, budget, self.registry))
+            registry = self.registry_of(target)
+            live = Live(self.live, budget, registry, target=target, strict=options.strict)
+            self._live_run = (run_id, live)
         return self._live_run[1].equipment
 
     def _close_live(self) -> None:

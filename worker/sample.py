@@ -8,15 +8,33 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import psycopg
 
 from worker.core.targets.convert import convert_text
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults
 
 PREFIX = "sample-"
+
+ANSWER_COLUMNS: Final = """
+    ALTER TABLE bot_workflow_versions
+        ADD COLUMN IF NOT EXISTS is_in_library boolean NOT NULL DEFAULT false,
+        ADD COLUMN IF NOT EXISTS input_schema jsonb,
+        ADD COLUMN IF NOT EXISTS output_schema jsonb,
+        ADD COLUMN IF NOT EXISTS node_count integer,
+        ADD COLUMN IF NOT EXISTS edge_count integer,
+        ADD COLUMN IF NOT EXISTS port_definitions jsonb,
+        ADD COLUMN IF NOT EXISTS api_endpoint_alias varchar(100) UNIQUE,
+        ADD COLUMN IF NOT EXISTS api_default_response_mode varchar(20);
+    ALTER TABLE workflow_execution_runs
+        ADD COLUMN IF NOT EXISTS api_key_id integer,
+        ADD COLUMN IF NOT EXISTS api_request_id varchar(100);
+"""
+"""What makes sample tables those of a platform of the target `answer`. Safe to repeat."""
 
 _NAMES = (
     "고객지원",
@@ -65,8 +83,11 @@ def sample_bots(count: int, first: int = 0) -> Iterator[SampleBot]:
         yield SampleBot(f"{PREFIX}{number:08d}", name, workflow, kind == 42)
 
 
-def insert_sample(connection: psycopg.Connection[Any], count: int) -> int:
-    """Add the sample bots that are not there yet; returns how many were added. Commits."""
+def insert_sample(connection: psycopg.Connection[Any], count: int, target: Target = DEFAULT) -> int:
+    """Add the sample bots that are not there yet; returns how many were added. Commits.
+
+    What the bots on V2 run is of `target`.
+    """
     added = 0
     with connection.cursor() as cursor:
         for first in range(0, count, 1000):
@@ -86,16 +107,16 @@ def insert_sample(connection: psycopg.Connection[Any], count: int) -> int:
             cursor.executemany(
                 "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph) VALUES "
                 "(gen_random_uuid(), %s, 'v1.0', 'published', %s::jsonb) ON CONFLICT DO NOTHING",
-                _published(page),
+                _published(page, target),
             )
             connection.commit()
     return added
 
 
-def _published(bots: list[SampleBot]) -> list[tuple[str, str]]:
+def _published(bots: list[SampleBot], target: Target) -> list[tuple[str, str]]:
     """The versions that the bots on V2 run: (bot_id, graph)."""
     return [
-        (bot.bot_id, convert_text(bot.workflow, Defaults()).graph.decode())
+        (bot.bot_id, convert_text(bot.workflow, Defaults(), target).graph.decode())
         for bot in bots
         if bot.uses_v2 and bot.workflow is not None
     ]

@@ -46,7 +46,8 @@ def examined(fleet: Fleet, engine: sa.Engine | None = None) -> Readiness:
     return check_readiness(
         engine or fleet.engine,
         fleet.current.defaults,
-        fleet.current.echo,
+        fleet.current.echo_for,
+        target=fleet.current.settings.target,
         revisions=revisions(),
         backup="column",
     )

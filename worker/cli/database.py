@@ -123,7 +123,8 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
         found = check_readiness(
             current.engine,
             current.defaults,
-            current.echo,
+            current.echo_for,
+            target=current.settings.target,
             revisions=schema.revisions(),
             backup=current.settings.backup,
             tries=tries,

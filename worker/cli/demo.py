@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from worker.app import app
 from worker.cli.arguments import Whole
 from worker.cli.follow import follow
+from worker.cli.options import target_option
 from worker.cli.printing import Text, console, say
 from worker.cli.session import configure_logging, opened, person, reading
 from worker.cli.signals import stoppable, wait
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
+from worker.core.targets.answer import ANSWER
+from worker.core.targets.registry import TARGETS
 from worker.db.bulk import driver
 from worker.db.tables import bots
 from worker.errors import UsageError
@@ -22,11 +25,12 @@ from worker.processes.flower_program import flower_program, flower_url, free_por
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
-from worker.sample import PREFIX, insert_sample
-from worker.steps.examine import examine_bot
+from worker.sample import ANSWER_COLUMNS, PREFIX, insert_sample
+from worker.steps.examine import Examination, examine_bot
 from worker.steps.report import report_run
 from worker.steps.request import Request
 from worker.steps.start import start_run
+from worker.steps.target import choose_target
 
 FAILURES_SHOWN = 5
 
@@ -48,29 +52,34 @@ FAILURES_SHOWN = 5
     show_default="DEMO_EXIT=1 in the environment",
     help="End when the run is over; do not wait for Ctrl-C.",
 )
-def demo(*, count: int, exits: bool) -> int:
+@target_option
+def demo(*, count: int, exits: bool, target: str | None) -> int:
     """Convert a sample fleet from beginning to end, then stay up so that you can look around.
 
     The command starts servers, a worker, the beat and Flower; their logs go to the data directory.
-    If you run it again, the sample fleet is there already and the run changes nothing.
+    If you run it again, the sample fleet is there already and the run changes nothing. With `--target
+    answer` the sample's tables get the columns of that platform.
 
     \b
     Examples:
       flowshift demo
       flowshift demo --bots 500 --exit
+      flowshift demo --target answer
     """
     configure_logging()
     with stoppable(), opened() as current:
         values = current.settings
         say(f"PostgreSQL and Redis answer; data directory {values.data_path}")
-        added = _fill(current, count)
+        added = _fill(current, count, target)
         say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
         port = free_port(values.flower_address, values.flower_port)
         with Supervisor(_programs(current, port), log_dir=values.data_path / "log") as supervisor:
             say(f"worker, beat and Flower started: {flower_url(values, port)}")
-            run = start_run(current, CeleryQueue(app), Request(), requested_by=person())
+            run = start_run(
+                current, CeleryQueue(app), Request(target=target), requested_by=person()
+            )
             progress = follow(current, run.run_id, meanwhile=supervisor.tend)
-            _explain(current, progress.run_id)
+            _explain(current, progress.run_id, target)
             say("")
             say(f"Flower: {flower_url(values, port)}")
             say("Look around: flowshift status · flowshift runs · flowshift show BOT")
@@ -89,7 +98,7 @@ def _programs(current: Runtime, port: int) -> list[Program]:
     ]
 
 
-def _fill(current: Runtime, count: int) -> int:
+def _fill(current: Runtime, count: int, asked: str | None) -> int:
     """Add the sample fleet; never to a database that holds other bots."""
     with reading(current) as connection:
         foreign = connection.scalar(
@@ -100,14 +109,29 @@ def _fill(current: Runtime, count: int) -> int:
                 f"the database holds other bots than samples ({foreign!r} for one): "
                 "the demo does not use it"
             )
-        return insert_sample(driver(connection), count)
+        if asked == ANSWER.name:
+            connection.exec_driver_sql(ANSWER_COLUMNS)
+            connection.commit()
+        target = TARGETS[choose_target(connection, asked, current.settings.target).target]
+        return insert_sample(driver(connection), count, target)
 
 
-def _explain(current: Runtime, run_id: int) -> None:
+def _explain(current: Runtime, run_id: int, asked: str | None) -> None:
     """Print what the run came to, and one of its bots."""
     out = console()
     print_summary(out, report_run(current.engine, run_id, most_failures=FAILURES_SHOWN))
     out.line()
     out.print(Text("one bot, before and after", "bold"))
     bot_id = f"{PREFIX}{7:08d}"
-    print_bot(out, examine_bot(current.engine, bot_id, current.defaults, current.echo))
+    print_bot(out, _examined(current, bot_id, asked))
+
+
+def _examined(current: Runtime, bot_id: str, asked: str | None) -> Examination:
+    return examine_bot(
+        current.engine,
+        bot_id,
+        current.defaults,
+        current.echo_for,
+        asked=asked,
+        setting=current.settings.target,
+    )

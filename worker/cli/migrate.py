@@ -18,8 +18,11 @@ from worker.cli.options import (
     messages_from_option,
     messages_option,
     starting_options,
+    strict_option,
+    target_option,
 )
 from worker.cli.starting import start_and_report
+from worker.core.codes import WarningCode
 from worker.core.policy.limits import BATCH_SIZES
 from worker.steps.request import Request
 
@@ -51,6 +54,11 @@ from worker.steps.request import Request
     help="Also take bots that are flagged V2 and have no published version.",
 )
 @click.option(
+    "--live-drafts",
+    is_flag=True,
+    help="Also write drafts that the platform runs at once: of bots flagged V2 without a version.",
+)
+@click.option(
     "--validate",
     default="sample:1",
     metavar="none|sample:N|all",
@@ -59,6 +67,8 @@ from worker.steps.request import Request
 @messages_option
 @messages_from_option
 @limit_options
+@target_option
+@strict_option
 @starting_options
 def migrate(
     *,
@@ -69,10 +79,13 @@ def migrate(
     batch_size: int | None,
     overwrite_edited: bool,
     include_flagged: bool,
+    live_drafts: bool,
     validate: str,
     messages: tuple[str, ...],
     messages_from: TextIO | None,
     limits: RunLimits,
+    target: str | None,
+    strict: tuple[WarningCode, ...] | None,
     starting: Starting,
 ) -> int:
     """Convert bots from V1 to V2 drafts: all of them, or those that you choose.
@@ -98,8 +111,11 @@ def migrate(
         batch_size=batch_size,
         overwrite_edited=overwrite_edited,
         include_flagged=include_flagged,
+        live_drafts=live_drafts,
         validate=validate,
         messages=listed(messages, messages_from, "messages") or (),
+        target=target,
+        strict=strict,
         **msgspec.structs.asdict(limits),
     )
     return start_and_report(request, starting)

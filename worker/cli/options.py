@@ -14,7 +14,9 @@ import msgspec
 
 from worker.cli.arguments import RUN, TEXT, Number, Whole
 from worker.cli.files import TextFile
+from worker.core.codes import WarningCode, parse_differences
 from worker.core.policy.limits import CONCURRENCIES, RATES, SHARES
+from worker.core.targets.detect import CHOICES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -116,6 +118,49 @@ messages_from_option: Final = click.option(
     metavar="FILE",
     show_default="built-in messages",
     help="Execute drafts on the messages in this file, one a line (- is standard input).",
+)
+
+
+class _Kinds(click.ParamType):  # type: ignore[type-arg]
+    """Kinds of known differences: `all`, or codes with commas between."""
+
+    name = "kinds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[WarningCode, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return parse_differences(value)
+        except ValueError as error:
+            self.fail(f"{error}. For all of them write --strict=all", param, ctx)
+
+
+target_option: Final = click.option(
+    "--target",
+    type=click.Choice(CHOICES),
+    show_default="FLOWSHIFT_TARGET",
+    help="The V2 engine that drafts are for; `auto` looks at the database.",
+)
+draft_target_option: Final = click.option(
+    "--target",
+    type=click.Choice(CHOICES),
+    show_default="that of the draft",
+    help="The V2 engine to execute the draft with; `auto` looks at the database.",
+)
+serverless_target_option: Final = click.option(
+    "--target",
+    type=click.Choice(CHOICES),
+    show_default="FLOWSHIFT_TARGET",
+    help="The V2 engine that drafts are for. Without a database `auto` is `guide`; a graph says its own.",
+)
+strict_option: Final = click.option(
+    "--strict",
+    type=_Kinds(),
+    metavar="KINDS",
+    show_default="FLOWSHIFT_STRICT",
+    help="Fail bots with these known differences, `all` or codes with commas between.",
 )
 
 

@@ -13,9 +13,11 @@ from worker.cli.options import (
     limit_options,
     run_argument,
     starting_options,
+    strict_option,
+    target_option,
 )
 from worker.cli.starting import start_and_report
-from worker.core.codes import FAILURE_CODES
+from worker.core.codes import FAILURE_CODES, WarningCode
 from worker.steps.request import Request
 
 
@@ -24,6 +26,8 @@ from worker.steps.request import Request
 @code_option(FAILURE_CODES, help_text="Only bots that failed with this code.")
 @bot_ids_option
 @limit_options
+@target_option
+@strict_option
 @starting_options
 def retry(
     *,
@@ -31,6 +35,8 @@ def retry(
     code: str | None,
     bot_ids: tuple[str, ...],
     limits: RunLimits,
+    target: str | None,
+    strict: tuple[WarningCode, ...] | None,
     starting: Starting,
 ) -> int:
     """Start a new run over exactly the bots that failed in RUN.
@@ -45,6 +51,11 @@ def retry(
       flowshift retry 3 --code worker_lost --concurrency 1
     """
     request = Request(
-        retry_of=run_id, code=code, bot_ids=bot_ids or None, **msgspec.structs.asdict(limits)
+        retry_of=run_id,
+        code=code,
+        bot_ids=bot_ids or None,
+        target=target,
+        strict=strict,
+        **msgspec.structs.asdict(limits),
     )
     return start_and_report(request, starting)

@@ -14,14 +14,18 @@ from msgspec import Raw
 from worker import nodes, settings
 from worker.cli.files import lines_of
 from worker.cli.jsonl import on_one_line, read_line, take_workflow
+from worker.cli.options import serverless_target_option, strict_option
 from worker.cli.printing import json_lines
+from worker.core.codes import WarningCode, parse_differences
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
 from worker.core.engine.registry import Registry
 from worker.core.parity.compare import Parity
 from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
+from worker.core.targets.detect import AUTO, without_database, written_for
 from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Call, Trace
 from worker.core.workflow.config import Defaults
@@ -71,7 +75,11 @@ class Line(msgspec.Struct, frozen=True):
     show_default=True,
     help="The engine that runs the workflow; `both` also compares them.",
 )
-def trace(*, file: BinaryIO, engine: str) -> int:
+@serverless_target_option
+@strict_option
+def trace(
+    *, file: BinaryIO, engine: str, target: str | None, strict: tuple[WarningCode, ...] | None
+) -> int:
     """Execute workflows without any server: JSON lines in, JSON lines out.
 
     Each line of FILE, or of standard input, is an object with `message` and one of `workflow` (the
@@ -92,8 +100,11 @@ def trace(*, file: BinaryIO, engine: str) -> int:
       echo '{"message": "hi", "workflow": …}' | flowshift trace --engine v1
     """
     values = settings.load()
-    registry = nodes.installed()
-    tracer = Tracer(nodes.defaults(values, registry), registry, ENGINES[engine])
+    wanted = without_database(target, values.target)
+    defaults = nodes.defaults(values, nodes.installed(wanted))
+    is_auto = (target or values.target) == AUTO
+    fails = parse_differences(values.strict) if strict is None else strict
+    tracer = Tracer(defaults, ENGINES[engine], None if is_auto else wanted, frozenset(fails))
     out = json_lines()
     good = True
     for line in lines_of(file):
@@ -110,11 +121,28 @@ class Tracer:
     """Executes line after line with the chosen engines."""
 
     def __init__(
-        self, defaults: Defaults, registry: Registry, engines: tuple[EngineName, ...]
+        self,
+        defaults: Defaults,
+        engines: tuple[EngineName, ...],
+        target: Target | None,
+        strict: frozenset[str],
     ) -> None:
         self._defaults = defaults
-        self._registry = registry
         self._engines = engines
+        self._target = target
+        self._strict = strict
+        self._registries: dict[str, Registry] = {}
+
+    def _target_of(self, line: Line) -> Target:
+        """The target that was asked for, else the one that a graph was written for, else the default."""
+        if self._target is not None or line.graph is None:
+            return self._target or DEFAULT
+        return written_for(line.graph)
+
+    def _registry(self, target: Target) -> Registry:
+        if target.name not in self._registries:
+            self._registries[target.name] = nodes.installed(target)
+        return self._registries[target.name]
 
     def line(self, text: bytes) -> tuple[dict[str, Raw], bool]:
         """Execute one line of input: what to write, and whether nothing failed or differs."""
@@ -153,13 +181,14 @@ class Tracer:
         )
 
     def _v2(self, line: Line) -> Trace:
-        graph = line.graph
+        graph, target = line.graph, self._target_of(line)
+        registry = self._registry(target)
         if graph is None:
-            graph = convert_text(_filled(line.column or b""), self._defaults).graph
-        elif issues := issues_of_text(graph) or DEFAULT.check(graph, self._registry):
+            graph = convert_text(_filled(line.column or b""), self._defaults, target).graph
+        elif issues := issues_of_text(graph) or target.check(graph, registry):
             where = f"{issues[0].path}: " if issues[0].path else ""
             raise BotError("execution_failed", f"no V2 graph: {where}{issues[0].message}")
-        program = DEFAULT.decode(graph, self._registry)
+        program = target.decode(graph, registry)
         return v2_engine.execute(program, line.message, _providers, clock=time.perf_counter)
 
     def _compare(self, line: Line, traces: dict[EngineName, Trace]) -> Parity:
@@ -167,7 +196,9 @@ class Tracer:
         if len(traces) < 2:
             return Parity(None)
         again = partial(self._v1, line)
-        return judge(traces["v1"], traces["v2"], DEFAULT.differences, again)
+        known = self._target_of(line).differences
+        differences = [one for one in known if one.code not in self._strict]
+        return judge(traces["v1"], traces["v2"], differences, again)
 
 
 def _read(keys: dict[str, Raw]) -> Line:

@@ -16,9 +16,12 @@ from worker.cli.options import (
     messages_option,
     optional_run_argument,
     starting_options,
+    strict_option,
+    target_option,
 )
 from worker.cli.provider import Answering, provider_options
 from worker.cli.starting import start_and_report
+from worker.core.codes import WarningCode
 from worker.errors import UsageError
 from worker.steps.request import Request
 
@@ -37,6 +40,8 @@ from worker.steps.request import Request
     help="Execute each draft on N of the messages.",
 )
 @provider_options
+@target_option
+@strict_option
 @starting_options
 def validate(
     *,
@@ -47,6 +52,8 @@ def validate(
     messages_from: TextIO | None,
     sample: int | None,
     answering: Answering,
+    target: str | None,
+    strict: tuple[WarningCode, ...] | None,
     starting: Starting,
 ) -> int:
     """Execute drafts beside V1, as they are: those of RUN's bots, or of the bots that you name.
@@ -74,5 +81,7 @@ def validate(
         messages=listed(messages, messages_from, "messages") or (),
         provider=answering.provider,
         budget=answering.budget(),
+        target=target,
+        strict=strict,
     )
     return start_and_report(request, starting)

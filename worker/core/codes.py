@@ -18,6 +18,7 @@ SKIP_CODES: Final = (
     "already_v2",
     "flagged_without_version",
     "draft_edited",
+    "stale_target",
     "no_draft",
     "budget_spent",
     "not_proven",
@@ -73,6 +74,16 @@ WarningCode = Literal[
 ]
 WARNING_CODES: Final[tuple[WarningCode, ...]] = get_args(WarningCode)
 
+DIFFERENCE_CODES: Final[tuple[WarningCode, ...]] = (
+    "empty_template",
+    "prompt_trimmed",
+    "placeholder_removed",
+    "second_search",
+    "search_errors",
+    "context_in_message",
+)
+"""The warnings that name a difference from V1 which no draft for the target can avoid."""
+
 MEANINGS: Final[Mapping[str, str]] = {
     "converted": "A draft was written, or in a dry run would have been",
     "unchanged": "The draft that is there says the same already",
@@ -84,6 +95,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "flagged_without_version": "`use_workflow_v2` is true, but no version of the bot is published: the "
     "platform has nothing to run, and the bot cannot answer",
     "draft_edited": "The bot has a draft that no run wrote as it stands: a person drew or changed it",
+    "stale_target": "The draft was written for another target than the one that the platform has now, and "
+    "a person edited it, or it was to be validated",
     "no_draft": "There is no draft to validate or to publish, or one without a node",
     "budget_spent": "The validation asked real models, and its budget was spent before this bot's turn",
     "not_proven": "The draft is not the very content whose executions agreed with V1",
@@ -91,8 +104,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "node_type_missing": "The draft has a node of a type that the platform lacks",
     "no_way_back": "V1 is gone or does not run: after a rollback nothing would answer",
     "already_published": "The bot answers with a published version already",
-    "draft_would_go_live": "`use_workflow_v2` is true and no version is published: a platform may "
-    "serve the draft, so that what is written there is live at once",
+    "draft_would_go_live": "`use_workflow_v2` is true and no version is published: a platform of the "
+    "target `answer` runs the draft, so that what is written there is live at once",
     "busy": "Another session has the bot's row or its draft locked",
     "invalid_text": "PostgreSQL's jsonb cannot hold the text: a NUL, half a surrogate pair, a number "
     "beyond numeric",
@@ -151,6 +164,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "(`flowshift migrate --include-flagged`) and publish the draft",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`; to publish it, validate it, "
     "then publish with `--publish-edited`",
+    "stale_target": "Convert the bot again: `flowshift migrate --bot-id BOT`, with `--overwrite-edited` if "
+    "a person edited the draft; if the target is wrong, set `FLOWSHIFT_TARGET`",
     "no_draft": "Convert the bot: `flowshift migrate --bot-id BOT`",
     "budget_spent": "Validate it again with a larger budget, or on echo",
     "not_proven": "Validate the draft, then publish again",
@@ -158,7 +173,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "node_type_missing": "Register the node type with the platform, or change the draft",
     "no_way_back": "Restore the workflow of V1 or fix it, then publish again",
     "already_published": "Nothing",
-    "draft_would_go_live": "Set `use_workflow_v2` back to false, or publish with `--live-drafts`",
+    "draft_would_go_live": "Set `use_workflow_v2` back to false, or write it all the same: "
+    "`flowshift migrate --live-drafts`, or publish with `--live-drafts`",
     "busy": "Nothing: the bot is tried again later",
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
@@ -242,6 +258,24 @@ def first_issue(issues: list[Issue]) -> tuple[Issue, tuple[str, ...]]:
     first = ordered[0]
     rest = dict.fromkeys(issue.code for issue in ordered if issue.code != first.code)
     return first, tuple(rest)
+
+
+def parse_differences(text: str) -> tuple[WarningCode, ...]:
+    """The known differences that a text names: `all`, or codes with commas between; none if it is empty.
+
+    Raises:
+        ValueError: a code is none of them; says which there are.
+
+    >>> parse_differences("second_search, prompt_trimmed")
+    ('prompt_trimmed', 'second_search')
+    """
+    names = {name.strip() for name in text.split(",")} - {""}
+    if names == {"all"}:
+        return DIFFERENCE_CODES
+    if unknown := sorted(names - set(DIFFERENCE_CODES)):
+        known = ", ".join(DIFFERENCE_CODES)
+        raise ValueError(f"{quote(unknown[0])} is no known difference: all, or some of {known}")
+    return tuple(code for code in DIFFERENCE_CODES if code in names)
 
 
 def quote(text: str, limit: int = 60) -> str:

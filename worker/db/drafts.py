@@ -142,6 +142,27 @@ def versions_called_draft(connection: sa.Connection, bot_ids: Sequence[str]) -> 
         return dict(cursor.fetchall())
 
 
+def node_types(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """The node types of each of these bots' drafts, by which the target that it is for is known."""
+    if not bot_ids:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_NODE_TYPES, [list(bot_ids)])
+        return {bot_id: frozenset(types) for bot_id, types in cursor.fetchall()}
+
+
+_NODE_TYPES = """
+    SELECT d.bot_id::varchar, ARRAY(
+        SELECT DISTINCT n.node ->> 'type'
+        FROM jsonb_array_elements(
+            CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
+        ) AS n (node)
+        WHERE n.node ->> 'type' IS NOT NULL
+    )
+    FROM bot_workflow_versions d
+    WHERE d.bot_id = ANY(%s) AND d.status = 'draft'
+"""
+
 _INSERT_DRAFTS = """
     INSERT INTO bot_workflow_versions
         (id, bot_id, version, status, graph, environment_variables, conversation_variables,

@@ -52,15 +52,21 @@ def overview(connection: sa.Connection) -> Overview:
     drafts = connection.scalar(
         sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)
     )
+    unpublished = flagged_without_version(connection)
+    return Overview(total, v2, unpublished, migrated, drafts or 0, without_id)
+
+
+def flagged_without_version(connection: sa.Connection) -> int:
+    """How many bots with a workflow are flagged V2 and have no published version."""
     published = sa.exists().where(
         versions.c.bot_id == bots.c.bot_id, sa.cast(versions.c.status, sa.Text) == "published"
     )
-    unpublished = connection.scalar(
+    counted = connection.scalar(
         sa.select(sa.func.count())
         .select_from(bots)
         .where(bots.c.use_workflow_v2, bots.c.workflow.is_not(None), ~published)
     )
-    return Overview(total, v2, unpublished or 0, migrated, drafts or 0, without_id)
+    return counted or 0
 
 
 class Executions(msgspec.Struct, frozen=True):

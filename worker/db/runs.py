@@ -9,8 +9,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from worker.core.codes import WarningCode
 from worker.core.parity.messages import Trials
 from worker.core.policy.states import OVER, RunKind, RunState
+from worker.core.targets.registry import DEFAULT
 from worker.db.audit import record
 from worker.db.backups import Place
 from worker.db.tables import runs
@@ -29,6 +31,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `include_flagged` takes bots that are flagged V2 without a published version, too.
 
+    `target` is the one that drafts are written for, decided once when the run was started, for
+    `target_reason`; `target_finding` is what contradicts it. `live_drafts` writes drafts that the
+    target's platform would run at once, too. Known differences of the codes in `strict` are failures.
+
     `backup` says where the V1 of a bot that has none yet is kept, see `worker.db.backups`.
 
     `batch_size` is the most bots of a batch, `max_rate` the most bots a second, `concurrency` the
@@ -43,6 +49,11 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     batch_size: int = 500
     overwrite_edited: bool = False
     include_flagged: bool = False
+    live_drafts: bool = False
+    target: str = DEFAULT.name
+    target_reason: str | None = None
+    target_finding: str | None = None
+    strict: tuple[WarningCode, ...] = ()
     backup: Place = "column"
     max_rate: float | None = None
     concurrency: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Self
@@ -10,6 +11,8 @@ from typing import Final, Self
 from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
 from worker.core.parity.trial import Equipment
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow.calls import Limits
 from worker.errors import ConfigError
 from worker.providers import chain
@@ -40,7 +43,15 @@ def check(config: LiveConfig | None) -> LiveConfig:
 class Live:
     """Models to ask, within a budget, and the threads to ask them from; closed at the end."""
 
-    def __init__(self, config: LiveConfig, budget: Budget, registry: Registry) -> None:
+    def __init__(
+        self,
+        config: LiveConfig,
+        budget: Budget,
+        registry: Registry,
+        *,
+        target: Target = DEFAULT,
+        strict: Iterable[str] = (),
+    ) -> None:
         """Open it in this very process; nothing is asked yet.
 
         Raises:
@@ -57,6 +68,8 @@ class Live:
             limits=Limits(timeout_s=EXECUTION_S),
             pool=self._pool,
             bot_s=BOT_S,
+            target=target,
+            strict=frozenset(strict),
         )
 
     def _pair(self) -> tuple[Replay, Replay]:

@@ -7,8 +7,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from worker.core.codes import parse_differences
+from worker.core.targets.detect import AUTO, CHOICES, or_
 from worker.settings.connect import Connect
 from worker.settings.field import path, text
+
+
+def _target(name: str) -> None:
+    if name not in CHOICES:
+        raise ValueError
 
 
 class Batches(Connect, frozen=True, kw_only=True):
@@ -50,6 +57,24 @@ class Batches(Connect, frozen=True, kw_only=True):
     default_provider: Annotated[
         str, text("The provider if neither the node nor its model names one.", min_length=1)
     ] = "openai"
+    target: Annotated[
+        str,
+        text(
+            "The V2 engine that drafts are written for: `guide`, `answer`, or `auto`, which looks at the "
+            "database, see [Targets](../explanation/targets.md). Counts where the run is started.",
+            expected=or_(CHOICES),
+            check=_target,
+        ),
+    ] = AUTO
+    strict: Annotated[
+        str,
+        text(
+            "Known differences from V1 that are failures instead of warnings: `all`, or codes such as "
+            "`prompt_trimmed,second_search`. Empty: none. Counts where the run is started.",
+            expected="all, or codes of known differences with commas between",
+            check=parse_differences,
+        ),
+    ] = ""
     providers: Annotated[
         str,
         text(

@@ -26,7 +26,7 @@ from worker.db.bots import BotRow
 from worker.db.engine import is_transient
 from worker.db.ledger import LedgerRow
 from worker.db.recordings import execution_id, insert_executions
-from worker.steps.batch.decide import Converted, decide
+from worker.steps.batch.decide import Asked, Converted, decide
 from worker.steps.batch.trial import Trial
 
 MOST_BOTS: Final = 20
@@ -144,14 +144,15 @@ class _Attempt:
 
     def convert(self, ids: Sequence[str], defaults: Defaults) -> list[Converted]:
         """The drafts of these bots; a sample's for a bot that does not convert."""
+        asked = Asked(self.equipment.target)
         trial = Trial(_RUN_ID, _REQUEST, Trials(BUILT_IN, 1), self.equipment)
         chunks = bots.read_chunks(self.connection, after=None, through=None, bot_ids=ids)
         ready = []
         for row in (row for chunk in chunks for row in chunk):
-            one = decide(row, defaults, trial)
+            one = decide(row, defaults, trial, asked)
             if isinstance(one, LedgerRow):
                 sample = BotRow(row.bot_id, False, _SAMPLE, len(_SAMPLE), row.has_draft, False)
-                one = decide(sample, defaults, trial)
+                one = decide(sample, defaults, trial, asked)
             if isinstance(one, Converted):
                 ready.append(one)
         return ready

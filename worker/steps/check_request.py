@@ -6,6 +6,7 @@ from typing import Final
 
 from worker.core.policy.limits import check_limits
 from worker.core.storable import INT8_MAX, unstorable
+from worker.core.targets.detect import CHOICES, or_
 from worker.db.runs import ECHO
 from worker.errors import UsageError
 from worker.steps.batch.kinds import KINDS
@@ -30,6 +31,9 @@ def _check(request: Request) -> None:
         concurrency=request.concurrency,
         max_failures=request.max_failures,
     )
+    if request.target is not None and request.target not in CHOICES:
+        message = f"there is no target {request.target!r}: it is {or_(CHOICES)}"
+        raise UsageError(message)
     if request.limit is not None and request.bot_ids is not None:
         raise UsageError("give either a limit or bots, not both")
     if request.code is not None and request.retry_of is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -14,18 +14,22 @@ from worker.core.parity.recording import SESSION_OF_TEST
 from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
 from worker.core.parity.trial import Equipment
 from worker.core.targets.convert import convert_text
-from worker.core.targets.registry import DEFAULT
+from worker.core.targets.detect import AUTO, Choice, written_for
+from worker.core.targets.registry import DEFAULT, TARGETS
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Limits
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.diff import Difference, differences, draft_differences
+from worker.core.workflow.v2 import is_empty
 from worker.db import executions, inspect
 from worker.db.engine import map_database_errors
 from worker.db.executions import Execution, NodeExecution
 from worker.db.inspect import BotView, LedgerView
 from worker.errors import BotError
 from worker.steps import find
+from worker.steps.target import choose_target
 
 Cause = Literal["edited", "outdated", "conversion", "engine"]
 
@@ -46,11 +50,15 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """What was found out about a draft; `drift` only if it differs from V1."""
+    """What was found out about a draft; `drift` only if it differs from V1.
+
+    `target` is the one whose engine executed it.
+    """
 
     checklist: tuple[Answer, ...]
     verdict: Verdict
     drift: Drift | None
+    target: str = DEFAULT.name
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +66,7 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
 
     `history` is the newest outcome first; `timings` are the nodes of the newest execution, the
     slowest first; `changes` say how the draft differs from V1; `examined` is None without a draft.
+    `target` is the platform's.
     """
 
     view: BotView
@@ -66,19 +75,33 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     timings: tuple[NodeExecution, ...]
     changes: tuple[Difference, ...]
     examined: Examined | None
+    target: Choice
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its draft was written for another target than the platform's."""
+        return self.examined is not None and self.examined.target != self.target.target
 
     @property
     def is_good(self) -> bool:
-        """Whether its latest run did not fail it, and its draft does not differ from V1."""
+        """Whether its latest run did not fail it, and its draft is the target's and does what V1 does."""
         failed = bool(self.history) and self.history[0].outcome == "failed"
         differs = self.examined is not None and self.examined.verdict.same is False
-        return not failed and not differs
+        return not failed and not differs and not self.is_stale
 
 
 def examine_bot(
-    engine: sa.Engine, bot_id: str, defaults: Defaults, equipment: Equipment
+    engine: sa.Engine,
+    bot_id: str,
+    defaults: Defaults,
+    equip: Callable[[Target], Equipment],
+    *,
+    asked: str | None = None,
+    setting: str = AUTO,
 ) -> Examination:
     """Read a bot, and execute its draft beside V1 on the built-in messages. Nothing is written.
+
+    A draft is executed as the target does that it was written for, unless a target is `asked` for.
 
     Raises:
         UsageError: there is no such bot; it names ids that begin alike.
@@ -86,18 +109,30 @@ def examine_bot(
     """
     with map_database_errors(), engine.connect() as connection:
         view = find.bot(connection, bot_id)
+        choice = choose_target(connection, asked, setting)
         history = inspect.history(connection, bot_id)
         last = executions.of_bot(connection, bot_id, EXECUTIONS_READ)
         newest = last[0].execution_id if last else None
         nodes = [] if newest is None else executions.nodes(connection, newest, with_values=False)
+    target = target_to_try(view.graph, choice, asked)
     return Examination(
         view=view,
+        target=choice,
         history=tuple(history),
         executions=tuple(last),
         timings=tuple(executions.slowest_first(nodes)),
-        changes=tuple(_changes(view, defaults)),
-        examined=examine_draft(view, defaults, equipment),
+        changes=tuple(_changes(view, defaults, target)),
+        examined=examine_draft(view, defaults, equip(target)),
     )
+
+
+def target_to_try(graph: str | None, choice: Choice, asked: str | None) -> Target:
+    """The target whose engine executes a draft: the one asked for, else the draft's own, else the
+    platform's.
+    """
+    if asked is not None or graph is None or is_empty(graph.encode()):
+        return TARGETS[choice.target]
+    return written_for(graph.encode())
 
 
 def examine_draft(view: BotView, defaults: Defaults, equipment: Equipment) -> Examined | None:
@@ -110,17 +145,18 @@ def examine_draft(view: BotView, defaults: Defaults, equipment: Equipment) -> Ex
     graph = view.graph.encode()
     column = None if view.workflow is None else view.workflow.encode()
     answers = equipment.target.checklist(graph, equipment.registry)
-    pair = prepare(column, graph, defaults, equipment.registry)
+    target = equipment.target
+    pair = prepare(column, graph, defaults, equipment.registry, target)
     if why := _refusal(answers):
         pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))
     equipment = msgspec.structs.replace(equipment, limits=LIMITS)
     verdict = run_both_on_all(pair, BUILT_IN, equipment, view.variables, SESSION_OF_TEST)
     drift = None
     if verdict.same is False and column is not None:
-        drift = _drift(column, graph, defaults, is_ours=bool(view.draft_is_ours))
+        drift = _drift(column, graph, defaults, target, is_ours=bool(view.draft_is_ours))
         if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
             drift = Drift("engine")
-    return Examined(answers, verdict, drift)
+    return Examined(answers, verdict, drift, target.name)
 
 
 def _refusal(answers: Sequence[Answer]) -> str | None:
@@ -136,10 +172,12 @@ def _refusal(answers: Sequence[Answer]) -> str | None:
     return None
 
 
-def _drift(column: bytes, graph: bytes, defaults: Defaults, *, is_ours: bool) -> Drift:
+def _drift(
+    column: bytes, graph: bytes, defaults: Defaults, target: Target, *, is_ours: bool
+) -> Drift:
     cause: Cause = "outdated" if is_ours else "edited"
     try:
-        written = msgspec.json.decode(convert_text(column, defaults).graph)
+        written = msgspec.json.decode(convert_text(column, defaults, target).graph)
         there = msgspec.json.decode(graph)
     except (BotError, msgspec.DecodeError, RecursionError):
         return Drift(cause)
@@ -149,12 +187,12 @@ def _drift(column: bytes, graph: bytes, defaults: Defaults, *, is_ours: bool) ->
     return Drift(cause, tuple(changes))
 
 
-def _changes(view: BotView, defaults: Defaults) -> list[Difference]:
+def _changes(view: BotView, defaults: Defaults, target: Target) -> list[Difference]:
     """How the draft differs from V1; empty if there is nothing to compare."""
     if view.workflow is None or view.graph is None:
         return []
     try:
-        renamed = DEFAULT.new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
+        renamed = target.new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
         workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)
     except (BotError, msgspec.DecodeError, RecursionError):
         return []

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.parity.trial import Equipment
+from worker.core.targets.detect import Choice
+from worker.core.targets.registry import TARGETS
+from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults
+from worker.db import fleet
 from worker.db.backups import Place
 from worker.db.engine import map_database_errors
 from worker.db.schema import triggers
 from worker.db.schema.check import TableReport, check
 from worker.db.schema.revision import Revisions
 from worker.steps.attempt import Attempt, try_writes
+from worker.steps.target import choose_target
 
 _INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
 _OUTSIDE = "it may act outside the database, which no rollback takes back; --try tries all the same"
@@ -23,7 +28,8 @@ _OUTSIDE = "it may act outside the database, which no rollback takes back; --try
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """The whole database. It is ready when there are no problems; notes do not count.
 
-    `attempt` is None where nothing was to be tried.
+    `attempt` is None where nothing was to be tried. `target` is the one that runs are for;
+    `would_go_live` counts the bots of which it would run the draft at once, None where it runs none.
     """
 
     ready: bool
@@ -33,21 +39,24 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...]
     attempt: Attempt | None = None
     notes: tuple[str, ...] = ()
+    target: Choice | None = None
+    would_go_live: int | None = None
 
 
 def check_readiness(
     engine: sa.Engine,
     defaults: Defaults,
-    equipment: Equipment,
+    equip: Callable[[Target], Equipment],
     *,
+    target: str,
     revisions: Revisions,
     backup: Place,
     tries: bool | None = None,
 ) -> Readiness:
     """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
 
-    `backup` says where runs keep V1. With `tries` None nothing is tried where a trigger may do what no
-    rollback takes back; True tries all the same, False nothing.
+    `target` is the setting, `backup` says where runs keep V1. With `tries` None nothing is tried where
+    a trigger may do what no rollback takes back; True tries all the same, False nothing.
 
     Raises:
         ConfigError, TransientError: the database cannot be looked at.
@@ -55,10 +64,13 @@ def check_readiness(
     with map_database_errors():
         with engine.connect() as connection:
             catalogue = check(connection, revisions, backup)
+            choice = choose_target(connection, None, target)
+            go_live = _would_go_live(connection, choice) if catalogue.complete else None
             outside = [] if tries else triggers.that_act_outside(connection)
         attempt = None
         if tries is not False:
             untried = _untried(complete=catalogue.complete, outside=outside)
+            equipment = equip(TARGETS[choice.target])
             attempt = untried or try_writes(engine, defaults, equipment, backup)
     problems = (*catalogue.problems, *(attempt.problems if attempt else ()))
     return Readiness(
@@ -69,7 +81,16 @@ def check_readiness(
         notes=catalogue.notes,
         problems=problems,
         attempt=attempt,
+        target=choice,
+        would_go_live=go_live,
     )
+
+
+def _would_go_live(connection: sa.Connection, choice: Choice) -> int | None:
+    """How many bots a run skips as `draft_would_go_live`; None where drafts are not run."""
+    if not TARGETS[choice.target].serves_drafts:
+        return None
+    return fleet.flagged_without_version(connection)
 
 
 def _untried(*, complete: bool, outside: Sequence[str]) -> Attempt | None:

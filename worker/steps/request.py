@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from worker.core.codes import WarningCode
 from worker.core.policy.budget import Limits
 from worker.core.policy.states import RunKind
 from worker.db.runs import ECHO, Provider, Selection
@@ -22,6 +23,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `include_flagged` takes bots that are flagged V2 without a published version, too; a retry of
     such a run does so by itself.
 
+    `target` is `auto` or a target's name, None for what the setting says; `strict` are the known
+    differences that are failures, None for the setting's. A retry takes those of its run where neither
+    says more than the default. `live_drafts` writes drafts that the target's platform runs at once,
+    too.
+
     `max_rate` is in bots per second, `concurrency` in batches at once, `max_failures` a share from
     0 to 1. `allow_overlap` starts the run though an active one takes some of the same bots.
     """
@@ -33,6 +39,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     batch_size: int | None = None
     overwrite_edited: bool = False
     include_flagged: bool = False
+    live_drafts: bool = False
+    target: str | None = None
+    strict: tuple[WarningCode, ...] | None = None
     retry_of: int | None = None
     of_run: int | None = None
     code: str | None = None

@@ -6,9 +6,12 @@ import uuid
 
 import sqlalchemy as sa
 
+from worker.core.codes import WarningCode, parse_differences
 from worker.core.parity.messages import Trials, trials
 from worker.core.policy.budget import Limits
 from worker.core.targets.convert import CONVERTER_VERSION
+from worker.core.targets.detect import AUTO
+from worker.core.targets.registry import TARGETS
 from worker.db import budgets, control, runs
 from worker.db.backups import Place
 from worker.db.engine import map_database_errors
@@ -21,6 +24,7 @@ from worker.steps.batch.kinds import KINDS
 from worker.steps.check_request import check_request
 from worker.steps.choose import parent_of, plan_chosen
 from worker.steps.request import Request
+from worker.steps.target import choose_for_run
 
 __all__ = ["Request", "record_run", "start_run"]
 
@@ -56,6 +60,8 @@ def start_run(
         default_batch_size=current.settings.batch_size,
         default_max_failures=current.settings.max_failures,
         backup=current.settings.backup,
+        default_target=current.settings.target,
+        default_strict=parse_differences(current.settings.strict),
     )
     if run.state == "planning":
         try:
@@ -77,11 +83,13 @@ def record_run(
     default_batch_size: int,
     default_max_failures: float = 0.5,
     backup: Place = "column",
+    default_target: str = AUTO,
+    default_strict: tuple[WarningCode, ...] = (),
 ) -> Run:
     """Record a run in state `planning`; runs over chosen bots get their batches at once.
 
-    `backup` says where the bots' V1 is kept. On repeat (the same `request_id`) the first run is
-    returned and nothing else happens.
+    `backup` says where the bots' V1 is kept. The target is decided here, once for the run. On
+    repeat (the same `request_id`) the first run is returned and nothing else happens.
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
@@ -93,13 +101,22 @@ def record_run(
         parent = parent_of(connection, request)
         retried = parent if request.retry_of is not None else None
         provider = retried.options.provider if retried else request.provider
+        target = choose_for_run(connection, request, default_target, retried)
+        inherited = retried.options if retried else None
+        serves_drafts = TARGETS[target.target].serves_drafts
         options = RunOptions(
             selection=request.selection,
             limit=request.limit,
             batch_size=request.batch_size or _batch_size(provider, default_batch_size),
             overwrite_edited=request.overwrite_edited,
             include_flagged=request.include_flagged
-            or bool(retried and retried.options.include_flagged),
+            or bool(inherited and inherited.include_flagged and not serves_drafts),
+            live_drafts=request.live_drafts
+            or bool(inherited and inherited.live_drafts and serves_drafts),
+            target=target.target,
+            target_reason=target.reason,
+            target_finding=target.finding,
+            strict=_strict(request, inherited, default_strict),
             backup=backup,
             max_rate=request.max_rate,
             concurrency=request.concurrency,
@@ -148,6 +165,15 @@ def _refuse_overlap(connection: sa.Connection, run: Run) -> None:
             f"run {other} is {state} and takes some of the same bots: follow it with `flowshift watch "
             f"{other}`, end it with `flowshift cancel {other}`, or use --allow-overlap"
         )
+
+
+def _strict(
+    request: Request, inherited: RunOptions | None, default: tuple[WarningCode, ...]
+) -> tuple[WarningCode, ...]:
+    """The known differences that are failures: what is asked for, else the setting's, else the run's."""
+    if request.strict is not None:
+        return request.strict
+    return default or (inherited.strict if inherited else ())
 
 
 def _trials(request: Request) -> Trials | None:

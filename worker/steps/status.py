@@ -9,12 +9,14 @@ import sqlalchemy as sa
 
 from worker.core.policy.health import Verdict
 from worker.core.policy.processes import Process
+from worker.core.targets.detect import Choice
 from worker.db import admission, fleet, heartbeats, outcomes
 from worker.db.engine import map_database_errors
 from worker.db.fleet import Executed, Overview
 from worker.db.runs import Run
 from worker.settings import Settings
 from worker.steps.report import RunReport, latest_run, report_run
+from worker.steps.target import choose_target
 from worker.steps.throttle import Throttle
 
 
@@ -34,7 +36,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment.
 
     `report` is None if there is no run; `pace` is None, and `health` empty, if its run is over.
-    `open_failures` counts the bots that are still broken, by code.
+    `open_failures` counts the bots that are still broken, by code. `target` is the one that a run
+    started now would be for.
     """
 
     report: RunReport | None
@@ -44,6 +47,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     executed: Executed
     open_failures: dict[str, int]
     processes: Sequence[Process]
+    target: Choice
 
 
 def read_status(
@@ -71,6 +75,7 @@ def read_status(
             executed=fleet.executed(connection),
             open_failures=outcomes.counts(connection),
             processes=heartbeats.processes(connection),
+            target=choose_target(connection, None, settings.target),
         )
 
 

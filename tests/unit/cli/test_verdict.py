@@ -44,7 +44,7 @@ def test_an_empty_response_is_explained_and_is_no_fault_of_the_conversion() -> N
     out = Console(file=io.StringIO(), width=200)
 
     found = examined(view)
-    print_verdict(out, view, found)
+    print_verdict(out, view, found, "guide")
 
     assert found.drift is not None
     assert found.drift.cause == "engine"

@@ -53,6 +53,7 @@ def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
         "already_v2",
         "flagged_without_version",
         "draft_edited",
+        "stale_target",
         "no_draft",
         "budget_spent",
         "not_proven",

@@ -16,6 +16,7 @@ from worker.cli.views.nodes import status_text
 from worker.cli.views.parity import change_text, print_verdict, verdict_fields
 from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
+from worker.core.targets.registry import TARGETS
 from worker.db.executions import NodeExecution
 from worker.db.inspect import BotView, LedgerView
 from worker.steps.batch.kinds import KINDS
@@ -41,6 +42,8 @@ def bot_fields(found: Examination) -> dict[str, Any]:
         "has_backup": found.view.has_backup,
         "history": found.history,
         "changes": found.changes,
+        "target": found.target,
+        "draft_target": None if found.examined is None else found.examined.target,
         **verdict_fields(found.examined),
         "executions": [execution_fields(one) for one in found.executions],
         "slowest_nodes": [_timing_fields(node) for node in found.timings],
@@ -57,7 +60,7 @@ def _timing_fields(node: NodeExecution) -> dict[str, Any]:
 def print_bot(out: Console, found: Examination) -> None:
     """Print a bot for a person."""
     view = found.view
-    state = _runs(view)
+    state = _runs(view, serves_drafts=TARGETS[found.target.target].serves_drafts)
     backup = _BACKUPS[view.backup]
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
     _print_history(out, found.history)
@@ -75,13 +78,15 @@ def print_bot(out: Console, found: Examination) -> None:
         for change in found.changes:
             out.print(Text("  ").append_text(change_text(change)))
     if found.examined is not None:
-        print_verdict(out, view, found.examined)
+        print_verdict(out, view, found.examined, found.target.target)
     _print_executions(out, found)
 
 
-def _runs(view: BotView) -> str:
+def _runs(view: BotView, *, serves_drafts: bool) -> str:
     if not view.uses_v2:
         return "runs V1"
+    if not view.is_published and serves_drafts:
+        return "flagged V2 without a published version (its draft is live)"
     if not view.is_published:
         return "flagged V2 without a published version (it cannot answer)"
     return "runs V2"

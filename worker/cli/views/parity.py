@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain, short
+from worker.cli.views.target import print_stale
 from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
 from worker.core.parity.side_by_side import Verdict
+from worker.core.targets.registry import TARGETS
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.diff import Difference, type_of
 from worker.db.inspect import BotView
@@ -43,8 +45,11 @@ def verdict_fields(examined: Examined | None) -> dict[str, Any]:
 # -- for people ------------------------------------------------------------------------------------
 
 
-def print_verdict(out: Console, view: BotView, examined: Examined) -> None:
-    """Print the checklist, then parity, and where they differ why, and what to do next."""
+def print_verdict(out: Console, view: BotView, examined: Examined, target: str) -> None:
+    """Print the checklist, then parity, and where they differ why, and what to do next.
+
+    `target` is the platform's: a draft for another is said to be one.
+    """
     out.line()
     out.print(Text("checklist", "bold"))
     out.print(_checklist_table(examined.checklist))
@@ -52,15 +57,20 @@ def print_verdict(out: Console, view: BotView, examined: Examined) -> None:
     out.line()
     out.print(
         Text("parity", "bold"),
-        Text(f"  V1 and the draft on {verdict.tried} built-in messages, just now, on echo"),
+        Text(
+            f"  V1 and the draft (target {examined.target}) on {verdict.tried} built-in messages, just "
+            "now, on echo"
+        ),
         sep="",
     )
+    if examined.target != target:
+        print_stale(out, examined.target, target, view.bot_id)
     if verdict.same:
         out.print(_same_text(verdict))
     elif verdict.same is None:
         out.print(Text(f"  –    {plain(verdict.first.parity.difference, 300)}", "yellow"))
     else:
-        _print_difference(out, view, examined)
+        _print_difference(out, view, examined, target)
 
 
 def _checklist_table(answers: tuple[Answer, ...]) -> Table:
@@ -90,7 +100,7 @@ def _same_text(verdict: Verdict) -> Text:
     )
 
 
-def _print_difference(out: Console, view: BotView, examined: Examined) -> None:
+def _print_difference(out: Console, view: BotView, examined: Examined, target: str) -> None:
     verdict, first = examined.verdict, examined.verdict.first
     rows = Table.grid(padding=(0, 2))
     rows.add_column(no_wrap=True)
@@ -109,7 +119,7 @@ def _print_difference(out: Console, view: BotView, examined: Examined) -> None:
             rows.add_row("", change_text(change))
         if (more := len(examined.drift.changes) - CHANGES_SHOWN) > 0:
             rows.add_row("", f"… and {more:,} more")
-        rows.add_row("  next", Text(_next(view, examined)))
+        rows.add_row("  next", Text(_next(view, examined, target)))
     out.print(rows)
 
 
@@ -121,7 +131,7 @@ _WHY: Final = {
 }
 
 
-def _next(view: BotView, examined: Examined) -> str:
+def _next(view: BotView, examined: Examined, target: str) -> str:
     cause = examined.drift and examined.drift.cause
     if cause == "engine":
         return (
@@ -133,7 +143,7 @@ def _next(view: BotView, examined: Examined) -> str:
         return "the bot runs V2 and no run touches it: correct the draft in the platform's editor"
     command = f"flowshift migrate --bot-id {plain(shlex.quote(view.bot_id))}"
     if view.uses_v2:
-        command += " --include-flagged"
+        command += " --live-drafts" if TARGETS[target].serves_drafts else " --include-flagged"
     if cause == "outdated":
         return f"convert it again: {command}"
     runs = examined.verdict.first.v2.error is None

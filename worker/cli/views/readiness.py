@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from worker.cli.printing import Console, Text
+from worker.cli.views.target import print_target
 from worker.db.schema.check import TableReport
 from worker.steps.attempt import Answer, Attempt
 from worker.steps.readiness import Readiness
@@ -19,6 +20,17 @@ def print_readiness(out: Console, readiness: Readiness) -> None:
         _print_attempt(out, readiness.attempt)
     revision = readiness.revision or "none"
     out.print(f"revision {revision}, newest {readiness.newest_revision}")
+    if readiness.target is not None:
+        print_target(out, readiness.target)
+    if readiness.would_go_live:
+        out.print(
+            Text(
+                f"- {readiness.would_go_live:,} bots are flagged V2 and have no published version: this "
+                "platform runs their drafts, so runs skip them as draft_would_go_live; --live-drafts "
+                "takes them",
+                "yellow",
+            )
+        )
     for note in readiness.notes:
         out.print(Text(f"- {note}", "yellow"))
     for problem in readiness.problems:

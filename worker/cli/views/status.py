@@ -11,8 +11,10 @@ from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import PruneSchedule, prune_text
 from worker.cli.views.summary import print_summary, summary_fields
+from worker.cli.views.target import print_target
 from worker.cli.views.units import percent
 from worker.core.policy.health import UNREAD, Verdict
+from worker.core.targets.registry import TARGETS
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus, Overview
 from worker.steps.status import Pace, Status
 
@@ -27,6 +29,7 @@ def status_fields(status: Status, schedule: PruneSchedule, limit_s: float) -> di
         "run": None if status.report is None else summary_fields(status.report),
         "pace": status.pace,
         "health": status.health,
+        "target": status.target,
         "fleet": status.fleet,
         "open_failures": status.open_failures,
         **processes_fields(status.processes, limit_s),
@@ -50,7 +53,8 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
                 to.print(line)
         print_summary(to, status.report)
     to.line()
-    to.print(fleet_text(status.fleet))
+    print_target(to, status.target)
+    to.print(fleet_text(status.fleet, serves_drafts=TARGETS[status.target.target].serves_drafts))
     if status.open_failures:
         to.print(_open_text(status.open_failures))
     to.print(working_line(status.processes, limit_s))
@@ -79,10 +83,11 @@ def health_lines(verdicts: Sequence[Verdict]) -> list[str]:
     ] or ["health: go"]
 
 
-def fleet_text(fleet: Overview) -> Text:
-    """The fleet in one line."""
+def fleet_text(fleet: Overview, *, serves_drafts: bool = False) -> Text:
+    """The fleet in one line; with `serves_drafts` the platform runs drafts where nothing is published."""
+    means = "the platform runs their drafts" if serves_drafts else "they cannot answer"
     unpublished = (
-        f" ({fleet.v2_unpublished:,} of them without a published version: they cannot answer)"
+        f" ({fleet.v2_unpublished:,} of them without a published version: {means})"
         if fleet.v2_unpublished
         else ""
     )

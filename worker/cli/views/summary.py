@@ -10,11 +10,14 @@ import msgspec
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.progress import label
 from worker.cli.views.run import run_fields
+from worker.cli.views.target import print_target
 from worker.cli.views.units import duration, span
 from worker.core.codes import OUTCOMES
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
+from worker.core.targets.detect import Choice
 from worker.db.run_results import Failure, OutcomeRow
+from worker.db.runs import RunOptions
 from worker.steps.batch.kinds import KINDS
 from worker.steps.report import RunReport
 
@@ -51,6 +54,7 @@ def print_summary(to: Console, report: RunReport) -> None:
     )
     if progress.reason:
         to.print(f"  {progress.reason}")
+    _print_target(to, report.run.options)
     to.print(_outcomes(progress, report.codes, validates=validates))
     for line in parity_lines(progress, report.overhead):
         to.print(line)
@@ -58,6 +62,18 @@ def print_summary(to: Console, report: RunReport) -> None:
         to.print(
             f"{flagged:,} bots are flagged V2 without a published version, so they cannot answer; "
             "to convert them: flowshift migrate --include-flagged",
+            style="yellow",
+        )
+    if going_live := report.codes.get("skipped:draft_would_go_live"):
+        to.print(
+            f"{going_live:,} bots are flagged V2 without a published version, and this platform runs their "
+            "drafts; to write them, live at once: flowshift migrate --live-drafts",
+            style="yellow",
+        )
+    if stale := report.codes.get("skipped:stale_target"):
+        to.print(
+            f"{stale:,} drafts are for another target: flowshift migrate makes new ones, of edited drafts "
+            "with --overwrite-edited",
             style="yellow",
         )
     if report.failures:
@@ -69,6 +85,13 @@ def print_summary(to: Console, report: RunReport) -> None:
             f"Fix the bots, then: flowshift retry {progress.run_id}   "
             "One bot in detail: flowshift show BOT"
         )
+
+
+def _print_target(to: Console, options: RunOptions) -> None:
+    """The target of a run that was started with one on record."""
+    if options.target_reason is not None:
+        choice = Choice(options.target, options.target_reason, options.target_finding)
+        print_target(to, choice)
 
 
 def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text]:

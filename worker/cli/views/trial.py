@@ -7,6 +7,7 @@ from typing import Any
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
 from worker.cli.views.nodes import executed, print_nodes, trace_time, value_text
+from worker.cli.views.target import print_stale
 from worker.core.parity.side_by_side import Compared
 from worker.steps.try_bot import Tried
 
@@ -17,6 +18,8 @@ def trial_fields(tried: Tried) -> dict[str, Any]:
     return {
         "bot_id": tried.bot_id,
         "draft": tried.draft,
+        "draft_target": tried.target,
+        "target": tried.platform,
         "message": compared.message,
         "v1": {
             name: getattr(compared.v1, name)
@@ -39,6 +42,8 @@ def print_trial(out: Console, tried: Tried, *, full: bool) -> None:
         print_nodes(out, [executed(node) for node in compared.v2.nodes], full=full)
         out.print()
     out.print(_sides(compared, full=full))
+    if tried.is_stale:
+        print_stale(out, tried.target, tried.platform, tried.bot_id)
 
 
 def _sides(compared: Compared, *, full: bool) -> Table:

@@ -69,8 +69,8 @@ class Equipment(msgspec.Struct, frozen=True):
     not answer the same twice, that is one `Replay`, made for this message. With a `pool` V2's
     independent nodes run side by side in its threads, which all use the second's providers. After
     `bot_s` seconds no further message of a bot is begun. `registry` has the node types of `target` and
-    those that are installed. Where it is `strict`, a known difference of the target is one like any
-    other.
+    those that are installed. A known difference of the target whose code is in `strict` is one like
+    any other.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -80,12 +80,12 @@ class Equipment(msgspec.Struct, frozen=True):
     pool: Pool | None = None
     bot_s: float = math.inf
     target: Target = DEFAULT
-    strict: bool = False
+    strict: frozenset[str] = frozenset()
 
     @property
     def differences(self) -> tuple[KnownDifference, ...]:
         """The differences from V1 that a draft may have."""
-        return () if self.strict else self.target.differences
+        return tuple(one for one in self.target.differences if one.code not in self.strict)
 
 
 def prove(

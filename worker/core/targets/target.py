@@ -53,7 +53,12 @@ class Target(msgspec.Struct, frozen=True):
 
     `write` makes the draft of a workflow that V1 runs. `rule` is what a draft must keep beyond the
     common checklist. `rules` is the engine. `differences` are the known ones, in the order in which
-    they apply. `types` are the node types that only its drafts have, by which it is told from others.
+    they apply.
+
+    It is told from others by `types`, the node types that only its graphs have, and by columns of the
+    platform's tables (`table.column`, or `table.prefix_*`): one of `columns` says it by itself; of
+    `shared_columns`, which other platforms may have too, it takes two. With `serves_drafts` the
+    platform runs the draft of a bot that is flagged V2 and has no published version.
     """
 
     name: str
@@ -65,6 +70,9 @@ class Target(msgspec.Struct, frozen=True):
     rule: DraftRule = no_more_rules
     differences: tuple[KnownDifference, ...] = ()
     types: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
+    shared_columns: tuple[str, ...] = ()
+    serves_drafts: bool = False
 
     def new_ids(self, nodes: Iterable[Node]) -> dict[NodeId, str]:
         """The draft's id of each of V1's nodes."""

@@ -26,7 +26,7 @@ from worker.db.runs import ECHO, RunOptions
 from worker.errors import TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
-from worker.steps.batch.decide import Decided, decide_on
+from worker.steps.batch.decide import Asked, Decided, decide_on
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.settle import Settled, Settler
@@ -46,11 +46,11 @@ class _Decider(msgspec.Struct, frozen=True):
     options: RunOptions
     trial: Trial | None
     defaults: Defaults
+    asked: Asked
 
     def decide(self, row: BotRow) -> Decided:
         """What becomes of a bot."""
-        include_flagged = self.options.include_flagged
-        return decide_on(row, self.defaults, self.trial, include_flagged=include_flagged)
+        return decide_on(row, self.defaults, self.trial, self.asked)
 
     def redo(self, connection: sa.Connection, bot_ids: Sequence[str]) -> list[Decided]:
         """Decide on bots again, from what is committed now."""
@@ -74,8 +74,10 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
         TransientError: the database was away or busy; nothing was written.
     """
     started = time.monotonic()
-    trial = Trial.of(batch, batch.options, runtime.echo)
-    decider = _Decider(batch.options, trial, runtime.defaults)
+    equipment = runtime.equip(batch.run_id, batch.options)
+    trial = Trial.of(batch, batch.options, equipment)
+    asked = Asked.of(batch.options, equipment.target)
+    decider = _Decider(batch.options, trial, runtime.defaults, asked)
     with at_work(runtime, batch):
         made = _decide_all(runtime.engine, batch, decider)
         with ending(runtime, batch) as end:

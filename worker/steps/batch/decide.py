@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container, Iterable
+from typing import Final, Self
 
 import msgspec
 
@@ -10,14 +12,39 @@ from worker.core.codes import ConversionWarning
 from worker.core.parity.recording import ExecutionRow, as_row
 from worker.core.parity.trial import Proof
 from worker.core.targets.convert import convert_checked
+from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import is_json_null
 from worker.db.bots import Basis, BotRow
 from worker.db.ledger import LedgerRow
+from worker.db.runs import RunOptions
 from worker.errors import BotError
 from worker.steps.batch.trial import Trial, fault
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a run asks for that decides on its bots.
+
+    `include_flagged` takes bots that the platform runs on V2 without a version to run. Where the
+    target's platform runs their drafts, `live_drafts` does. Differences of the codes in `strict` fail.
+    """
+
+    target: Target = DEFAULT
+    include_flagged: bool = False
+    live_drafts: bool = False
+    strict: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, options: RunOptions, target: Target) -> Self:
+        """What a run's options say."""
+        strict = frozenset[str](options.strict)
+        return cls(target, options.include_flagged, options.live_drafts, strict)
+
+
+NOTHING_ELSE: Final = Asked()
 
 
 class Converted(msgspec.Struct, frozen=True):
@@ -58,32 +85,31 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 def decide_on(
-    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, asked: Asked = NOTHING_ELSE
 ) -> Decided:
     """`decide`, with the basis and the time."""
     started = time.perf_counter()
-    what = decide(row, defaults, trial, include_flagged=include_flagged)
+    what = decide(row, defaults, trial, asked)
     return Decided(row.basis, what, time.perf_counter() - started)
 
 
 def decide(
-    row: BotRow, defaults: Defaults, trial: Trial | None = None, *, include_flagged: bool = False
+    row: BotRow, defaults: Defaults, trial: Trial | None = None, asked: Asked = NOTHING_ELSE
 ) -> Converted | LedgerRow:
     """Convert a bot and try its draft, or say why not.
 
-    `include_flagged` takes a bot that the platform runs on V2 without a version to run.
-
     Never raises: one bot's failure never fails its batch.
     """
-    if (skipped := _skipped(row, include_flagged=include_flagged)) is not None:
+    if (skipped := _skipped(row, asked)) is not None:
         return skipped
     if row.workflow is None:
         message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
         return LedgerRow(row.bot_id, "failed", "too_large", message)
     try:
         workflow = v1.decode(row.workflow, defaults)
-        draft = convert_checked(workflow)
+        draft = convert_checked(workflow, asked.target)
         proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
+        proof = _strictly(draft.warnings, proof, asked.strict)
         return _converted(row, draft.graph, draft.warnings, proof)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
@@ -91,7 +117,7 @@ def decide(
         return fault(row.bot_id, error)
 
 
-def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
+def _skipped(row: BotRow, asked: Asked) -> LedgerRow | None:
     """Why there is nothing to convert; None where there is."""
     if row.is_duplicate:
         message = (
@@ -102,12 +128,34 @@ def _skipped(row: BotRow, *, include_flagged: bool) -> LedgerRow | None:
         return LedgerRow(row.bot_id, "skipped", "no_workflow")
     if row.uses_v2 and row.is_published:
         return LedgerRow(row.bot_id, "skipped", "already_v2")
-    if row.uses_v2 and not include_flagged:
+    if row.uses_v2 and asked.target.serves_drafts:
+        return None if asked.live_drafts else _would_go_live(row)
+    if row.uses_v2 and not asked.include_flagged:
         message = (
             "use_workflow_v2 is true and no version is published; --include-flagged converts it"
         )
         return LedgerRow(row.bot_id, "skipped", "flagged_without_version", message)
     return None
+
+
+def _would_go_live(row: BotRow) -> LedgerRow:
+    message = (
+        "use_workflow_v2 is true and no version is published: this platform runs the draft then; "
+        "--live-drafts writes it all the same"
+    )
+    return LedgerRow(row.bot_id, "skipped", "draft_would_go_live", message)
+
+
+def _strictly(
+    warnings: Iterable[ConversionWarning], proof: Proof | None, strict: Container[str]
+) -> Proof | None:
+    """The proof of a draft of which a difference is known that was asked to be a failure."""
+    first = next((one for one in warnings if one.code in strict), None)
+    if first is None or (proof is not None and proof.code is not None):
+        return proof
+    proof = proof or Proof((), agreed=False)
+    message = f"{first.code} is a failure here (strict): {first.message}"
+    return msgspec.structs.replace(proof, agreed=False, code="parity_mismatch", message=message)
 
 
 def _converted(

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from worker.core.engine.v2 import Variables
 from worker.core.parity.recording import ExecutionRow, as_row
+from worker.core.targets.detect import written_for
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import MAX_BYTES
@@ -35,6 +36,7 @@ from worker.runtime import Runtime
 from worker.steps.batch.halving import write_halving
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
+from worker.steps.batch.stale import stale_row
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial, fault, judged, record
 from worker.steps.request import Request
@@ -82,7 +84,8 @@ def validate_batch(batch: Batch, runtime: Runtime) -> Report:
 
 
 def _check(request: Request) -> None:
-    if request.dry_run or request.overwrite_edited or request.include_flagged:
+    writes = request.overwrite_edited or request.include_flagged or request.live_drafts
+    if request.dry_run or writes:
         raise UsageError("a validation writes no drafts: there is no dry run of it")
     if request.validate == "none":
         raise UsageError("a validation without messages would do nothing")
@@ -147,6 +150,9 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
     graph = _within(one.graph, one.graph_bytes, MAX_GRAPH_BYTES, "draft")
     if v2.is_empty(graph):
         return LedgerRow(one.bot_id, "skipped", "no_draft", "its draft has no nodes")
+    own, target = written_for(graph), trial.equipment.target
+    if own is not target:
+        return stale_row(one.bot_id, own.name, target.name)
     workflow = v1.decode(workflow_text, defaults)
     if issues := trial.equipment.target.check(graph, trial.equipment.registry):
         where = f"{issues[0].path}: " if issues[0].path else ""

@@ -17,6 +17,7 @@ from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
 from worker.steps.batch.halving import DatabaseError
+from worker.steps.batch.stale import name_stale
 from worker.steps.batch.trial import Trial, fault, judged, record
 
 _NO_DRAFT = (
@@ -65,7 +66,7 @@ def write_drafts(
     Raises:
         psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database refuses one of them.
     """
-    rows = _drafts(connection, ready, options, lock)
+    rows = name_stale(connection, _drafts(connection, ready, options, lock), options.target)
     good = {row.bot_id for row in rows if _has_draft(row)}
     filled = back_up(connection, sorted(good), options.backup)
     if trial is not None:
@@ -117,7 +118,7 @@ def expected(
         or LedgerRow(one.bot_id, "converted", warnings=one.warnings)
         for one in ready
     ]
-    return judge(ready, rows)
+    return judge(ready, name_stale(connection, rows, options.target))
 
 
 def _has_draft(row: LedgerRow | Left) -> bool:

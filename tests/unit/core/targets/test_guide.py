@@ -163,7 +163,11 @@ def proof(workflow: Json, message: str, *, strict: bool = False, edit: Json | No
     graph = json.loads(convert_text(column, DEFAULTS).graph)
     node(graph, "llm")["data"].update(edit or {})
     equipment = Equipment(
-        lambda: (ECHO, ECHO), Clock(), GUIDE.rules.built_in, target=GUIDE, strict=strict
+        lambda: (ECHO, ECHO),
+        Clock(),
+        GUIDE.rules.built_in,
+        target=GUIDE,
+        strict=frozenset({"prompt_trimmed"} if strict else ()),
     )
     old = v1_engine.prepare(v1.decode(column, DEFAULTS))
     return prove(old, GUIDE.decode(as_text(graph)), [(1, message, "s")], equipment)

@@ -32,4 +32,20 @@ ANSWER: Final = Target(
     rule=rule,
     differences=(CONTEXT_KEPT,),
     types=frozenset({ANSWER_TYPE}),
+    columns=(
+        "bot_workflow_versions.is_in_library",
+        "bot_workflow_versions.library_*",
+        "bot_workflow_versions.port_definitions",
+        "bot_workflow_versions.api_endpoint_alias",
+        "bot_workflow_versions.api_default_response_mode",
+        "workflow_execution_runs.api_request_id",
+    ),
+    shared_columns=(
+        "bot_workflow_versions.node_count",
+        "bot_workflow_versions.edge_count",
+        "bot_workflow_versions.input_schema",
+        "bot_workflow_versions.output_schema",
+        "workflow_execution_runs.api_key_id",
+    ),
+    serves_drafts=True,
 )

@@ -1,0 +1,361 @@
+"""Targets on real databases: which one it is, that a run keeps its own, and what becomes of the other's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.fleet import Fleet, Json, a_workflow, edge, node
+from tests.integration.conftest import Run
+from worker.core.targets.detect import Choice, written_for
+from worker.errors import ConfigError, UsageError
+from worker.runtime import Runtime
+from worker.sample import ANSWER_COLUMNS
+from worker.steps.target import choose_target
+
+ANSWER_NODE = {"nodes": [{"id": "a", "type": "answer", "data": {"type": "answer"}}]}
+PLAIN_NODE = {"nodes": [{"id": "s", "type": "start", "data": {}}]}
+LIBRARY = "ALTER TABLE bot_workflow_versions ADD is_in_library boolean NOT NULL DEFAULT false"
+
+
+def publish(fleet: Fleet, bot_id: str, graph: Json) -> None:
+    fleet.add(bot_id, a_workflow(), uses_v2=True, published=False)
+    fleet.add_version(bot_id, "v1.0", "published")
+    fleet.execute(
+        "UPDATE bot_workflow_versions SET graph = CAST(:graph AS jsonb) WHERE bot_id = :bot_id",
+        graph=json.dumps(graph),
+        bot_id=bot_id,
+    )
+
+
+def chosen(fleet: Fleet, asked: str | None = None, setting: str = "auto") -> Choice:
+    with fleet.engine.connect() as connection:
+        return choose_target(connection, asked, setting)
+
+
+def targets_of(fleet: Fleet) -> dict[str, str]:
+    return {
+        bot_id: written_for(msgspec.json.encode(graph)).name
+        for bot_id, graph in fleet.drafts().items()
+    }
+
+
+def make_answer(fleet: Fleet) -> None:
+    fleet.execute(ANSWER_COLUMNS)
+
+
+class TestAuto:
+    def test_a_platform_of_the_guides_day(self, fleet: Fleet) -> None:
+        publish(fleet, "a", PLAIN_NODE)
+        found = chosen(fleet)
+        assert (found.target, found.finding) == ("guide", None)
+        assert "no column of answer is there" in found.reason
+
+    def test_a_platform_of_the_last_version_with_published_graphs(self, fleet: Fleet) -> None:
+        fleet.execute(LIBRARY)
+        for bot_id, graph in (("a", ANSWER_NODE), ("b", ANSWER_NODE), ("c", PLAIN_NODE)):
+            publish(fleet, bot_id, graph)
+        fleet.add("d", a_workflow(), uses_v2=True)  # its version has no nodes
+        assert chosen(fleet) == Choice(
+            "answer",
+            "bot_workflow_versions has is_in_library; "
+            "2 of 3 published graphs have a node of type answer",
+        )
+
+    def test_a_platform_of_the_last_version_where_nothing_is_published(self, fleet: Fleet) -> None:
+        make_answer(fleet)
+        found = chosen(fleet)
+        assert (found.target, found.finding) == ("answer", None)
+        assert "workflow_execution_runs has api_request_id" in found.reason
+
+    def test_columns_of_one_and_graphs_of_the_other(self, fleet: Fleet) -> None:
+        fleet.execute(LIBRARY)
+        publish(fleet, "a", PLAIN_NODE)
+        found = chosen(fleet)
+        assert found.target == "answer"
+        assert found.finding == (
+            "the columns are those of answer, but none of 1 published graphs has a node of type answer, "
+            "and 1 have nodes without data.type: "
+            "set FLOWSHIFT_TARGET to the one that this platform runs (guide or answer)"
+        )
+
+    def test_graphs_alone_and_a_lone_column_that_others_have_too(self, fleet: Fleet) -> None:
+        fleet.execute("ALTER TABLE bot_workflow_versions ADD node_count int")
+        found = chosen(fleet)
+        assert found.target == "guide"
+        assert "bot_workflow_versions.node_count is there" in (found.finding or "")
+        publish(fleet, "a", ANSWER_NODE)
+        assert chosen(fleet).target == "answer"
+        fleet.execute("ALTER TABLE bot_workflow_versions DROP node_count")
+        found = chosen(fleet)
+        assert found.target == "answer"
+        assert (found.finding or "").startswith(
+            "published graphs have a node of type answer, but no column of answer is there"
+        )
+
+    def test_a_setting_that_the_database_contradicts_holds_and_is_a_finding(
+        self, fleet: Fleet
+    ) -> None:
+        fleet.execute(LIBRARY)
+        found = chosen(fleet, setting="guide")
+        assert (found.target, found.reason) == ("guide", "FLOWSHIFT_TARGET says so")
+        assert "set FLOWSHIFT_TARGET=answer" in (found.finding or "")
+        assert chosen(fleet, asked="answer", setting="guide") == Choice(
+            "answer", "--target says so"
+        )
+        assert chosen(fleet, asked="auto", setting="guide").target == "answer"
+
+    def test_drafts_and_archived_versions_do_not_count(self, fleet: Fleet) -> None:
+        fleet.add("a", a_workflow())
+        fleet.set_draft("a", ANSWER_NODE)
+        assert chosen(fleet).target == "guide"
+
+    def test_a_bounded_number_of_graphs_is_read(self, fleet: Fleet) -> None:
+        for number in range(25):
+            publish(fleet, f"b{number}", ANSWER_NODE)
+        assert "20 of 20 published graphs" in chosen(fleet).reason
+
+
+@pytest.mark.parametrize("target", ["guide", "answer"])
+def test_either_target_from_migrate_to_show(fleet: Fleet, flowshift: Run, target: str) -> None:
+    if target == "answer":
+        make_answer(fleet)
+    fleet.add("a", a_workflow())
+    fleet.add("b", a_workflow("자료: {context} 질문: {question}"))
+
+    run = fleet.run(validate="all")
+
+    assert fleet.outcomes(run.run_id) == dict.fromkeys("ab", "converted")
+    assert targets_of(fleet) == dict.fromkeys("ab", target)
+    assert fleet.run().counts.unchanged == 2
+    assert fleet.run(kind="validate", of_run=run.run_id).counts.validated == 2
+    code, out, _ = flowshift("show", "a")
+    assert code == 0, out
+    assert "the same calls and the same answer on each of them" in out
+    code, out, _ = flowshift("test", "a")
+    assert code == 0, out
+
+
+def test_a_run_says_its_target_and_why(fleet: Fleet, flowshift: Run) -> None:
+    fleet.execute(LIBRARY)
+    fleet.add("a", a_workflow())
+    fleet.run()
+    why = "bot_workflow_versions has is_in_library; no graph is published yet"
+
+    (listed,) = json.loads(flowshift("runs", "--json")[1])
+    assert (listed["options"]["target"], listed["options"]["target_reason"]) == ("answer", why)
+    for command in (("status",), ("db", "check", "--no-try")):
+        assert f"target answer: {why}" in " ".join(flowshift(*command)[1].split())
+        told = json.loads(flowshift(*command, "--json")[1])["target"]
+        assert told == {"target": "answer", "reason": why, "finding": None}
+
+
+def settings_with(fleet: Fleet, **values: Any) -> Runtime:
+    settings = msgspec.structs.replace(fleet.current.settings, **values)
+    return Runtime(settings, fleet.current.servers)
+
+
+def test_a_run_keeps_its_target_when_the_setting_changes_and_the_platform_too(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(2)
+    run = fleet.planned(target="answer", batch_size=1)
+    fleet.convert(run.run_id, 1)
+    publish(fleet, "z", PLAIN_NODE)
+    changed = settings_with(fleet, target="guide")
+    monkeypatch.setattr(fleet, "current", changed)
+
+    fleet.convert(run.run_id, 2)
+
+    assert set(targets_of(fleet).values()) == {"answer"}
+    assert fleet.get(run.run_id).options.target == "answer"
+    assert fleet.start(limit=1, allow_overlap=True).options.target == "guide"
+    changed.close()
+
+
+def test_a_target_that_this_version_does_not_know_is_an_error_that_says_so(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    run = fleet.planned()
+    fleet.execute("""UPDATE flowshift.runs SET options = options || '{"target": "third"}'""")
+    with pytest.raises(ConfigError, match="for the target 'third'; known here: guide, answer"):
+        fleet.convert(run.run_id, 1)
+
+
+class TestSwitch:
+    def switched(self, fleet: Fleet) -> int:
+        """A fleet of drafts for `guide`, one of them edited, on a platform that became `answer`."""
+        fleet.add("a", a_workflow())
+        fleet.add("b", a_workflow())
+        run = fleet.run()
+        edited = fleet.drafts()["b"]
+        edited["nodes"][2]["data"]["prompt_template"] = "edited"
+        fleet.set_draft("b", edited)
+        make_answer(fleet)
+        return run.run_id
+
+    def test_drafts_of_the_other_target_are_made_again_and_edited_ones_stay(
+        self, fleet: Fleet
+    ) -> None:
+        self.switched(fleet)
+        before = fleet.drafts()["b"]
+
+        dry, run = fleet.run(dry_run=True), fleet.run()
+
+        for one in (dry, run):
+            assert fleet.outcomes(one.run_id) == {"a": "converted", "b": "skipped stale_target"}
+        assert targets_of(fleet) == {"a": "answer", "b": "guide"}
+        assert fleet.drafts()["b"] == before
+        assert fleet.outcomes(fleet.run(overwrite_edited=True).run_id)["b"] == "converted"
+        assert targets_of(fleet)["b"] == "answer"
+
+    def test_a_validation_says_so_instead_of_executing_them(self, fleet: Fleet) -> None:
+        first = self.switched(fleet)
+        fleet.execute("DELETE FROM workflow_execution_runs")
+
+        run = fleet.run(kind="validate", of_run=first)
+
+        assert set(fleet.outcomes(run.run_id).values()) == {"skipped stale_target"}
+        assert fleet.rows("SELECT count(*) FROM workflow_execution_runs")[0][0] == 0
+        same = fleet.run(kind="validate", of_run=first, target="guide")
+        assert fleet.outcomes(same.run_id)["a"] == "unchanged"
+
+    def test_show_and_test_execute_a_draft_as_its_own_engine_does_and_say_so(
+        self, fleet: Fleet, flowshift: Run
+    ) -> None:
+        self.switched(fleet)
+        code, out, _ = flowshift("show", "a")
+        said = " ".join(out.split())
+        assert code == 1
+        assert "stale_target" in said
+        assert "the draft is one for guide, and the platform's target is answer" in said
+        assert "the same calls and the same answer on each of them" in said
+        told = json.loads(flowshift("show", "a", "--json")[1])
+        assert (told["draft_target"], told["target"]["target"]) == ("guide", "answer")
+        code, out, _ = flowshift("test", "a")
+        assert (code, "stale_target" in out) == (1, True)
+        code, _, _ = flowshift("test", "a", "--target", "guide")
+        assert code == 0
+
+    def test_the_summary_of_a_run_says_what_to_do(self, fleet: Fleet, flowshift: Run) -> None:
+        self.switched(fleet)
+        run = fleet.run()
+        out = " ".join(flowshift("status", str(run.run_id))[1].split())
+        assert "1 drafts are for another target" in out
+
+
+class TestGoingLive:
+    SKIPPED = "skipped draft_would_go_live"
+
+    def test_a_draft_that_the_platform_would_run_is_not_written_unasked(
+        self, fleet: Fleet, flowshift: Run
+    ) -> None:
+        make_answer(fleet)
+        fleet.add("a", a_workflow(), uses_v2=True, published=False)
+        fleet.add("b", a_workflow(), uses_v2=True)
+
+        dry = fleet.run(dry_run=True)
+
+        assert fleet.outcomes(dry.run_id) == {"a": self.SKIPPED, "b": "skipped already_v2"}
+        assert fleet.outcomes(fleet.run().run_id)["a"] == self.SKIPPED
+        assert fleet.drafts() == {}
+        checked = json.loads(flowshift("db", "check", "--no-try", "--json")[1])
+        assert checked["would_go_live"] == 1
+        for command in (("status", str(dry.run_id)), ("db", "check", "--no-try")):
+            assert "--live-drafts" in flowshift(*command)[1]
+
+    def test_live_drafts_writes_it_and_a_retry_does_too(self, fleet: Fleet) -> None:
+        make_answer(fleet)
+        fleet.add("a", a_workflow(temperature=9), uses_v2=True, published=False)
+        run = fleet.run(live_drafts=True)
+        fleet.change("a", a_workflow())
+
+        retry = fleet.run(retry_of=run.run_id)
+
+        assert fleet.outcomes(retry.run_id) == {"a": "converted"}
+        assert fleet.get(retry.run_id).options.live_drafts
+
+    def test_a_bot_that_is_flagged_while_it_is_converted_gets_none(self, fleet: Fleet) -> None:
+        make_answer(fleet)
+        fleet.add("a", a_workflow())
+        run = fleet.planned()
+        fleet.execute("UPDATE bots SET use_workflow_v2 = true")
+        fleet.convert(run.run_id, 1)
+        assert fleet.outcomes(run.run_id) == {"a": self.SKIPPED}
+
+    def test_each_option_is_refused_where_it_is_the_other_targets(self, fleet: Fleet) -> None:
+        fleet.add("a", a_workflow())
+        with pytest.raises(UsageError, match="--include-flagged takes bots"):
+            fleet.start(live_drafts=True)
+        with pytest.raises(UsageError, match="use --live-drafts instead of --include-flagged"):
+            fleet.start(include_flagged=True, target="answer")
+        assert fleet.rows("SELECT count(*) FROM flowshift.runs")[0][0] == 0
+
+
+class TestRetry:
+    def test_a_retry_has_the_target_of_its_run_unless_another_is_said(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fleet.add("a", a_workflow(temperature=9))
+        run = fleet.run(target="answer")
+
+        again = fleet.planned(retry_of=run.run_id).options
+
+        assert (again.target, again.target_reason) == ("answer", f"run {run.run_id} says so")
+        assert "the database looks like one of guide" in (again.target_finding or "")
+        chosen = fleet.start(retry_of=run.run_id, target="guide", allow_overlap=True).options
+        assert chosen.target == "guide"
+        changed = settings_with(fleet, target="guide")
+        monkeypatch.setattr(fleet, "current", changed)
+        said = fleet.start(retry_of=run.run_id, allow_overlap=True).options
+        assert (said.target, said.target_reason) == ("guide", "FLOWSHIFT_TARGET says so")
+        changed.close()
+
+
+def a_second_llm() -> Json:
+    return {
+        "nodes": [
+            node("start", "start"),
+            node("llm", "llm", prompt_template=" {question} "),
+            node("end", "end"),
+        ],
+        "edges": [edge("start", "llm"), edge("llm", "end")],
+    }
+
+
+class TestStrict:
+    @pytest.mark.parametrize("validate", ["sample:1", "none"])
+    @pytest.mark.parametrize(
+        ("target", "code"), [("guide", "prompt_trimmed"), ("answer", "second_search")]
+    )
+    def test_a_known_difference_is_a_warning_and_a_failure_where_it_is_strict(
+        self, fleet: Fleet, target: str, code: str, validate: str
+    ) -> None:
+        fleet.add("a", a_workflow(" {context} {question} "))
+        request: Json = {"target": target, "validate": validate}
+        assert fleet.outcomes(fleet.run(**request).run_id) == {"a": "converted"}
+
+        run = fleet.run(**request, strict=(code,))
+
+        assert fleet.outcomes(run.run_id) == {"a": "failed parity_mismatch"}
+        (message,) = fleet.rows(
+            "SELECT message FROM flowshift.ledger WHERE run_id = :run_id", run_id=run.run_id
+        )
+        assert message[0]
+        other = fleet.run(**request, strict=("placeholder_removed",))
+        assert fleet.outcomes(other.run_id) == {"a": "unchanged"}
+
+    def test_the_setting_says_so_too_and_a_wrong_one_is_named(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fleet.add("a", a_workflow(" {question} "))
+        changed = settings_with(fleet, strict="all")
+        monkeypatch.setattr(fleet, "current", changed)
+        run = fleet.run()
+        assert fleet.outcomes(run.run_id) == {"a": "failed parity_mismatch"}
+        assert "second_search" in fleet.get(run.run_id).options.strict
+        with pytest.raises(ConfigError, match="'trimmed' is no known difference"):
+            settings_with(fleet, strict="trimmed")
+        changed.close()
