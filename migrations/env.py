@@ -17,8 +17,9 @@ from alembic.util import CommandError
 from migrations.printing import print_sql
 from worker import log, settings
 from worker.db.engine import check_server, create_engine, database_url
+from worker.db.models import metadata
 from worker.db.session import need_own
-from worker.db.tables import SCHEMA, metadata
+from worker.db.tables import SCHEMA
 from worker.errors import FlowshiftError
 
 # Two upgrades at once: the second waits here, then finds nothing left to do. The number is

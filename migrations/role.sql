@@ -73,7 +73,7 @@ GROUP BY f.oid, f.conrelid \gexec
 REVOKE ALL ON ALL TABLES IN SCHEMA flowshift FROM :"role";
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA flowshift TO :"role";
 -- What was recorded stays as it was recorded, until it is old.
-REVOKE UPDATE ON flowshift.ledger, flowshift.audit FROM :"role";
+REVOKE UPDATE ON flowshift.ledger, flowshift.audit, flowshift.gate_readings FROM :"role";
 -- A backup is made once: no worker changes or deletes one.
 REVOKE UPDATE, DELETE ON flowshift.backups FROM :"role";
 -- The upgrade's own notes.

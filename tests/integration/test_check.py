@@ -48,6 +48,11 @@ TABLES = [
     ("flowshift.leaving_partitions", "flowshift"),
     ("flowshift.heartbeats", "flowshift"),
     ("flowshift.backups", "flowshift"),
+    ("flowshift.publications", "flowshift"),
+    ("flowshift.waves", "flowshift"),
+    ("flowshift.publication_bots", "flowshift"),
+    ("flowshift.gate_readings", "flowshift"),
+    ("flowshift.proofs", "flowshift"),
 ]
 
 

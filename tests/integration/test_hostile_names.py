@@ -21,7 +21,7 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import runtime
 from worker.cli import cli
-from worker.db.tables import OUR_TABLES, PLATFORM_TABLES
+from worker.db.models import OUR_TABLES, PLATFORM_TABLES
 from worker.servers.connect import Servers
 from worker.settings import Settings
 

@@ -20,7 +20,7 @@ from alembic import command
 from migrations import operations
 from migrations import upgrade as schema
 from worker.db.engine import create_engine, database_url
-from worker.db.tables import metadata
+from worker.db.models import metadata
 from worker.errors import ConfigError, TransientError, UsageError
 
 CHECKOUT = Path(__file__).parents[2]

@@ -400,7 +400,7 @@ created_objects = Table(
 )
 
 PLATFORM_TABLES = (bots, versions, execution_runs, node_executions)
-OUR_TABLES = (
+RUN_TABLES = (
     runs,
     batches,
     ledger,

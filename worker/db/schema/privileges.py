@@ -7,6 +7,13 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.db.publication.tables import (
+    gate_readings,
+    proofs,
+    publication_bots,
+    publications,
+    waves,
+)
 from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.tables import (
     SCHEMA,
@@ -100,6 +107,11 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     budgets: ("UPDATE", "DELETE"),
     backups: (),
     heartbeats: ("UPDATE", "DELETE"),
+    publications: ("UPDATE", "DELETE"),
+    waves: ("UPDATE", "DELETE"),
+    publication_bots: ("UPDATE", "DELETE"),
+    gate_readings: ("DELETE",),
+    proofs: ("UPDATE", "DELETE"),
 }
 
 _LOCKED_OUT = sa.text("""

@@ -1,0 +1,10 @@
+"""Every table that there is: the platform's, and all of ours. Importing this fills `metadata`."""
+
+from __future__ import annotations
+
+from worker.db.publication.tables import TABLES as PUBLICATION_TABLES
+from worker.db.tables import PLATFORM_TABLES, RUN_TABLES, metadata
+
+OUR_TABLES = (*RUN_TABLES, *PUBLICATION_TABLES)
+
+__all__ = ["OUR_TABLES", "PLATFORM_TABLES", "metadata"]
