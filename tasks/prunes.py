@@ -48,8 +48,12 @@ def prune(self: Task[Any, Any], slot: str) -> str:
     if at is None or due(runtime()) != at:
         log.info("task.stale", reason="its day is over, or done")
         return "nothing is due"
+    return _prune(at, actor=f"beat:{self.request.hostname or 'flowshift'}")
+
+
+def _prune(slot: dt.datetime, *, actor: str) -> str:
     try:
-        result = _prune_slice(at, actor=f"beat:{self.request.hostname or 'flowshift'}")
+        result = _prune_slice(slot, actor=actor)
     except TransientError as error:
         log.warning("task.waited", attempt=1, error=str(error))
         return f"the next tick goes on: {error}"
@@ -57,7 +61,7 @@ def prune(self: Task[Any, Any], slot: str) -> str:
         log.info("task.stale", reason=str(error))
         return f"nothing to do: {error}"
     if result.state == "unfinished" and result.is_out_of_time:
-        _send(at)  # at once; where that is lost, the next tick sends it
+        _send(slot)  # at once; if that is lost, the next tick sends it
     return said(result)
 
 

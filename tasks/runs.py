@@ -16,12 +16,11 @@ from worker.app import app
 from worker.core.policy.batch_ref import BatchRef
 from worker.errors import GivenUpError, TransientError, UsageError
 from worker.log import get_logger
-from worker.queue.limits import time_limit
 from worker.steps.batch import delivery
 from worker.steps.batch.retry import persist
 from worker.steps.refresh import report_all
 from worker.steps.request import Request
-from worker.steps.sweep import sweep_once
+from worker.steps.sweep import sweep_and_report
 
 log = get_logger(__name__)
 
@@ -85,15 +84,11 @@ def sweep(self: Task[Any, Any]) -> str:
 
     Harmless from two beats at once: what one has found, the other does not.
     """
-    process = begin(self)
     try:
-        with time_limit(process.runtime.settings.time_limit_s):
-            closed = sweep_once(process.runtime, process.queue.messages, actor=process.actor)
+        closed = sweep_and_report(begin(self))
     except TransientError as error:
         log.warning("sweep.postponed", error=str(error))
         return f"the next sweep does it: {error}"
-    for run_id in closed:
-        persist(partial(process.reporter.report_run, run_id))
     return f"{len(closed)} runs closed"
 
 

@@ -15,7 +15,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.converted": "a batch committed: the one line to count by",
     "batch.failed": "a batch failed as a whole; `flowshift retry` takes its bots again",
     "batch.waited": "a batch may not begin yet: by the database's health, or its run's limits",
-    "batch.faulted": "a batch stopped on an error that is no bot's (with its traceback)",
+    "batch.faulted": "a batch stopped on an error that is no bot's (with its traceback, if it is ours)",
     "batch.halved": "the database refused a draft: the batch is halved to find which",
     "batch.left": "bots of a batch were locked or changed, or it took too long: new batches have them",
     "batch.handed_back": "a worker that shuts down gave its batch back: no loss",

@@ -79,6 +79,19 @@ def _escape_texts(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMa
     }
 
 
+def _without_traceback(
+    _: Any, __: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave out the traceback in what Celery adds to a line about a task that raised.
+
+    An unexpected error has its traceback as `exception` anyway; an expected one says all in a line.
+    """
+    data = event.get("data")
+    if isinstance(data, dict):
+        event["data"] = {key: value for key, value in data.items() if key != "traceback"}
+    return event
+
+
 class _Quiet(logging.Filter):
     """Keeps out that a periodic task was received and succeeded; what it did, it logs itself."""
 
@@ -141,7 +154,7 @@ def configure(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_traceback],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )

@@ -369,7 +369,7 @@ def cut(fleet: Fleet, platform: Any) -> Callable[[], None]:
 
 
 def wait_for_a_lock(fleet: Fleet) -> None:
-    """Until somebody waits for a lock in this database."""
+    """Until a session waits for a lock in this database."""
     query = (
         "SELECT FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

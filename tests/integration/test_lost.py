@@ -67,6 +67,13 @@ def test_deaths_before_the_claim_count_nothing_against_the_batch(
         report("Worker exited prematurely: exitcode 3 Job: 1.", run_id=run.run_id, batch=1)
     assert rows(fleet) == [("pending", 0, 0, None)]
     assert topped_up == [run.run_id] * 20
+    reasons = {
+        row.reason
+        for row in fleet.rows("SELECT * FROM flowshift.audit WHERE action = 'batch.resent'")
+    }
+    assert reasons == {
+        "a worker process died before it claimed this batch: it ended by itself with code 3"
+    }
     fleet.convert(run.run_id, 1)
     assert rows(fleet)[0][0] == "done"
 

@@ -92,7 +92,7 @@ def test_the_oldest_go_first(executions: Executions, small_batches: None) -> Non
     executions.engine.dispose()
 
     verdicts = iter([Verdict("go"), Verdict("stop", "test", "enough")])
-    result = executions.prune(gate=lambda: next(verdicts))
+    result = executions.prune(check=lambda: next(verdicts))
 
     assert (result.state, result.gone["runs"]) == ("stopped", 3)
     assert executions.runs() == {*middle, *youngest}
@@ -366,17 +366,17 @@ def test_nodes_are_counted_whether_the_server_counts_or_not(executions: Executio
     assert (second.gone["runs"], second.gone["nodes"]) == (5, 15)
 
 
-# -- the gate --------------------------------------------------------------------------------------
+# -- the throttle -------------------------------------------------------------------------------------
 
 
-def test_a_gate_that_says_wait_is_asked_again_and_shown(executions: Executions) -> None:
+def test_a_throttle_that_says_wait_is_asked_again_and_shown(executions: Executions) -> None:
     executions.add()
     verdicts = iter([Verdict("wait", "lag", "12 s behind")] * 2)
     seen: list[Verdict | None] = []
     slept: list[float] = []
 
     result = executions.prune(
-        gate=lambda: next(verdicts, Verdict("go")),
+        check=lambda: next(verdicts, Verdict("go")),
         show=lambda moved: seen.append(moved.waiting),
         sleep=slept.append,
     )
@@ -386,25 +386,27 @@ def test_a_gate_that_says_wait_is_asked_again_and_shown(executions: Executions) 
     assert slept.count(session.GATE_AGAIN_S) == 2
 
 
-def test_a_gate_that_says_stop_ends_the_prune_with_its_reason(executions: Executions) -> None:
+def test_a_throttle_that_says_stop_ends_the_prune_with_its_reason(executions: Executions) -> None:
     ids = executions.add()
-    result = executions.prune(gate=lambda: Verdict("stop", "hours", "it is 09:00"))
+    result = executions.prune(check=lambda: Verdict("stop", "hours", "it is 09:00"))
     assert (result.state, result.reason) == ("stopped", "it is 09:00")
     assert executions.runs() == set(ids)
     rows = executions.fleet.rows("SELECT state, reason FROM flowshift.prunes")
     assert [tuple(row) for row in rows] == [("stopped", "it is 09:00")]
 
 
-def test_the_gate_is_asked_before_each_batch(executions: Executions, small_batches: None) -> None:
+def test_the_throttle_is_asked_before_each_batch(
+    executions: Executions, small_batches: None
+) -> None:
     executions.add(count=9)
     asked = 0
 
-    def gate() -> Verdict:
+    def check() -> Verdict:
         nonlocal asked
         asked += 1
         return Verdict("go")
 
-    assert executions.prune(gate=gate).batches == asked
+    assert executions.prune(check=check).batches == asked
 
 
 # -- one at a time, and again ----------------------------------------------------------------------
@@ -414,13 +416,13 @@ def test_while_one_prunes_another_is_refused_and_deletes_nothing(executions: Exe
     executions.add(count=4)
     waits, goes_on = threading.Event(), threading.Event()
 
-    def gate() -> Verdict:
+    def check() -> Verdict:
         waits.set()
         goes_on.wait(30)
         return Verdict("go")
 
     results: list[Result] = []
-    first = threading.Thread(target=lambda: results.append(executions.prune(gate=gate)))
+    first = threading.Thread(target=lambda: results.append(executions.prune(check=check)))
     first.start()
     assert waits.wait(30)
     try:
@@ -442,10 +444,10 @@ from worker.core.policy.health import Verdict
 from worker.steps.prune.prune import Keep, prune
 rules.FIRST_SIZE = rules.MAX_SIZE = 3
 current = runtime.configure()
-def gate():
+def check():
     print("batch", flush=True)
     return Verdict("go")
-prune(current.engine, Keep(), actor="killed", gate=gate, pause_s=0.0)
+prune(current.engine, Keep(), actor="killed", check=check, pause_s=0.0)
 """
 
 
@@ -499,7 +501,7 @@ def test_a_prune_whose_connection_is_cut_goes_on_with_another(
     executions.add(count=12)
     asked = 0
 
-    def gate() -> Verdict:
+    def check() -> Verdict:
         nonlocal asked
         asked += 1
         if asked == 3:
@@ -509,7 +511,7 @@ def test_a_prune_whose_connection_is_cut_goes_on_with_another(
             )
         return Verdict("go")
 
-    result = executions.prune(gate=gate)
+    result = executions.prune(check=check)
 
     assert (result.state, result.gone["runs"]) == ("done", 12)
     assert executions.runs() == set()
@@ -549,10 +551,10 @@ def test_a_slice_leaves_and_the_next_goes_on_with_the_same_cut_off(
     assert [line["gone"]["runs"] for line in executions.audit("prune.done")] == [10]
 
 
-def test_an_impatient_slice_leaves_when_the_gate_says_wait(executions: Executions) -> None:
+def test_an_impatient_slice_leaves_when_the_throttle_says_wait(executions: Executions) -> None:
     executions.add()
     result = executions.prune(
-        slot=SLOT, patient=False, gate=lambda: Verdict("wait", "lag", "12 s behind")
+        slot=SLOT, patient=False, check=lambda: Verdict("wait", "lag", "12 s behind")
     )
     assert (result.state, result.reason, result.is_out_of_time) == (
         "unfinished",
@@ -563,7 +565,7 @@ def test_an_impatient_slice_leaves_when_the_gate_says_wait(executions: Execution
 
 
 def test_a_slot_left_unfinished_is_ended_by_the_next_days(executions: Executions) -> None:
-    executions.prune(slot=SLOT, patient=False, gate=lambda: Verdict("wait"))
+    executions.prune(slot=SLOT, patient=False, check=lambda: Verdict("wait"))
     executions.prune(slot=SLOT + dt.timedelta(days=1))
     states = executions.fleet.rows("SELECT state FROM flowshift.prunes ORDER BY slot")
     assert [row.state for row in states] == ["stopped", "done"]

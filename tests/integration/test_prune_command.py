@@ -138,7 +138,7 @@ def test_a_health_check_that_says_stop_makes_it_1_with_the_reason(
 ) -> None:
     executions.add()
     monkeypatch.setattr(
-        schedule, "gate_of", lambda _: lambda: Verdict("stop", "hours", "it is 09:00")
+        schedule, "check_of", lambda _: lambda: Verdict("stop", "hours", "it is 09:00")
     )
     code, out, _ = flowshift("prune")
     assert code == 1
@@ -241,7 +241,7 @@ def test_a_prune_is_due_from_its_time_on_for_an_hour_and_until_it_is_done(
     assert schedule.due(current) is None
 
     at(MOMENT)
-    here.prune(slot=SLOT, patient=False, gate=lambda: Verdict("wait"))
+    here.prune(slot=SLOT, patient=False, check=lambda: Verdict("wait"))
     at(SLOT + dt.timedelta(hours=20))
     assert schedule.due(current) == SLOT
     here.prune(slot=SLOT)
@@ -296,7 +296,7 @@ def test_a_slice_that_runs_out_of_time_sends_the_next_at_once(
     said = tasks.prunes.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
     assert said.startswith("unfinished (its time slice is over)")
     assert sent == ["flowshift.prune"]
-    monkeypatch.setattr(schedule, "gate_of", lambda _: lambda: Verdict("wait", "lag", "12 s"))
+    monkeypatch.setattr(schedule, "check_of", lambda _: lambda: Verdict("wait", "lag", "12 s"))
     monkeypatch.setattr(tasks.prunes, "SLICE_S", 60.0)
     assert "unfinished (12 s)" in tasks.prunes.prune.apply(kwargs={"slot": SLOT.isoformat()}).get()
     assert sent == ["flowshift.prune"]

@@ -270,7 +270,7 @@ def test_a_foreign_key_that_refuses_is_as_good_as_a_lock(executions: Executions)
     """A key that PostgreSQL checks and the catalog's look misses: here one made in mid-prune."""
     rated_id, *_ = executions.add(count=40, nodes=1)
 
-    def gate() -> Any:
+    def check() -> Any:
         executions.fleet.execute(
             f"CREATE TABLE IF NOT EXISTS ratings (about uuid PRIMARY KEY REFERENCES {RUNS})"
         )
@@ -279,6 +279,6 @@ def test_a_foreign_key_that_refuses_is_as_good_as_a_lock(executions: Executions)
         )
         return session.always_go()
 
-    result = executions.prune(gate=gate)
+    result = executions.prune(check=check)
     assert (result.state, result.gone["runs"], result.gone["kept"]) == ("done", 39, 1)
     assert executions.runs() == {rated_id}

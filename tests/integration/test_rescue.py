@@ -98,7 +98,7 @@ def actions(fleet: Fleet, run_id: int) -> list[str]:
 # -- leases ----------------------------------------------------------------------------------------
 
 
-def test_a_claimed_batch_is_nobody_elses_until_its_worker_is_known_to_be_lost(
+def test_a_claimed_batch_is_no_other_workers_until_its_worker_is_known_to_be_lost(
     fleet: Fleet,
 ) -> None:
     fleet.add_many(2)
@@ -371,7 +371,7 @@ def test_a_batch_handed_back_is_no_loss_and_is_published_next(fleet: Fleet) -> N
 # -- messages and runs that no worker looks after -----------------------------------------------------
 
 
-def test_with_an_empty_queue_a_batch_that_nobody_claimed_is_sent_again(fleet: Fleet) -> None:
+def test_with_an_empty_queue_a_batch_that_no_worker_claimed_is_enqueued_again(fleet: Fleet) -> None:
     fleet.add_many(3)
     run = fleet.planned(batch_size=1)
     fleet.take(run.run_id, 2)
@@ -380,6 +380,9 @@ def test_with_an_empty_queue_a_batch_that_nobody_claimed_is_sent_again(fleet: Fl
     let_pass(fleet, 11)
     assert swept(fleet, queue_is_empty=True).to_enqueue == (run.run_id,)
     assert actions(fleet, run.run_id) == ["batch.resent"]
+    [entry] = fleet.rows("SELECT reason, detail FROM flowshift.audit WHERE action = 'batch.resent'")
+    assert entry.reason == "the queue lost the messages of these 2 batches"
+    assert entry.detail == {"batches": [1, 2]}
     assert fleet.take(run.run_id, 2) == [1, 2]
     swept(fleet, queue_is_empty=True)  # just sent: given its time
     assert fleet.take(run.run_id, 2) == []
@@ -411,7 +414,7 @@ def test_a_message_that_later_ones_have_overtaken_is_sent_again(fleet: Fleet) ->
     assert fleet.take(run.run_id, 4) == [1]
 
 
-def test_a_run_that_nobody_plans_is_planned_again_but_not_one_that_is_being_planned(
+def test_a_run_that_no_worker_plans_is_planned_again_but_not_one_that_is_being_planned(
     fleet: Fleet,
 ) -> None:
     fleet.add_many(3)

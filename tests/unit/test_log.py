@@ -1,4 +1,4 @@
-"""Logging: one line per event, JSON where nobody looks, and no secret in any of them."""
+"""Logging: one line per event, JSON if no person looks, and no secret in any of them."""
 
 from __future__ import annotations
 
@@ -244,3 +244,30 @@ def test_hiding_credentials_takes_no_longer_than_the_text_is_long() -> None:
         began = time.process_time()
         hide_credentials(text)
         assert time.process_time() - began < 2
+
+
+def test_an_expected_error_of_a_task_is_a_line_without_a_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure(log_format="json")
+    told = {"name": "flowshift.start_run", "exc": "refused: no run 7", "traceback": "Traceback …"}
+    logging.getLogger("celery.app.trace").info("raised expected", extra={"data": told})
+
+    (line,) = lines(capsys)
+    assert line["data"] == {"name": "flowshift.start_run", "exc": "refused: no run 7"}
+
+
+def test_an_unexpected_error_of_a_task_keeps_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure(log_format="json")
+    try:
+        raise KeyError("a")
+    except KeyError:
+        logging.getLogger("celery.app.trace").exception(
+            "raised unexpected", extra={"data": {"traceback": "Traceback …"}}
+        )
+
+    (line,) = lines(capsys)
+    assert line["exception"].startswith("Traceback")
+    assert "KeyError: 'a'" in line["exception"]

@@ -57,7 +57,7 @@ def overlapping(connection: sa.Connection, run_id: int) -> tuple[int, str] | Non
     """An active run that takes bots which this one takes too: (its number, its state).
 
     A run over the whole fleet overlaps with every run that takes any bot. Validations, which write
-    no draft, are in nobody's way, and a dry run not in that of a paused run. Call it when the run's
+    no draft, overlap with no run, and a dry run does not overlap with a paused one. Call it when the run's
     chosen bots are in batches; until the transaction ends no other run is compared.
     """
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OVERLAP_LOCK)))

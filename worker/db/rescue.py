@@ -1,4 +1,4 @@
-"""What nobody looks after any more: claims of lost workers, lost messages, runs left open.
+"""What no worker looks after any more: claims of lost workers, lost messages, runs left open.
 
 Times are the database's, whatever the clocks of workers say; every change is a conditional UPDATE.
 """
@@ -59,7 +59,7 @@ def claims_of(connection: sa.Connection, worker: str) -> list[Claim]:
 def claims_overdue(
     connection: sa.Connection, *, heartbeat_s: float, patience_s: float
 ) -> list[Claim]:
-    """Claims whose lease ran out, the oldest first, locked; those that somebody is changing not.
+    """Claims whose lease ran out, the oldest first, locked, but for those that are being changed.
 
     One is lost if its worker could have renewed it for `patience_s` and did not.
     """
@@ -70,8 +70,8 @@ def claims_overdue(
 def _had_its_chance(heartbeat_s: float, patience_s: float) -> sa.ColumnElement[bool]:
     """Whether the worker of a batch was able to reach the database for the last `patience_s`.
 
-    Its own heartbeat shows that while it comes; where it does not, anybody's: the database was there,
-    and the worker was not. After an outage nobody's has come for long enough, so that those who lived
+    Its own heartbeat shows that while it comes; if it does not, any other's: the database was there,
+    and the worker was not. After an outage none has come for long enough, so that workers that lived
     through it renew their leases first.
     """
     own = heartbeats.alias("own")
@@ -83,7 +83,7 @@ def _had_its_chance(heartbeat_s: float, patience_s: float) -> sa.ColumnElement[b
     own_unbroken = sa.exists().where(
         is_own, _beats(own, heartbeat_s), own.c.unbroken_since <= _ago(patience_s)
     )
-    other = heartbeats.alias("anybody")
+    other = heartbeats.alias("other")
     any_unbroken = sa.exists().where(
         _beats(other, heartbeat_s), other.c.unbroken_since <= _ago(patience_s)
     )
@@ -123,7 +123,7 @@ def _claims(
         .with_for_update(of=batches, skip_locked=True)
     )
     return [
-        Claim(BatchRef(run_id, number), attempt, worker or "nobody", float(overdue), is_lost)
+        Claim(BatchRef(run_id, number), attempt, worker or "unknown", float(overdue), is_lost)
         for run_id, number, attempt, worker, overdue, is_lost in connection.execute(query)
     ]
 
@@ -198,7 +198,7 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
 
     A message is lost if it is `MESSAGE_GRACE_S` old and the queue is empty, or if a batch that was
     published so much later has been claimed: a queue keeps its order. So a deep queue, or one that
-    nobody works on, is left alone however old its messages are. A mistake costs one message.
+    no worker takes from, is left alone however old its messages are. A mistake costs one message.
     """
     overdue = batches.c.published_at < _ago(MESSAGE_GRACE_S)
     if not queue_is_empty:
@@ -221,9 +221,9 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
 
 
 def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int]:
-    """Runs whose planner died or was never told, noted as told now; send them after the commit.
+    """Runs whose planning was not finished, counted as enqueued now; send them after the commit.
 
-    By the same rule as `unpublish_lost`. A run that somebody is planning this moment is passed over.
+    By the same rule as `unpublish_lost`. A run that is being planned this moment is passed over.
     """
     overdue = runs.c.moved_at < _ago(MESSAGE_GRACE_S)
     if not queue_is_empty:
@@ -234,13 +234,13 @@ def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int
         .with_for_update(skip_locked=True)
         .cte("abandoned")
     )
-    told = connection.scalars(
+    taken = connection.scalars(
         sa.update(runs)
         .where(runs.c.run_id == left.c.run_id)
         .values(moved_at=sa.func.now())
         .returning(runs.c.run_id)
     )
-    return sorted(told)
+    return sorted(taken)
 
 
 def _delivered() -> sa.ScalarSelect[Any]:
@@ -265,7 +265,7 @@ def open_runs(connection: sa.Connection) -> list[int]:
 
 
 def runs_left_open(connection: sa.Connection) -> list[int]:
-    """Runs whose last batch ended a while ago and that nobody finished, in order."""
+    """Runs whose last batch ended a while ago and that no worker finished, in order."""
     of_run = batches.c.run_id == runs.c.run_id
     is_open = sa.exists().where(of_run, batches.c.state.in_(["pending", "running"]))
     last = sa.select(sa.func.max(batches.c.finished_at)).where(of_run).scalar_subquery()

@@ -1,8 +1,8 @@
 """What a worker's pool child limits itself to: its memory, and the time of its work.
 
 Both limits are the kernel's, so that they hold whatever the code inside does: a loop that never
-gives way, or a pool parent that is gone, changes nothing. The pool's parent sees how a child ended
-and tells `worker.steps.lost_worker`.
+returns, or a pool parent that is gone, changes nothing. The pool's parent sees how a child ended
+and calls `worker.steps.lost_worker`.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def how_it_ended(number: int, *, time_limit_s: int, memory_mb: int) -> str:
         return f"it was killed by signal {number}"
     if name == "SIGALRM":
         return f"it took longer than {time_limit_s} s (signal {number}, SIGALRM)"
-    told = f"it was killed by signal {number} ({name})"
+    said = f"it was killed by signal {number} ({name})"
     if name == "SIGKILL":
-        return f"{told}: by a person, or by the system, which was out of memory"
+        return f"{said}: by a person, or by the system, which was out of memory"
     if name == "SIGABRT":
-        return f"{told}: perhaps it was out of memory, of which it may have {memory_mb:,} MB"
-    return told
+        return f"{said}: perhaps it was out of memory, of which it may have {memory_mb:,} MB"
+    return said

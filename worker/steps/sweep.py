@@ -8,8 +8,10 @@ from collections.abc import Callable
 from worker.errors import QueueAwayError, TransientError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
+from worker.queue.limits import time_limit
 from worker.runtime import Runtime
 from worker.steps import rescue
+from worker.steps.batch.process import Process
 from worker.steps.enqueue import top_up
 
 log = get_logger(__name__)
@@ -42,6 +44,19 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
         for run_id in rescue.runs_to_close(current.engine)
         if rescue.close_run(current.engine, run_id, actor=actor)
     ]
+
+
+def sweep_and_report(process: Process) -> list[int]:
+    """`sweep_once` within the time limit of a task; the runs that it closed are reported.
+
+    Raises:
+        TransientError: the database was away; the next sweep does the rest.
+    """
+    with time_limit(process.runtime.settings.time_limit_s):
+        closed = sweep_once(process.runtime, process.queue.messages, actor=process.actor)
+        for run_id in closed:
+            process.reporter.report_run(run_id)
+    return closed
 
 
 class Sweeper:

@@ -1,4 +1,4 @@
-"""Convert a batch: decide on its bots while nothing is locked, then write what still holds.
+"""Convert a batch: decide on its bots while nothing is locked, then write what is still right.
 
     claim ─► read some bots ─► convert and try each ─┐
                    └────────── next ones ◄───────────┤

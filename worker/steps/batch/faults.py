@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from worker.core.policy.batch_ref import BatchRef
-from worker.errors import SlowError, StaleError, TransientError
+from worker.errors import ConfigError, SlowError, StaleError, TransientError
 from worker.log import get_logger
 from worker.steps.batch.lifecycle import hand_back_batch, postpone_batch
 from worker.steps.batch.process import Process
@@ -52,6 +52,9 @@ def handle(error: BaseException, ref: BatchRef, process: Process) -> Handled:
         case SystemExit():
             hand_back_batch(process.runtime.engine, ref, worker=process.name, actor=process.actor)
             raise error
+        case ConfigError():  # which says what to do; where it was raised explains nothing
+            log.error("batch.faulted", batch=ref.number, error=str(error))
+            return _give_up(f"ConfigError: {error}", ref, process)
         case _:
             log.exception("batch.faulted", batch=ref.number)  # noqa: LOG004  (within `except`)
             return _give_up(f"{type(error).__name__}: {error}", ref, process)

@@ -22,7 +22,7 @@ def renewed(engine: sa.Engine, batch: Batch, lease_s: int) -> Iterator[None]:
     """Renew the lease of `batch` every third of `lease_s` until the block ends.
 
     On a connection of its own, so that neither the batch's transaction nor a long computation keeps
-    it waiting. It stops by itself once the batch is somebody else's. What ends a worker that hangs
+    it waiting. It stops by itself once another worker has the batch. What ends a worker that hangs
     is its time limit (`worker.queue.limits`): no thread of its own does.
     """
     over = threading.Event()

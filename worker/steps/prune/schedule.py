@@ -13,7 +13,7 @@ from worker.progress.expiry import expire_keys, forget_run
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.steps.prune.prune import Keep, Result, prune
-from worker.steps.prune.session import Gate
+from worker.steps.prune.session import Check
 from worker.steps.throttle import Throttle
 
 
@@ -27,7 +27,7 @@ def keep_of(settings: Settings, *, executions_s: int | None = None) -> Keep:
     )
 
 
-def gate_of(current: Runtime) -> Gate:
+def check_of(current: Runtime) -> Check:
     """What a prune asks before each batch: the health checks that a run's batches pass."""
     return Throttle(current.engine, current.settings).check
 
@@ -54,7 +54,7 @@ def prune_here(current: Runtime, keep: Keep, **options: Any) -> Result:
     result = prune(
         current.engine,
         keep,
-        gate=gate_of(current),
+        check=check_of(current),
         forget_run=lambda run_id: forget_run(current.redis, settings.namespace, run_id),
         **options,
     )

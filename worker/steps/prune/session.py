@@ -1,6 +1,6 @@
-"""Work in small transactions: a gate before each, a pause after, and a size that suits the database.
+"""Work in small transactions: a check before each, a pause after, and a size that suits the database.
 
-gate: go? ─► begin, time limits, a batch of `size`, count it, commit ─► next size ─► pause
+check: go? ─► begin, time limits, a batch of `size`, count it, commit ─► next size ─► pause
   wait: ask again        too slow, or locked: nothing is done, a smaller size
   stop: end              connection lost: a new one, and the batch again
 """
@@ -30,11 +30,11 @@ from worker.steps.prune.tally import Moved, Tally
 
 log = get_logger(__name__)
 
-Gate = Callable[[], Verdict]
+Check = Callable[[], Verdict]
 Work = Callable[[sa.Connection, int], Piece]
 
 GATE_AGAIN_S: Final = 2.0
-"""Pause before a gate that said wait is asked again."""
+"""Pause before a check that said wait is asked again."""
 
 FAULTS: Final = 8
 """Times that a connection may be lost in a row, about half a minute, before the work is given up."""
@@ -45,11 +45,11 @@ _REFUSED: Final = ("23", "27", "P0", "38", "39")
 
 
 class StoppedError(FlowshiftError):
-    """The gate said stop."""
+    """The check said stop."""
 
 
 class LeftError(FlowshiftError):
-    """The gate said wait, or the time is up (`is_out_of_time`): a later call goes on."""
+    """The check said wait, or the time is up (`is_out_of_time`): a later call goes on."""
 
     def __init__(self, message: str, *, is_out_of_time: bool) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class TooMuchError(FlowshiftError):
 
 
 def always_go() -> Verdict:
-    """The gate where there are no health checks."""
+    """The check if there are no health checks."""
     return Verdict("go")
 
 
@@ -78,14 +78,14 @@ class Session:
     """The one session that prunes: it holds the lock, and does one batch after another.
 
     It may take `slice_s` by `clock`, None without limit. `patient` says whether to stay while the
-    gate says wait.
+    check says wait.
     """
 
     def __init__(
         self,
         engine: sa.Engine,
         *,
-        gate: Gate = always_go,
+        check: Check = always_go,
         pause_s: float = 0.01,
         slice_s: float | None = None,
         patient: bool = True,
@@ -94,7 +94,7 @@ class Session:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._engine = engine
-        self._gate = gate
+        self._check = check
         self._pause_s = pause_s
         self._until = None if slice_s is None else clock() + slice_s
         self._patient = patient
@@ -160,7 +160,7 @@ class Session:
         self._sleep(attempt * random.uniform(0.2, 0.4))  # noqa: S311 - no secret
 
     def ask(self) -> None:
-        """Go on only if the gate lets us.
+        """Continue only if the check says go.
 
         Raises:
             StoppedError: it said stop.
@@ -170,7 +170,7 @@ class Session:
         while True:
             if self._until is not None and self._clock() >= self._until:
                 raise LeftError("its time slice is over", is_out_of_time=True)
-            verdict = self._gate()
+            verdict = self._check()
             if verdict.decision == "go":
                 return
             if verdict.decision == "stop":
@@ -205,7 +205,7 @@ class Session:
             pass
 
     def batch(self, work: Work) -> Piece:
-        """Ask the gate, do a batch in a transaction that also counts it, then pause.
+        """Ask the check, do a batch in a transaction that also counts it, then pause.
 
         Raises:
             TooMuchError: a single row is too much.

@@ -12,7 +12,7 @@ from worker.core.policy.prune import eta_s
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """How far a prune is. `total` is an estimate of the execution runs to delete, `rate` theirs a
-    second; `waiting` is what the gate said, where it lets nothing through.
+    second; `waiting` is what the throttle said, if it lets nothing through.
     """
 
     runs: int
