@@ -21,7 +21,8 @@ CHOICES: Final = (AUTO, *TARGETS)
 SETTING: Final = "FLOWSHIFT_TARGET"
 
 _NAMED: Final = 3
-_OTHERS: Final = tuple(target for target in TARGETS.values() if target is not DEFAULT)
+# The last in the registry first: a platform keeps the columns and node types of those before it.
+_OTHERS: Final = tuple(one for one in reversed(tuple(TARGETS.values())) if one is not DEFAULT)
 
 
 class Published(msgspec.Struct, frozen=True):
@@ -179,7 +180,7 @@ def _graphs_text(target: Target, published: Sequence[Published]) -> str:
     if not published:
         return "no graph is published yet"
     if target is DEFAULT and not _count(target, published):
-        return f"no published graph of {len(published)} read has a node of another target's types"
+        return f"none of {len(published)} published graphs has a node of another target's types"
     count = _count(target, published)
     return f"{count} of {len(published)} published graphs have {_node(target)}"
 
