@@ -9,9 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two processes of tests, each with servers of its own.
+# Three processes of tests, each with servers of its own: while one waits, the others work.
 # PROCESSES=0: all in one.
-PROCESSES ?= 2
+PROCESSES ?= 3
 AT_ONCE := -n $(PROCESSES)
 
 help: ## Say what there is

@@ -42,6 +42,8 @@ def quick(environment: Environment) -> Environment:
 def sender(current: Runtime) -> Iterator[Celery]:
     """An application of somebody else's that sends to this test's queue, by task name."""
     app = Celery("somebody else", set_as_current=False)
-    app.conf.update(configuration(current))
+    # By default an application says nothing of what it sends; else Flower would show its arguments
+    # as they are, or in our words, whichever it hears of last.
+    app.conf.update(configuration(current), task_send_sent_event=False)
     yield app
     app.close()
