@@ -16,7 +16,7 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGES: Final = ("worker", "tasks", "migrations")
 """Where events are logged."""
 
-_LEVELS: Final = {name: name for name in ("debug", "info", "warning", "error")} | {
+_LEVELS: Final = {name: name for name in ("debug", "info", "warning", "error", "critical")} | {
     "exception": "error"
 }
 

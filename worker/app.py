@@ -10,8 +10,8 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NoReturn
 
 from billiard.util import get_logger as billiard_logger
@@ -27,6 +27,8 @@ from worker.queue.loader import ours
 from worker.runtime import Runtime
 from worker.servers import connect
 from worker.settings import Settings
+
+log = logging_setup.get_logger(__name__)
 
 
 class Application(Celery):
@@ -44,6 +46,19 @@ class Application(Celery):
         """The base class of our tasks, from our own `tasks`."""
         ours("tasks")
         return super().create_task_cls()
+
+    @cached_property
+    def Beat(self) -> type[Any]:  # noqa: N802  (Celery's name)
+        """Celery's beat, without its banner where the log is JSON."""
+        base = super().Beat
+
+        class Beat(base):  # type: ignore[misc, valid-type]
+            def __init__(self, *args: Any, **given: Any) -> None:
+                super().__init__(*args, **given)
+                _set_up_logging()
+                self.quiet: bool = given.get("quiet", False) or logging_setup.writes_json()
+
+        return Beat
 
 
 # The base class of every task: it tells us of lost workers.
@@ -162,6 +177,7 @@ def _set_up_logging(**_: object) -> None:
         level=settings.log_level,
         periodic=[entry["task"] for entry in app.conf.beat_schedule.values()],
     )
+    logging_setup.capture()
 
 
 def _let_the_pool_log() -> None:
@@ -202,10 +218,12 @@ def _hand_back_in_time(how: str, **_: object) -> None:
 
 
 @signals.celeryd_init.connect
-def _check_servers(options: Mapping[str, Any] = {}, **_: object) -> None:
+def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: object) -> None:
     """Refuse to start a worker that cannot use its pool, servers, node types or models, in one line."""
     current = runtime.runtime()
     _set_up_logging()
+    if instance is not None and logging_setup.writes_json():
+        instance.quiet = True
     ignore()
     try:
         refuse_pool(options.get("pool") or options.get("pool_cls"))
@@ -216,6 +234,11 @@ def _check_servers(options: Mapping[str, Any] = {}, **_: object) -> None:
             chain.check(current.live)
     except ConfigError as error:
         _stop(error)
+
+
+@signals.worker_shutdown.connect
+def _say_goodbye(**_: object) -> None:
+    log.info("worker.stopped")
 
 
 @signals.beat_init.connect
@@ -247,5 +270,5 @@ _POOLS = frozenset({"prefork", "processes", "solo"})
 
 
 def _stop(error: ConfigError) -> NoReturn:
-    sys.stderr.write(f"flowshift: {error}\n")
+    logging_setup.refuse(error)
     raise SystemExit(3)

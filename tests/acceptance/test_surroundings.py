@@ -129,7 +129,7 @@ def test_a_pool_of_threads_is_refused_in_a_sentence(environment: Environment) ->
     )
 
     assert ended.returncode == 3
-    assert "flowshift: the pool 'thread' is not supported" in ended.stderr
+    assert "the pool 'thread' is not supported" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from collections.abc import Iterator
@@ -25,13 +26,19 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(
     flowshift: Run, monkeypatch: pytest.MonkeyPatch, taken: int, command: str
 ) -> None:
     monkeypatch.setenv("FLOWSHIFT_FLOWER_PORT", str(taken))
-    code, out, err = flowshift(command)
-    assert (code, out) == (3, "")
-    (line,) = [line for line in err.splitlines() if not line.startswith("{")]
-    assert line == (
-        f"flowshift: FLOWSHIFT_FLOWER_PORT: Flower cannot listen on 127.0.0.1:{taken} (Address already"
+    sentence = (
+        f"FLOWSHIFT_FLOWER_PORT: Flower cannot listen on 127.0.0.1:{taken} (Address already"
         " in use): set another port, or stop the process that listens there"
     )
+
+    code, out, err = flowshift(command)
+    assert (code, out) == (3, "")
+    assert json.loads(err.splitlines()[-1])["error"] == sentence
+
+    monkeypatch.setenv("FLOWSHIFT_LOG_FORMAT", "console")
+    code, out, err = flowshift(command)
+    assert (code, out) == (3, "")
+    assert err.splitlines()[-1] == f"flowshift: {sentence}"
 
 
 def test_a_run_that_is_started_names_its_page_where_flower_works(

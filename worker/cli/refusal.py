@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeGuard
 
 import click
 
 from worker.cli.printing import say, say_lines
 from worker.errors import FlowshiftError, UsageError
-from worker.log import hide_credentials
+from worker.log import configure_early, get_logger, hide_credentials, refuse, writes_json
 from worker.servers.data_dir import NO_ROOM
+
+log = get_logger(__name__)
 
 
 def explain(error: Exception) -> int:
@@ -27,7 +31,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, FlowshiftError):
         say_lines(f"flowshift: {hide_credentials(str(error))}", err=True)
         return 2 if isinstance(error, UsageError) else 3
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ConnectionError):
+    if _is_of_the_machine(error):
         say(f"flowshift: {hide_credentials(_of_the_machine(error))}", err=True)
         return 3
     lines = hide_credentials("".join(traceback.format_exception(error))).splitlines()
@@ -35,6 +39,34 @@ def _explain(error: Exception) -> int:
     said = hide_credentials(f"{type(error).__name__}: {error}")
     say(f"flowshift: unexpected error, please report it: {said}", err=True)
     return 3
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """For commands that run as processes: where the log is JSON, what ends them is a line of it."""
+    configure_early()
+    try:
+        yield
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        if not writes_json():
+            raise
+        if isinstance(error, FlowshiftError):
+            refuse(error)
+        elif _is_of_the_machine(error):
+            refuse(FlowshiftError(_of_the_machine(error)))
+        else:
+            log.critical("process.crashed", exc_info=error)
+        raise click.exceptions.Exit(2 if isinstance(error, UsageError) else 3) from error
+
+
+def _is_of_the_machine(error: Exception) -> TypeGuard[OSError]:
+    return (
+        isinstance(error, OSError)
+        and bool(error.strerror)
+        and not isinstance(error, ConnectionError)
+    )
 
 
 def _of_the_machine(error: OSError) -> str:

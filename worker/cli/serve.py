@@ -9,6 +9,7 @@ import click
 from worker import settings as settings_module
 from worker.app import app
 from worker.cli.arguments import Whole
+from worker.cli.refusal import logged
 from worker.cli.session import configure_logging, opened
 from worker.cli.signals import wait
 from worker.processes.flower_program import flower_program, own_port, state_dir
@@ -28,6 +29,7 @@ from worker.queue.environment import for_children, ignore
 )
 @click.option("--beat/--no-beat", default=True, help="Run the beat.")
 @click.option("--flower/--no-flower", "with_flower", default=True, help="Run Flower.")
+@logged()
 def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
     """Run a worker, the beat and Flower in the foreground until Ctrl-C.
 
@@ -57,6 +59,7 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
 
 
 @click.command()
+@logged()
 def flower() -> None:
     """Run Flower alone, on FLOWSHIFT_FLOWER_ADDRESS and FLOWSHIFT_FLOWER_PORT.
 

@@ -25,6 +25,7 @@ from worker import __version__, celery_command
 from worker import log as logging_setup
 from worker.app import app
 from worker.db.heartbeats import Sign
+from worker.errors import ConfigError
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
 from worker.runtime import runtime
@@ -135,10 +136,15 @@ class Work:
 
 
 def main() -> None:
-    """Run Flower by Celery's command line, with our application; the environment tells it the rest."""
+    """Run Flower by Celery's command line, with our application; the environment says the rest."""
+    logging_setup.begin_process()
     flower.command.Flower = Application
     flower.command.setup_logging = _keep_logging
-    values = runtime().settings
+    try:
+        values = runtime().settings
+    except ConfigError as error:
+        logging_setup.refuse(error)
+        sys.exit(3)
     logging_setup.configure(log_format=values.log_format, level=values.log_level)
     options.logging = "none"  # tornado's, which would set another level
     celery_command.run("--quiet", "flower", *sys.argv[1:])

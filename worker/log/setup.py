@@ -1,21 +1,18 @@
-"""Logging: structlog, `noun.past_tense` events, ids and counts as keys, never workflow bodies.
-
-JSON where standard error is no terminal (or `FLOWSHIFT_LOG_FORMAT=json`), readable otherwise. The
-records of libraries (Celery, Alembic, SQLAlchemy) go through the same chain, so that one parser
-reads a whole worker's output.
-"""
+"""Where log lines go, in which form, and which of them."""
 
 from __future__ import annotations
 
 import logging
-import re
+import os
 import sys
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from typing import Any, Final
 
 import structlog
 
 from worker.core.printable import escape, escape_json
+from worker.log.credentials import hide_credentials
+from worker.log.streams import underlying
 
 UPGRADE_WAITS: Final = "flowshift.migrations.waits"
 """The logger of what an upgrade waits for: a person who runs one sees it at every level."""
@@ -28,29 +25,12 @@ _LEAST: Final = {
 }
 """Loggers of libraries, and the least of theirs that is worth a line (all of it at level debug)."""
 
+_JSON: Final = "flowshift-json"
+_CONSOLE: Final = "flowshift-console"
+"""The names of our handlers."""
+
 _OF_TASKS: Final = frozenset({"celery.worker.strategy", "celery.app.trace"})
 """Celery's loggers that say of each task that it was received, and that it succeeded."""
-
-_AFTER_SCHEME = re.compile(r"(?<=[a-z0-9+.-]://)[^\s'\"<>]+", re.IGNORECASE)
-"""What may hold credentials: whole, so that the time grows with the text and no faster."""
-_QUERY_PASSWORD = re.compile(r"(?P<name>[?&](?:password|passwd|pwd)=)[^&\s'\"<>]+", re.IGNORECASE)
-
-
-def hide_credentials(text: str) -> str:
-    """Replace the user and password of every URL in `text`, and passwords in its query.
-
-    Everything up to the last `@` of a URL goes: a password may hold any character.
-
-    >>> hide_credentials("no answer from redis://me:s/e@cret@cache:6379/0?password=x")
-    'no answer from redis://***@cache:6379/0?password=***'
-    """
-    hidden = _AFTER_SCHEME.sub(_without_user, text)
-    return _QUERY_PASSWORD.sub(r"\g<name>***", hidden)
-
-
-def _without_user(found: re.Match[str]) -> str:
-    _, at, host = found[0].rpartition("@")
-    return f"***{at}{host}" if at else host
 
 
 class _Hiding:
@@ -115,7 +95,8 @@ def configure(
     `periodic` names the tasks whose arrival and success are logged at level debug only. Warnings of
     Python's (`warnings.warn`) become lines as well.
     """
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+    stream = underlying(sys.stderr)
+    as_json = log_format == "json" or (log_format == "auto" and not stream.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -135,7 +116,7 @@ def configure(
             _escape_texts,
             _Hiding(
                 structlog.dev.ConsoleRenderer(
-                    colors=sys.stderr.isatty(),
+                    colors=stream.isatty(),
                     exception_formatter=structlog.dev.plain_traceback,
                 )
             ),
@@ -151,13 +132,14 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _without_traceback],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
+    handler.set_name(_JSON if as_json else _CONSOLE)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -167,6 +149,22 @@ def configure(
     for name, least in _LEAST.items():
         logging.getLogger(name).setLevel(logging.NOTSET if is_debug else max(least, root.level))
     logging.captureWarnings(True)
+
+
+def configure_early(environ: Mapping[str, str] = os.environ) -> None:
+    """Set up logging before the settings are read, so that also their refusal has its form."""
+    log_format = environ.get("FLOWSHIFT_LOG_FORMAT", "auto")
+    configure(log_format=log_format if log_format in ("json", "console") else "auto")
+
+
+def is_configured() -> bool:
+    """Whether `configure` was called."""
+    return any(handler.name in (_JSON, _CONSOLE) for handler in logging.getLogger().handlers)
+
+
+def writes_json() -> bool:
+    """Whether log lines are JSON, so that everything else that is written should be too."""
+    return any(handler.name == _JSON for handler in logging.getLogger().handlers)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
