@@ -1,0 +1,70 @@
+"""Proofs: of each bot the last content of a draft that did what V1 did, and on which workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.db.bulk import driver
+from worker.db.publication.content import content_hash, workflow_hash
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """A bot whose draft agreed with V1.
+
+    `row_version` is the draft's `xmin` as it was read and executed, None where this transaction
+    wrote the draft or has it locked since. `workflow_hash` is of the workflow that V1 executed.
+    """
+
+    bot_id: str
+    workflow_hash: int
+    row_version: str | None = None
+
+
+_RECORD: Final = f"""
+    INSERT INTO flowshift.proofs (bot_id, content_hash, workflow_hash, run_id)
+    SELECT n.bot_id, {content_hash("d")}, n.workflow_hash, %b
+    FROM unnest(%b::text[], %b::int8[], %b::text[]) AS n (bot_id, workflow_hash, row_version)
+    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
+    JOIN bots b ON b.bot_id = n.bot_id AND {workflow_hash("b")} = n.workflow_hash
+    WHERE n.row_version IS NULL OR n.row_version = d.xmin::text
+    ON CONFLICT (bot_id) DO UPDATE
+    SET content_hash = excluded.content_hash, workflow_hash = excluded.workflow_hash,
+        run_id = excluded.run_id, proven_at = excluded.proven_at
+    WHERE proofs.run_id <= excluded.run_id
+    RETURNING bot_id
+"""  # noqa: S608  (constants)
+
+
+def record(connection: sa.Connection, run_id: int, agreed: Sequence[Agreed]) -> frozenset[str]:
+    """Note what a run has proven; returns the bots of which it was noted.
+
+    A bot whose draft or workflow has changed since is left out, and so is one that a later run has
+    proven. On repeat nothing changes.
+    """
+    if not agreed:
+        return frozenset()
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _RECORD,
+            (
+                run_id,
+                [one.bot_id for one in agreed],
+                [one.workflow_hash for one in agreed],
+                [one.row_version for one in agreed],
+            ),
+        )
+        return frozenset(bot_id for (bot_id,) in cursor.fetchall())
+
+
+def withdraw(connection: sa.Connection, run_id: int, bot_ids: Sequence[str]) -> None:
+    """Forget the proofs of bots of which this run found that they do not agree with V1."""
+    if bot_ids:
+        with driver(connection).cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM flowshift.proofs WHERE bot_id = ANY(%s) AND run_id <= %s",
+                [list(bot_ids), run_id],
+            )
