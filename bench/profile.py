@@ -69,7 +69,9 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
         }
         with_drafts: dict[str, Callable[[], object]] = {
             "executions as rows": lambda: [
-                as_row(bot, one) for bot, proof in proofs.items() for one in proof.executions
+                as_row(bot, one, equipment.target.recording)
+                for bot, proof in proofs.items()
+                for one in proof.executions
             ],
             "insert executions": lambda: insert_executions(
                 connection, "bench", executions, now=equipment.clock()

@@ -189,7 +189,8 @@ def test_what_a_run_recorded_is_found_by_its_number_and_shown(flowshift: Run, fl
     assert (newest["run_id"], newest["message"], newest["status"]) == (1, 1, "succeeded")
     code, out, _ = flowshift("executions", "show", newest["execution_id"])
     assert code == 0
-    assert "→ response gpt-4: [doc-1#0] " in " ".join(out.split())
+    assert "← user_message " in " ".join(out.split())
+    assert "→ final_response gpt-4: [doc-1#0] " in " ".join(out.split())
     assert [line.split()[1] for line in out.splitlines() if line[:5].strip().isdigit()] == [
         *("start", "k", "llm", "end")
     ]
@@ -561,7 +562,7 @@ def test_show_lists_the_last_executions_and_the_nodes_of_the_newest_slowest_firs
         fleet,
         "a",
         a_node_row("quick", process_data={"elapsed_us": 400}),
-        a_node_row("slow", elapsed_time=2, tokens_used=7),
+        a_node_row("slow", status="completed", elapsed_time=2, tokens_used=7),
         a_node_row("skipped", status="skipped", elapsed_time=None),
         session_id="s-1",
     )
@@ -571,7 +572,7 @@ def test_show_lists_the_last_executions_and_the_nodes_of_the_newest_slowest_firs
     assert "s-1" in out
     nodes = out[out.index("nodes of the newest") :].splitlines()[2:4]
     assert [line.split() for line in nodes] == [
-        ["2", "ms", "7", "succeeded", "slow", "llm"],
+        ["2", "ms", "7", "completed", "slow", "llm"],
         ["0.400", "ms", "0", "succeeded", "quick", "llm"],
     ]
     assert f"flowshift executions show {newest}" in out

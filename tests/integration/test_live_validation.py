@@ -70,7 +70,7 @@ def test_a_model_that_never_says_the_same_twice_agrees_with_itself(
     assert len(server.requests) == 3  # V2 was given what V1 was answered
     outputs = fleet.rows("SELECT outputs FROM workflow_execution_runs ORDER BY bot_id")
     assert [row.outputs for row in outputs] == [
-        {"response": f"answer {number}"} for number in range(3)
+        {"final_response": f"answer {number}"} for number in range(3)
     ]
     [row] = fleet.rows("SELECT max(overhead_us) AS us FROM flowshift.ledger WHERE run_id = 2")
     assert row.us < LIMIT_US

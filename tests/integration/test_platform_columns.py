@@ -20,7 +20,7 @@ from worker.errors import UsageError
 ENUMS = """
 CREATE TYPE ver_status AS ENUM ('draft', 'published', 'archived');
 CREATE TYPE exec_status AS ENUM ('running', 'succeeded', 'failed');
-CREATE TYPE "Node Status" AS ENUM ('running', 'succeeded', 'failed', 'skipped');
+CREATE TYPE "Node Status" AS ENUM ('running', 'completed', 'failed', 'skipped');
 CREATE TYPE node_kind AS ENUM ('start', 'end', 'llm', 'knowledge-retrieval', 'text-join');
 CREATE DOMAIN short AS varchar(20) CHECK (value = lower(value));
 CREATE DOMAIN exec_domain AS exec_status;
@@ -86,7 +86,7 @@ WITHOUT_LABELS = [
     (
         "CREATE TYPE s AS ENUM ('running', 'success', 'failed')",
         {"run_status": "s", "node_status": "s"},
-        f"{NODES}.status is s, which does not take 'succeeded', 'skipped': ALTER TYPE … ADD VALUE adds it",
+        f"{NODES}.status is s, which does not take 'completed', 'skipped': ALTER TYPE … ADD VALUE adds it",
     ),
     (
         "CREATE TYPE s AS ENUM ('start', 'llm', 'end', 'knowledge-retrieval')",

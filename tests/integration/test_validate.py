@@ -69,8 +69,8 @@ def test_a_draft_is_executed_as_it_is_converted_and_recorded_as_the_platform_doe
     assert (run.bot_id, run.workflow_version_id, run.status) == ("a", draft.id, "succeeded")
     assert run.session_id == f"flowshift:run-{progress.run_id}:message-1"
     assert run.graph_snapshot == draft.graph
-    assert run.inputs == {"query": "hi", "session_id": run.session_id}
-    assert run.outputs == {"response": ANSWER}
+    assert run.inputs == {"user_message": "hi"}
+    assert run.outputs == {"final_response": ANSWER}
     assert (run.error_message, run.total_tokens, run.total_steps) == (None, 0, 4)
     assert run.started_at <= run.finished_at
     found = nodes(fleet, run)
@@ -80,7 +80,7 @@ def test_a_draft_is_executed_as_it_is_converted_and_recorded_as_the_platform_doe
         (3, "llm", "llm"),
         (4, "end", "end"),
     ]
-    assert {node.status for node in found} == {"succeeded"}
+    assert {node.status for node in found} == {"completed"}
     assert found[2].inputs == {"query": "hi", "context": "[doc-1#0] hi\n\n[doc-1#1] hi"}
     assert found[2].outputs == {"response": ANSWER, "tokens": 0, "model": "gpt-4"}
     assert found[2].process_data.keys() == {"elapsed_us"}
@@ -97,7 +97,7 @@ def test_each_bot_is_tried_on_as_many_messages_as_asked_for(fleet: Fleet) -> Non
     )
     counted = fleet.rows(
         "SELECT split_part(session_id, ':', 2) AS run, bot_id, count(*) AS n, "
-        "count(DISTINCT inputs ->> 'query') AS different "
+        "count(DISTINCT inputs ->> 'user_message') AS different "
         "FROM workflow_execution_runs GROUP BY 1, 2"
     )
     assert {(row.run, row.n, row.different) for row in counted} == {
@@ -108,7 +108,7 @@ def test_each_bot_is_tried_on_as_many_messages_as_asked_for(fleet: Fleet) -> Non
     assert len(counted) == 120
     assert fleet.progress(none).counts.validated == 0
     tried = fleet.rows(
-        "SELECT DISTINCT inputs ->> 'query' AS q FROM workflow_execution_runs "
+        "SELECT DISTINCT inputs ->> 'user_message' AS q FROM workflow_execution_runs "
         "WHERE session_id LIKE :of",
         of=f"flowshift:run-{one}:%",
     )
@@ -174,7 +174,7 @@ def test_long_fields_are_cut_and_the_node_says_which(fleet: Fleet) -> None:
     assert size > len(prompt.encode())
     assert llm.outputs["response"].endswith("…")
     assert len(json.dumps(llm.outputs, ensure_ascii=False).encode()) < MAX_FIELD_BYTES + 200
-    assert len(run.outputs["response"].encode()) <= MAX_FIELD_BYTES
+    assert len(run.outputs["final_response"].encode()) <= MAX_FIELD_BYTES
 
 
 def test_a_batch_done_again_records_no_second_set(fleet: Fleet) -> None:
@@ -222,7 +222,7 @@ def test_only_the_bots_named_are_validated(fleet: Fleet) -> None:
     progress = fleet.run(kind="validate", bot_ids=("bot-00001",), messages=("hi", "ho"))
 
     assert fleet.outcomes(progress.run_id) == {"bot-00001": "unchanged"}
-    assert [row.inputs["query"] for row in executions(fleet)] == ["hi", "ho"]
+    assert [row.inputs["user_message"] for row in executions(fleet)] == ["hi", "ho"]
 
 
 def test_retrying_a_validation_validates_what_failed_again(fleet: Fleet) -> None:
@@ -356,7 +356,7 @@ def test_a_node_that_fails_is_named_and_those_behind_it_are_skipped(fleet: Fleet
     assert (execution.status, execution.outputs) == ("failed", None)
     assert "node 'llm' failed: ConnectionError: the model is away" in execution.error_message
     found = nodes(fleet, execution)
-    assert [node.status for node in found] == ["succeeded", "succeeded", "failed", "skipped"]
+    assert [node.status for node in found] == ["completed", "completed", "failed", "skipped"]
     assert found[2].error_message == "ConnectionError: the model is away"
 
 
@@ -372,7 +372,7 @@ def test_what_a_model_answers_is_stored_whatever_it_is(fleet: Fleet) -> None:
     validated(fleet, run.run_id, Unstorable())
 
     [execution] = executions(fleet)
-    assert execution.outputs == {"response": "a\\x00b\\ud800"}
+    assert execution.outputs == {"final_response": "a\\x00b\\ud800"}
     assert execution.total_tokens == 3
 
 

@@ -16,8 +16,10 @@ from worker.core.codes import quote
 from worker.core.workflow.calls import NodeRecord, Trace
 from worker.db.executions import NodeExecution
 
+# A node that succeeded is `completed` in the platform's tables; a run there, and a trial, `succeeded`.
 STATUS_COLOURS: Final[Mapping[str, str]] = {
     "succeeded": "green",
+    "completed": "green",
     "failed": "red",
     "running": "yellow",
     "skipped": "dim",

@@ -1,4 +1,4 @@
-"""An execution as the rows that the platform keeps of one (design section 1).
+"""An execution as the rows that the target's platform keeps of one (design section 1).
 
 Values are JSON, ready to be stored: nothing in them that jsonb refuses, no field beyond a size.
 """
@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.core.parity.trial import Executed
+from worker.core.targets.target import Recording
 from worker.core.workflow.calls import NodeRecord
 
 MAX_FIELD_BYTES: Final = 16 * 1024
@@ -87,24 +88,26 @@ def run_and_message(session_id: str | None) -> tuple[int, int] | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def as_row(bot_id: str, executed: Executed) -> ExecutionRow:
-    """The rows of one execution."""
+def as_row(bot_id: str, executed: Executed, recording: Recording) -> ExecutionRow:
+    """The rows of one execution, in the names and values by which a target's platform records it.
+
+    The status of the run is `succeeded` or `failed` on every platform.
+    """
     trace = executed.trace
-    outputs = None if trace.answer is None else _fields({"response": trace.answer}, "outputs")[0]
+    answer = {} if trace.answer is None else {recording.answer: trace.answer}
     since_us = 0
     nodes = []
     for record in trace.nodes:
         if record.since_us is not None:
             since_us = record.since_us
-        nodes.append(_node(record, since_us))
+        nodes.append(_node(record, since_us, recording))
         since_us += record.elapsed_us
-    inputs = {"query": executed.message, "session_id": executed.session_id}
     return ExecutionRow(
         bot_id=bot_id,
         number=executed.number,
         session_id=executed.session_id,
-        inputs=_fields(inputs, "inputs")[0],
-        outputs=outputs,
+        inputs=_fields({recording.message: executed.message}, "inputs")[0],
+        outputs=_fields(answer, "outputs")[0] if answer else None,
         status="succeeded" if trace.error is None else "failed",
         error=trace.error and storable(trace.error),
         began=executed.began,
@@ -115,7 +118,7 @@ def as_row(bot_id: str, executed: Executed) -> ExecutionRow:
     )
 
 
-def _node(record: NodeRecord, since_us: int) -> NodeRow:
+def _node(record: NodeRecord, since_us: int, recording: Recording) -> NodeRow:
     inputs, cut_inputs = _fields(record.inputs, "inputs")
     outputs, cut_outputs = _fields(record.outputs, "outputs")
     cut = cut_inputs | cut_outputs
@@ -128,7 +131,7 @@ def _node(record: NodeRecord, since_us: int) -> NodeRow:
         inputs=inputs,
         outputs=outputs,
         process_data=b'{"elapsed_us": %d}' % record.elapsed_us,
-        status=record.status,
+        status=recording.node_status[record.status],
         error=record.error and storable(record.error),
         since_us=since_us,
         elapsed_us=record.elapsed_us,

@@ -12,6 +12,7 @@ from worker.core.engine import v2 as engine
 from worker.core.engine.registry import Registry
 from worker.core.engine.rules import Rules
 from worker.core.workflow import checklist, v2
+from worker.core.workflow.calls import Status
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.plan import new_ids
@@ -44,8 +45,8 @@ class Recording(msgspec.Struct, frozen=True):
     """The key of the user's message in a run's `inputs`."""
     answer: str
     """The key of the answer in a run's `outputs`."""
-    node_status: Mapping[str, str]
-    """The status of a node that succeeded, failed or was skipped."""
+    node_status: Mapping[Status, str]
+    """The status of a node's row, by what became of the node."""
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -8,13 +8,14 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from worker.core.targets.target import AS_THE_PLATFORM
 from worker.db.schema.catalog import FoundTable
 
 WRITTEN: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "bot_workflow_versions": {"status": ("draft",), "version": ("draft",)},
     "workflow_execution_runs": {"status": ("succeeded", "failed")},
     "workflow_node_executions": {
-        "status": ("succeeded", "failed", "skipped"),
+        "status": tuple(AS_THE_PLATFORM.node_status.values()),
         "node_type": ("start", "knowledge-retrieval", "llm", "end", "text-join"),
     },
 }

@@ -110,7 +110,7 @@ def decide(
         draft = convert_checked(workflow, asked.target)
         proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
         proof = _strictly(draft.warnings, proof, asked.strict)
-        return _converted(row, draft.graph, draft.warnings, proof)
+        return _converted(row, draft.graph, draft.warnings, proof, asked.target)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
@@ -159,12 +159,16 @@ def _strictly(
 
 
 def _converted(
-    row: BotRow, graph: bytes, warnings: tuple[ConversionWarning, ...], proof: Proof | None
+    row: BotRow,
+    graph: bytes,
+    warnings: tuple[ConversionWarning, ...],
+    proof: Proof | None,
+    target: Target,
 ) -> Converted:
     if proof is None:
         return Converted(row.bot_id, graph, warnings, row.has_draft)
     # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
-    executions = tuple(as_row(row.bot_id, one) for one in proof.executions)
+    executions = tuple(as_row(row.bot_id, one, target.recording) for one in proof.executions)
     proof = msgspec.structs.replace(proof, executions=())
     return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions)
 

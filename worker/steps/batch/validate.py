@@ -160,7 +160,8 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
         raise BotError("execution_failed", message)
     variables = Variables(_mapping(one.environment), _mapping(one.conversation))
     proof = trial.prove(one.bot_id, workflow, graph, variables)
-    executions = tuple(as_row(one.bot_id, execution) for execution in proof.executions)
+    recording = trial.equipment.target.recording
+    executions = tuple(as_row(one.bot_id, execution, recording) for execution in proof.executions)
     return Tried(judged(LedgerRow(one.bot_id, "unchanged"), proof), executions, one.version)
 
 

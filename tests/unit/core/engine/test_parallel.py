@@ -395,7 +395,7 @@ def test_a_draft_is_proved_side_by_side_and_recorded_as_it_ran(
     )
 
     assert proof.agreed
-    rows = as_row("bot-1", proof.executions[0]).nodes
+    rows = as_row("bot-1", proof.executions[0], GUIDE.recording).nodes
     assert {row.node_id: (row.since_us, row.elapsed_us) for row in rows} == {
         "start": (0, 0),
         "a": (0, 1_000_000),
