@@ -232,6 +232,7 @@ def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: o
         connect.check(current.servers, current.settings)
         if current.live is not None:
             chain.check(current.live)
+        _check_platform(current)
     except ConfigError as error:
         _stop(error)
 
@@ -239,6 +240,13 @@ def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: o
 @signals.worker_shutdown.connect
 def _say_goodbye(**_: object) -> None:
     log.info("worker.stopped")
+
+
+def _check_platform(current: Runtime) -> None:
+    """Ask the platform's own word once, and end it: no child may inherit it."""
+    if current.platform is not None:
+        current.platform.capabilities()
+        current.platform.close()
 
 
 @signals.beat_init.connect

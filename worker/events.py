@@ -62,6 +62,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "partition.needed": "an old partition holds rows that stay",
     "partition.waited": "a partition's table was busy, or does not allow it (by the SQLSTATE)",
     "process.crashed": "an unexpected error ended a process (with its traceback)",
+    "platform.started": "the platform's own validator or engine was started, and what it calls itself",
+    "platform.stopped": "it crashed, hung or broke the protocol, and is started again: why, how many "
+    "questions it had, and the end of what it wrote to standard error",
     "process.died": "a process of `flowshift up` ended and is started again",
     "process.interrupted": "Ctrl-C ended a process",
     "process.killed": "a process did not stop in time",

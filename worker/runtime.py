@@ -20,6 +20,7 @@ from worker import nodes
 from worker import settings as settings_module
 from worker.core.engine.registry import Registry
 from worker.core.parity.trial import Equipment
+from worker.core.targets.convert import convert_text
 from worker.core.targets.detect import SETTING
 from worker.core.targets.registry import DEFAULT, TARGETS
 from worker.core.targets.target import Target
@@ -28,10 +29,12 @@ from worker.db.budgets import RunBudget
 from worker.db.engine import create_engine, database_url
 from worker.db.runs import ECHO, RunOptions
 from worker.errors import ConfigError
+from worker.platform.platform import Platform
 from worker.providers import config as providers
 from worker.providers.config import LiveConfig
 from worker.providers.echo import Echo
 from worker.providers.live import Live
+from worker.sample import SMALLEST
 from worker.servers.connect import Connections, Servers
 from worker.settings import Settings
 
@@ -93,7 +96,18 @@ class Runtime:
     def echo(self) -> Equipment:
         """What drafts of the default target are executed with where no model is to be asked."""
         echo = Echo()
-        return Equipment(lambda: (echo, echo), time.perf_counter, self.registry)
+        return Equipment(
+            lambda: (echo, echo), time.perf_counter, self.registry, platform=self.platform
+        )
+
+    @cached_property
+    def platform(self) -> Platform | None:
+        """The platform's own validator and engine, if the settings name one; not started yet.
+
+        Raises:
+            ConfigError: a program that is named cannot be run here.
+        """
+        return Platform.of(self.settings, probe=convert_text(SMALLEST, Defaults()).graph)
 
     def echo_for(self, target: Target, strict: Iterable[str] = ()) -> Equipment:
         """What drafts for a target are executed with where no model is to be asked.
@@ -131,7 +145,7 @@ class Runtime:
             registry = self.registry_of(target)
             live = Live(self.live, budget, registry, target=target, strict=options.strict)
             self._live_run = (run_id, live)
-        return self._live_run[1].equipment
+        return msgspec.structs.replace(self._live_run[1].equipment, platform=self.platform)
 
     def _close_live(self) -> None:
         if self._live_run is not None:
@@ -146,10 +160,15 @@ class Runtime:
     def close(self) -> None:
         """Close this process's sockets; the servers stay."""
         self._close_live()
-        for name in ("engine", "redis"):
+        for name in ("engine", "redis", "platform"):
             opened = self.__dict__.pop(name, None)
             if opened is not None:
                 opened.dispose() if name == "engine" else opened.close()
+
+    def leave(self) -> None:
+        """In a forked child: let go of what belongs to the parent."""
+        if (platform := self.__dict__.pop("platform", None)) is not None:
+            platform.leave()
 
 
 _connections = Connections()
@@ -178,6 +197,7 @@ def runtime() -> Runtime:
         return configure()
     if _runtime.pid != os.getpid():
         # The parent's engine is dropped, not disposed of: its sockets are the parent's to close.
+        _runtime.leave()
         _runtime = Runtime(_runtime.settings, _runtime.servers, _runtime.live)
     return _runtime
 

@@ -36,6 +36,14 @@ ANSWER_COLUMNS: Final = """
 """
 """What makes sample tables those of a platform of the target `answer`. Safe to repeat."""
 
+SMALLEST = b"""{
+    "nodes": [{"id": "start", "type": "start"}, {"id": "llm", "type": "llm"},
+              {"id": "end", "type": "end"}],
+    "edges": [{"id": "1", "source": "start", "target": "llm"},
+              {"id": "2", "source": "llm", "target": "end"}]
+}"""
+"""The smallest workflow that V1 runs and that asks a model."""
+
 _NAMES = (
     "고객지원",
     "환불 안내",

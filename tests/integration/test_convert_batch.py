@@ -194,7 +194,7 @@ def test_a_draft_is_recognised_by_content_not_by_time(fleet: Fleet) -> None:
 def test_a_draft_that_an_earlier_converter_wrote_is_replaced(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def as_converter_1_wrote_it(workflow: Workflow) -> Draft:
+    def as_converter_1_wrote_it(workflow: Workflow, *_: Any) -> Draft:
         draft = convert_checked(workflow)
         graph = json.loads(draft.graph)
         for edge in graph["edges"]:
@@ -346,7 +346,7 @@ def test_a_fault_of_ours_is_recorded_on_the_bot_with_its_traceback(
     fleet.add("a", a_workflow())
     fleet.add("b", a_workflow("boom"))
 
-    def faulty(workflow: Workflow) -> Any:
+    def faulty(workflow: Workflow, *_: Any) -> Any:
         if any(b"boom" in bytes(value) for node in workflow.nodes for value in node.data.values()):
             raise RuntimeError("a fault of ours")
         return convert_checked(workflow)

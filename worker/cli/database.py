@@ -128,6 +128,7 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
             revisions=schema.revisions(),
             backup=current.settings.backup,
             tries=tries,
+            platform=current.platform,
         )
     if as_json:
         print_json(found)

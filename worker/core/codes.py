@@ -49,6 +49,7 @@ FAILURE_CODES: Final = (
     "invalid_config",
     "execution_failed",
     "parity_mismatch",
+    "platform_refused",
     "worker_lost",
     "internal_error",
 )
@@ -125,6 +126,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "invalid_config": "A node's setting is out of bounds or of the wrong kind, so that V1 refuses it",
     "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
     "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
+    "platform_refused": "The platform's own validator refuses the draft, or breaks over it; nothing was "
+    "written",
     "worker_lost": "The bot kills the process that converts it, or takes too long or too much memory",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
     "renamed_node": "A selector could not name the node: its id has a dot, is reserved, or is a number",
@@ -199,6 +202,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "execution_failed": "See which node failed (`flowshift show BOT`), fix it, then retry",
     "parity_mismatch": "Read what differs (`flowshift show BOT`): if the change is meant, leave it; else "
     "`flowshift migrate --bot-id BOT --overwrite-edited`",
+    "platform_refused": "Read the platform's words (`flowshift show BOT`): fix the workflow, or run "
+    "`flowshift check-target` if the workflow is fine",
     "worker_lost": "The message says how its workers ended: fix it, or raise the limit that it met; retry",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",

@@ -15,11 +15,12 @@ from worker.settings.display import Display
 from worker.settings.expected import extra
 from worker.settings.health import Health
 from worker.settings.limits import Limits
+from worker.settings.platform import Platform
 from worker.settings.refusal import refusal
 from worker.settings.retention import Retention
 
 
-class Settings(Display, frozen=True, kw_only=True):
+class Settings(Platform, frozen=True, kw_only=True):
     """What a process of flowshift runs with."""
 
     def __post_init__(self) -> None:
@@ -42,6 +43,7 @@ GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
     Limits,
     Retention,
     Display,
+    Platform,
 )
 
 USUAL: Final = (

@@ -26,6 +26,7 @@ from worker.db.bots import BotRow
 from worker.db.engine import is_transient
 from worker.db.ledger import LedgerRow
 from worker.db.recordings import execution_id, insert_executions
+from worker.sample import SMALLEST
 from worker.steps.batch.decide import Asked, Converted, decide
 from worker.steps.batch.trial import Trial
 
@@ -36,12 +37,6 @@ STATEMENT_TIMEOUT_MS: Final = 5_000
 _RUN_ID: Final = 0  # no run has it
 _REQUEST: Final = "flowshift db check"
 _NAMED: Final = 3
-_SAMPLE: Final = b"""{
-    "nodes": [{"id": "start", "type": "start"}, {"id": "llm", "type": "llm"},
-              {"id": "end", "type": "end"}],
-    "edges": [{"id": "1", "source": "start", "target": "llm"},
-              {"id": "2", "source": "llm", "target": "end"}]
-}"""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +146,7 @@ class _Attempt:
         for row in (row for chunk in chunks for row in chunk):
             one = decide(row, defaults, trial, asked)
             if isinstance(one, LedgerRow):
-                sample = BotRow(row.bot_id, False, _SAMPLE, len(_SAMPLE), row.has_draft, False)
+                sample = BotRow(row.bot_id, False, SMALLEST, len(SMALLEST), row.has_draft, False)
                 one = decide(sample, defaults, trial, asked)
             if isinstance(one, Converted):
                 ready.append(one)

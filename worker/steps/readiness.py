@@ -18,6 +18,8 @@ from worker.db.engine import map_database_errors
 from worker.db.schema import triggers
 from worker.db.schema.check import TableReport, check
 from worker.db.schema.revision import Revisions
+from worker.errors import ConfigError
+from worker.platform.platform import Platform
 from worker.steps.attempt import Attempt, try_writes
 from worker.steps.target import choose_target
 
@@ -52,11 +54,13 @@ def check_readiness(
     revisions: Revisions,
     backup: Place,
     tries: bool | None = None,
+    platform: Platform | None = None,
 ) -> Readiness:
     """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
 
     `target` is the setting, `backup` says where runs keep V1. With `tries` None nothing is tried where
-    a trigger may do what no rollback takes back; True tries all the same, False nothing.
+    a trigger may do what no rollback takes back; True tries all the same, False nothing. `platform` is
+    asked whether it answers.
 
     Raises:
         ConfigError, TransientError: the database cannot be looked at.
@@ -72,13 +76,14 @@ def check_readiness(
             untried = _untried(complete=catalogue.complete, outside=outside)
             equipment = equip(TARGETS[choice.target])
             attempt = untried or try_writes(engine, defaults, equipment, backup)
-    problems = (*catalogue.problems, *(attempt.problems if attempt else ()))
+    notes, wrong = _asked(platform)
+    problems = (*catalogue.problems, *(attempt.problems if attempt else ()), *wrong)
     return Readiness(
         ready=not problems,
         revision=catalogue.revision,
         newest_revision=catalogue.newest_revision,
         tables=catalogue.tables,
-        notes=catalogue.notes,
+        notes=(*catalogue.notes, *notes),
         problems=problems,
         attempt=attempt,
         target=choice,
@@ -91,6 +96,16 @@ def _would_go_live(connection: sa.Connection, choice: Choice) -> int | None:
     if not TARGETS[choice.target].serves_drafts:
         return None
     return fleet.flagged_without_version(connection)
+
+
+def _asked(platform: Platform | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is to note about the platform's own word, and what is wrong with it."""
+    if platform is None:
+        return (), ()
+    try:
+        return tuple(one.in_words() for one in platform.capabilities()), ()
+    except ConfigError as error:
+        return (), (str(error),)
 
 
 def _untried(*, complete: bool, outside: Sequence[str]) -> Attempt | None:

@@ -46,12 +46,15 @@ def start_run(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was started.
-        ConfigError: it asks models, and none can be asked from here; nothing was started.
+        ConfigError: it asks models, and none can be asked from here, or the platform's own word
+            cannot be asked; nothing was started.
         TransientError: PostgreSQL was away (nothing was started), or the queue was (the run waits
             in `planning`; the message names it).
     """
     if request.provider != ECHO:
         live.check(current.live)
+    if current.platform is not None:
+        current.platform.capabilities()
     run = record_run(
         current.engine,
         request,

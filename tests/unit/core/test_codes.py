@@ -40,6 +40,7 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
         "invalid_config",
         "execution_failed",
         "parity_mismatch",
+        "platform_refused",
         "worker_lost",
         "internal_error",
     )

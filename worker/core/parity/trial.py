@@ -17,6 +17,7 @@ from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
 from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity.known import judge
+from worker.core.parity.word import Word
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import KnownDifference, Target
 from worker.core.workflow.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
@@ -70,7 +71,7 @@ class Equipment(msgspec.Struct, frozen=True):
     independent nodes run side by side in its threads, which all use the second's providers. After
     `bot_s` seconds no further message of a bot is begun. `registry` has the node types of `target` and
     those that are installed. A known difference of the target whose code is in `strict` is one like
-    any other.
+    any other. `platform` is the platform's own word, where it can be asked.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -81,6 +82,7 @@ class Equipment(msgspec.Struct, frozen=True):
     bot_s: float = math.inf
     target: Target = DEFAULT
     strict: frozenset[str] = frozenset()
+    platform: Word | None = None
 
     @property
     def differences(self) -> tuple[KnownDifference, ...]:

@@ -11,13 +11,14 @@ done, and one whose worker dies has done nothing (design section 6, guarantee 2)
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.parity.trial import Equipment
 from worker.core.workflow.config import Defaults
 from worker.db import bots, leaving, ledger
 from worker.db.batches import Batch
@@ -26,7 +27,7 @@ from worker.db.runs import ECHO, RunOptions
 from worker.errors import TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
-from worker.steps.batch.decide import Asked, Decided, decide_on
+from worker.steps.batch.decide import Asked, Decided, decide_on, heard
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.settle import Settled, Settler
@@ -47,15 +48,27 @@ class _Decider(msgspec.Struct, frozen=True):
     trial: Trial | None
     defaults: Defaults
     asked: Asked
+    equipment: Equipment
 
-    def decide(self, row: BotRow) -> Decided:
-        """What becomes of a bot."""
-        return decide_on(row, self.defaults, self.trial, self.asked)
+    def decide(self, rows: Iterable[BotRow]) -> Generator[Decided]:
+        """What becomes of bots, in their order; the platform's own word is heard on each draft."""
+        word = self.equipment.platform
+        decided = (self._decide(row) for row in rows)
+        return decided if word is None else heard(decided, word)
+
+    def _decide(self, row: BotRow) -> Decided:
+        return decide_on(row, self.defaults, self.trial, self.asked, self.equipment)
 
     def redo(self, connection: sa.Connection, bot_ids: Sequence[str]) -> list[Decided]:
-        """Decide on bots again, from what is committed now."""
+        """Decide on bots again, from what is committed now.
+
+        Raises:
+            TransientError: the platform would be asked while their rows are locked.
+        """
+        if self.equipment.platform is not None:
+            raise TransientError(f"bot {bot_ids[0]} changed while the platform was asked about it")
         chunks = bots.read_chunks(connection, after=None, through=None, bot_ids=bot_ids)
-        return [self.decide(row) for chunk in chunks for row in chunk]
+        return [self._decide(row) for chunk in chunks for row in chunk]
 
 
 class _Made(msgspec.Struct, frozen=True):
@@ -77,7 +90,7 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
     equipment = runtime.equip(batch.run_id, batch.options)
     trial = Trial.of(batch, batch.options, equipment)
     asked = Asked.of(batch.options, equipment.target)
-    decider = _Decider(batch.options, trial, runtime.defaults, asked)
+    decider = _Decider(batch.options, trial, runtime.defaults, asked, equipment)
     with at_work(runtime, batch):
         made = _decide_all(runtime.engine, batch, decider)
         with ending(runtime, batch) as end:
@@ -117,12 +130,12 @@ def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
     after = batch.after_bot_id
     while True:
         rows = _read(engine, batch, after)
-        for row in rows:
-            one = decider.decide(row)
-            decided.append(one)
-            kept_bytes += one.size
-            if kept_bytes >= KEPT_BYTES:
-                return _Made(decider, decided, one.bot_id)
+        with closing(decider.decide(rows)) as some:
+            for one in some:
+                decided.append(one)
+                kept_bytes += one.size
+                if kept_bytes >= KEPT_BYTES:
+                    return _Made(decider, decided, one.bot_id)
         if sum(row.workflow_bytes or 0 for row in rows) < bots.CHUNK_BYTES:
             return _Made(decider, decided, None)
         after = rows[-1].bot_id

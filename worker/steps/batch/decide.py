@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Generator, Iterable
 from typing import Final, Self
 
 import msgspec
 
 from worker.core.codes import ConversionWarning
+from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
-from worker.core.parity.trial import Proof
+from worker.core.parity.trial import Equipment, Proof
+from worker.core.parity.word import Word
 from worker.core.targets.convert import convert_checked
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
@@ -22,6 +25,7 @@ from worker.db.bots import Basis, BotRow
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import BotError
+from worker.steps.batch.opinions import ask_about, disproved, hear, refused
 from worker.steps.batch.trial import Trial, fault
 
 
@@ -51,6 +55,7 @@ class Converted(msgspec.Struct, frozen=True):
     """A bot whose draft is ready to be written.
 
     `proof` is None where it was not executed; its executions are `executions`, ready to be recorded.
+    `inquiry` is what the platform is to be asked, until it was.
     """
 
     bot_id: str
@@ -59,6 +64,7 @@ class Converted(msgspec.Struct, frozen=True):
     has_draft: bool
     proof: Proof | None = None
     executions: tuple[ExecutionRow, ...] = ()
+    inquiry: Inquiry | None = None
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -85,18 +91,56 @@ class Decided(msgspec.Struct, frozen=True):
 
 
 def decide_on(
-    row: BotRow, defaults: Defaults, trial: Trial | None = None, asked: Asked = NOTHING_ELSE
+    row: BotRow,
+    defaults: Defaults,
+    trial: Trial | None = None,
+    asked: Asked = NOTHING_ELSE,
+    equipment: Equipment | None = None,
 ) -> Decided:
     """`decide`, with the basis and the time."""
     started = time.perf_counter()
-    what = decide(row, defaults, trial, asked)
+    what = decide(row, defaults, trial, asked, equipment)
     return Decided(row.basis, what, time.perf_counter() - started)
 
 
+def heard(decided: Iterable[Decided], word: Word) -> Generator[Decided]:
+    """What becomes of bots after the platform was asked about their drafts, in the same order.
+
+    It is not asked again under a lock: what it said of counts as having taken for ever.
+
+    Raises:
+        TransientError: the platform cannot be asked now.
+    """
+    return hear(word, decided, _asked, _heard)
+
+
+def _asked(one: Decided) -> Inquiry | None:
+    return None if isinstance(one.what, LedgerRow) else one.what.inquiry
+
+
+def _heard(one: Decided, found: Opinion | None) -> Decided:
+    what = one.what
+    if isinstance(what, LedgerRow):
+        return one
+    if found is not None and (what.proof is None or found.code == "platform_refused"):
+        return Decided(one.basis, refused(what.bot_id, found), math.inf)
+    proof = what.proof
+    if found is not None and proof is not None:
+        proof = disproved(proof, found)
+    what = msgspec.structs.replace(what, proof=proof, inquiry=None)
+    return Decided(one.basis, what, math.inf)
+
+
 def decide(
-    row: BotRow, defaults: Defaults, trial: Trial | None = None, asked: Asked = NOTHING_ELSE
+    row: BotRow,
+    defaults: Defaults,
+    trial: Trial | None = None,
+    asked: Asked = NOTHING_ELSE,
+    equipment: Equipment | None = None,
 ) -> Converted | LedgerRow:
     """Convert a bot and try its draft, or say why not.
+
+    With `equipment` the draft comes with what the platform is to be asked about it.
 
     Never raises: one bot's failure never fails its batch.
     """
@@ -110,7 +154,8 @@ def decide(
         draft = convert_checked(workflow, asked.target)
         proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
         proof = _strictly(draft.warnings, proof, asked.strict)
-        return _converted(row, draft.graph, draft.warnings, proof, asked.target)
+        inquiry = None if equipment is None else ask_about(draft.graph, proof, equipment)
+        return _converted(row, draft.graph, draft.warnings, proof, asked.target, inquiry)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
@@ -164,13 +209,14 @@ def _converted(
     warnings: tuple[ConversionWarning, ...],
     proof: Proof | None,
     target: Target,
+    inquiry: Inquiry | None,
 ) -> Converted:
     if proof is None:
-        return Converted(row.bot_id, graph, warnings, row.has_draft)
+        return Converted(row.bot_id, graph, warnings, row.has_draft, inquiry=inquiry)
     # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
     executions = tuple(as_row(row.bot_id, one, target.recording) for one in proof.executions)
     proof = msgspec.structs.replace(proof, executions=())
-    return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions)
+    return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions, inquiry)
 
 
 def _size(execution: ExecutionRow) -> int:

@@ -20,7 +20,9 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.engine.v2 import Variables
+from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
+from worker.core.parity.trial import Proof
 from worker.core.targets.detect import written_for
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
@@ -36,6 +38,7 @@ from worker.runtime import Runtime
 from worker.steps.batch.halving import write_halving
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
+from worker.steps.batch.opinions import ask_about, disproved, hear, refused
 from worker.steps.batch.stale import stale_row
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial, fault, judged, record
@@ -53,6 +56,8 @@ class Tried(msgspec.Struct, frozen=True):
     row: LedgerRow
     executions: tuple[ExecutionRow, ...]
     version: str
+    proof: Proof
+    inquiry: Inquiry | None = None
 
 
 def validate_batch(batch: Batch, runtime: Runtime) -> Report:
@@ -116,8 +121,26 @@ def _try_all(
     while some := list(islice(ids, AT_A_TIME)):
         with engine.connect() as connection:
             read = list(drafts.read(connection, some))
-        tried += [try_draft(one, defaults, trial) for one in read]
+        some_tried = (try_draft(one, defaults, trial) for one in read)
+        word = trial.equipment.platform
+        tried += some_tried if word is None else hear(word, some_tried, _asked, _heard)
     return tried
+
+
+def _asked(one: Tried | LedgerRow) -> Inquiry | None:
+    return one.inquiry if isinstance(one, Tried) else None
+
+
+def _heard(one: Tried | LedgerRow, found: Opinion | None) -> Tried | LedgerRow:
+    """What was tried, as the platform's own word leaves it; what was executed is recorded anyway."""
+    if isinstance(one, LedgerRow):
+        return one
+    row = one.row
+    if found is not None and found.code == "platform_refused":
+        row = refused(row.bot_id, found)
+    elif found is not None:
+        row = judged(LedgerRow(row.bot_id, "unchanged"), disproved(one.proof, found))
+    return msgspec.structs.replace(one, row=row, inquiry=None)
 
 
 # -- core ------------------------------------------------------------------------------------------
@@ -162,7 +185,10 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
     proof = trial.prove(one.bot_id, workflow, graph, variables)
     recording = trial.equipment.target.recording
     executions = tuple(as_row(one.bot_id, execution, recording) for execution in proof.executions)
-    return Tried(judged(LedgerRow(one.bot_id, "unchanged"), proof), executions, one.version)
+    row = judged(LedgerRow(one.bot_id, "unchanged"), proof)
+    asked = ask_about(graph, proof, trial.equipment)
+    proof = msgspec.structs.replace(proof, executions=())
+    return Tried(row, executions, one.version, proof, asked)
 
 
 def _within(text: bytes | None, size: int, limit: int, name: str) -> bytes:
