@@ -49,7 +49,7 @@ class Application(Celery):
 
     @cached_property
     def Beat(self) -> type[Any]:  # noqa: N802  (Celery's name)
-        """Celery's beat, without its banner where the log is JSON."""
+        """Celery's beat: it checks its rights on Redis, and prints no banner where the log is JSON."""
         base = super().Beat
 
         class Beat(base):  # type: ignore[misc, valid-type]
@@ -57,6 +57,10 @@ class Application(Celery):
                 super().__init__(*args, **given)
                 _set_up_logging()
                 self.quiet: bool = given.get("quiet", False) or logging_setup.writes_json()
+
+            def run(self) -> None:
+                _refuse_what_waiting_cannot_repair()
+                super().run()
 
         return Beat
 
@@ -233,6 +237,14 @@ def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: o
         if current.live is not None:
             chain.check(current.live)
         _check_platform(current)
+    except ConfigError as error:
+        _stop(error)
+
+
+def _refuse_what_waiting_cannot_repair() -> None:
+    current = runtime.runtime()
+    try:
+        connect.check_rights(current.servers, current.settings)
     except ConfigError as error:
         _stop(error)
 

@@ -29,6 +29,7 @@ from worker.errors import ConfigError
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
 from worker.runtime import runtime
+from worker.servers import connect
 
 log = get_logger("worker.processes.flower")  # it runs as __main__
 
@@ -142,6 +143,7 @@ def main() -> None:
     flower.command.setup_logging = _keep_logging
     try:
         values = runtime().settings
+        connect.check_rights(runtime().servers, values)
     except ConfigError as error:
         logging_setup.refuse(error)
         sys.exit(3)

@@ -117,13 +117,40 @@ def check_database(url: str, settings: Settings) -> None:
 
 def check_redis_and_queue(servers: Servers, settings: Settings) -> None:
     """Connect to Redis and to the queue once; ConfigError where one cannot be used."""
-    apart = bool(servers.queue_url)
-    check_redis(servers.redis_url, rights=Rights(settings.namespace, queue=not apart))
+    for url, setting, rights in _each_redis(servers, settings):
+        check_redis(url, setting=setting, rights=rights)
     if servers.has_rabbitmq:
         rabbitmq.check(servers.queue_url)
-    elif apart:
-        rights = Rights(settings.namespace, progress=False)
-        check_redis(servers.queue_url, setting=rabbitmq.SETTING, rights=rights)
+
+
+def check_rights(servers: Servers, settings: Settings) -> None:
+    """Refuse what no waiting repairs: a Redis that is too old, a cluster, or a user without rights.
+
+    For the beat and Flower, which wait for a server that is away.
+
+    Raises:
+        ConfigError: names the setting, and the line that grants what is missing.
+    """
+    for url, setting, rights in _each_redis(servers, settings):
+        try:
+            check_redis(url, setting=setting, rights=rights)
+        except ConfigError as error:
+            if not _is_away(error.__cause__):
+                raise
+
+
+def _each_redis(servers: Servers, settings: Settings) -> Iterator[tuple[str, str, Rights]]:
+    """The URL of each Redis, its setting, and what flowshift does there."""
+    is_apart = bool(servers.queue_url)
+    yield servers.redis_url, REDIS_SETTING, Rights(settings.namespace, queue=not is_apart)
+    if is_apart and not servers.has_rabbitmq:
+        yield servers.queue_url, rabbitmq.SETTING, Rights(settings.namespace, progress=False)
+
+
+def _is_away(cause: BaseException | None) -> bool:
+    if isinstance(cause, redis.AuthenticationError):
+        return False
+    return isinstance(cause, redis.ConnectionError | redis.TimeoutError | OSError)
 
 
 def check_redis(url: str, *, setting: str = REDIS_SETTING, rights: Rights = _ALL_RIGHTS) -> None:

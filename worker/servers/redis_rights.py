@@ -6,7 +6,7 @@ and the transaction is discarded: nothing is read or written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -14,18 +14,39 @@ import redis
 from redis.exceptions import NoPermissionError
 
 _COMMON: Final = ("ping", "info server", "evalsha 0 0", "script|load x", "script|exists 0")
-# Those with a key have `KEY` in its place, and what Redis asks for besides.
-_PROGRESS: Final = (
-    "hgetall KEY", "hmget KEY f", "hset KEY f v", "hkeys KEY", "hdel KEY f", "del KEY",
-    "expire KEY 1", "persist KEY", "ttl KEY", "scan 0", "set KEY v", "xadd KEY * f v",
-    "xtrim KEY maxlen 9",
-)  # fmt: skip
-_QUEUE: Final = (
-    "brpop KEY 1", "llen KEY", "lpush KEY v", "rpush KEY v", "rpop KEY", "pexpire KEY 1",
-    "exists KEY", "del KEY", "get KEY", "set KEY v", "time", "hget KEY f", "hset KEY f v",
-    "hdel KEY f", "sadd KEY v", "srem KEY v", "smembers KEY", "zadd KEY 1 v", "zrem KEY v",
-    "zrange KEY 0 1", "zrangebyscore KEY 0 1", "watch KEY", "unwatch", "punsubscribe",
-)  # fmt: skip
+_PROGRESS: Final[Mapping[str, tuple[str, ...]]] = {
+    "run:0": (
+        *("hgetall KEY", "hmget KEY f", "hset KEY f v", "hkeys KEY", "hdel KEY f", "del KEY"),
+        *("expire KEY 1", "persist KEY", "ttl KEY"),
+    ),
+    "": ("scan 0",),
+    "refreshed": ("set KEY v",),
+    "events": ("xadd KEY * f v", "xtrim KEY maxlen 9"),
+}
+"""What is done with each key of the progress; `KEY` has its place. "" are commands without a key."""
+
+_OF_A_QUEUE: Final = ("brpop KEY 1", "llen KEY", "lpush KEY v", "pexpire KEY 1", "del KEY")
+_OF_A_BINDING: Final = ("exists KEY", "sadd KEY v", "srem KEY v", "del KEY")
+_QUEUE: Final[Mapping[str, tuple[str, ...]]] = {
+    "NAME": (*_OF_A_QUEUE, "rpush KEY v", "rpop KEY", "watch KEY"),
+    "NAME\x06\x163": _OF_A_QUEUE,
+    "": ("time", "unwatch", "punsubscribe"),
+    "x.NAME-control.pidbox": _OF_A_QUEUE,
+    "x.reply.NAME-control.pidbox": _OF_A_QUEUE,
+    "NAME-events.x": _OF_A_QUEUE,
+    "unacked": ("hget KEY f", "hset KEY f v", "hdel KEY f"),
+    "unacked_index": ("zadd KEY 1 v", "zrem KEY v", "zrange KEY 0 1"),
+    "unacked_mutex": ("set KEY v", "get KEY", "pexpire KEY 1", "del KEY", "watch KEY"),
+    "_kombu.binding.NAME": (*_OF_A_BINDING, "smembers KEY"),
+    "_kombu.binding.celeryev": (*_OF_A_BINDING, "smembers KEY"),
+    "_kombu.binding.NAME-control.pidbox": (*_OF_A_BINDING, "smembers KEY"),
+    "_kombu.binding.reply.NAME-control.pidbox": (*_OF_A_BINDING, "smembers KEY"),
+    "_kombu.binding_permanent.NAME": _OF_A_BINDING,
+    "_kombu.binding_permanent.NAME-control.pidbox": _OF_A_BINDING,
+    "_kombu.binding_permanent.reply.NAME-control.pidbox": _OF_A_BINDING,
+    "_kombu.binding_deadlines": ("zadd KEY 1 v", "zrem KEY v", "zrangebyscore KEY 0 1"),
+}
+"""The same of Celery's keys, which have `queue:` in front; `NAME` is the namespace."""
 
 
 class Rights(msgspec.Struct, frozen=True):
@@ -56,8 +77,9 @@ class Rights(msgspec.Struct, frozen=True):
     @property
     def commands(self) -> tuple[str, ...]:
         """The commands, in the order of their use."""
-        lines = ("multi", "exec", "discard", *_COMMON, *(_PROGRESS if self.progress else ()))
-        lines += (*_QUEUE, "psubscribe") if self.queue else ()
+        lines = ["multi", "exec", "discard", *_COMMON]
+        lines += _all(_PROGRESS) if self.progress else ()
+        lines += (*_all(_QUEUE), "psubscribe") if self.queue else ()
         return tuple(dict.fromkeys(line.split()[0] for line in (*lines, "publish")))
 
     def grant(self, user: str, lacking: Iterable[str] = ("~", "&")) -> str:
@@ -76,12 +98,10 @@ class Rights(msgspec.Struct, frozen=True):
         name, every = self.namespace, self.keys[0]
         lines = [(line, "") for line in _COMMON]
         if self.progress:
-            lines += [(line, f"{name}:run:0") for line in _PROGRESS]
-            lines += [("xadd KEY * f v", f"{name}:events"), ("set KEY v", f"{name}:refreshed")]
+            lines += [(line, f"{name}:{key}") for key, done in _PROGRESS.items() for line in done]
         if self.queue:
-            lines += [(line, f"{name}:queue:{name}") for line in _QUEUE]
-            lines += [("zadd KEY 1 v", f"{name}:queue:unacked_index")]
-            lines += [("sadd KEY v", f"{name}:queue:_kombu.binding.{name}")]
+            queues = {f"{name}:queue:{key.replace('NAME', name)}": d for key, d in _QUEUE.items()}
+            lines += [(line, key) for key, done in queues.items() for line in done]
         for line, key in lines:
             command, *rest = line.replace("|", " ").split()
             yield every, "", [command, *(key if word == "KEY" else word for word in rest)]
@@ -93,6 +113,10 @@ class Rights(msgspec.Struct, frozen=True):
                 yield "", pattern, ["psubscribe", pattern]
         if self.progress:
             yield "", every, ["publish", f"{name}:run:0", ""]
+
+
+def _all(done: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [line for lines in done.values() for line in lines]
 
 
 def missing(client: redis.Redis, rights: Rights) -> tuple[str, ...]:
