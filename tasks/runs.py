@@ -17,6 +17,7 @@ from worker.core.policy.batch_ref import BatchRef
 from worker.errors import GivenUpError, TransientError, UsageError
 from worker.log import get_logger
 from worker.steps.batch import delivery
+from worker.steps.batch.kinds import KINDS
 from worker.steps.batch.retry import persist
 from worker.steps.refresh import report_all
 from worker.steps.request import Request
@@ -66,16 +67,19 @@ def plan_run(self: Task[Any, Any], run_id: int) -> str:
     return delivery.plan(run_id, begin(self, run_id=run_id))
 
 
-@app.task(bind=True, name="flowshift.convert_batch", throws=(GivenUpError,))
-def convert_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
-    """Convert a batch, then put the next one into the queue."""
+def do_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
+    """Do a batch as its run's kind says, then put the next one into the queue."""
     return delivery.do_batches(BatchRef(run_id, batch), begin(self, run_id=run_id, batch=batch))
 
 
-@app.task(bind=True, name="flowshift.validate_batch", throws=(GivenUpError,))
-def validate_batch(self: Task[Any, Any], run_id: int, batch: int) -> str:
-    """Execute the drafts of a batch beside V1, then put the next one into the queue."""
-    return delivery.do_batches(BatchRef(run_id, batch), begin(self, run_id=run_id, batch=batch))
+BATCH_TASKS = {
+    kind: app.task(bind=True, name=f"flowshift.{kind}_batch", throws=(GivenUpError,))(do_batch)
+    for kind in KINDS
+}
+"""A task for each kind of run, so that Flower names it; the run's row says what is done."""
+
+convert_batch = BATCH_TASKS["convert"]
+validate_batch = BATCH_TASKS["validate"]
 
 
 @app.task(bind=True, name="flowshift.sweep", send_events=False)

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import tasks.runs
 from tests.fleet import Fleet
+from tests.queues import TestQueue
 from tests.walk import Walk, frames_between
 from worker.app import app
+from worker.cli.views.runs import runs_table
+from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.states import RUN_KINDS
-from worker.db import admission, bots
-from worker.errors import GivenUpError
+from worker.db import admission, bots, outbox
+from worker.db.batches import Batch
+from worker.errors import GivenUpError, UsageError
+from worker.queue import limits
+from worker.runtime import Runtime
+from worker.steps.batch.execute import execute
+from worker.steps.batch.kind import Kind
 from worker.steps.batch.kinds import KINDS
+from worker.steps.batch.lifecycle import at_work, ending
+from worker.steps.batch.tally import Report, Tally
+from worker.steps.finish import finish_run
+from worker.steps.request import Request
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "explanation" / "architecture.md"
 
@@ -74,7 +88,70 @@ def test_the_walk_of_a_batch_is_in_the_documentation(fleet: Fleet) -> None:
     listed = re.findall(
         r"^ *((?:tasks|worker)/[\w/]+)\.py", section.partition("\n## ")[0], re.MULTILINE
     )
-    assert [path.replace("/", ".") for path in listed] == walked(run.run_id).modules
+    walk = walked(run.run_id).modules
+    assert [path.replace("/", ".") for path in listed] == walk, f"list them in {ARCHITECTURE.name}"
+
+
+def test_the_claim_and_the_work_are_within_the_time_limit_of_a_batch(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(1)
+    run = fleet.planned()
+    left: dict[str, float] = {}
+
+    def timed(name: str, call: Any) -> Any:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            left[name], _ = signal.getitimer(signal.ITIMER_REAL)
+            return call(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(limits, "_is_child", True)
+    monkeypatch.setattr(admission, "claim", timed("claim", admission.claim))
+    monkeypatch.setattr(bots, "read_chunks", timed("work", bots.read_chunks))
+    monkeypatch.setattr(outbox, "take", timed("enqueuing", outbox.take))
+    tasks.runs.convert_batch(run_id=run.run_id, batch=1)
+    limit_s = fleet.current.settings.time_limit_s
+    assert limit_s - 60 < left["claim"] <= limit_s
+    assert limit_s - 60 < left["work"] <= limit_s
+    assert left["enqueuing"] == 0
+
+
+def test_a_kind_of_run_is_a_line_in_the_registry(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything else, from the request to the list of runs, goes by what the kind says."""
+
+    def count(batch: Batch, runtime: Runtime) -> Report:
+        tally = Tally()
+        with at_work(runtime, batch), ending(runtime, batch) as end:
+            return tally.complete(end.connection, batch, time.monotonic())
+
+    def check(request: Request) -> None:
+        if request.overwrite_edited:
+            raise UsageError("a count overwrites nothing")
+
+    kind: Any = "count"
+    counting = Kind(
+        name=kind, run=count, check=check, default_trials=lambda _: "none", mark="count"
+    )
+    monkeypatch.setitem(cast("dict[str, Kind]", KINDS), kind, counting)
+    fleet.execute("ALTER TABLE flowshift.runs DROP CONSTRAINT runs_kind_known")
+    fleet.add_many(2)
+    with pytest.raises(UsageError, match="a count overwrites nothing"):
+        fleet.start(kind=kind, overwrite_edited=True)
+    run = fleet.planned(kind=kind)
+    assert run.options.trials is None
+    queue = TestQueue()
+    process = fleet.process(queue)
+    process.queue.top_up(run.run_id)
+    assert queue.messages == [f"count {run.run_id}/1"]
+    assert execute(BatchRef(run.run_id, 1), process) is not None
+    assert finish_run(fleet.engine, run.run_id, actor="test") is not None
+    [cell] = list(
+        runs_table([(fleet.get(run.run_id), fleet.progress(run.run_id))]).columns[1].cells
+    )
+    assert str(cell) == "completed (count)"
 
 
 def test_every_kind_of_run_has_its_line_in_the_registry_and_its_task() -> None:

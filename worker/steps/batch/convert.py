@@ -87,12 +87,8 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
         TransientError: the database was away or busy; nothing was written.
     """
     started = time.monotonic()
-    equipment = runtime.equip(batch.run_id, batch.options)
-    trial = Trial.of(batch, batch.options, equipment)
-    asked = Asked.of(batch.options, equipment.target)
-    decider = _Decider(batch.options, trial, runtime.defaults, asked, equipment)
     with at_work(runtime, batch):
-        made = _decide_all(runtime.engine, batch, decider)
+        made = _decide_all(runtime.engine, batch, _decider_of(batch, runtime))
         with ending(runtime, batch) as end:
             report = _save(end.connection, batch, made, started)
     report = end.timed(report)
@@ -118,6 +114,13 @@ CONVERT: Final = Kind(
     name="convert", run=convert_batch, check=_check, default_trials=lambda _: "sample:1"
 )
 """A migration: it writes drafts, and tries each on one message if the request does not say more."""
+
+
+def _decider_of(batch: Batch, runtime: Runtime) -> _Decider:
+    options, equipment = batch.options, runtime.equip(batch.run_id, batch.options)
+    trial = Trial.of(batch, options, equipment)
+    asked = Asked.of(options, equipment.target)
+    return _Decider(options, trial, runtime.defaults, asked, equipment)
 
 
 def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
