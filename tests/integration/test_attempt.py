@@ -18,7 +18,8 @@ from tests.integration.conftest import Run
 from tests.integration.test_migrations import an_engine
 from tests.roles import Role, grant
 from worker.db.engine import database_url
-from worker.steps.attempt import Attempt, try_writes
+from worker.steps.answers import Attempt
+from worker.steps.attempt import try_writes
 from worker.steps.readiness import Readiness, check_readiness
 
 EVERYTHING = [

@@ -127,7 +127,7 @@ def test_what_a_person_has_to_settle_is_said_without_offering_the_upgrade(
 
     problems = checked(engine).problems
 
-    assert "bot_workflow_versions has no column features" in problems
+    assert "bot_workflow_versions has no column features: add it as the platform has it" in problems
     assert any(text.startswith("bots has 1 duplicate bot_id") for text in problems)
 
 
@@ -188,11 +188,12 @@ def test_rights_that_the_role_lacks_are_named(engine: sa.Engine, empty_database:
     finally:
         run(engine, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
+    again = "run the SQL of `flowshift db role` again"
     others = "name, use_workflow_v2, legacy_workflow, updated_at"
     assert found.problems == (
-        f"the role {role} has no right to SELECT bots ({others})",
-        f"the role {role} has no right to UPDATE bots (legacy_workflow)",
-        f"the role {role} has no right to INSERT flowshift.audit",
+        f"the role {role} has no right to SELECT bots ({others}): {again}",
+        f"the role {role} has no right to UPDATE bots (legacy_workflow): {again}",
+        f"the role {role} has no right to INSERT flowshift.audit: {again}",
     )
 
 

@@ -11,7 +11,7 @@ from tests.fleet import Fleet, a_workflow
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db import interference
-from worker.steps.batch import settle, write_drafts
+from worker.steps.batch import settle, trial, validate, write_drafts
 
 
 def trigger(fleet: Fleet, when: str, on: str, body: str, *, constraint: bool = False) -> None:
@@ -314,3 +314,158 @@ def test_a_dry_run_says_so_where_it_could_not_try_a_bot(fleet: Fleet) -> None:
     said = messages(fleet, run.run_id)
     assert list(said) == ["bot-00001"]
     assert said["bot-00001"].startswith("not tried on the database")
+
+
+# -- executions ------------------------------------------------------------------------------------
+
+LLM = "NEW.node_type = 'llm' AND EXISTS (SELECT FROM workflow_execution_runs r"
+SUPPRESSED = {
+    "an execution": (
+        "BEFORE INSERT",
+        "workflow_execution_runs",
+        "IF NEW.bot_id = 'bot-00001' THEN RETURN NULL; END IF; RETURN NEW;",
+    ),
+    "a node": (
+        "BEFORE INSERT",
+        "workflow_node_executions",
+        (
+            f"IF {LLM} WHERE r.id = NEW.workflow_run_id AND r.bot_id = 'bot-00001')"
+            " THEN RETURN NULL; END IF; RETURN NEW;"
+        ),
+    ),
+    "a node, afterwards": (
+        "AFTER INSERT",
+        "workflow_node_executions",
+        (
+            f"IF {LLM} WHERE r.id = NEW.workflow_run_id AND r.bot_id = 'bot-00001')"
+            " THEN DELETE FROM workflow_node_executions WHERE id = NEW.id; END IF; RETURN NULL;"
+        ),
+    ),
+    "an execution that goes to another bot": (
+        "BEFORE INSERT",
+        "workflow_execution_runs",
+        "IF NEW.bot_id = 'bot-00001' THEN NEW.bot_id := 'bot-00002'; END IF; RETURN NEW;",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SUPPRESSED)
+def test_an_execution_that_is_not_kept_fails_its_bot_and_nothing_of_it_stays(
+    fleet: Fleet, what: str
+) -> None:
+    ids = fleet.add_many(3)
+    when, table, body = SUPPRESSED[what]
+    trigger(fleet, when, table, body)
+    dry = fleet.run(dry_run=True)
+    real = fleet.run(messages=("hi",))
+
+    expected = {**dict.fromkeys(ids, "converted"), ids[1]: "failed not_recorded"}
+    assert fleet.outcomes(real.run_id) == fleet.outcomes(dry.run_id) == expected
+    assert "workflow_node_executions" in messages(fleet, real.run_id)[ids[1]]
+    assert set(fleet.drafts()) == set(fleet.backups()) == {ids[0], ids[2]}
+    executions = fleet.rows("SELECT bot_id FROM workflow_execution_runs ORDER BY 1")
+    assert [row.bot_id for row in executions] == [ids[0], ids[2]]
+
+
+@pytest.mark.parametrize("what", SUPPRESSED)
+def test_a_validation_whose_execution_is_not_kept_does_not_pass(fleet: Fleet, what: str) -> None:
+    ids = fleet.add_many(3)
+    first = fleet.run(validate="none")
+    trigger(fleet, *SUPPRESSED[what])
+    validation = fleet.run(kind="validate", of_run=first.run_id, messages=("hi",))
+
+    assert fleet.outcomes(validation.run_id) == {
+        **dict.fromkeys(ids, "unchanged"),
+        ids[1]: "failed not_recorded",
+    }
+    assert set(fleet.drafts()) == set(ids)
+    assert len(fleet.rows("SELECT FROM workflow_execution_runs")) == 2
+
+
+def test_an_execution_that_a_unique_index_keeps_out_is_noticed_without_a_trigger(
+    fleet: Fleet,
+) -> None:
+    ids = fleet.add_many(3)
+    first = fleet.run(bot_ids=(ids[0],), messages=("hi",))
+    fleet.execute("CREATE UNIQUE INDEX one_each ON workflow_execution_runs (bot_id)")
+
+    again = fleet.run(kind="validate", of_run=first.run_id, messages=("hi",))
+    assert fleet.outcomes(again.run_id) == {ids[0]: "failed not_recorded"}
+    rest = fleet.run(bot_ids=(ids[1], ids[2]), messages=("hi", "ho"), validate="all")
+    assert set(fleet.outcomes(rest.run_id).values()) == {"failed not_recorded"}
+    assert set(fleet.drafts()) == {ids[0]}
+
+
+def test_what_an_execution_showed_counts_before_that_it_was_not_kept(fleet: Fleet) -> None:
+    fleet.add_many(1)
+    first = fleet.run(validate="none")
+    fleet.set_draft("bot-00000", edited(fleet))
+    trigger(fleet, "BEFORE INSERT", "workflow_execution_runs", "RETURN NULL;")
+
+    validation = fleet.run(kind="validate", of_run=first.run_id, messages=("hi",))
+    assert fleet.outcomes(validation.run_id) == {"bot-00000": "failed parity_mismatch"}
+    assert "besides, the database kept no execution" in str(messages(fleet, validation.run_id))
+
+
+def test_a_draft_that_changed_meanwhile_is_told_from_an_execution_that_is_not_kept(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fleet.add_many(2)
+    first = fleet.run(validate="none")
+    trigger(fleet, *SUPPRESSED["an execution"])
+    record = trial.record
+
+    def changed_before(*arguments: Any) -> Any:
+        with fleet.connect() as platform:
+            platform.execute(
+                "UPDATE bot_workflow_versions SET updated_at = now() WHERE bot_id = %s", [ids[0]]
+            )
+        return record(*arguments)
+
+    monkeypatch.setattr(validate, "record", changed_before)
+    validation = fleet.run(kind="validate", of_run=first.run_id, messages=("hi",))
+    assert fleet.outcomes(validation.run_id) == {
+        ids[0]: "skipped draft_edited",
+        ids[1]: "failed not_recorded",
+    }
+
+
+def test_a_backup_that_a_trigger_on_our_own_table_suppresses_fails_its_bot(fleet: Fleet) -> None:
+    ids = fleet.add_many(3)
+    fleet.backup = "table"
+    body = "IF NEW.bot_id = 'bot-00001' THEN RETURN NULL; END IF; RETURN NEW;"
+    trigger(fleet, "BEFORE INSERT", "flowshift.backups", body)
+    dry, real = fleet.run(dry_run=True), fleet.run()
+
+    assert fleet.outcomes(dry.run_id) == fleet.outcomes(real.run_id)
+    assert fleet.outcomes(real.run_id)[ids[1]] == "failed internal_error"
+    assert messages(fleet, real.run_id)[ids[1]].startswith("the database kept no backup")
+    assert set(fleet.drafts()) == set(fleet.backups()) == {ids[0], ids[2]}
+
+
+# -- between bots, and in the platform's own code --------------------------------------------------
+
+
+def test_a_dry_run_sees_that_two_bots_of_a_chunk_cannot_both_be_written(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    fleet.execute("CREATE UNIQUE INDEX one_llm ON workflow_node_executions (node_id, node_type)")
+    dry, real = (fleet.run(dry_run=is_dry, messages=("hi",)) for is_dry in (True, False))
+
+    assert fleet.outcomes(dry.run_id) == fleet.outcomes(real.run_id)
+    assert real.counts.converted == 1
+
+
+def test_one_bots_trigger_that_lacks_a_right_fails_that_bot_alone(fleet: Fleet) -> None:
+    ids = fleet.add_many(5)
+    trigger(
+        fleet,
+        "AFTER INSERT",
+        "bot_workflow_versions",
+        "IF NEW.bot_id = 'bot-00003' THEN EXECUTE 'SELECT FROM no_such_table'; END IF; RETURN NULL;",
+    )
+    progress = fleet.run()
+
+    assert fleet.outcomes(progress.run_id) == {
+        **dict.fromkeys(ids, "converted"),
+        ids[3]: "failed internal_error",
+    }

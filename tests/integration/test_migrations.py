@@ -719,15 +719,15 @@ def test_missing_columns_are_listed_all_at_once(engine: sa.Engine) -> None:
     message = stopped_upgrade(engine)
 
     assert [line for line in message.splitlines() if line.startswith("- ")] == [
-        "- bots has no column updated_at",
+        "- bots has no column updated_at: add it as the platform has it",
         "- bots.workflow is text; it should be json or jsonb",
-        "- bot_workflow_versions has no column graph",
-        "- bot_workflow_versions has no column features",
+        "- bot_workflow_versions has no column graph: add it as the platform has it",
+        "- bot_workflow_versions has no column features: add it as the platform has it",
         (
             "- workflow_execution_runs.tenant_id takes no NULL and has no default,"
-            " and flowshift does not fill it"
+            " and flowshift does not fill it: give it a default"
         ),
-        "- workflow_node_executions has no column truncated_fields",
+        "- workflow_node_executions has no column truncated_fields: add it as the platform has it",
     ]
 
 
@@ -745,7 +745,9 @@ def test_duplicate_bot_ids_stop_the_upgrade_and_are_listed(engine: sa.Engine) ->
 def test_a_view_in_the_place_of_a_table_stops_the_upgrade(engine: sa.Engine) -> None:
     run(engine, "CREATE VIEW bots AS SELECT 'b'::varchar AS bot_id")
 
-    assert stopped_upgrade(engine).endswith("- bots is not a table")
+    assert stopped_upgrade(engine).endswith(
+        "- bots is not a table: make the table itself the first of that name on the search path"
+    )
 
 
 def test_a_partitioned_table_without_an_index_stops_the_upgrade(engine: sa.Engine) -> None:

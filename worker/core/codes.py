@@ -50,6 +50,7 @@ FAILURE_CODES: Final = (
     "execution_failed",
     "parity_mismatch",
     "platform_refused",
+    "not_recorded",
     "worker_lost",
     "internal_error",
 )
@@ -128,6 +129,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
     "platform_refused": "The platform's own validator refuses the draft, or breaks over it; nothing was "
     "written",
+    "not_recorded": "The database accepted the bot's execution and did not keep all its rows: nothing was "
+    "written for the bot",
     "worker_lost": "The bot kills the process that converts it, or takes too long or too much memory",
     "internal_error": "A fault of flowshift's or an unexpected refusal of the database's",
     "renamed_node": "A selector could not name the node: its id has a dot, is reserved, or is a number",
@@ -204,6 +207,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "`flowshift migrate --bot-id BOT --overwrite-edited`",
     "platform_refused": "Read the platform's words (`flowshift show BOT`): fix the workflow, or run "
     "`flowshift check-target` if the workflow is fine",
+    "not_recorded": "See which trigger, rule, policy or unique index of the execution tables suppresses "
+    "rows (`flowshift db check` tries them), then retry",
     "worker_lost": "The message says how its workers ended: fix it, or raise the limit that it met; retry",
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",

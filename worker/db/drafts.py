@@ -163,6 +163,20 @@ _NODE_TYPES = """
     WHERE d.bot_id = ANY(%s) AND d.status = 'draft'
 """
 
+
+def versions_of_drafts(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, str]:
+    """The row version of each of these bots' drafts, as `read` gives it."""
+    if not bot_ids:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            "SELECT bot_id::varchar, xmin::text::varchar FROM bot_workflow_versions"
+            " WHERE bot_id = ANY (%s) AND status = 'draft'",
+            [list(bot_ids)],
+        )
+        return dict(cursor.fetchall())
+
+
 _INSERT_DRAFTS = """
     INSERT INTO bot_workflow_versions
         (id, bot_id, version, status, graph, environment_variables, conversation_variables,

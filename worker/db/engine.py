@@ -253,8 +253,18 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_about_a_row(error: BaseException) -> bool:
-    """Whether an error that does not pass may come from one row, so that others can be written."""
-    return not (sqlstate(error) or "").startswith(_NOT_ABOUT_A_ROW)
+    """Whether an error that does not pass may come from one row, so that others can be written.
+
+    An error of our statement, the role or the schema does not, unless it arose in the platform's own
+    code (a trigger's), or a policy refused the row.
+    """
+    if not (sqlstate(error) or "").startswith(_NOT_ABOUT_A_ROW):
+        return True
+    original = _original(error)
+    diag = original.diag if isinstance(original, psycopg.Error) else None
+    return diag is not None and (
+        bool(diag.context) or diag.source_function == "ExecWithCheckOptions"
+    )
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+
+from worker.db.prune import delete
+from worker.db.prune import executions as prune
 
 LOOKED_AT = 500
 """Rows looked at from each end of the key's index for bots with a workflow."""
@@ -54,25 +58,22 @@ def without_their_backup(connection: sa.Connection, ids: Sequence[str]) -> set[s
     return set(connection.execute(_NOT_BACKED_UP, {"ids": list(ids)}).scalars())
 
 
-def count_nodes(connection: sa.Connection, executions: Sequence[uuid.UUID]) -> int:
-    """How many nodes of these executions are there."""
-    count: int = connection.execute(_COUNT_NODES, {"ids": list(executions)}).scalar_one()
-    return count
-
-
 def in_ledger(connection: sa.Connection, run_id: int) -> set[str]:
     """The bots of a run that are in the ledger."""
     return set(connection.execute(_IN_LEDGER, {"run_id": run_id}).scalars())
 
 
-def delete_executions(connection: sa.Connection, executions: Sequence[uuid.UUID]) -> int:
-    """Lock and delete executions, nodes first, as a prune does; returns how many are left."""
-    ids = {"ids": list(executions)}
-    connection.execute(_LOCK_EXECUTIONS, ids)
-    connection.execute(_DELETE_NODES, ids)
-    connection.execute(_DELETE_EXECUTIONS, ids)
-    left: int = connection.execute(_COUNT_EXECUTIONS, ids).scalar_one()
-    return left
+def delete_executions(connection: sa.Connection, executions: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Delete executions by the statements of a prune; those that are left and should not be.
+
+    Raises:
+        ConfigError: references to executions are hidden from this role.
+    """
+    found = prune.find(connection, prune.now(connection) + dt.timedelta(days=1))
+    wanted = [str(key) for key in executions]
+    kept = set(delete.delete_runs(connection, found, wanted))
+    ids = {"ids": [key for key in wanted if key not in kept]}
+    return {uuid.UUID(str(key)) for key in connection.execute(_LEFT, ids).scalars()}
 
 
 _LIMIT = sa.text("""
@@ -122,20 +123,7 @@ _NOT_BACKED_UP = sa.text("""
              AND workflow::text <> legacy_workflow::text
       )
 """)
-_COUNT_NODES = sa.text("""
-    SELECT count(*) FROM workflow_node_executions
-    WHERE workflow_run_id = ANY (CAST(:ids AS uuid[]))
-""")
 _IN_LEDGER = sa.text("SELECT bot_id FROM flowshift.ledger WHERE run_id = :run_id")
-_LOCK_EXECUTIONS = sa.text("""
-    SELECT FROM workflow_execution_runs WHERE id = ANY (CAST(:ids AS uuid[])) FOR UPDATE
-""")
-_DELETE_NODES = sa.text("""
-    DELETE FROM workflow_node_executions WHERE workflow_run_id = ANY (CAST(:ids AS uuid[]))
-""")
-_DELETE_EXECUTIONS = sa.text("""
-    DELETE FROM workflow_execution_runs WHERE id = ANY (CAST(:ids AS uuid[]))
-""")
-_COUNT_EXECUTIONS = sa.text("""
-    SELECT count(*) FROM workflow_execution_runs WHERE id = ANY (CAST(:ids AS uuid[]))
+_LEFT = sa.text("""
+    SELECT id FROM workflow_execution_runs WHERE id = ANY (CAST(:ids AS uuid[]))
 """)

@@ -73,7 +73,8 @@ def insert_executions(
     `now` is the present reading of the clock that the rows' `began` were read from: times are the
     database's, so that a worker's wrong clock does not show. `versions` holds each bot's `xmin` as
     `worker.db.drafts` read it: a bot whose draft has been changed since is left out. On repeat
-    (the same request, bot and message) what is there stays.
+    (the same request, bot and message) what is there stays. A bot is missing from the result where
+    the server says that it wrote less than it was given: `unrecorded` finds out what is there.
     """
     if not rows:
         return frozenset()
@@ -100,13 +101,38 @@ def insert_executions(
         )
         written = {found for (found,) in cursor.fetchall()}
         pairs = [(key, row) for key, row in zip(ids, rows, strict=True) if key in written]
-        _insert_nodes(connection, pairs, now)
-    return frozenset(row.bot_id for _, row in pairs)
+        is_whole = _insert_nodes(connection, pairs, now)
+    left = {row.bot_id for key, row in zip(ids, rows, strict=True) if key not in written}
+    return frozenset(row.bot_id for _, row in pairs) - left if is_whole else frozenset()
+
+
+_UNRECORDED = """
+    SELECT DISTINCT n.bot_id::varchar
+    FROM unnest(%b::uuid[], %b::text[], %b::int4[]) AS n (id, bot_id, nodes)
+    LEFT JOIN workflow_execution_runs r ON r.id = n.id AND r.bot_id = n.bot_id
+    WHERE r.id IS NULL OR n.nodes <> (
+        SELECT count(*) FROM workflow_node_executions e WHERE e.workflow_run_id = n.id
+    )
+"""
+
+
+def unrecorded(
+    connection: sa.Connection, request_id: str, rows: Sequence[ExecutionRow]
+) -> frozenset[str]:
+    """Which bots lack one of these executions, or one of its nodes: by what is there."""
+    if not rows:
+        return frozenset()
+    ids = [execution_id(request_id, row.bot_id, row.number) for row in rows]
+    bots, nodes = [row.bot_id for row in rows], [len(row.nodes) for row in rows]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_UNRECORDED, (ids, bots, nodes))
+        return frozenset(bot_id for (bot_id,) in cursor.fetchall())
 
 
 def _insert_nodes(
     connection: sa.Connection, executions: Sequence[tuple[uuid.UUID, ExecutionRow]], now: float
-) -> None:
+) -> bool:
+    """Whether the server says that it wrote all of them."""
     rows = list(
         chain.from_iterable(
             ((key, _ago_us(execution, now) - node.since_us, node) for node in execution.nodes)
@@ -114,7 +140,7 @@ def _insert_nodes(
         )
     )
     if not rows:
-        return
+        return True
     nodes = [node for _, _, node in rows]
     with driver(connection).cursor() as cursor:
         cursor.execute(
@@ -138,6 +164,7 @@ def _insert_nodes(
                 [node.truncated and JsonText(node.truncated) for node in nodes],
             ),
         )
+        return cursor.rowcount == len(rows)
 
 
 def _ago_us(row: ExecutionRow, now: float) -> int:

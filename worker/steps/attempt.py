@@ -25,8 +25,10 @@ from worker.db.backups import Place, back_up
 from worker.db.bots import BotRow
 from worker.db.engine import is_transient
 from worker.db.ledger import LedgerRow
-from worker.db.recordings import execution_id, insert_executions
+from worker.db.recordings import execution_id, insert_executions, unrecorded
+from worker.errors import ConfigError
 from worker.sample import SMALLEST
+from worker.steps.answers import Answer, Attempt, Fault, LostError, named, remedy, said
 from worker.steps.batch.decide import Asked, Converted, decide
 from worker.steps.batch.trial import Trial
 
@@ -36,43 +38,6 @@ STATEMENT_TIMEOUT_MS: Final = 5_000
 
 _RUN_ID: Final = 0  # no run has it
 _REQUEST: Final = "flowshift db check"
-_NAMED: Final = 3
-
-
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database said to one kind of write on one table.
-
-    `rows` were tried. `refused` is why it would fail, for which bots; `undecided` why nothing is
-    known. Both are None where it works.
-    """
-
-    table: str
-    action: str
-    rows: int
-    refused: str | None = None
-    undecided: str | None = None
-
-
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """All answers, in the order of a batch. `untried` says why there are none, or not all."""
-
-    role: str = ""
-    bots: int = 0
-    answers: tuple[Answer, ...] = ()
-    untried: str | None = None
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Each refusal in a sentence."""
-        return tuple(
-            f"{one.table}: {one.action} tried as {self.role} fails: {one.refused}"
-            for one in self.answers
-            if one.refused is not None
-        )
-
-
-class _LostError(Exception):
-    """A statement succeeded, and what it should have written is not there."""
 
 
 def try_writes(
@@ -109,14 +74,25 @@ class _Attempt:
             statement_timeout_ms=STATEMENT_TIMEOUT_MS,
         )
         ids = self.lock()
-        if not ids:
-            return Attempt(role=role, answers=tuple(self.answers), untried=self.untried())
+        untried = None
+        try:
+            if ids:
+                self.write(ids, defaults)
+            else:
+                untried = self.untried()
+        except (psycopg.Error, sa.exc.SQLAlchemyError) as error:  # of looking, between the writes
+            if self.connection.invalidated or self.connection.closed:
+                raise
+            self._answer("bots", "looking at bots, drafts and backups", len(ids), error)
+        return Attempt(role=role, bots=len(ids), answers=tuple(self.answers), untried=untried)
+
+    def write(self, ids: Sequence[str], defaults: Defaults) -> None:
+        """What a batch writes for these bots, and a prune deletes."""
         ready = {one.bot_id: one for one in self.convert(ids, defaults)}
         drafted = self.drafts(ready)
         self.backups(ids)
         self.executions([ready[bot_id] for bot_id in drafted])
         self.ledger(ids)
-        return Attempt(role=role, bots=len(ids), answers=tuple(self.answers))
 
     def lock(self) -> list[str]:
         """Bots to try on, none where the database does not let us."""
@@ -204,18 +180,10 @@ class _Attempt:
 
         def insert_nodes(ids: Sequence[str]) -> None:
             self._record(_REQUEST, [row for key in ids for row in rows[key]])
-            whole = [
-                key
-                for key in ids
-                if probe.count_nodes(self.connection, _keys(rows[key]))
-                == sum(len(row.nodes) for row in rows[key])
-            ]
-            _kept(ids, whole, "not all nodes were kept")
 
         def delete(ids: Sequence[str]) -> None:
-            left = {
-                key for key in ids if probe.delete_executions(self.connection, _keys(rows[key]))
-            }
+            keys = {key: bot_id for bot_id in ids for key in _keys(rows[bot_id])}
+            left = {keys[key] for key in probe.delete_executions(self.connection, list(keys))}
             _kept(ids, set(ids) - left, "the execution was still there")
 
         runs, nodes = "workflow_execution_runs", "workflow_node_executions"
@@ -224,8 +192,12 @@ class _Attempt:
         self._ask(runs, "delete of executions", whole, delete)
 
     def _record(self, request: str, rows: Sequence[ExecutionRow]) -> None:
-        written = insert_executions(self.connection, request, rows, now=self.equipment.clock())
-        _kept([row.bot_id for row in rows], written, "no execution was kept")
+        insert_executions(self.connection, request, rows, now=self.equipment.clock())
+        lost = unrecorded(self.connection, request, rows)
+        nodes = any(row.nodes for row in rows)
+        otherwise = "not all nodes were kept" if nodes else "no execution was kept"
+        ids = {row.bot_id for row in rows}
+        _kept(sorted(ids), ids - lost, otherwise)
 
     def ledger(self, ids: Sequence[str]) -> None:
         """Record outcomes under a number that no run has."""
@@ -247,68 +219,42 @@ class _Attempt:
         if fault is None:
             self.answers.append(Answer(table=table, action=action, rows=len(ids)))
             return list(ids)
-        if isinstance(fault, _Busy):
-            self.answers.append(
-                Answer(table=table, action=action, rows=len(ids), undecided=fault.said)
-            )
+        if is_transient(fault):
+            self._answer(table, action, len(ids), fault)
             return []
         faults = {bot_id: self._fault([bot_id], write) for bot_id in ids} if ids[1:] else {}
         failed = [bot_id for bot_id, one in faults.items() if one is not None]
-        some = f" (for {_named(failed)}: {len(failed)} of {len(ids)})"
-        said = f"{fault.said}{some if 0 < len(failed) < len(ids) else ''}"
-        self.answers.append(Answer(table=table, action=action, rows=len(ids), refused=said))
+        some = f" (for {named(failed)}: {len(failed)} of {len(ids)})"
+        self._answer(table, action, len(ids), fault, some if 0 < len(failed) < len(ids) else "")
         return [bot_id for bot_id, one in faults.items() if one is None]
 
-    def _fault(
-        self, ids: Sequence[str], write: Callable[[Sequence[str]], None]
-    ) -> _Busy | _Refused | None:
+    def _answer(self, table: str, action: str, rows: int, fault: Fault, some: str = "") -> None:
+        answer = Answer(table=table, action=action, rows=rows)
+        words = f"{said(fault)}{some}"
+        self.answers.append(
+            msgspec.structs.replace(answer, undecided=words)
+            if is_transient(fault)
+            else msgspec.structs.replace(answer, refused=words, remedy=remedy(fault, table))
+        )
+
+    def _fault(self, ids: Sequence[str], write: Callable[[Sequence[str]], None]) -> Fault | None:
         """Write within a savepoint; what came of it, None where it was taken."""
         try:
             with self.connection.begin_nested():
                 write(ids)
-        except _LostError as error:
-            return _Refused(f"{error}; a trigger or a rule may be why")
+        except (LostError, ConfigError) as error:
+            return error
         except (psycopg.Error, sa.exc.SQLAlchemyError) as error:
             if self.connection.invalidated or self.connection.closed:
                 raise
-            return _Busy(_said(error)) if is_transient(error) else _Refused(_said(error))
+            return error
         return None
-
-
-class _Busy(msgspec.Struct, frozen=True):
-    said: str
-
-
-class _Refused(msgspec.Struct, frozen=True):
-    said: str
 
 
 def _kept(ids: Sequence[str], kept: Collection[str], otherwise: str) -> None:
     if any(bot_id not in kept for bot_id in ids):
-        raise _LostError(otherwise)
+        raise LostError(otherwise)
 
 
 def _keys(rows: Sequence[ExecutionRow]) -> list[uuid.UUID]:
     return [execution_id(_REQUEST, row.bot_id, row.number) for row in rows]
-
-
-def _said(error: psycopg.Error | sa.exc.SQLAlchemyError) -> str:
-    """What the server said, with its hint, and where in the platform's own code it arose."""
-    original = getattr(error, "orig", None) or error
-    diag = original.diag if isinstance(original, psycopg.Error) else None
-    if diag is None or not diag.message_primary:
-        return str(original).strip().partition("\n")[0]
-    context = (diag.context or "").splitlines()
-    where = next((line for line in context if line.startswith("PL/pgSQL function")), "")
-    parts = (diag.message_primary, where, diag.message_hint)
-    return "; ".join(part for part in parts if part)
-
-
-def _named(ids: Sequence[str]) -> str:
-    """A few ids, for people, and how many more.
-
-    >>> _named(["a", "b", "c", "d"])
-    'a, b, c and 1 more'
-    """
-    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more

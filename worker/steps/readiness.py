@@ -20,7 +20,8 @@ from worker.db.schema.check import TableReport, check
 from worker.db.schema.revision import Revisions
 from worker.errors import ConfigError
 from worker.platform.platform import Platform
-from worker.steps.attempt import Attempt, try_writes
+from worker.steps.answers import Attempt
+from worker.steps.attempt import try_writes
 from worker.steps.target import choose_target
 
 _INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"

@@ -41,6 +41,7 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
         "execution_failed",
         "parity_mismatch",
         "platform_refused",
+        "not_recorded",
         "worker_lost",
         "internal_error",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.cli.printing import Console, Text
 from worker.cli.views.target import print_target
 from worker.db.schema.check import TableReport
-from worker.steps.attempt import Answer, Attempt
+from worker.steps.answers import Answer, Attempt
 from worker.steps.readiness import Readiness
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from worker.db.prune.executions import Executions, size_of
+from worker.db.prune.executions import END, START, Executions, size_of
 from worker.db.prune.piece import Piece, executions_gone
 
 
@@ -50,6 +50,23 @@ def delete_batch(
         locked.mark,
         tuple(set(locked.at_mark) - set(row.ids)),
     )
+
+
+def delete_runs(
+    connection: sa.Connection, executions: Executions, run_ids: Sequence[str]
+) -> list[str]:
+    """Delete runs, whatever their age, with their nodes; those that must stay for now.
+
+    They do where others have locked them, or refer to them. What else is left the database kept.
+    """
+    free = lock_unreferenced(connection, executions, run_ids)
+    where = f"FROM {executions.runs_name} r WHERE r.id = {executions.ids}"
+    places = sa.text(f"SELECT {_place(executions)}::text {where}")
+    bound = executions.bound(
+        since=START, mark=END, places=list(connection.execute(places, {"ids": free}).scalars())
+    )
+    connection.execute(sa.text(delete_sql(executions)), bound)
+    return [run_id for run_id in run_ids if run_id not in free]
 
 
 def delete_nodes(

@@ -26,6 +26,9 @@ SAMPLED_RUNS, SAMPLED_NODES = 200, 2_000
 START = "-infinity"
 """The mark before every time."""
 
+END = "infinity"
+"""The mark after every time."""
+
 
 class Executions(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's two tables as they are here, and the time `cutoff` before which a run is old.

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from worker.db.schema import referrers, row_security
 from worker.db.schema.catalog import FoundTable, qualified, quoted
+from worker.errors import ConfigError
 
 
 class References(msgspec.Struct, frozen=True):
@@ -28,8 +30,14 @@ def find(connection: sa.Connection, runs: FoundTable, nodes: FoundTable) -> Refe
 
     Those of the runs themselves count (a run that resumes another), and those of the nodes to nodes
     of other runs.
+
+    Raises:
+        ConfigError: a policy may hide references from this role. What they refer to looks free.
     """
-    found = connection.execute(_REFERENCES, {"runs": runs.oid, "nodes": nodes.oid}).all()
+    found = referrers.find(connection, runs, nodes)
+    for other in referrers.others(found, runs, nodes):
+        if row_security.hides(connection, other):
+            raise ConfigError(referrers.hidden(other))
     return References(
         tuple(_exists(row, nodes) for row in found), any(row.to_nodes for row in found)
     )
@@ -58,36 +66,3 @@ def _exists(row: sa.Row[Any], nodes: FoundTable) -> str:
         f"EXISTS (SELECT FROM {qualified(nodes.schema, nodes.name)} node JOIN {other} other"
         f" ON {pairs} WHERE node.workflow_run_id = r.id{elsewhere})"
     )
-
-
-# `conparentid`: the keys that PostgreSQL makes for each partition itself are not counted again.
-_REFERENCES = sa.text("""
-    WITH RECURSIVE family AS (
-        SELECT root.oid, root.oid AS root
-        FROM unnest(ARRAY[CAST(:runs AS oid), CAST(:nodes AS oid)]) AS root (oid)
-        UNION ALL
-        SELECT i.inhrelid, f.root FROM family f JOIN pg_inherits i ON i.inhparent = f.oid
-    )
-    SELECT n.nspname AS schema, c.relname AS name,
-           target.root = CAST(:nodes AS oid) AS to_nodes,
-           source.root IS NOT NULL AS from_nodes,
-           ARRAY(
-               SELECT a.attname::text FROM unnest(f.conkey) WITH ORDINALITY AS k (number, place)
-               JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number
-               ORDER BY k.place
-           ) AS columns,
-           ARRAY(
-               SELECT a.attname::text FROM unnest(f.confkey) WITH ORDINALITY AS k (number, place)
-               JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number
-               ORDER BY k.place
-           ) AS target_columns
-    FROM pg_constraint f
-    JOIN family target ON target.oid = f.confrelid
-    LEFT JOIN family source ON source.oid = f.conrelid AND source.root = CAST(:nodes AS oid)
-    JOIN pg_class c ON c.oid = f.conrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE f.contype = 'f' AND f.conparentid = 0
-      -- a node belongs to its run
-      AND NOT (source.root IS NOT NULL AND target.root = CAST(:runs AS oid))
-    ORDER BY f.oid
-""")

@@ -83,7 +83,8 @@ def obstacles(connection: sa.Connection, needs: Needs) -> tuple[str, ...]:
     if found is None:
         return ()
     if found.kind not in {"r", "p"}:
-        return (f"{needs.table} is not a table",)
+        way_out = "make the table itself the first of that name on the search path"
+        return (f"{needs.table} is not a table: {way_out}",)
     unlabelled = labels.obstacles(connection, found)
     return (
         *_wrong_columns(found, needs),
@@ -110,7 +111,7 @@ def duplicates(connection: sa.Connection, found: FoundTable, index: Index) -> st
 
 def _wrong_columns(found: FoundTable, needs: Needs) -> tuple[str, ...]:
     problems = [
-        f"{needs.table} has no column {name}"
+        f"{needs.table} has no column {name}: add it as the platform has it"
         for name in missing_columns(found, needs)
         if name not in needs.added
     ]
@@ -129,7 +130,8 @@ def _columns_that_insist(found: FoundTable, needs: Needs) -> tuple[str, ...]:
     if not needs.inserts or found.fills_by_trigger:
         return ()
     return tuple(
-        f"{needs.table}.{name} takes no NULL and has no default, and flowshift does not fill it"
+        f"{needs.table}.{name} takes no NULL and has no default, and flowshift does not fill it: give"
+        " it a default"
         for name, column in found.columns.items()
         if not column.fills_itself and name not in needs.columns
     )

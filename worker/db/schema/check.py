@@ -14,6 +14,7 @@ from worker.db.schema import (
     keys,
     location,
     privileges,
+    referrers,
     replication,
     revision,
     row_security,
@@ -28,6 +29,8 @@ from worker.db.schema.revision import UPGRADE, Revisions
 from worker.db.tables import PLATFORM_TABLES, SCHEMA
 
 Owner = Literal["platform", "flowshift"]
+
+_EXECUTIONS = ("workflow_execution_runs", "workflow_node_executions")
 
 
 class TableReport(msgspec.Struct, frozen=True):
@@ -103,11 +106,19 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
         for table in PLATFORM_TABLES
         if (found := find_table(connection, table.name)) is not None and found.kind in {"r", "p"}
     ]
+    executions = {table.name: table for table in tables if table.name in _EXECUTIONS}
+    referring = (
+        referrers.unreadable(connection, *(executions[name] for name in _EXECUTIONS))
+        if len(executions) == len(_EXECUTIONS)
+        else []
+    )
     return [
+        *(Finding(_EXECUTIONS[0], text) for text in referring),
         *row_security.findings(connection, tables),
         *replication.findings(connection, tables, backup),
         *triggers.findings(connection, tables, backup),
         *keys.findings(connection, tables),
+        *location.findings(connection, tables),
     ]
 
 

@@ -1,10 +1,13 @@
-"""Where else the platform's tables may be, when the search path does not lead to them."""
+"""Where else the platform's tables may be, when the search path does not lead to them, or to others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from worker.db.schema.catalog import find_table
+from worker.db.schema.catalog import FoundTable, find_table, qualified
+from worker.db.schema.findings import Finding
 
 LISTED = 5
 
@@ -36,6 +39,54 @@ def problem(connection: sa.Connection, table: str) -> str:
         f" `flowshift db upgrade --create` creates another {table} all the same"
     )
 
+
+def findings(connection: sa.Connection, tables: Sequence[FoundTable]) -> list[Finding]:
+    """Tables that hide another of the same name in another schema.
+
+    A note, but where the one that is used has no row and the other has: nothing would be converted.
+    """
+    return [
+        Finding(
+            table.name,
+            _hidden(table, row.name, row.schema, is_empty=row.is_empty),
+            obstructs=row.is_empty,
+        )
+        for table in tables
+        for row in connection.execute(_OTHERS, {"oid": table.oid, "name": table.name})
+    ]
+
+
+def _hidden(table: FoundTable, other: str, schema: str, *, is_empty: bool) -> str:
+    here = qualified(table.schema, table.name)
+    if is_empty:
+        return (
+            f"{here} comes first on the search path and is empty, and {other} is not: put the schema"
+            f" {schema} first (PGOPTIONS='-c search_path={schema}', or ALTER ROLE … SET search_path)"
+        )
+    return f"{here} is used, which comes first on the search path; there is {other} besides"
+
+
+# With its partitions; by what it takes, since the role may not be allowed to look there.
+_HAS_ROWS = """
+    0 < (
+        WITH RECURSIVE family AS (
+            SELECT {oid} AS relid
+            UNION SELECT i.inhrelid FROM pg_inherits i JOIN family f ON i.inhparent = f.relid
+        )
+        SELECT sum(pg_relation_size(relid::regclass)) FROM family
+    )
+"""
+_OTHERS = sa.text(f"""
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, n.nspname::text AS schema,
+           CAST(:name AS text) = 'bots' AND NOT {_HAS_ROWS.format(oid="CAST(:oid AS oid)")}
+           AND {_HAS_ROWS.format(oid="c.oid")} AS is_empty
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = CAST(:name AS text) AND c.oid <> CAST(:oid AS oid)
+      AND c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition
+      AND n.nspname <> 'flowshift' AND NOT pg_is_other_temp_schema(n.oid)
+      AND n.oid <> pg_my_temp_schema()
+    ORDER BY n.nspname
+""")  # noqa: S608  (constants)
 
 _ELSEWHERE = sa.text("""
     SELECT c.oid::regclass::text AS name, n.nspname::text AS schema,

@@ -29,11 +29,15 @@ from worker.db.tables import (
     runs,
 )
 
+_GRANT: Final = "run the SQL of `flowshift db role` again"
+
 
 def locked_out(connection: sa.Connection) -> tuple[str, ...]:
     """Where the role may not even look: nothing else can be said then."""
     denied = connection.execute(_LOCKED_OUT, {"schema": SCHEMA}).scalars().all()
-    return tuple(f"the role {role} has no right to use the schema {SCHEMA}" for role in denied)
+    return tuple(
+        f"the role {role} has no right to use the schema {SCHEMA}: {_GRANT}" for role in denied
+    )
 
 
 def missing_on_platform(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def _denied(
     ).all()
     return tuple(
         f"the role {row.role} has no right to {row.right} {name}"
-        f"{f' ({row.columns})' if row.columns else ''}"
+        f"{f' ({row.columns})' if row.columns else ''}: {_GRANT}"
         for row in denied
     )
 

@@ -19,6 +19,9 @@ _WRITES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 }
 """What is done to each table, and, for an update, to which columns."""
 
+_DELETED: Final = "workflow_execution_runs"
+"""From which rows are deleted by a WITH query; nodes mostly go by the cascade of their foreign key."""
+
 _WITH_ON_CONFLICT: Final = frozenset({"bot_workflow_versions", "workflow_execution_runs"})
 
 
@@ -83,6 +86,9 @@ def _rules(connection: sa.Connection, table: FoundTable) -> list[Finding]:
             text = (
                 f"{table.name}: {rule} forbids INSERT … ON CONFLICT: make it a trigger, or drop it"
             )
+        elif row.event == "DELETE" and table.name == _DELETED and not row.is_instead:
+            unwanted = True
+            text = f"{table.name}: {rule} forbids the deletes of a prune: make it a trigger, or drop it"
         elif row.is_instead:
             text = f"{table.name}: {rule} replaces what flowshift writes: make it a trigger, or drop it"
         else:

@@ -167,7 +167,7 @@ def _save(
     settler = Settler(connection, how.options, how.trial, how.redo, dry_run=batch.dry_run)
     settled = settler.settle(made.decided)
     if settled.left and not settled.rows:
-        raise TransientError(f"every bot of {batch.ref} changes all the time")
+        raise TransientError(f"every bot of {batch.ref} is locked, or changes all the time")
     ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
     tally = Tally()
     tally.add(settled.rows)

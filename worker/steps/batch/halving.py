@@ -46,14 +46,12 @@ def write_halving(
     *,
     verify: Callable[[Sequence[Item], list[Row]], None] = lambda _, __: None,
     may_halve: Callable[[DatabaseError], bool] = is_refusal,
-    keep: bool = True,
 ) -> list[Row]:
     """Write items together; one that the database refuses is found by halving, the rest written.
 
     Refused is also what it would refuse at COMMIT. `verify` looks at what was written, with every
     constraint satisfied, and raises NotKeptError for items that must not stay: the others are
-    written again without them. Unless `keep`, all of it is taken back, with its locks; then the
-    rows returned say what would have been.
+    written again without them.
 
     Raises:
         psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the fault is no item's (`may_halve`).
@@ -62,12 +60,10 @@ def write_halving(
         return []
 
     def again(some: Sequence[Item]) -> list[Row]:
-        return write_halving(
-            connection, some, write, refused, verify=verify, may_halve=may_halve, keep=keep
-        )
+        return write_halving(connection, some, write, refused, verify=verify, may_halve=may_halve)
 
     try:
-        with _savepoint(connection, keep=keep):
+        with savepoint(connection):
             rows = write(items)
             with constraints_immediate(connection):
                 verify(items, rows)
@@ -86,16 +82,19 @@ def write_halving(
 
 
 @contextmanager
-def _savepoint(connection: sa.Connection, *, keep: bool) -> Iterator[None]:
-    """Keep what the block does, unless it fails or `keep` is false; raises what the block raised."""
-    savepoint = connection.begin_nested()
+def savepoint(connection: sa.Connection, *, keep: bool = True) -> Iterator[None]:
+    """Keep what the block does, unless it fails; raises what the block raised.
+
+    Unless `keep`, all of it is taken back, with its locks.
+    """
+    begun = connection.begin_nested()
     try:
         yield
     except BaseException:
         if not driver(connection).closed:  # if it is, rolling back would only hide why
-            savepoint.rollback()
+            begun.rollback()
         raise
     if keep:
-        savepoint.commit()
+        begun.commit()
     else:
-        savepoint.rollback()
+        begun.rollback()

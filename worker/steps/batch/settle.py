@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from worker.steps.batch.halving import (
     DatabaseError,
     NotKeptError,
     is_refusal,
+    savepoint,
     write_halving,
 )
 from worker.steps.batch.trial import Trial
@@ -57,6 +59,10 @@ QUICK_S: Final = 0.05
 """They must have taken less than this to decide on."""
 
 _UNTRIED: Final = "not tried on the database: another transaction has its row locked"
+_HIDDEN: Final = (
+    "row level security shows the bot and does not let it be locked: give the role a policy of bots "
+    "for UPDATE (flowshift db check says which)"
+)
 
 Redo = Callable[[sa.Connection, Sequence[str]], list[Decided]]
 
@@ -193,20 +199,27 @@ class Settler:
             return rows + result.rows
 
         def verify(these: Sequence[Decided], _: list[LedgerRow | Left]) -> None:
-            if self._watched and (lost := not_kept(self._connection, ready_of(these), written[0])):
+            lost = not_kept(
+                self._connection,
+                ready_of(these),
+                written[0],
+                self._trial,
+                is_watched=self._watched,
+            )
+            if lost:
                 raise NotKeptError(
                     {n: lost[one.bot_id] for n, one in enumerate(these) if one.bot_id in lost}
                 )
 
-        rows = write_halving(
-            self._connection,
-            some,
-            write,
-            _refused,
-            verify=verify,
-            may_halve=lambda error: self._may_halve(error, lock),
-            keep=not self._dry_run,
-        )
+        with savepoint(self._connection, keep=False) if self._dry_run else nullcontext():
+            rows = write_halving(
+                self._connection,
+                some,
+                write,
+                _refused,
+                verify=verify,
+                may_halve=lambda error: self._may_halve(error, lock),
+            )
         return self._instead_of_trying(some, rows) if self._dry_run else rows
 
     def _lock(
@@ -220,6 +233,7 @@ class Settler:
         locked = bots.look(
             self._connection, [one.bot_id for one in some if one.bot_id not in now], None
         )
+        hidden = interference.bots_not_lockable(self._connection, list(locked))
         same, left = [], list[LedgerRow | Left]()
         for one in some:
             basis = now.get(one.bot_id, locked.get(one.bot_id))
@@ -227,6 +241,8 @@ class Settler:
                 continue
             if basis != one.basis:
                 left.append(Left(one.bot_id, "changed"))
+            elif one.bot_id in hidden:
+                left.append(LedgerRow(one.bot_id, "failed", "internal_error", _HIDDEN))
             elif one.bot_id in locked:
                 left.append(Left(one.bot_id, "locked"))
             elif isinstance(one.what, Converted):

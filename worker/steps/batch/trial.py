@@ -25,6 +25,10 @@ from worker.log import get_logger
 
 log = get_logger(__name__)
 
+UNRECORDED = (
+    "the database kept no execution, or not all its nodes (a trigger?): see the triggers, rules and "
+    "row level security of workflow_execution_runs and workflow_node_executions; nothing was written"
+)
 OUT_OF_MEMORY = "it takes more memory than a process may have (FLOWSHIFT_CHILD_MEMORY_MB)"
 
 
@@ -97,6 +101,11 @@ def record(
     """
     now = trial.equipment.clock()
     return insert_executions(connection, trial.request_id, rows, now=now, versions=versions)
+
+
+def not_recorded(bot_id: str) -> LedgerRow:
+    """The outcome of a bot whose execution the database did not keep: nothing of it stays."""
+    return LedgerRow(bot_id, "failed", "not_recorded", UNRECORDED)
 
 
 def fault(bot_id: str, error: BaseException) -> LedgerRow:

@@ -12,7 +12,7 @@ a person changed meanwhile is not recorded, and its bot skipped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -30,18 +30,20 @@ from worker.core.workflow.text import MAX_BYTES
 from worker.db import drafts, ledger
 from worker.db.batches import Batch
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
+from worker.db.interference import is_watched
 from worker.db.ledger import LedgerRow
+from worker.db.recordings import unrecorded
 from worker.db.runs import ECHO
 from worker.errors import BotError, BudgetSpentError, StaleError, TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
-from worker.steps.batch.halving import write_halving
+from worker.steps.batch.halving import NotKeptError, write_halving
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.opinions import ask_about, disproved, hear, refused
 from worker.steps.batch.stale import stale_row
 from worker.steps.batch.tally import Report, Tally
-from worker.steps.batch.trial import Trial, fault, judged, record
+from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
 from worker.steps.request import Request
 
 log = get_logger(__name__)
@@ -220,19 +222,54 @@ def _save(
 
 
 def _record(connection: sa.Connection, trial: Trial, tried: Sequence[Tried]) -> list[LedgerRow]:
-    """Record executions; what the database refuses becomes that bot's outcome."""
+    """Record executions; what the database refuses or does not keep becomes that bot's outcome."""
+    watched = is_watched(connection)
+    recorded = frozenset[str]()
 
     def write(some: Sequence[Tried]) -> list[LedgerRow]:
-        rows = [row for one in some for row in one.executions]
+        nonlocal recorded
         versions = {one.row.bot_id: one.version for one in some}
-        recorded = record(connection, trial, rows, versions)
-        return [_recorded(one, recorded) for one in some]
+        recorded = record(connection, trial, _executions(some), versions)
+        left = [one.row.bot_id for one in some if one.row.bot_id not in recorded]
+        now = drafts.versions_of_drafts(connection, left)
+        return [
+            one.row
+            if one.row.bot_id in recorded or now.get(one.row.bot_id) == one.version
+            else _changed(one)
+            for one in some
+        ]
 
-    return write_halving(connection, tried, write, lambda one, error: fault(one.row.bot_id, error))
+    def verify(some: Sequence[Tried], rows: list[LedgerRow]) -> None:
+        doubted = [
+            one
+            for one, row in zip(some, rows, strict=True)
+            if row is one.row and (watched or row.bot_id not in recorded)
+        ]
+        lost = unrecorded(connection, trial.request_id, _executions(doubted))
+        if lost:
+            raise NotKeptError(
+                {n: _lost(one.row) for n, one in enumerate(some) if one.row.bot_id in lost}
+            )
+
+    return write_halving(
+        connection, tried, write, lambda one, error: fault(one.row.bot_id, error), verify=verify
+    )
 
 
-def _recorded(one: Tried, recorded: frozenset[str]) -> LedgerRow:
-    if one.row.bot_id in recorded or not one.executions:
+def _executions(tried: Iterable[Tried]) -> list[ExecutionRow]:
+    return [row for one in tried for row in one.executions]
+
+
+def _changed(one: Tried) -> LedgerRow:
+    if not one.executions:
         return one.row
     message = "its draft was changed while it was being executed: validate it again"
     return LedgerRow(one.row.bot_id, "skipped", "draft_edited", message)
+
+
+def _lost(row: LedgerRow) -> LedgerRow:
+    """A bot whose execution the database did not keep; what the execution showed counts first."""
+    lost = not_recorded(row.bot_id)
+    if row.outcome != "failed":
+        return lost
+    return msgspec.structs.replace(row, message=f"{row.message}; besides, {lost.message}")

@@ -8,17 +8,20 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.parity.recording import ExecutionRow
 from worker.db import drafts
 from worker.db.backups import back_up, without_backup
 from worker.db.bots import Lock
 from worker.db.drafts import DraftRow
 from worker.db.engine import sqlstate
+from worker.db.interference import drafts_not_lockable
 from worker.db.ledger import LedgerRow
+from worker.db.recordings import unrecorded
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
 from worker.steps.batch.halving import DatabaseError
 from worker.steps.batch.stale import name_stale
-from worker.steps.batch.trial import Trial, fault, judged, record
+from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
 
 _NO_DRAFT = (
     "the database kept no draft (a trigger?): see the triggers, rules and row level security of "
@@ -31,6 +34,10 @@ _OLD_DRAFT = (
 _OTHER_DRAFT = (
     "the database kept another draft than flowshift wrote (a trigger?): see the triggers and rules "
     "of bot_workflow_versions; nothing was changed"
+)
+_HIDDEN_DRAFT = (
+    "row level security shows its draft and does not let it be locked: give the role a policy of "
+    "bot_workflow_versions for UPDATE (flowshift db check says which)"
 )
 _NO_BACKUP = (
     "the database kept no backup of the workflow, or another text (a trigger?): see the triggers, "
@@ -46,10 +53,19 @@ class Left(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What became of some bots; `filled` are those whose backup was filled now."""
+    """What became of some bots; `filled` are those whose backup was filled now.
+
+    `recorded` are those of which the server says that every execution was written.
+    """
 
     rows: list[LedgerRow | Left]
     filled: list[str]
+    recorded: frozenset[str] = frozenset()
+
+    @property
+    def with_draft(self) -> set[str]:
+        """Bots whose draft says what it should: its hash is known, whatever executing it showed."""
+        return {row.bot_id for row in self.rows if _has_draft(row)}
 
 
 def write_drafts(
@@ -69,10 +85,10 @@ def write_drafts(
     rows = name_stale(connection, _drafts(connection, ready, options, lock), options.target)
     good = {row.bot_id for row in rows if _has_draft(row)}
     filled = back_up(connection, sorted(good), options.backup)
+    recorded = frozenset[str]()
     if trial is not None:
-        executed = [row for one in ready if one.bot_id in good for row in one.executions]
-        record(connection, trial, executed)
-    return Written(judge(ready, rows), filled)
+        recorded = record(connection, trial, _executed(ready, good))
+    return Written(judge(ready, rows), filled, recorded)
 
 
 def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:
@@ -82,22 +98,46 @@ def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[
 
 
 def not_kept(
-    connection: sa.Connection, ready: Sequence[Converted], written: Written
+    connection: sa.Connection,
+    ready: Sequence[Converted],
+    written: Written,
+    trial: Trial | None,
+    *,
+    is_watched: bool,
 ) -> dict[str, LedgerRow]:
     """Bots of which the database kept something else than what was written, without an error.
 
-    Their drafts must not stay: roll back, and write the others again.
+    Their drafts must not stay: roll back, and write the others again. Unless `is_watched`, what the
+    server says it wrote is there, and only what it left out is looked at.
     """
-    good = {row.bot_id for row in written.rows if _has_draft(row)}
+    good = written.with_draft
+    lost = _other_draft(connection, ready, good, written.filled) if is_watched else {}
+    if trial is not None:
+        doubted = good - (frozenset() if is_watched else written.recorded)
+        executed = _executed(ready, doubted - lost.keys())
+        lost |= {
+            bot_id: not_recorded(bot_id)
+            for bot_id in unrecorded(connection, trial.request_id, executed)
+        }
+    return lost
+
+
+def _other_draft(
+    connection: sa.Connection, ready: Sequence[Converted], good: set[str], filled: Sequence[str]
+) -> dict[str, LedgerRow]:
     graphs = [(one.bot_id, one.graph) for one in ready if one.bot_id in good]
     there = drafts.compare_drafts(connection, graphs, None)
-    messages = dict.fromkeys(without_backup(connection, sorted(good), written.filled), _NO_BACKUP)
+    messages = dict.fromkeys(without_backup(connection, sorted(good), filled), _NO_BACKUP)
     for bot_id in good:
         if bot_id not in there:
             messages[bot_id] = _NO_DRAFT
         elif not there[bot_id].is_same:
             messages[bot_id] = _OTHER_DRAFT
     return {bot_id: _failed(bot_id, message) for bot_id, message in messages.items()}
+
+
+def _executed(ready: Sequence[Converted], bot_ids: Container[str]) -> list[ExecutionRow]:
+    return [row for one in ready if one.bot_id in bot_ids for row in one.executions]
 
 
 def refused(bot_id: str, error: DatabaseError) -> LedgerRow:
@@ -122,7 +162,6 @@ def expected(
 
 
 def _has_draft(row: LedgerRow | Left) -> bool:
-    """Whether a bot's draft says what it should: its hash is known then, whatever executing showed."""
     return isinstance(row, LedgerRow) and row.draft_hash is not None
 
 
@@ -141,10 +180,13 @@ def _drafts(
     }
     stale = [one for one in ready if one.bot_id in kept and kept[one.bot_id] is None]
     written |= drafts.update_drafts(connection, _graphs(stale))
+    hidden = drafts_not_lockable(connection, sorted(locked))
     missing = [one.bot_id for one in overtaken if one.bot_id not in found]
     called = drafts.versions_called_draft(connection, missing)
     return [
-        Left(one.bot_id, "locked")
+        _failed(one.bot_id, _HIDDEN_DRAFT)
+        if one.bot_id in hidden
+        else Left(one.bot_id, "locked")
         if one.bot_id in locked
         else LedgerRow(one.bot_id, "converted", warnings=one.warnings, draft_hash=hashed)
         if (hashed := written.get(one.bot_id)) is not None

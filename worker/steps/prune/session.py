@@ -314,9 +314,8 @@ class Session:
 
 
 # A commit need not wait for the disk: what a crash of the server takes back, deletions and counts
-# alike, is deleted again. References that a row level security policy hides are an error, not gone.
+# alike, is deleted again.
 _LIMITS = sa.text(
     "SELECT set_config('statement_timeout', :statement, true),"
-    " set_config('lock_timeout', :lock, true), set_config('synchronous_commit', 'off', true),"
-    " set_config('row_security', 'off', true)"
+    " set_config('lock_timeout', :lock, true), set_config('synchronous_commit', 'off', true)"
 )
