@@ -77,6 +77,23 @@ def test_a_model_that_never_says_the_same_twice_agrees_with_itself(
     assert fleet.get(2).options.batch_size == 1
 
 
+def test_models_are_asked_by_the_engine_of_the_runs_target(
+    fleet: Fleet, server: ModelServer
+) -> None:
+    fleet.add("a", a_workflow(" {question} "))
+    fleet.run(validate="none", target="answer")
+    progress = fleet.run(
+        kind="validate",
+        of_run=1,
+        target="answer",
+        provider="live",
+        budget=Limits(requests=10),
+        messages=("hi",),
+    )
+    # The other target's engine would refuse the draft, or ask a second time with stripped blanks.
+    assert (progress.counts.validated, len(server.requests)) == (1, 1)
+
+
 def test_when_the_budget_is_spent_the_other_bots_are_not_tried_and_say_why(
     fleet: Fleet, server: ModelServer
 ) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
-from tests.fleet import Fleet, Json, a_workflow, edge, node
+from tests.fleet import Fleet, Json, a_workflow
 from tests.integration.conftest import Run
 from worker.core.targets.detect import Choice, written_for
+from worker.db.schema import target as schema
 from worker.errors import ConfigError, UsageError
 from worker.runtime import Runtime
 from worker.sample import ANSWER_COLUMNS
+from worker.settings import load
 from worker.steps.target import choose_target
 
 ANSWER_NODE = {"nodes": [{"id": "a", "type": "answer", "data": {"type": "answer"}}]}
@@ -118,6 +122,52 @@ class TestAuto:
             publish(fleet, f"b{number}", ANSWER_NODE)
         assert "20 of 20 published graphs" in chosen(fleet).reason
 
+    def test_only_some_blocks_of_a_large_table_are_looked_through(
+        self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(fleet, "a", ANSWER_NODE)
+        monkeypatch.setattr(schema, "BLOCKS_READ", 0)
+        assert "no published graph was found" in chosen(fleet).reason
+
+    def test_a_role_that_may_not_read_versions_is_no_error(self, fleet: Fleet) -> None:
+        fleet.execute(LIBRARY)
+        publish(fleet, "a", ANSWER_NODE)
+        role = f"reader_{uuid.uuid4().hex[:8]}"
+        fleet.execute(f"CREATE ROLE {role}")
+        try:
+            with fleet.engine.connect() as connection:
+                connection.execute(sa.text(f"SET ROLE {role}"))
+                found = choose_target(connection, None)
+            assert (
+                found.reason
+                == "bot_workflow_versions has is_in_library; no published graph was found"
+            )
+        finally:
+            fleet.execute(f"DROP ROLE {role}")
+
+    def test_a_partitioned_table_and_an_enumeration_are_read_too(self, fleet: Fleet) -> None:
+        fleet.execute(
+            "ALTER TABLE workflow_execution_runs DROP CONSTRAINT "
+            "workflow_execution_runs_workflow_version_id_fkey"
+        )
+        fleet.execute("DROP TABLE bot_workflow_versions")
+        fleet.execute("CREATE TYPE version_status AS ENUM ('draft', 'live')")
+        fleet.execute(
+            "CREATE TABLE bot_workflow_versions (bot_id text, status version_status, graph jsonb) "
+            "PARTITION BY HASH (bot_id)"
+        )
+        fleet.execute(
+            "CREATE TABLE versions_0 PARTITION OF bot_workflow_versions "
+            "FOR VALUES WITH (MODULUS 1, REMAINDER 0)"
+        )
+        assert "no published graph was found" in chosen(fleet).reason
+        fleet.execute("ALTER TYPE version_status ADD VALUE 'published'")
+        fleet.execute(
+            "INSERT INTO bot_workflow_versions VALUES ('a', 'published', CAST(:graph AS jsonb))",
+            graph=json.dumps(ANSWER_NODE),
+        )
+        assert chosen(fleet).target == "answer"
+
 
 @pytest.mark.parametrize("target", ["guide", "answer"])
 def test_either_target_from_migrate_to_show(fleet: Fleet, flowshift: Run, target: str) -> None:
@@ -143,7 +193,7 @@ def test_a_run_says_its_target_and_why(fleet: Fleet, flowshift: Run) -> None:
     fleet.execute(LIBRARY)
     fleet.add("a", a_workflow())
     fleet.run()
-    why = "bot_workflow_versions has is_in_library; no graph is published yet"
+    why = "bot_workflow_versions has is_in_library; no published graph was found"
 
     (listed,) = json.loads(flowshift("runs", "--json")[1])
     assert (listed["options"]["target"], listed["options"]["target_reason"]) == ("answer", why)
@@ -210,6 +260,20 @@ class TestSwitch:
         assert fleet.drafts()["b"] == before
         assert fleet.outcomes(fleet.run(overwrite_edited=True).run_id)["b"] == "converted"
         assert targets_of(fleet)["b"] == "answer"
+
+    def test_a_dry_run_says_so_of_a_bot_that_is_locked(self, fleet: Fleet) -> None:
+        self.switched(fleet)
+        with fleet.connect() as theirs:
+            theirs.execute("SELECT FROM bots WHERE bot_id = 'b' FOR UPDATE")
+            dry = fleet.run(dry_run=True)
+        assert fleet.outcomes(dry.run_id)["b"] == "skipped stale_target"
+
+    def test_a_draft_that_the_editor_has_for_this_target_is_edited_not_stale(
+        self, fleet: Fleet
+    ) -> None:
+        self.switched(fleet)
+        fleet.set_draft("b", ANSWER_NODE)
+        assert fleet.outcomes(fleet.run().run_id)["b"] == "skipped draft_edited"
 
     def test_a_validation_says_so_instead_of_executing_them(self, fleet: Fleet) -> None:
         first = self.switched(fleet)
@@ -314,18 +378,21 @@ class TestRetry:
         changed.close()
 
 
-def a_second_llm() -> Json:
-    return {
-        "nodes": [
-            node("start", "start"),
-            node("llm", "llm", prompt_template=" {question} "),
-            node("end", "end"),
-        ],
-        "edges": [edge("start", "llm"), edge("llm", "end")],
-    }
-
-
 class TestStrict:
+    def test_a_retry_is_as_strict_as_its_run(self, fleet: Fleet) -> None:
+        fleet.add("a", a_workflow(" {question} "))
+        run = fleet.run(strict=("prompt_trimmed",))
+        retry = fleet.run(retry_of=run.run_id)
+        assert fleet.outcomes(retry.run_id) == {"a": "failed parity_mismatch"}
+        lenient = fleet.run(retry_of=run.run_id, strict=())
+        assert fleet.outcomes(lenient.run_id) == {"a": "unchanged"}
+
+    def test_a_validation_fails_what_it_meets(self, fleet: Fleet) -> None:
+        fleet.add("a", a_workflow(" {question} "))
+        run = fleet.run()
+        strict = fleet.run(kind="validate", of_run=run.run_id, strict=("prompt_trimmed",))
+        assert fleet.outcomes(strict.run_id) == {"a": "failed parity_mismatch"}
+
     @pytest.mark.parametrize("validate", ["sample:1", "none"])
     @pytest.mark.parametrize(
         ("target", "code"), [("guide", "prompt_trimmed"), ("answer", "second_search")]
@@ -357,5 +424,64 @@ class TestStrict:
         assert fleet.outcomes(run.run_id) == {"a": "failed parity_mismatch"}
         assert "second_search" in fleet.get(run.run_id).options.strict
         with pytest.raises(ConfigError, match="'trimmed' is no known difference"):
-            settings_with(fleet, strict="trimmed")
+            load({"FLOWSHIFT_STRICT": "trimmed"})
+        with pytest.raises(ConfigError, match=r"FLOWSHIFT_TARGET.*auto, guide or answer"):
+            load({"FLOWSHIFT_TARGET": "gide"})
         changed.close()
+
+
+def test_a_column_of_theirs_that_insists_on_a_value_gets_one(fleet: Fleet, flowshift: Run) -> None:
+    make_answer(fleet)
+    fleet.execute("ALTER TABLE bot_workflow_versions ALTER is_in_library DROP DEFAULT")
+    fleet.add("a", a_workflow())
+
+    code, out, _ = flowshift("db", "check")
+    run = fleet.run()
+
+    assert code == 0, out
+    assert fleet.outcomes(run.run_id) == {"a": "converted"}
+    (row,) = fleet.rows("SELECT is_in_library FROM bot_workflow_versions WHERE bot_id = 'a'")
+    assert row[0] is False
+
+
+class TestCommands:
+    LINE = json.dumps({"workflow": a_workflow(" {question} "), "message": "hi"}).encode()
+
+    def test_convert_writes_drafts_for_the_target_that_is_named(self, flowshift: Run) -> None:
+        for options, target in (((), "guide"), (("--target", "answer"), "answer")):
+            code, out, _ = flowshift("convert", *options, stdin=self.LINE)
+            assert code == 0
+            assert written_for(json.dumps(json.loads(out)["graph"]).encode()).name == target
+
+    def test_trace_executes_a_graph_as_its_own_target_does_unless_another_is_named(
+        self, flowshift: Run
+    ) -> None:
+        graph = json.loads(flowshift("convert", "--target", "answer", stdin=self.LINE)[1])["graph"]
+        line = json.dumps({"graph": graph, "message": "hi"}).encode()
+        assert json.loads(flowshift("trace", stdin=line)[1])["v2"]["answer"] == "gpt-4:  hi "
+        code, out, _ = flowshift("trace", "--target", "guide", stdin=line)
+        assert code == 1
+        assert json.loads(out)["v2"]["error"].startswith("execution_failed")
+
+    def test_strict_makes_a_known_difference_one_like_any_other(self, flowshift: Run) -> None:
+        code, out, _ = flowshift("trace", stdin=self.LINE)
+        assert (code, json.loads(out)["known"]) == (0, ["prompt_trimmed"])
+        code, out, _ = flowshift("trace", "--strict", "prompt_trimmed", stdin=self.LINE)
+        assert (code, json.loads(out)["parity"]) == (1, False)
+
+    def test_strict_in_test_and_show(self, fleet: Fleet, flowshift: Run) -> None:
+        fleet.add("a", a_workflow(" {question} "))
+        fleet.run()
+        for command in ("test", "show"):
+            assert flowshift(command, "a")[0] == 0
+            assert flowshift(command, "a", "--strict=all")[0] == 1
+            assert flowshift(command, "a", "--strict=second_search")[0] == 0
+
+    def test_a_wrong_kind_and_a_wrong_target_are_answered_with_the_list(
+        self, flowshift: Run
+    ) -> None:
+        code, _, err = flowshift("migrate", "--strict", "trimmed")
+        assert code == 2
+        assert "'trimmed' is no known difference: all, or some of empty_template" in err
+        code, _, err = flowshift("migrate", "--target", "gide")
+        assert (code, "'auto', 'guide', 'answer'" in err) == (2, True)

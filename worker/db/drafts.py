@@ -13,6 +13,7 @@ from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import Lock, which
 from worker.db.bulk import BytesLoader, arrays, driver
+from worker.db.tables import FILLED
 
 MAX_GRAPH_BYTES = 4 * MAX_BYTES
 """A draft spells out what its workflow leaves unsaid; one beyond this was not made here."""
@@ -180,8 +181,9 @@ def versions_of_drafts(connection: sa.Connection, bot_ids: Sequence[str]) -> dic
 _INSERT_DRAFTS = """
     INSERT INTO bot_workflow_versions
         (id, bot_id, version, status, graph, environment_variables, conversation_variables,
-         features, created_at, updated_at)
-    SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{}', '{}', '{}', now(), now()
+         features, created_at, updated_at{columns})
+    SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{{}}', '{{}}', '{{}}', now(), now()
+           {values}
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     ON CONFLICT DO NOTHING
     RETURNING bot_id::varchar, jsonb_hash_extended(graph, 0)
@@ -200,7 +202,29 @@ def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]
 
     A bot that got a draft in the meantime is missing from the result: nothing is overwritten.
     """
-    return _write(connection, _INSERT_DRAFTS, graphs)
+    if not graphs:
+        return {}
+    filled = _filled(connection)
+    statement = _INSERT_DRAFTS.format(
+        columns="".join(f", {name}" for name in filled),
+        values="".join(f", '{value}'" for value in filled.values()),
+    )
+    return _write(connection, statement, graphs)
+
+
+def _filled(connection: sa.Connection) -> dict[str, str]:
+    """What a new draft holds in columns that are not ours and insist on a value."""
+    values = FILLED["bot_workflow_versions"]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_INSISTING, [list(values)])
+        return {name: values[name] for (name,) in cursor.fetchall()}
+
+
+_INSISTING = """
+    SELECT a.attname::text FROM pg_attribute a
+    WHERE a.attrelid = 'bot_workflow_versions'::regclass AND a.attname = ANY(%s)
+      AND a.attnotnull AND NOT a.atthasdef AND NOT a.attisdropped
+"""
 
 
 def update_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:

@@ -7,6 +7,7 @@ columns, `json` for `jsonb` or time without zone; what `info={"needed": False}` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +15,9 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Unique
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 SCHEMA = "flowshift"
+
+FILLED: Mapping[str, Mapping[str, str]] = {"bot_workflow_versions": {"is_in_library": "false"}}
+"""Columns that later platforms have besides: what a new row holds there if they insist on a value."""
 
 metadata = sa.MetaData()
 

@@ -89,7 +89,7 @@ def decide(evidence: Evidence) -> Choice:
     """The target of the platform that shows this.
 
     >>> decide(Evidence(frozenset({"bot_workflow_versions.is_in_library"}))).reason
-    'bot_workflow_versions has is_in_library; no graph is published yet'
+    'bot_workflow_versions has is_in_library; no published graph was found'
     """
     named = {target.name: columns_of(target, evidence.columns) for target in TARGETS.values()}
     counts = {target.name: _count(target, evidence.published) for target in TARGETS.values()}
@@ -178,7 +178,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _graphs_text(target: Target, published: Sequence[Published]) -> str:
     if not published:
-        return "no graph is published yet"
+        return "no published graph was found"
     if target is DEFAULT and not _count(target, published):
         return f"none of {len(published)} published graphs has a node of another target's types"
     count = _count(target, published)

@@ -22,6 +22,7 @@ from worker.db.schema.catalog import (
     quoted,
     serves,
 )
+from worker.db.tables import FILLED
 
 LISTED = 20  # how many of a long list a message shows
 
@@ -133,7 +134,9 @@ def _columns_that_insist(found: FoundTable, needs: Needs) -> tuple[str, ...]:
         f"{needs.table}.{name} takes no NULL and has no default, and flowshift does not fill it: give"
         " it a default"
         for name, column in found.columns.items()
-        if not column.fills_itself and name not in needs.columns
+        if not column.fills_itself
+        and name not in needs.columns
+        and name not in FILLED.get(needs.table, ())
     )
 
 
