@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Final
 
 import msgspec
 import redis
@@ -37,6 +38,9 @@ from worker.providers.live import Live
 from worker.sample import SMALLEST
 from worker.servers.connect import Connections, Servers
 from worker.settings import Settings
+
+NO_SERVERS: Final = Servers("", "")
+"""For a runtime that is used for what needs none."""
 
 
 class Runtime:

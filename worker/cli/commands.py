@@ -26,6 +26,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Start": {
         "demo": Entry("demo:demo", "Convert a sample fleet, with everything started for you"),
         "db": Entry("database:db", "Check, create and adopt the database's tables"),
+        "check-target": Entry(
+            "check_target:command", "Hold a built-in corpus against the platform's own word"
+        ),
         "up": Entry("serve:up", "Run a worker, the beat and Flower until Ctrl-C"),
         "flower": Entry("serve:flower", "Run Flower alone"),
     },
