@@ -329,6 +329,10 @@ class TestGoingLive:
         assert checked["would_go_live"] == 1
         for command in (("status", str(dry.run_id)), ("db", "check", "--no-try")):
             assert "--live-drafts" in flowshift(*command)[1]
+        assert "the platform runs their drafts)" in " ".join(flowshift("status")[1].split())
+        assert "(it cannot answer)" in flowshift("show", "a")[1]
+        fleet.run(live_drafts=True)
+        assert "(its draft is live)" in flowshift("show", "a")[1]
 
     def test_live_drafts_writes_it_and_a_retry_does_too(self, fleet: Fleet) -> None:
         make_answer(fleet)
@@ -353,6 +357,10 @@ class TestGoingLive:
         fleet.add("a", a_workflow())
         with pytest.raises(UsageError, match="--include-flagged takes bots"):
             fleet.start(live_drafts=True)
+        with pytest.raises(UsageError, match="there is no target 'gide'"):
+            fleet.start(target="gide")
+        with pytest.raises(UsageError, match="join_node is no known difference"):
+            fleet.start(strict=("join_node",))
         with pytest.raises(UsageError, match="use --live-drafts instead of --include-flagged"):
             fleet.start(include_flagged=True, target="answer")
         assert fleet.rows("SELECT count(*) FROM flowshift.runs")[0][0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker.core.codes import DIFFERENCE_CODES
 from worker.core.policy.limits import check_limits
 from worker.core.storable import INT8_MAX, unstorable
 from worker.core.targets.detect import CHOICES, or_
@@ -34,6 +35,8 @@ def _check(request: Request) -> None:
     if request.target is not None and request.target not in CHOICES:
         message = f"there is no target {request.target!r}: it is {or_(CHOICES)}"
         raise UsageError(message)
+    if unknown := sorted(set(request.strict or ()) - set(DIFFERENCE_CODES)):
+        raise UsageError(f"{unknown[0]} is no known difference: {or_(DIFFERENCE_CODES)}")
     if request.limit is not None and request.bot_ids is not None:
         raise UsageError("give either a limit or bots, not both")
     if request.code is not None and request.retry_of is None:

@@ -85,7 +85,7 @@ def print_bot(out: Console, found: Examination) -> None:
 def _runs(view: BotView, *, serves_drafts: bool) -> str:
     if not view.uses_v2:
         return "runs V1"
-    if not view.is_published and serves_drafts:
+    if not view.is_published and serves_drafts and view.has_draft:
         return "flagged V2 without a published version (its draft is live)"
     if not view.is_published:
         return "flagged V2 without a published version (it cannot answer)"

@@ -122,7 +122,7 @@ def choose(asked: str, origin: str, found: Choice) -> Choice:
 
 
 def columns_of(target: Target, columns: Iterable[str]) -> list[str]:
-    """Those of the columns that a target is told by, in the order in which it names them."""
+    """Those of the columns by which a target is known, in the order in which it names them."""
     there = sorted(columns)
     signs = (*target.columns, *target.shared_columns)
     found = (name for sign in signs for name in there if fnmatchcase(name, sign))

@@ -56,7 +56,7 @@ class Target(msgspec.Struct, frozen=True):
     common checklist. `rules` is the engine. `differences` are the known ones, in the order in which
     they apply.
 
-    It is told from others by `types`, the node types that only its graphs have, and by columns of the
+    It is known by `types`, the node types that only its graphs have, and by columns of the
     platform's tables (`table.column`, or `table.prefix_*`): one of `columns` says it by itself; of
     `shared_columns`, which other platforms may have too, it takes two. With `serves_drafts` the
     platform runs the draft of a bot that is flagged V2 and has no published version.
