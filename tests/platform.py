@@ -122,6 +122,53 @@ class InterfaceGraph(BaseModel):
     edges: list[InterfaceEdge]
 
 
+class PortModel(BaseModel):
+    name: str
+    type: str = "string"
+    required: bool = False
+    description: str = ""
+    display_name: str = ""
+    default: Any = None
+
+
+class PortsModel(BaseModel):
+    inputs: list[PortModel] = []
+    outputs: list[PortModel] = []
+
+
+class MappingModel(BaseModel):
+    variable: str
+    value_type: str
+
+
+class V2Node(InterfaceNode):
+    ports: PortsModel
+    variable_mappings: dict[str, MappingModel]
+
+
+class V2Edge(InterfaceEdge):
+    source_port: str
+    target_port: str
+    data_type: str
+
+
+class V2Graph(BaseModel):
+    """The schema of an interface that knows V2's ports and mappings; a null says nothing."""
+
+    nodes: list[V2Node]
+    edges: list[V2Edge]
+    environment_variables: dict[str, Any] | None = None
+
+
+def save_draft(graph: bytes, schema: type[BaseModel] = V2Graph) -> Any:
+    """What is stored where a person opens a draft in the interface and saves it.
+
+    The graph passes a browser, which holds every number as a double.
+    """
+    in_browser = json.loads(graph, parse_int=float)  # infinity becomes null in the model's JSON
+    return schema.model_validate(in_browser).model_dump(mode="json")
+
+
 def read_draft(graph: bytes) -> InterfaceGraph:
     """A draft as the platform's interface reads it.
 

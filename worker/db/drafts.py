@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from psycopg import sql
 
+from worker.core.workflow.interface import Saved
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import Lock, which
@@ -39,7 +40,8 @@ class DraftToTry(msgspec.Struct, frozen=True):
 class DraftRow(msgspec.Struct, frozen=True):
     """The draft that a bot has, seen against the one that it should get.
 
-    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one.
+    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one. `saved` says what
+    became of one that holds something else.
     """
 
     bot_id: str
@@ -47,6 +49,12 @@ class DraftRow(msgspec.Struct, frozen=True):
     is_empty: bool
     is_ours: bool
     content_hash: int
+    saved: Saved = "edited"
+
+    @property
+    def holds_other(self) -> bool:
+        """Whether it holds something that no run wrote."""
+        return not (self.is_same or self.is_empty or self.is_ours)
 
 
 _IDS = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id"
@@ -127,6 +135,28 @@ def compare_drafts(
             _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else ""), arrays(graphs)
         )
         return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+
+
+def graphs(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, bytes]:
+    """The graphs of these bots' drafts as JSON; one over `MAX_GRAPH_BYTES` is left out.
+
+    The caller bounds the memory: as many bots as it asks for at a time.
+    """
+    if not bot_ids:
+        return {}
+    query = sql.SQL(_GRAPHS).format(max_graph=sql.Literal(MAX_GRAPH_BYTES))
+    with driver(connection).cursor() as cursor:
+        cursor.adapters.register_loader("text", BytesLoader)
+        cursor.execute(query, [list(bot_ids)])
+        return dict(cursor.fetchall())
+
+
+_GRAPHS = """
+    SELECT d.bot_id::varchar, g.text
+    FROM bot_workflow_versions d
+    CROSS JOIN LATERAL (SELECT d.graph::text AS text OFFSET 0) g
+    WHERE d.bot_id = ANY(%s) AND d.status = 'draft' AND octet_length(g.text) <= {max_graph}
+"""
 
 
 def versions_called_draft(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, str]:

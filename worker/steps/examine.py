@@ -22,6 +22,7 @@ from worker.core.workflow.calls import Limits
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.diff import Difference, differences, draft_differences
+from worker.core.workflow.interface import compare
 from worker.core.workflow.v2 import is_empty
 from worker.db import executions, inspect
 from worker.db.engine import map_database_errors
@@ -177,11 +178,11 @@ def _drift(
 ) -> Drift:
     cause: Cause = "outdated" if is_ours else "edited"
     try:
-        written = msgspec.json.decode(convert_text(column, defaults, target).graph)
-        there = msgspec.json.decode(graph)
+        conversion = convert_text(column, defaults, target).graph
+        written, there = msgspec.json.decode(conversion), msgspec.json.decode(graph)
     except (BotError, msgspec.DecodeError, RecursionError):
         return Drift(cause)
-    if there == written:
+    if there == written or compare(conversion, graph) == "saved":
         return Drift("conversion")
     changes = draft_differences(written, there) if isinstance(there, dict) else []
     return Drift(cause, tuple(changes))

@@ -104,7 +104,7 @@ def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> It
             yield Difference("removed", what, old[key])
         elif key not in old:
             yield Difference("added", what, None, new[key])
-        elif not _same(old[key], new[key]):
+        elif not is_same_json(old[key], new[key]):
             yield Difference("changed", what, old[key], new[key])
 
 
@@ -120,14 +120,14 @@ def type_of(value: object) -> str:
     return names.get(type(value), "object")
 
 
-def _same(old: object, new: object) -> bool:
+def is_same_json(old: object, new: object) -> bool:
     """Whether two values are the same JSON: Python takes `true` and 1 for equal."""
     if type_of(old) != type_of(new):
         return False
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_same, old, new))
+        return len(old) == len(new) and all(map(is_same_json, old, new))
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(_same(old[key], new[key]) for key in old)
+        return old.keys() == new.keys() and all(is_same_json(old[key], new[key]) for key in old)
     return old == new
 
 

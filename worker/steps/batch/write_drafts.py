@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from typing import Literal
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Literal, TypeGuard
 
 import msgspec
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from worker.db.recordings import unrecorded
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
 from worker.steps.batch.halving import DatabaseError
+from worker.steps.batch.saved import look_at_saved
 from worker.steps.batch.stale import name_stale
 from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
 
@@ -55,11 +56,13 @@ class Left(msgspec.Struct, frozen=True):
 class Written(msgspec.Struct, frozen=True):
     """What became of some bots; `filled` are those whose backup was filled now.
 
-    `recorded` are those of which the server says that every execution was written.
+    `recorded` are those of which the server says that every execution was written; `left` has the
+    content hash of each draft that stayed as it was.
     """
 
     rows: list[LedgerRow | Left]
     filled: list[str]
+    left: Mapping[str, int | None]
     recorded: frozenset[str] = frozenset()
 
     @property
@@ -88,7 +91,8 @@ def write_drafts(
     recorded = frozenset[str]()
     if trial is not None:
         recorded = record(connection, trial, _executed(ready, good))
-    return Written(judge(ready, rows), filled, recorded)
+    left = {row.bot_id: row.draft_hash for row in rows if _is_unchanged(row)}
+    return Written(judge(ready, rows), filled, left, recorded)
 
 
 def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:
@@ -111,7 +115,7 @@ def not_kept(
     server says it wrote is there, and only what it left out is looked at.
     """
     good = written.with_draft
-    lost = _other_draft(connection, ready, good, written.filled) if is_watched else {}
+    lost = _other_draft(connection, ready, written) if is_watched else {}
     if trial is not None:
         doubted = good - (frozenset() if is_watched else written.recorded)
         executed = _executed(ready, doubted - lost.keys())
@@ -123,15 +127,16 @@ def not_kept(
 
 
 def _other_draft(
-    connection: sa.Connection, ready: Sequence[Converted], good: set[str], filled: Sequence[str]
+    connection: sa.Connection, ready: Sequence[Converted], written: Written
 ) -> dict[str, LedgerRow]:
+    good = written.with_draft
     graphs = [(one.bot_id, one.graph) for one in ready if one.bot_id in good]
     there = drafts.compare_drafts(connection, graphs, None)
-    messages = dict.fromkeys(without_backup(connection, sorted(good), filled), _NO_BACKUP)
+    messages = dict.fromkeys(without_backup(connection, sorted(good), written.filled), _NO_BACKUP)
     for bot_id in good:
         if bot_id not in there:
             messages[bot_id] = _NO_DRAFT
-        elif not there[bot_id].is_same:
+        elif not (there[bot_id].is_same or written.left.get(bot_id) == there[bot_id].content_hash):
             messages[bot_id] = _OTHER_DRAFT
     return {bot_id: _failed(bot_id, message) for bot_id, message in messages.items()}
 
@@ -152,13 +157,19 @@ def expected(
     connection: sa.Connection, ready: Sequence[Converted], options: RunOptions
 ) -> list[LedgerRow | Left]:
     """The outcomes to expect of bots that cannot be written now, by the drafts that they have."""
-    found = drafts.compare_drafts(connection, _graphs(ready), None)
+    found = look_at_saved(
+        connection, ready, drafts.compare_drafts(connection, _graphs(ready), None)
+    )
     rows = [
         (found.get(one.bot_id) and _kept(one, found[one.bot_id], options))
         or LedgerRow(one.bot_id, "converted", warnings=one.warnings)
         for one in ready
     ]
     return judge(ready, name_stale(connection, rows, options.target))
+
+
+def _is_unchanged(row: LedgerRow | Left) -> TypeGuard[LedgerRow]:
+    return isinstance(row, LedgerRow) and row.outcome == "unchanged"
 
 
 def _has_draft(row: LedgerRow | Left) -> bool:
@@ -199,7 +210,7 @@ def _compare(
     connection: sa.Connection, ones: Sequence[Converted], lock: Lock
 ) -> tuple[dict[str, DraftRow], frozenset[str]]:
     """The drafts that these bots have, locked; and the bots whose draft another one has locked."""
-    found = drafts.compare_drafts(connection, _graphs(ones), lock)
+    found = look_at_saved(connection, ones, drafts.compare_drafts(connection, _graphs(ones), lock))
     missing = [one.bot_id for one in ones if one.bot_id not in found]
     called = drafts.versions_called_draft(connection, missing)
     return found, frozenset(bot_id for bot_id, status in called.items() if status == "draft")
@@ -207,11 +218,11 @@ def _compare(
 
 def _kept(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
     """The outcome of a bot that has a draft; None where the draft is to be replaced."""
-    if draft.is_same:
+    if draft.is_same or draft.saved == "saved":
         return LedgerRow(
             one.bot_id, "unchanged", warnings=one.warnings, draft_hash=draft.content_hash
         )
-    if draft.is_empty or draft.is_ours or options.overwrite_edited:
+    if not draft.holds_other or draft.saved == "stripped" or options.overwrite_edited:
         return None
     message = "its draft holds what flowshift did not write; --overwrite-edited replaces it"
     return LedgerRow(one.bot_id, "skipped", "draft_edited", message)
