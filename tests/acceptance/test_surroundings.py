@@ -140,7 +140,7 @@ def test_ctrl_c_at_the_beginning_ends_without_a_traceback(
     command = [
         sys.executable,
         "-c",
-        "import os; os.write(1, b'.'); import worker.__main__ as m; m.main()",
+        "import os, worker.__main__ as m; os.write(1, b'.'); m.main()",
     ]
     process = subprocess.Popen(
         [*command, "watch"],
