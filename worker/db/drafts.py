@@ -25,6 +25,7 @@ class DraftToTry(msgspec.Struct, frozen=True):
 
     Texts are UTF-8 JSON, None where there is none, and also where one is over its limit: then the
     size says so. `version` is the draft's row version: it changes whenever somebody writes to it.
+    `workflow_hash` is of the workflow's text, None where there is none.
     """
 
     bot_id: str
@@ -35,6 +36,7 @@ class DraftToTry(msgspec.Struct, frozen=True):
     environment: Any
     conversation: Any
     version: str | None
+    workflow_hash: int | None = None
 
 
 class DraftRow(msgspec.Struct, frozen=True):
@@ -63,7 +65,8 @@ _READ = """
     SELECT b.bot_id::varchar,
            CASE WHEN octet_length(w.text) <= {max_bytes} THEN w.text END, octet_length(w.text),
            CASE WHEN octet_length(g.text) <= {max_graph} THEN g.text END, octet_length(g.text),
-           d.environment_variables, d.conversation_variables, d.xmin::text::varchar
+           d.environment_variables, d.conversation_variables, d.xmin::text::varchar,
+           hashtextextended(w.text COLLATE "C", 0)
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w
     LEFT JOIN bot_workflow_versions d ON d.bot_id = b.bot_id AND d.status = 'draft'

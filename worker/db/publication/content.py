@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Final
 
-CONTENT_HASH: Final = """jsonb_hash_extended(jsonb_build_array(
-               {row}.graph, COALESCE(to_jsonb({row}.environment_variables), jsonb_build_object()),
-               COALESCE(to_jsonb({row}.conversation_variables), jsonb_build_object())), 0)"""
-"""SQL for the hash of a row of `bot_workflow_versions`; variables that are null count as none."""
-
-WORKFLOW_HASH: Final = 'hashtextextended({row}.workflow::text COLLATE "C", 0)'
-"""SQL for the hash of V1's column as text, the same as in `worker.db.bots`; null where it is null."""
+def variables(row: str) -> str:
+    """SQL for the variables of a row of `bot_workflow_versions`; those that are null count as none."""
+    return (
+        f"jsonb_build_array(COALESCE(to_jsonb({row}.environment_variables), jsonb_build_object()),"
+        f" COALESCE(to_jsonb({row}.conversation_variables), jsonb_build_object()))"
+    )
 
 
 def content_hash(row: str) -> str:
-    """`CONTENT_HASH` of the rows of an alias.
+    """SQL for the hash of what a row of `bot_workflow_versions` does.
 
     >>> content_hash("d").count("d.graph")
     1
     """
-    return CONTENT_HASH.format(row=row)
+    return f"jsonb_hash_extended(jsonb_build_array({row}.graph, {variables(row)}), 0)"
 
 
 def workflow_hash(row: str) -> str:
-    """`WORKFLOW_HASH` of the rows of an alias."""
-    return WORKFLOW_HASH.format(row=row)
+    """SQL for the hash of V1's column as text, as in `worker.db.bots`; null where it is null."""
+    return f'hashtextextended({row}.workflow::text COLLATE "C", 0)'

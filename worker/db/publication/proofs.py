@@ -9,28 +9,32 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db.bulk import driver
-from worker.db.publication.content import content_hash, workflow_hash
+from worker.db.publication.content import content_hash, variables, workflow_hash
 
 
 class Agreed(msgspec.Struct, frozen=True):
     """A bot whose draft agreed with V1.
 
-    `row_version` is the draft's `xmin` as it was read and executed, None where this transaction
-    wrote the draft or has it locked since. `workflow_hash` is of the workflow that V1 executed.
+    `workflow_hash` is of the workflow that V1 executed, `row_version` the draft's `xmin` as it was read
+    and executed. Both None: this transaction has the bot and its draft locked, and what stands there
+    is what was executed, without variables.
     """
 
     bot_id: str
-    workflow_hash: int
+    workflow_hash: int | None = None
     row_version: str | None = None
 
 
 _RECORD: Final = f"""
     INSERT INTO flowshift.proofs (bot_id, content_hash, workflow_hash, run_id)
-    SELECT n.bot_id, {content_hash("d")}, n.workflow_hash, %b
+    SELECT DISTINCT ON (n.bot_id) n.bot_id, {content_hash("d")}, {workflow_hash("b")}, %b::int8
     FROM unnest(%b::text[], %b::int8[], %b::text[]) AS n (bot_id, workflow_hash, row_version)
     JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
-    JOIN bots b ON b.bot_id = n.bot_id AND {workflow_hash("b")} = n.workflow_hash
-    WHERE n.row_version IS NULL OR n.row_version = d.xmin::text
+    JOIN bots b ON b.bot_id = n.bot_id AND b.workflow IS NOT NULL
+    WHERE COALESCE(n.workflow_hash = {workflow_hash("b")}, true)
+      AND CASE WHEN n.row_version IS NOT NULL THEN n.row_version = d.xmin::text
+               ELSE {variables("d")} = jsonb_build_array(jsonb_build_object(), jsonb_build_object())
+          END
     ON CONFLICT (bot_id) DO UPDATE
     SET content_hash = excluded.content_hash, workflow_hash = excluded.workflow_hash,
         run_id = excluded.run_id, proven_at = excluded.proven_at

@@ -32,6 +32,7 @@ from worker.db.batches import Batch
 from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
 from worker.db.interference import is_watched
 from worker.db.ledger import LedgerRow
+from worker.db.publication.proofs import Agreed
 from worker.db.recordings import unrecorded
 from worker.db.runs import ECHO
 from worker.errors import BotError, BudgetSpentError, StaleError, TransientError, UsageError
@@ -41,6 +42,7 @@ from worker.steps.batch.halving import NotKeptError, write_halving
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.opinions import ask_about, disproved, hear, refused
+from worker.steps.batch.proven import note_proofs
 from worker.steps.batch.stale import stale_row
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
@@ -58,6 +60,7 @@ class Tried(msgspec.Struct, frozen=True):
     row: LedgerRow
     executions: tuple[ExecutionRow, ...]
     version: str
+    workflow_hash: int | None
     proof: Proof
     inquiry: Inquiry | None = None
 
@@ -190,7 +193,7 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
     row = judged(LedgerRow(one.bot_id, "unchanged"), proof)
     asked = ask_about(graph, proof, trial.equipment)
     proof = msgspec.structs.replace(proof, executions=())
-    return Tried(row, executions, one.version, proof, asked)
+    return Tried(row, executions, one.version, one.workflow_hash, proof, asked)
 
 
 def _within(text: bytes | None, size: int, limit: int, name: str) -> bytes:
@@ -232,12 +235,15 @@ def _record(connection: sa.Connection, trial: Trial, tried: Sequence[Tried]) -> 
         recorded = record(connection, trial, _executions(some), versions)
         left = [one.row.bot_id for one in some if one.row.bot_id not in recorded]
         now = drafts.versions_of_drafts(connection, left)
-        return [
+        outcomes = [
             one.row
             if one.row.bot_id in recorded or now.get(one.row.bot_id) == one.version
             else _changed(one)
             for one in some
         ]
+        executed = [Agreed(one.row.bot_id, one.workflow_hash, one.version) for one in some]
+        note_proofs(connection, trial.run_id, outcomes, executed)
+        return outcomes
 
     def verify(some: Sequence[Tried], rows: list[LedgerRow]) -> None:
         doubted = [

@@ -16,10 +16,12 @@ from worker.db.drafts import DraftRow
 from worker.db.engine import sqlstate
 from worker.db.interference import drafts_not_lockable
 from worker.db.ledger import LedgerRow
+from worker.db.publication.proofs import Agreed
 from worker.db.recordings import unrecorded
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Converted
 from worker.steps.batch.halving import DatabaseError
+from worker.steps.batch.proven import note_proofs
 from worker.steps.batch.saved import look_at_saved
 from worker.steps.batch.stale import name_stale
 from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
@@ -92,7 +94,11 @@ def write_drafts(
     if trial is not None:
         recorded = record(connection, trial, _executed(ready, good))
     left = {row.bot_id: row.draft_hash for row in rows if _is_unchanged(row)}
-    return Written(judge(ready, rows), filled, left, recorded)
+    outcomes = judge(ready, rows)
+    if trial is not None:
+        ended = [row for row in outcomes if isinstance(row, LedgerRow)]
+        note_proofs(connection, trial.run_id, ended, [Agreed(row.bot_id) for row in ended])
+    return Written(outcomes, filled, left, recorded)
 
 
 def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:

@@ -1,0 +1,100 @@
+"""Which drafts are proven: by a conversion that tries them, and by a validation; nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import Fleet, a_workflow
+from worker.core.parity.trial import Proof
+from worker.steps.batch.trial import Trial
+
+
+def proven(fleet: Fleet) -> dict[str, int]:
+    """The run that proved the draft of each bot, as it stands, on V1 as it stands."""
+    rows = fleet.rows(
+        "SELECT p.bot_id, p.run_id FROM flowshift.proofs p"
+        " JOIN bot_workflow_versions d ON d.bot_id = p.bot_id AND d.status = 'draft'"
+        " JOIN bots b ON b.bot_id = p.bot_id"
+        ' WHERE p.workflow_hash = hashtextextended(b.workflow::text COLLATE "C", 0)'
+        " AND p.content_hash = jsonb_hash_extended(jsonb_build_array(d.graph,"
+        " jsonb_build_array(d.environment_variables, d.conversation_variables)), 0)"
+    )
+    return {row.bot_id: row.run_id for row in rows}
+
+
+def test_a_conversion_proves_what_it_tries(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(validate="all")
+
+    assert proven(fleet) == {"a": 1}
+
+    fleet.run(validate="all")  # unchanged, and tried again
+    assert proven(fleet) == {"a": 2}
+
+
+def test_a_conversion_that_tries_nothing_or_is_dry_proves_nothing(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(dry_run=True, validate="all")
+    fleet.run(validate="none")
+
+    assert fleet.rows("SELECT FROM flowshift.proofs") == []
+
+
+def test_a_validation_proves_a_draft_that_a_person_edited(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    run = fleet.run(validate="none")
+    fleet.set_draft("a", {**fleet.drafts()["a"], "note": "mine"})
+    validation = fleet.run(kind="validate", of_run=run.run_id)
+
+    assert proven(fleet) == {"a": validation.run_id}
+    # A proof is no writing of ours: the edit stays a person's.
+    assert fleet.outcomes(fleet.run().run_id) == {"a": "skipped draft_edited"}
+
+
+def test_a_validation_that_fails_withdraws_the_proof(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("a", a_workflow())
+    fleet.add("b", a_workflow())
+    run = fleet.run(validate="all")
+    graph = fleet.drafts()["a"]
+    graph["nodes"][2]["data"]["prompt_template"] = "something else"
+    fleet.set_draft("a", graph)
+
+    validation = fleet.run(kind="validate", of_run=run.run_id)
+
+    assert fleet.outcomes(validation.run_id)["a"] == "failed parity_mismatch"
+    assert proven(fleet) == {"b": validation.run_id}
+    assert fleet.rows("SELECT bot_id FROM flowshift.proofs") == [("b",)]
+
+
+def test_a_draft_or_a_workflow_that_changes_while_it_is_executed_is_not_proven(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = fleet.add_many(3, prefix="x")
+    run = fleet.run(validate="none")
+    prove = Trial.prove
+
+    def meanwhile(self: Trial, bot_id: str, *arguments: object, **options: object) -> Proof:
+        if bot_id == ids[0]:
+            fleet.set_draft(bot_id, {**fleet.drafts()[bot_id], "note": "meanwhile"})
+        if bot_id == ids[1]:
+            fleet.change(bot_id, a_workflow("meanwhile {question}"))
+        return prove(self, bot_id, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trial, "prove", meanwhile)
+    validation = fleet.run(kind="validate", of_run=run.run_id)
+
+    noted = fleet.rows("SELECT bot_id, run_id FROM flowshift.proofs")
+    assert [tuple(row) for row in noted] == [(ids[2], validation.run_id)]
+
+
+def test_variables_that_a_conversion_did_not_execute_prove_nothing(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    run = fleet.run(validate="none")
+    fleet.execute("UPDATE bot_workflow_versions SET environment_variables = '{\"k\": 1}'")
+    fleet.run(validate="all")
+    assert fleet.rows("SELECT FROM flowshift.proofs") == []
+
+    validation = fleet.run(kind="validate", of_run=run.run_id)
+    assert proven(fleet) == {"a": validation.run_id}
