@@ -61,6 +61,7 @@ coverage: $(READY) ## Run every test and measure what they reach
 
 bench: $(READY) ## Measure the engines, and the speed against a floor, here and now (minutes)
 	$(BIN)/python -m bench.engines
+	$(BIN)/python -m bench.platform_word
 	$(BIN)/python -m bench.commands
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.saves

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -106,6 +107,8 @@ def answer(request: dict[str, Any]) -> bytes:
         return line(asked, answer=graph.get("answer", ""), calls=graph.get("calls", []))
     if "environment" in graph:
         return line(asked, messages=sorted(os.environ))
+    if "memory limit" in graph:
+        return line(asked, messages=[str(resource.getrlimit(resource.RLIMIT_DATA)[0])])
     if "pid" in graph:
         return line(asked, messages=[str(os.getpid())])
     if "noise" in graph:

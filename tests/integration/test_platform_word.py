@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from tests.queues import TestQueue
+from worker import app, runtime
+from worker.core.parity.word import Check, Messages
 from worker.errors import ConfigError, TransientError
 from worker.platform.platform import Platform
 from worker.runtime import Runtime
@@ -245,6 +249,45 @@ def test_a_run_is_not_started_while_the_platform_cannot_be_asked(connect: Connec
         start.start_run(fleet.current, TestQueue(), Request(), requested_by="test")
 
     assert fleet.rows("SELECT FROM flowshift.runs") == []
+
+
+def test_a_worker_asks_before_it_forks_and_no_child_inherits_the_program(connect: Connect) -> None:
+    current = connect().current
+    before = psutil.Process().children(recursive=True)
+
+    app._check_platform(current)
+
+    assert psutil.Process().children(recursive=True) == before
+    with pytest.raises(ConfigError, match="does not start"):
+        app._check_platform(connect("exit(4)").current)
+
+
+def test_a_forked_child_starts_a_program_of_its_own(
+    connect: Connect, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = connect(
+        "import os", "validator.objections = lambda graph: [str(os.getppid())]"
+    ).current
+    monkeypatch.setattr(runtime, "_runtime", current)
+    mine = guard_of(current)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.write(writing, f"{guard_of(runtime.runtime())}".encode())
+        runtime.runtime().close()
+        os._exit(0)
+    os.wait()
+
+    assert int(os.read(reading, 100)) != mine
+    assert guard_of(current) == mine
+    os.close(reading)
+    os.close(writing)
+
+
+def guard_of(current: Runtime) -> int:
+    assert current.platform is not None
+    [(_, (answer,))] = current.platform.answers([(0, (Check(b'{"nodes": [], "edges": []}'),))])
+    assert isinstance(answer, Messages)
+    return int(answer.messages[0])
 
 
 def test_a_program_that_is_not_there_is_said_with_its_setting(connect: Connect) -> None:

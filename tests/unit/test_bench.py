@@ -1,4 +1,4 @@
-"""The engines' bench runs, and measures what it says."""
+"""The benches run, and measure what they say."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from bench import engines
+from bench import engines, platform_word
+from worker.steps.batch.decide import Converted
 
 
 def test_the_bench_of_the_engines_measures_each_part(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,3 +16,19 @@ def test_the_bench_of_the_engines_measures_each_part(capsys: pytest.CaptureFixtu
 
     assert engines.main(["--executions", "2", "--rounds", "1", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["us"]) == set(engines.parts())
+
+
+def test_the_bench_of_the_platforms_word_asks_about_every_draft(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bench = platform_word.Bench(100)
+    try:
+        decided = [one.what for one in bench.both()]
+        proofs = [one.proof for one in decided if isinstance(one, Converted)]
+        assert len(proofs) > 50
+        assert all(proof is not None and proof.agreed for proof in proofs)
+    finally:
+        bench.close()
+
+    assert platform_word.main(["--bots", "20", "--rounds", "1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["us"]) == 4

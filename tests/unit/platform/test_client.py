@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -140,6 +141,17 @@ def test_it_gets_the_environment_that_it_was_given_and_nothing_else(
 
     assert isinstance(answer, Messages)
     assert set(answer.messages) - {"LC_CTYPE", "__CF_USER_TEXT_ENCODING"} == {"PATH", "ACME_KEY"}
+
+
+def test_a_workers_memory_limit_is_not_the_programs(opened: Open) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (8 * 1024**3, hard))
+    try:
+        [answer] = ask(opened(), a_draft(**{"memory limit": True}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+    assert answer == Messages((str(hard),))
 
 
 # -- faults of one draft -----------------------------------------------------------------------
