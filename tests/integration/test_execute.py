@@ -149,7 +149,9 @@ def test_a_kind_of_run_is_a_line_in_the_registry(
     assert execute(BatchRef(run.run_id, 1), process) is not None
     assert finish_run(fleet.engine, run.run_id, actor="test") is not None
     [cell] = list(
-        runs_table([(fleet.get(run.run_id), fleet.progress(run.run_id))]).columns[1].cells
+        runs_table([(fleet.get(run.run_id), fleet.progress(run.run_id))], width=140)
+        .columns[1]
+        .cells
     )
     assert str(cell) == "completed (count)"
 

@@ -7,7 +7,7 @@ import click
 from worker.cli.options import count_option, json_option, optional_run_argument
 from worker.cli.printing import console, print_json, say
 from worker.cli.session import configure_logging, opened
-from worker.cli.views.audit import audit_table
+from worker.cli.views.audit import print_audit
 from worker.steps.control import audit_trail
 
 
@@ -29,7 +29,7 @@ def audit(*, run_id: int | None, limit: int, as_json: bool) -> int:
     if as_json:
         print_json(trail)
     elif trail:
-        console().print(audit_table(trail))
+        print_audit(console(), trail)
     else:
         say("the audit trail is empty")
     return 0

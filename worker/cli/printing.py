@@ -22,6 +22,7 @@ from rich import console as rich_console
 from rich import table as rich_table
 from rich import text as rich_text
 from rich.console import ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
 
 from worker.core.printable import escape, escape_json
@@ -83,6 +84,8 @@ class Console(rich_console.Console):
             if above := len(objects[0]) - len(first):
                 self.line(above)
             objects = (first, *objects[1:])
+        if len(objects) == 1 and not self.soft_wrap:
+            objects = (_indented(objects[0]),)
         super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:
@@ -101,6 +104,17 @@ class Console(rich_console.Console):
         if isinstance(renderable, rich_text.Text):
             renderable = _escaped(renderable)
         return super().render(renderable, options)
+
+
+def _indented(shown: Any) -> Any:
+    """A line that begins with spaces, so that what is wrapped of it begins there too."""
+    if not isinstance(shown, str | rich_text.Text):
+        return shown
+    text = shown if isinstance(shown, rich_text.Text) else Text(shown)
+    width = len(text.plain) - len(text.plain.lstrip(" "))
+    if width == 0 or "\n" in text.plain:
+        return shown
+    return Padding(text[width:], (0, 0, 0, width), expand=False)
 
 
 def _escaped(text: rich_text.Text) -> rich_text.Text:

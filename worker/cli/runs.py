@@ -29,7 +29,8 @@ def runs(*, limit: int, as_json: bool) -> int:
     if as_json:
         print_json([run_view(run, progress) for run, progress in entries])
     elif entries:
-        console().print(runs_table(entries))
+        out = console()
+        out.print(runs_table(entries, width=out.width))
     else:
         say("no runs yet: flowshift migrate --dry-run")
     return 0

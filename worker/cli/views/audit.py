@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from worker.cli.printing import Table, Text
+from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
 from worker.db.control import Entry
 
@@ -13,22 +13,44 @@ REASON_WIDTH: Final = 2_000
 """A reason is printed whole, but not without end."""
 
 
-def audit_table(entries: Iterable[Entry]) -> Table:
-    """The audit trail, a line each."""
+WIDE: Final = 110
+
+
+def print_audit(out: Console, entries: Iterable[Entry]) -> None:
+    """Print the audit trail, a line each; on a narrow terminal the reason is on a line below."""
+    if out.width >= WIDE:
+        out.print(_table(entries))
+        return
+    for entry in entries:
+        run = "" if entry.run_id is None else f"  run {entry.run_id}"
+        out.print(f"{_at(entry)}{run}  {entry.action}  {plain(entry.actor, REASON_WIDTH)}")
+        if why := _why(entry):
+            out.print(f"    {why}")
+
+
+def _table(entries: Iterable[Entry]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("when (UTC)", no_wrap=True)
-    table.add_column("run", justify="right")
+    table.add_column("run", justify="right", no_wrap=True)
     for name in ("who", "what", "why"):
         table.add_column(name, overflow="fold")
     for entry in entries:
         table.add_row(
-            f"{entry.at:%Y-%m-%d %H:%M:%S}",
+            _at(entry),
             "" if entry.run_id is None else str(entry.run_id),
             Text(plain(entry.actor, REASON_WIDTH)),
             Text(entry.action),
-            Text(plain(entry.reason or _changes(entry), REASON_WIDTH)),
+            Text(_why(entry)),
         )
     return table
+
+
+def _at(entry: Entry) -> str:
+    return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+
+
+def _why(entry: Entry) -> str:
+    return plain(entry.reason or _changes(entry), REASON_WIDTH)
 
 
 def _changes(entry: Entry) -> str:

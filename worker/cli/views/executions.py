@@ -14,7 +14,14 @@ from worker.cli.views.nodes import status_text
 from worker.cli.views.units import milliseconds
 from worker.db.executions import Execution
 
-WIDE: Final = 110
+WIDE: Final = 136
+"""From this width on ids and dates are whole."""
+
+NARROW: Final = 80
+"""Below this width a list says less of each execution: `executions show` says the rest."""
+
+_FOLDED: Final = ("bot", "run or session")
+
 SHORT_ID: Final = 8
 ERROR_CUT: Final = 200
 
@@ -32,28 +39,44 @@ def print_executions(out: Console, found: Sequence[Execution], *, with_bot: bool
     """
     wide = out.width >= WIDE
     length = 36 if wide else _distinct_length([one.execution_id for one in found])
+    shown = _columns(out.width, with_bot=with_bot)
     table = Table(box=None, pad_edge=False)
-    for name in ("id", "at (UTC)", "status"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    if wide or not with_bot:
-        table.add_column("tokens", justify="right", no_wrap=True)
-    if with_bot:
-        table.add_column("bot", overflow="fold")
-    table.add_column("run or session", overflow="fold")
+    for name in shown:
+        if name in _FOLDED:
+            table.add_column(name, overflow="fold")
+        else:
+            right = name in ("time", "tokens")
+            table.add_column(name, no_wrap=True, justify="right" if right else "left")
     for one in found:
-        row = [
-            Text(str(one.execution_id)[:length]),
-            Text(f"{one.created_at:{'%Y-%m-%d %H:%M:%S' if wide else '%m-%d %H:%M:%S'}}"),
-            status_text(one.status, 9),
-            Text(milliseconds(None if one.elapsed_ms is None else one.elapsed_ms * 1000)),
-        ]
-        if wide or not with_bot:
-            row.append(Text("–" if one.tokens is None else f"{one.tokens:,}"))
-        if with_bot:
-            row.append(Text(plain(one.bot_id)))
-        table.add_row(*row, session_text(one))
+        cells = _cells(one, length, "%Y-%m-%d" if wide else "%m-%d")
+        table.add_row(*(cells[name] for name in shown))
     out.print(table)
+    _print_errors(out, found, length)
+
+
+def _columns(width: int, *, with_bot: bool) -> list[str]:
+    if not with_bot:
+        tokens = ["tokens"] if width >= NARROW else []
+        return ["id", "at (UTC)", "status", "time", *tokens, "run or session"]
+    if width < NARROW:
+        return ["id", "at (UTC)", "status", "time", "bot"]
+    tokens = ["tokens"] if width >= WIDE else []
+    return ["id", "at (UTC)", "status", "time", *tokens, "bot", "run or session"]
+
+
+def _cells(one: Execution, length: int, day: str) -> dict[str, Text]:
+    return {
+        "id": Text(str(one.execution_id)[:length]),
+        "at (UTC)": Text(f"{one.created_at:{day} %H:%M:%S}"),
+        "status": status_text(one.status, 9),
+        "time": Text(milliseconds(None if one.elapsed_ms is None else one.elapsed_ms * 1000)),
+        "tokens": Text("–" if one.tokens is None else f"{one.tokens:,}"),
+        "bot": Text(plain(one.bot_id)),
+        "run or session": session_text(one),
+    }
+
+
+def _print_errors(out: Console, found: Sequence[Execution], length: int) -> None:
     why = Table(title="why", title_justify="left", box=None, pad_edge=False, show_header=False)
     why.add_column(no_wrap=True)
     why.add_column(overflow="fold")
