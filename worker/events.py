@@ -25,6 +25,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.spared": "a lease ran out, but its worker may live: the database was away until a moment ago",
     "batch.split": "a batch lost two workers: it is halved to find the bot that kills them",
     "batch.unclaimed": "the queue, or a worker, lost messages of batches: they are enqueued again",
+    "batch.unfollowed": "the database was away after a batch: a sweep ends its run, or enqueues the next",
     "batch.unrenewed": "a lease ran out, but its worker is still in its transaction: left alone",
     "batch.unsent": "the queue is away: the batch is done here, or given back",
     "batch.validated": "the same of a validation",

@@ -25,12 +25,13 @@ from worker.errors import GivenUpError, TransientError
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.steps import plan as planning
-from worker.steps.batch import settle, write_drafts
+from worker.steps.batch import delivery, settle, write_drafts
 from worker.steps.batch.delivery import do_batches, plan
 from worker.steps.batch.execute import execute
 from worker.steps.batch.lifecycle import FAULTS_MAX, postpone_batch
 from worker.steps.batch.retry import ATTEMPTS, persist
 from worker.steps.finish import finish_run
+from worker.steps.sweep import sweep_once
 
 
 def state(fleet: Fleet, run_id: int, number: int = 1) -> Any:
@@ -228,6 +229,33 @@ def test_an_outage_that_begins_in_a_batch_and_outlasts_the_delivery_is_no_fault_
     row = state(fleet, run_id)
     assert (row.state, row.faults, row.attempt) == ("pending", 0, 1)
     assert "2 converted" in deliver(fleet, run_id)
+
+
+@pytest.mark.timeout(180)
+def test_an_outage_after_the_commit_does_not_fail_the_task_and_a_sweep_ends_the_run(
+    postgres: tuple[Fleet, PrivatePostgres], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, server = postgres
+    fleet.add_many(2)
+    run_id = fleet.planned().run_id
+    outage = Outage(server)
+    tries: list[int] = []
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        if not tries:
+            outage.begin(pauses=ATTEMPTS)  # one more than the delivery makes
+        tries.append(1)
+        return finish_run(*arguments, **options)
+
+    monkeypatch.setattr(delivery, "finish_run", stopped)
+    said = deliver(fleet, run_id, sleep=outage.sleep)
+    assert "2 converted" in said
+    assert len(tries) == ATTEMPTS
+    outage.sleep(0)
+    assert fleet.get(run_id).state == "running"
+    fleet.execute("UPDATE flowshift.batches SET finished_at = now() - interval '1 min'")
+    assert sweep_once(fleet.current, TestQueue(), actor="sweep") == [run_id]
+    assert fleet.get(run_id).state == "completed"
 
 
 def test_a_batch_that_fails_in_every_try_after_its_claim_counts_a_fault_and_is_given_up_in_the_end(

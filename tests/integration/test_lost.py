@@ -20,6 +20,7 @@ from worker.steps.lost_worker import AT_ONCE_S, LostWorkers
 def topped_up(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The runs whose next batches were enqueued; there is no worker to take them."""
     run_ids: list[int] = []
+    monkeypatch.setattr(lost, "_lost_workers", LostWorkers())
     monkeypatch.setattr(lost_worker, "top_up", lambda *given, **_: run_ids.append(given[2]))
     yield run_ids
     fleet.engine.dispose()  # the runtime has let go of it

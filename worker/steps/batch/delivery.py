@@ -41,19 +41,22 @@ def do_batches(first: BatchRef | None, process: Process) -> str:
 
     Raises:
         GivenUpError: a batch was given up as a whole; everything else is done.
-        TransientError: the database was away after a batch; a sweep does what is left.
     """
     said, given_up = "", ""
-    for ref in _batches_from(first, process):
-        report = None
-        try:
-            report = persist(partial(execute, ref, process), process.sleep)
-            said = report.in_words() if report is not None else said
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (all of them are told apart there)
-            handled = faults.handle(error, ref, process)
-            said = handled.said or said
-            given_up = given_up or (handled.said if handled.is_given_up else "")
-        _follow_up(ref.run_id, process, report)
+    try:
+        for ref in _batches_from(first, process):
+            report = None
+            try:
+                report = persist(partial(execute, ref, process), process.sleep)
+                said = report.in_words() if report is not None else said
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (they are told apart there)
+                handled = faults.handle(error, ref, process)
+                said = handled.said or said
+                given_up = given_up or (handled.said if handled.is_given_up else "")
+            _follow_up(ref.run_id, process, report)
+    except TransientError as error:
+        log.warning("batch.unfollowed", error=str(error))
+        said = said or f"a sweep does the rest: {error}"
     if given_up:
         raise GivenUpError(given_up)
     return said or "nothing to do"
@@ -64,30 +67,34 @@ def plan(run_id: int, process: Process) -> str:
 
     Raises:
         GivenUpError: it could not be split; the run is `failed`.
-        TransientError: as `do_batches`.
     """
-    given_up = ""
     try:
-        persist(
-            partial(plan_run, process.runtime.engine, run_id, actor=process.actor), process.sleep
-        )
-    except StaleError as error:
-        log.info("task.stale", reason=str(error))
+        given_up = _plan(run_id, process)
+        _follow_up(run_id, process, None)
+        left = persist(partial(process.queue.top_up, run_id), process.sleep)
     except TransientError as error:
         log.warning("run.postponed", error=str(error))
-        return f"postponed: {error}"
-    except Exception as error:
-        log.exception("run.unplanned")
-        given_up = f"planning failed: {type(error).__name__}: {error}"[:2000]
-        persist(
-            partial(fail_run, process.runtime.engine, run_id, given_up, actor=process.actor),
-            process.sleep,
-        )
-    _follow_up(run_id, process, None)
-    left = persist(partial(process.queue.top_up, run_id), process.sleep)
+        return f"a sweep does the rest: {error}"
     if given_up:
         raise GivenUpError(given_up)
     return f"run {run_id} planned" if left is None else do_batches(left, process)
+
+
+def _plan(run_id: int, process: Process) -> str:
+    """Plan a run; why it could not be split into batches, empty if it was."""
+    engine, actor = process.runtime.engine, process.actor
+    try:
+        persist(partial(plan_run, engine, run_id, actor=actor), process.sleep)
+    except StaleError as error:
+        log.info("task.stale", reason=str(error))
+    except TransientError:
+        raise
+    except Exception as error:
+        log.exception("run.unplanned")
+        why = f"planning failed: {type(error).__name__}: {error}"[:2000]
+        persist(partial(fail_run, engine, run_id, why, actor=actor), process.sleep)
+        return why
+    return ""
 
 
 def _batches_from(first: BatchRef | None, process: Process) -> Iterator[BatchRef]:
