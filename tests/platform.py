@@ -166,7 +166,18 @@ def save_draft(graph: bytes, schema: type[BaseModel] = V2Graph) -> Any:
     The graph passes a browser, which holds every number as a double.
     """
     in_browser = json.loads(graph, parse_int=float)  # infinity becomes null in the model's JSON
-    return schema.model_validate(in_browser).model_dump(mode="json")
+    return _as_javascript(schema.model_validate(in_browser).model_dump(mode="json"))
+
+
+def _as_javascript(value: Any) -> Any:
+    """JSON as a browser writes it: a whole number has no fraction."""
+    if isinstance(value, dict):
+        return {key: _as_javascript(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_as_javascript(one) for one in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(value)
+    return value
 
 
 def read_draft(graph: bytes) -> InterfaceGraph:

@@ -530,7 +530,7 @@ PLAIN = [
     "Q {question} {context} A",
     "constant",
     "{{{question}}} {x} {{}}",
-    "{{ \n}}{",
+    "{{}}{",
 ]
 BUILT = [
     *(
@@ -541,6 +541,7 @@ BUILT = [
         "{context}",
         "  ",
     ),
+    *("{{ }}", "{{ \n}}{", "{question}{{ #}}"),
     *("{system_prompt}", "{{a.b}}", "{{#start.query#}}", "\n{{query}}\n{{name}}\n"),
     *("x" * 30_000, "{question}" * 250, ("{{x}}" + "y" * 6_000 + "{question} {x}") * 12),
     *("\n" * 21_000, "{question}" + " " * 30_000, "{question}" * 10_100),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from worker.core.targets.answer.nodes import SIMPLE_NAMES
-from worker.core.targets.answer.templates import MAX_CHARACTERS, MAX_VARIABLES, variables
+from worker.core.targets.answer.templates import MAX_CHARACTERS, MAX_VARIABLES, has_blank, variables
 from worker.core.workflow.v1_texts import SEPARATOR
 
 _PLACEHOLDERS: Final = re.compile(r"\{(question|context)\}")
@@ -73,7 +73,7 @@ def plain(pieces: Pieces) -> str | None:
     template = _template(pieces)
     if not template or template.strip() != template or not _fits(template):
         return None
-    if any(name in template for name in SIMPLE_NAMES):
+    if any(name in template for name in SIMPLE_NAMES) or has_blank(template):
         return None
     return template if _means(template, pieces) else None
 
@@ -137,7 +137,7 @@ _LONG: Final = MAX_CHARACTERS // 4
 
 def is_safe(text: str) -> bool:
     """Whether a template may hold a text as it is: short, and without anything like a variable."""
-    return len(text) <= _LONG and not any(True for _ in variables(text))
+    return len(text) <= _LONG and not has_blank(text) and not any(True for _ in variables(text))
 
 
 def cut(pieces: Pieces) -> list[list[Piece]]:

@@ -21,6 +21,7 @@ OWN_INPUTS: Final = "self"
 
 
 _BRACE: Final = re.compile("[{}]")
+_DOUBLE_BRACES: Final = re.compile(r"\{\{([^{}]+)\}\}")
 
 
 class TemplateError(ValueError):
@@ -69,6 +70,15 @@ def _selector(inside: str) -> str | None:
         if named and "\n" not in named:
             return named.strip() or None
     return None
+
+
+def has_blank(template: str) -> bool:
+    """Whether double braces hold nothing but blanks and `#`: what a platform makes of it is not known.
+
+    >>> has_blank("{{ }}"), has_blank("{{ #}}"), has_blank("{{}} {{ a }} { }")
+    (True, True, False)
+    """
+    return any(not inside.replace("#", "").strip() for inside in _DOUBLE_BRACES.findall(template))
 
 
 def check(template: str) -> None:
