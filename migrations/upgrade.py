@@ -63,7 +63,7 @@ def downgrade(engine: sa.Engine, revision: str, *, drop_backups: bool = False) -
     """Take the database down to `revision`, or to `base`.
 
     Never drops what was adopted, nor a created table or column of the platform's that holds data; nor,
-    without `drop_backups`, a bot's only backup.
+    without `drop_backups`, a bot's only backup: then nothing is undone at all.
 
     Raises:
         UsageError, ConfigError, TransientError: as for `upgrade`.
@@ -71,9 +71,25 @@ def downgrade(engine: sa.Engine, revision: str, *, drop_backups: bool = False) -
 
     def do(config: Config) -> None:
         config.attributes["drop_backups"] = drop_backups
+        if not drop_backups:
+            _refuse_early(config, revision)
         command.downgrade(config, revision)
 
     _run(engine, do)
+
+
+def _refuse_early(config: Config, revision: str) -> None:
+    """Raise what a migration on the way down to `revision` would, before the first one is undone."""
+    connection: sa.Connection = config.attributes["connection"]
+    scripts = ScriptDirectory.from_config(config)
+    with connection.begin():
+        at = revision_of.current(connection)
+        if at is None:
+            return
+        for script in scripts.iterate_revisions(at, revision):
+            refuse = getattr(script.module, "refuse_downgrade", None)
+            if refuse is not None:
+                refuse(connection)
 
 
 def current(engine: sa.Engine) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import psycopg
+import pytest
 import redis
 
 from migrations import upgrade
@@ -88,6 +89,38 @@ class PrivatePostgres(_Private):
         upgrade.upgrade(engine)
         engine.dispose()
         return shown
+
+
+class _Standby(Postgres):
+    """A replica, made by pg_basebackup; it says `standby` where a primary says `ready`."""
+
+    def __init__(self, home: Home, log_dir: Path, primary: str) -> None:
+        super().__init__(home, log_dir)
+        self._primary = primary
+
+    def create(self) -> None:
+        program = self.home.binaries.initdb.with_name("pg_basebackup")
+        if not program.exists():
+            pytest.skip("these binaries of PostgreSQL have no pg_basebackup")
+        self.home.make_private(self.directory)
+        self._run(
+            [str(program), "-D", str(self.directory), "-d", self._primary, "-R", "-c", "fast"]
+        )
+
+    def is_ready(self) -> bool:
+        try:
+            with psycopg.connect(self.url, connect_timeout=2):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+
+class PrivateStandby(_Private):
+    """A streaming replica of a private PostgreSQL, in a data directory of its own."""
+
+    def __init__(self, directory: Path, primary: PrivatePostgres) -> None:
+        data = DataDir.create(directory)
+        super().__init__(_Standby(prepare_home(data), data.log_dir, primary.url))
 
 
 class PrivateRedis(_Private):

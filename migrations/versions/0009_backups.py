@@ -35,16 +35,22 @@ def upgrade() -> None:
     log.info("table.created", table="flowshift.backups")
 
 
-def downgrade() -> None:
-    """Drop it, unless a backup would be lost with it that nobody has said may go."""
-    op.execute("LOCK TABLE flowshift.backups IN ACCESS EXCLUSIVE MODE")
-    lost = 0 if _may_be_dropped() else _only_copies()
+def refuse_downgrade(connection: sa.Connection) -> None:
+    """Raise UsageError where a bot's only backup would be lost that nobody has said may go."""
+    lost = _only_copies(connection)
     if lost:
         raise UsageError(
             f"flowshift.backups holds the only backup of V1 for {lost:,} {'bot' if lost == 1 else 'bots'}:"
             " copy them into bots.legacy_workflow or a file first (docs/how-to/backups.md), or let"
             " them go with --drop-backups"
         )
+
+
+def downgrade() -> None:
+    """Drop it, unless a backup would be lost with it that nobody has said may go."""
+    op.execute("LOCK TABLE flowshift.backups IN ACCESS EXCLUSIVE MODE")
+    if not _may_be_dropped():
+        refuse_downgrade(op.get_bind())
     op.execute("DROP TABLE flowshift.backups")
     log.info("table.dropped", table="flowshift.backups")
 
@@ -55,9 +61,9 @@ def _may_be_dropped() -> bool:
     return said.get("drop_backups") == "yes" or bool(context.config.attributes.get("drop_backups"))
 
 
-def _only_copies() -> int:
+def _only_copies(connection: sa.Connection) -> int:
     """How many backups are not in `bots.legacy_workflow` besides, as they are."""
-    found = find_table(op.get_bind(), "bots")
+    found = find_table(connection, "bots")
     if found is None or "legacy_workflow" not in found.columns:
         query = "SELECT count(*) FROM flowshift.backups"
     else:
@@ -67,7 +73,7 @@ def _only_copies() -> int:
             ' WHERE b.bot_id COLLATE "default" = k.bot_id'
             f" AND b.legacy_workflow::text = {_as_in_column(found.columns['legacy_workflow'].type)})"
         )
-    return int(op.get_bind().execute(sa.text(query)).scalar_one())
+    return int(connection.execute(sa.text(query)).scalar_one())
 
 
 def _as_in_column(type_name: str) -> str:

@@ -410,7 +410,7 @@ def test_the_only_backup_of_a_bot_stops_the_way_down_unless_it_is_let_go(
     both(fleet)
     with pytest.raises(UsageError, match=r"the only backup of V1 for 1 bot: .* --drop-backups"):
         upgrade.downgrade(fleet.engine, "base")
-    assert upgrade.current(fleet.engine) == "0009"  # which made the table: the way down stops there
+    assert upgrade.current(fleet.engine) == upgrade.head()  # nothing was undone
     assert places(fleet) == [("a", "column"), ("b", "table")]
 
     code, _, err = flowshift("db", "downgrade", "base", "--yes")

@@ -12,6 +12,7 @@ from migrations import upgrade as schema
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform, run_script
+from tests.pooler import Mind, minding
 from worker.core.policy import prune as rules
 from worker.db.prune import executions as table
 from worker.db.prune import partitions
@@ -348,6 +349,25 @@ def test_a_role_that_does_not_own_the_partitions_prunes_them_by_rows(
 
     everything_old_is_gone(executions, ids, result)
     assert {"runs_older", "runs_old"} <= executions.tables()
+
+
+@pytest.mark.parametrize("mind", ["ignores", "refuses"])
+def test_through_a_pooler_partitions_are_pruned_by_rows(
+    executions: Partitioned, database: str, mind: Mind
+) -> None:
+    """A partition is detached outside of a transaction, where a pooler keeps no time-out of ours."""
+    executions.remake(nodes=True)
+    ids = executions.fill()
+    with minding(database, mind) as url, an_engine(url) as pooled:
+        other = Partitioned(executions.fleet)
+        other.engine = pooled
+        told, result = other.look(), other.prune()
+
+    everything_old_is_gone(executions, ids, result)
+    assert result.partitions == ()
+    assert {"runs_older", "runs_old"} <= executions.tables()
+    assert told.partitions == ()
+    assert {kind: told.gone[kind] for kind in ("runs", "nodes")} == {"runs": 5, "nodes": 10}
 
 
 # -- beside traffic, and after a death --------------------------------------------------------------

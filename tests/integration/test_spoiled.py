@@ -45,7 +45,7 @@ SAID = (psycopg.Error, sa.exc.SQLAlchemyError, FlowshiftError)
 NAMED = re.compile("|".join((*PLATFORM, "flowshift", "transactions", "schema")))
 TO_DO = re.compile(
     r"ALTER|CREATE|GRANT|db upgrade|db role|PGOPTIONS"
-    r"|\b(?:give|grant|make|drop|change|see|add|connect|create|put|run)\b"
+    r"|\b(?:give|grant|make|drop|change|see|add|connect|create|put|run|should be)\b"
 )
 
 

@@ -220,9 +220,17 @@ def map_database_errors() -> Iterator[None]:
             raise
         state = sqlstate(error)
         kind = SlowError if state == states.IDLE_FOR_TOO_LONG else TransientError
-        raise kind(
-            f"the database was away or busy{f' ({state})' if state else ''}: {reason_of(error)}"
-        ) from error
+        raise kind(_passing(state, reason_of(error))) from error
+
+
+def _passing(state: str | None, reason: str) -> str:
+    """What is said of an error that may pass by itself."""
+    if state == states.READ_ONLY:
+        return (
+            f"the database cannot be written ({state}): {reason}; is it a standby? Then connect to the"
+            " primary"
+        )
+    return f"the database was away or busy{f' ({state})' if state else ''}: {reason}"
 
 
 def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:

@@ -22,6 +22,7 @@ from worker.db.engine import map_database_errors
 from worker.db.prune import executions as table
 from worker.db.prune import own, partitions, record
 from worker.db.prune.record import Prune, PruneState
+from worker.db.session import has_own
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
 from worker.steps.prune.executions import delete_executions
@@ -142,9 +143,11 @@ def look(
 def _count_executions(
     connection: sa.Connection, cutoff: dt.datetime, tally: Tally
 ) -> tuple[str, ...]:
-    """Count old executions; returns the partitions that would be dropped."""
+    """Count old executions; returns the partitions that would be dropped: none through a pooler."""
     executions = table.find(connection, cutoff)
     old = [one for one in partitions.old(connection, executions) if not one.obstacle]
+    if not has_own(connection):
+        old = []
     tally.total = table.estimate(connection, executions)
     dropped, after = [oid for one in old for oid in one.leaves], table.START
     while after is not None:
