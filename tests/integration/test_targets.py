@@ -129,11 +129,22 @@ class TestAuto:
         monkeypatch.setattr(schema, "BLOCKS_READ", 0)
         assert "no published graph was found" in chosen(fleet).reason
 
-    def test_a_role_that_may_not_read_versions_is_no_error(self, fleet: Fleet) -> None:
+    def test_versions_without_nodes_do_not_use_up_the_sample(self, fleet: Fleet) -> None:
+        for number in range(25):
+            fleet.add(f"b{number:02}", a_workflow(), uses_v2=True)
+        publish(fleet, "z", ANSWER_NODE)
+        assert "1 of 1 published graphs" in chosen(fleet).reason
+
+    @pytest.mark.parametrize("columns", ["", "status", "graph"])
+    def test_a_role_that_may_not_read_versions_is_no_error(
+        self, fleet: Fleet, columns: str
+    ) -> None:
         fleet.execute(LIBRARY)
         publish(fleet, "a", ANSWER_NODE)
         role = f"reader_{uuid.uuid4().hex[:8]}"
         fleet.execute(f"CREATE ROLE {role}")
+        if columns:
+            fleet.execute(f"GRANT SELECT ({columns}) ON bot_workflow_versions TO {role}")
         try:
             with fleet.engine.connect() as connection:
                 connection.execute(sa.text(f"SET ROLE {role}"))
@@ -143,7 +154,7 @@ class TestAuto:
                 == "bot_workflow_versions has is_in_library; no published graph was found"
             )
         finally:
-            fleet.execute(f"DROP ROLE {role}")
+            fleet.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     def test_a_partitioned_table_and_an_enumeration_are_read_too(self, fleet: Fleet) -> None:
         fleet.execute(
@@ -260,6 +271,21 @@ class TestSwitch:
         assert fleet.drafts()["b"] == before
         assert fleet.outcomes(fleet.run(overwrite_edited=True).run_id)["b"] == "converted"
         assert targets_of(fleet)["b"] == "answer"
+
+    def test_the_other_way_round_is_the_same(self, fleet: Fleet) -> None:
+        fleet.add_many(2)
+        fleet.run(target="answer")
+        edited = fleet.drafts()["bot-00001"]
+        edited["nodes"][0]["data"]["title"] = "edited"
+        fleet.set_draft("bot-00001", edited)
+
+        run = fleet.run(target="guide")
+
+        assert fleet.outcomes(run.run_id) == {
+            "bot-00000": "converted",
+            "bot-00001": "skipped stale_target",
+        }
+        assert targets_of(fleet) == {"bot-00000": "guide", "bot-00001": "answer"}
 
     def test_a_dry_run_says_so_of_a_bot_that_is_locked(self, fleet: Fleet) -> None:
         self.switched(fleet)
@@ -484,6 +510,25 @@ class TestCommands:
             assert flowshift(command, "a")[0] == 0
             assert flowshift(command, "a", "--strict=all")[0] == 1
             assert flowshift(command, "a", "--strict=second_search")[0] == 0
+
+    def test_each_command_that_starts_a_run_passes_its_options_on(
+        self, fleet: Fleet, flowshift: Run
+    ) -> None:
+        fleet.add("a", a_workflow(temperature=9))
+        first = fleet.run()
+        asked = ("--target", "answer", "--strict", "second_search", "--detach")
+        for command in (
+            ("migrate", "--live-drafts", "--allow-overlap"),
+            ("retry", str(first.run_id), "--allow-overlap"),
+            ("validate", "--bot-id", "a"),
+        ):
+            code, out, err = flowshift(*command, *asked)
+            assert code == 0, err
+            assert "the database looks like one of guide" in err
+            options = fleet.get(int(out.split()[1])).options
+            assert (options.target, options.strict) == ("answer", ("second_search",))
+            assert options.live_drafts == (command[0] == "migrate")
+            fleet.execute("UPDATE flowshift.runs SET state = 'cancelled', finished_at = now()")
 
     def test_a_wrong_kind_and_a_wrong_target_are_answered_with_the_list(
         self, flowshift: Run

@@ -43,6 +43,8 @@ def start_and_report(request: Request, starting: Starting) -> int:
         )
         if not starting.as_json and (page := _flower_page(current, run.run_id)):
             say(f"run {run.run_id} in Flower: {page}", err=True)
+        if not starting.as_json and (finding := run.options.target_finding):
+            say(f"target {run.options.target}: {finding}", err=True)
         if starting.detach:
             return _detached(current, run, as_json=starting.as_json)
         _follow(current, run.run_id, quiet=starting.as_json)
