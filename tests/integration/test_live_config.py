@@ -58,6 +58,7 @@ def test_a_worker_does_not_start_without_the_keys_and_says_which(
     configured: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("TEST_KEY", raising=False)
+    monkeypatch.setattr("worker.log.capture", lambda: None)  # it would outlive this test
     runtime.configure(configured)
     try:
         with pytest.raises(SystemExit) as ended:

@@ -60,6 +60,7 @@ def test_a_worker_does_not_start_with_a_type_that_cannot_be_used(
     current: Runtime, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(monkeypatch, "tests.custom_types:Nobody")
+    monkeypatch.setattr("worker.log.capture", lambda: None)  # it would outlive this test
 
     with pytest.raises(SystemExit) as stopped:
         app._check_servers()
