@@ -393,6 +393,15 @@ class TestGoingLive:
 
 
 class TestRetry:
+    def test_a_validation_has_the_target_that_its_run_was_given(self, fleet: Fleet) -> None:
+        fleet.add("a", a_workflow())
+        run = fleet.run(target="answer")
+        validation = fleet.run(kind="validate", of_run=run.run_id)
+        assert fleet.outcomes(validation.run_id) == {"a": "unchanged"}
+        assert fleet.get(validation.run_id).options.target_reason == f"run {run.run_id} says so"
+        unnamed = fleet.run(kind="validate", bot_ids=("a",))
+        assert fleet.outcomes(unnamed.run_id) == {"a": "skipped stale_target"}
+
     def test_a_retry_has_the_target_of_its_run_unless_another_is_said(
         self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -104,7 +104,7 @@ def record_run(
         parent = parent_of(connection, request)
         retried = parent if request.retry_of is not None else None
         provider = retried.options.provider if retried else request.provider
-        target = choose_for_run(connection, request, default_target, retried)
+        target = choose_for_run(connection, request, default_target, parent)
         inherited = retried.options if retried else None
         serves_drafts = TARGETS[target.target].serves_drafts
         options = RunOptions(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.core.targets.detect import AUTO, SETTING, Choice, choose, decide
+from worker.core.targets.detect import AUTO, SETTING, Choice, choose, decide, reason_of
 from worker.core.targets.registry import TARGETS
 from worker.db.runs import Run
 from worker.db.schema import target as schema
@@ -24,16 +24,21 @@ def choose_target(connection: sa.Connection, asked: str | None, setting: str = A
 
 
 def choose_for_run(
-    connection: sa.Connection, request: Request, setting: str, retried: Run | None
+    connection: sa.Connection, request: Request, setting: str, parent: Run | None
 ) -> Choice:
-    """The target of a run that is started: a retry has that of its run, unless something says another.
+    """The target of a run that is started.
+
+    Where neither the option nor the setting says one, a retry has that of its run, and so has a
+    validation of a run that was started with the option. Else the database decides.
 
     Raises:
         UsageError: the request allows what means nothing with that target.
     """
     choice = choose_target(connection, request.target, setting)
-    if retried is not None and request.target is None and setting == AUTO:
-        choice = choose(retried.options.target, f"run {retried.run_id}", choice)
+    if parent is not None and request.target is None and setting == AUTO:
+        was_named = parent.options.target_reason == reason_of(OPTION)
+        if request.retry_of is not None or was_named:
+            choice = choose(parent.options.target, f"run {parent.run_id}", choice)
     _check_flagged(request, choice.target)
     return choice
 

@@ -111,7 +111,7 @@ def choose(asked: str, origin: str, found: Choice) -> Choice:
     """
     if asked == AUTO:
         return found
-    reason = f"{origin} says so"
+    reason = reason_of(origin)
     if asked == found.target:
         return Choice(asked, reason)
     finding = (
@@ -119,6 +119,11 @@ def choose(asked: str, origin: str, found: Choice) -> Choice:
         f"set {SETTING}={found.target}, unless you know that this platform runs {asked}"
     )
     return Choice(asked, reason, finding)
+
+
+def reason_of(origin: str) -> str:
+    """Why it is the target that an option, a setting or a run names."""
+    return f"{origin} says so"
 
 
 def columns_of(target: Target, columns: Iterable[str]) -> list[str]:

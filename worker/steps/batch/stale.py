@@ -37,7 +37,7 @@ def stale_row(bot_id: str, own: str, target: str) -> LedgerRow:
     """The outcome of a validation that finds a draft for another target."""
     message = (
         f"its draft is one for the target {own}, and this run's is {target}: flowshift migrate makes "
-        "another"
+        f"another, --target {own} executes this one"
     )
     return LedgerRow(bot_id, "skipped", "stale_target", message)
 
