@@ -57,13 +57,13 @@ _LOCK_BOTS: Final = """
 # Who publishes in the platform changes the draft or what is published; who edits, the draft.
 _LOCK_VERSIONS: Final = """
     SELECT v.id FROM bot_workflow_versions v
-    WHERE v.bot_id = ANY(%s) AND v.status::text = ANY(%s)
+    WHERE v.bot_id = ANY(%s) AND v.status::text IN ('draft', 'published')
     ORDER BY v.bot_id, v.id FOR NO KEY UPDATE SKIP LOCKED
 """
 
 _LOCKED_ELSEWHERE: Final = """
     SELECT DISTINCT v.bot_id::varchar FROM bot_workflow_versions v
-    WHERE v.bot_id = ANY(%s) AND v.status::text = ANY(%s) AND NOT v.id = ANY(%s)
+    WHERE v.bot_id = ANY(%s) AND v.status::text IN ('draft', 'published') AND NOT v.id = ANY(%s)
 """
 
 
@@ -76,18 +76,22 @@ def lock_rows(
         return [bot_id for (bot_id,) in cursor.fetchall()]
 
 
-def lock_bots(
-    connection: sa.Connection, bot_ids: Sequence[str], statuses: Sequence[str]
-) -> frozenset[str]:
-    """Lock bots, then their versions of these statuses, whatever can be had at once.
+def lock_bots(connection: sa.Connection, bot_ids: Sequence[str]) -> frozenset[str]:
+    """Lock those of these bots that can be had at once; returns which."""
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_LOCK_BOTS, [list(bot_ids)])
+        return frozenset(bot_id for (bot_id,) in cursor.fetchall())
+
+
+def lock_with_versions(connection: sa.Connection, bot_ids: Sequence[str]) -> frozenset[str]:
+    """Lock bots, then their drafts and published versions, whatever can be had at once.
 
     Returns the bots of which all are locked. Read them after this, in a statement of its own: only
     that one sees what was committed just before.
     """
+    locked = sorted(lock_bots(connection, bot_ids))
     with driver(connection).cursor() as cursor:
-        cursor.execute(_LOCK_BOTS, [list(bot_ids)])
-        locked = {bot_id for (bot_id,) in cursor.fetchall()}
-        cursor.execute(_LOCK_VERSIONS, [sorted(locked), list(statuses)])
+        cursor.execute(_LOCK_VERSIONS, [locked])
         versions = [version_id for (version_id,) in cursor.fetchall()]
-        cursor.execute(_LOCKED_ELSEWHERE, [sorted(locked), list(statuses), versions])
-        return frozenset(locked - {bot_id for (bot_id,) in cursor.fetchall()})
+        cursor.execute(_LOCKED_ELSEWHERE, [locked, versions])
+        return frozenset(locked) - {bot_id for (bot_id,) in cursor.fetchall()}

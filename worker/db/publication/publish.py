@@ -26,7 +26,12 @@ from worker.db.column_types import type_of
 from worker.db.publication import seen
 from worker.db.publication.content import content_hash
 from worker.db.publication.copied import copied_columns
-from worker.db.publication.locks import lock_bots, lock_rows, lock_state, need_state
+from worker.db.publication.locks import (
+    lock_rows,
+    lock_state,
+    lock_with_versions,
+    need_state,
+)
 from worker.db.publication.seen import Found, V1Problem
 from worker.errors import BotError
 
@@ -73,9 +78,7 @@ def publish_bots(
     need_state(connection, publication_id, "publishing")
     pending = states_before(BOT_TRANSITIONS, "published")
     ids = lock_rows(connection, publication_id, bot_ids, pending)
-    found = seen.read(
-        connection, ids, lock_bots(connection, ids, ("draft", "published")), v1_problem
-    )
+    found = seen.read(connection, ids, lock_with_versions(connection, ids), v1_problem)
     refused = {one.seen.bot_id: decide(one.seen, rules) for one in found}
     going = [one for one in found if refused[one.seen.bot_id] is None]
     published = _publish(connection, going, next_draft)

@@ -38,8 +38,16 @@ class Place(msgspec.Struct, frozen=True):
     bot_id: str
 
 
+# Who publishes in the platform at this moment archives the version that is live: ours.
+_LOCK_OURS: Final = """
+    SELECT v.id FROM flowshift.publication_bots p
+    JOIN bot_workflow_versions v ON v.id = p.version_id
+    WHERE p.publication_id = %s AND p.bot_id = ANY(%s)
+    ORDER BY v.id FOR NO KEY UPDATE OF v SKIP LOCKED
+"""
+
 _READ: Final = """
-    SELECT p.bot_id::varchar, b.bot_id IS NOT NULL, v.id = p.version_id, b.use_workflow_v2,
+    SELECT p.bot_id::varchar, b.bot_id IS NOT NULL, p.version_id, v.id, b.use_workflow_v2,
            b.workflow IS NOT NULL AND b.workflow::text !~ '^\\s*null\\s*$'
     FROM flowshift.publication_bots p
     LEFT JOIN bots b ON b.bot_id = p.bot_id
@@ -78,12 +86,22 @@ def roll_back_bots(
     ids = lock_rows(connection, publication_id, bot_ids, LIVE)
     if not ids:
         return []
-    locked = lock_bots(connection, ids, ("published",))
+    locked = lock_bots(connection, ids)
     with driver(connection).cursor() as cursor:
+        cursor.execute(_LOCK_OURS, [publication_id, sorted(locked)])
+        versions = {version_id for (version_id,) in cursor.fetchall()}
         cursor.execute(_READ, [publication_id, ids])
         returned = [
-            Returned(bot_id, _back(exists, bot_id in locked, bool(is_ours), bool(uses_v2), v1))
-            for bot_id, exists, is_ours, uses_v2, v1 in dict.fromkeys(cursor.fetchall())
+            Returned(
+                bot_id,
+                _back(
+                    exists,
+                    is_ours=ours == live,
+                    is_locked=bot_id in locked and (ours != live or ours in versions),
+                    may_return=has_v1 or not uses_v2,
+                ),
+            )
+            for bot_id, exists, ours, live, uses_v2, has_v1 in dict.fromkeys(cursor.fetchall())
         ]
         back = [one.bot_id for one in returned if one.state == "rolled_back"]
         gone = [one.bot_id for one in returned if one.state == "superseded"]
@@ -93,14 +111,14 @@ def roll_back_bots(
     return returned
 
 
-def _back(exists: bool, is_locked: bool, is_ours: bool, uses_v2: bool, has_v1: bool) -> Back:
+def _back(exists: bool, *, is_ours: bool, is_locked: bool, may_return: bool) -> Back:
     if not exists:
         return "rolled_back"
     if not is_locked:
         return "busy"
     if not is_ours:
         return "superseded"
-    return "rolled_back" if has_v1 or not uses_v2 else "no_way_back"
+    return "rolled_back" if may_return else "no_way_back"
 
 
 _LIVE: Final = """
