@@ -134,7 +134,7 @@ def preview(bots: Iterable[Published]) -> Preview:
     ["1 bot: V1 answers again ('b')", "1 bot: V1 goes live with an edit made since ('b')"]
     """
     groups: dict[str, Group] = {}
-    running = total = count = 0
+    running = total = 0
     for bot in bots:
         names = [
             bot.does,
@@ -143,8 +143,8 @@ def preview(bots: Iterable[Published]) -> Preview:
         for name in names:
             groups[name] = groups.get(name, Group()).add(bot.bot_id)
         running += bot.running
-        total, count = (total + _number(bot)) % _WORD, count + 1
-    return Preview(**groups, running=running, digest=_digest(total, count))
+        total = (total + _number(bot)) % _WORD
+    return Preview(**groups, running=running, digest=_digest(total))
 
 
 def _number(bot: Published) -> int:
@@ -153,6 +153,6 @@ def _number(bot: Published) -> int:
     return int.from_bytes(hashlib.sha256(msgspec.json.encode(told)).digest(), "big")
 
 
-def _digest(total: int, count: int) -> str:
+def _digest(total: int) -> str:
     """The digest of bots by the sum of their numbers: a sum knows no order, and needs no memory."""
-    return hashlib.sha256(f"{count}\n{total}".encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256(str(total).encode()).hexdigest()[:_DIGITS]

@@ -41,6 +41,8 @@ NINES = "9" * 48
         ([f"v{NINES}9", "v1.3"], "v1.4"),
         (["v1." + "9" * 47, "v1." + "9" * 46 + "8"], "v2.0"),
         (["v" + "9" * 5_000], "v1.0"),
+        # The one after the lower number is there already.
+        (["v" + "9" * 47 + ".9", "v" + "9" * 47 + ".8"], "v1.0"),
     ],
 )
 def test_the_next_version_is_one_more_than_the_highest(names: list[str], following: str) -> None:
