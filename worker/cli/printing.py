@@ -88,6 +88,10 @@ class Console(rich_console.Console):
             objects = (_indented(objects[0]),)
         super().print(*objects, **options)
 
+    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002
+        """Leave the cursor alone: a command that is killed could not bring it back."""
+        return False
+
     def on_broken_pipe(self) -> None:
         """Let `main` end the command: Rich would, with 1."""
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
