@@ -485,6 +485,7 @@ def columns() -> Iterator[Spoil]:
                 kind="a column that is missing",
                 where=f"{table}.{name}",
                 sql=f"ALTER TABLE {table} DROP {name}",
+                alarms=(table, name) == ("bots", "updated_at"),
             )
 
 

@@ -115,7 +115,7 @@ def test_workers_wait_while_the_database_says_so_and_stop_when_it_says_that(
     with workers(sender, environment, count=2), redis.Redis.from_url(settings.redis_url) as client:
         waiting = start(sender, fleet, batch_size=10)
         eventually(lambda: client.hget(key, "waiting") == b"query: a backup is running")
-        queued = "SELECT FROM flowshift.batches WHERE published_at IS NOT NULL"
+        queued = "SELECT FROM flowshift.batches WHERE enqueued_at IS NOT NULL"
         eventually(lambda: len(fleet.rows(queued)) == 1)
         told = json.loads(flowshift(environment, "status", "--json").stdout)
         assert told["run"]["waiting"] == "query: a backup is running"

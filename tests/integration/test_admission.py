@@ -81,7 +81,7 @@ def run_id(fleet: Fleet) -> int:
 
 def in_queue(fleet: Fleet, run_id: int) -> list[int]:
     query = (
-        "SELECT number FROM flowshift.batches WHERE run_id = :run_id AND published_at IS NOT NULL"
+        "SELECT number FROM flowshift.batches WHERE run_id = :run_id AND enqueued_at IS NOT NULL"
     )
     return sorted(row.number for row in fleet.rows(query, run_id=run_id))
 

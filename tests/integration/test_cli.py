@@ -360,7 +360,7 @@ def test_a_run_is_paused_resumed_tuned_and_cancelled_by_hand(flowshift: Run, fle
     assert "health: go" in out
 
     assert flowshift("resume", "1") == (0, "run 1 continues\n", "")
-    queued = "SELECT FROM flowshift.batches WHERE published_at IS NOT NULL"
+    queued = "SELECT FROM flowshift.batches WHERE enqueued_at IS NOT NULL"
     assert len(fleet.rows(queued)) == 3
     code, out, _ = flowshift("tune", "1", "--max-rate", "2.5", "--concurrency", "2", "--json")
     assert json.loads(out)["changed"] == {"max_rate": [None, 2.5], "concurrency": [None, 2]}

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from migrations import upgrade
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.policy import circuit_breaker
 from worker.core.policy.batch_ref import BatchRef
@@ -305,7 +306,7 @@ def test_a_batch_that_waited_and_was_lost_makes_room_for_another(fleet: Fleet) -
     fleet.add_many(4)
     run_id = fleet.planned(batch_size=2).run_id
     assert park(fleet, run_id, 1)
-    fleet.execute("UPDATE flowshift.runs SET held_until = now() - interval '1 s'")
+    fleet.execute("UPDATE flowshift.runs SET parked_until = now() - interval '1 s'")
 
     assert fleet.progress(run_id).waiting is None
     assert fleet.take(run_id, 4) == [1, 2]
@@ -710,3 +711,24 @@ def test_a_message_of_a_cancelled_run_is_stale(fleet: Fleet) -> None:
     cancel(fleet, run.run_id)
     with pytest.raises(StaleError):
         fleet.convert(run.run_id, 1)
+
+
+def test_what_is_enqueued_and_parked_stays_so_when_its_columns_are_renamed(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    fleet.execute("UPDATE flowshift.batches SET enqueued_at = '2026-01-01' WHERE number = 2")
+    fleet.execute(
+        "UPDATE flowshift.runs SET parked_batch = 1, parked_until = '2026-01-02', parked_check = 'lag',"
+        " parked_reason = 'a standby is behind'"
+    )
+    upgrade.downgrade(fleet.engine, "0011")
+    (old,) = fleet.rows("SELECT held_batch, held_check FROM flowshift.runs")
+    assert tuple(old) == (1, "lag")
+    upgrade.upgrade(fleet.engine)
+
+    assert [
+        bool(row.enqueued_at)
+        for row in fleet.rows("SELECT enqueued_at FROM flowshift.batches ORDER BY number")
+    ] == [False, True, False]
+    found = fleet.get(run.run_id)
+    assert (found.parked_batch, found.parked_reason) == (1, "a standby is behind")

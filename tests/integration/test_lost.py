@@ -88,9 +88,9 @@ def test_a_death_before_the_claim_has_the_batch_sent_again_at_once_but_not_witho
     run = fleet.planned()
 
     def sent_again() -> bool:
-        fleet.execute("UPDATE flowshift.batches SET published_at = now()")
+        fleet.execute("UPDATE flowshift.batches SET enqueued_at = now()")
         report("Worker exited prematurely: signal 9 (SIGKILL) Job: 1.", run_id=1, batch=1)
-        return fleet.rows("SELECT published_at FROM flowshift.batches")[0][0] is None
+        return fleet.rows("SELECT enqueued_at FROM flowshift.batches")[0][0] is None
 
     assert run.run_id == 1
     assert [sent_again() for _ in range(5)] == [True, True, True, False, False]

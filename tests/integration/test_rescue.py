@@ -47,7 +47,7 @@ def state(fleet: Fleet, run_id: int, number: int = 1) -> Any:
 
 def let_pass(fleet: Fleet, seconds: int) -> None:
     """Let time pass in the database: everything in it was longer ago."""
-    for column in ("lease_until", "published_at", "finished_at"):
+    for column in ("lease_until", "enqueued_at", "finished_at"):
         fleet.execute(f"UPDATE flowshift.batches SET {column} = {column} - interval '{seconds} s'")
     fleet.execute(
         "UPDATE flowshift.runs SET moved_at = moved_at - :s * interval '1 s', "
@@ -125,7 +125,7 @@ def test_a_batch_whose_lease_ran_out_is_found_once_however_many_sweep(fleet: Fle
         list(pool.map(lambda _: look(fleet), range(4)))
 
     row = state(fleet, run.run_id)
-    assert (row.state, row.losses, row.lease_until, row.published_at) == ("pending", 1, None, None)
+    assert (row.state, row.losses, row.lease_until, row.enqueued_at) == ("pending", 1, None, None)
     assert actions(fleet, run.run_id) == ["batch.lost"]
     assert fleet.take(run.run_id, 9) == [1]
 
@@ -408,7 +408,7 @@ def test_a_message_that_later_ones_have_overtaken_is_sent_again(fleet: Fleet) ->
     claimed(fleet, run.run_id, 2)
     fleet.take(run.run_id, 4)
     swept(fleet)
-    assert state(fleet, run.run_id, 1).published_at is not None
+    assert state(fleet, run.run_id, 1).enqueued_at is not None
     claimed(fleet, run.run_id, 3)  # published a minute later than 1
     swept(fleet)
     assert fleet.take(run.run_id, 4) == [1]

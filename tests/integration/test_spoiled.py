@@ -189,6 +189,11 @@ class Spoiled:
     def count(self) -> int:
         return int(self.rows(f"SELECT count(*) FROM {RUNS}")[0][0])
 
+    def orphans(self) -> int:
+        """Nodes whose execution is gone."""
+        query = f"SELECT FROM {NODES} WHERE workflow_run_id NOT IN (SELECT id FROM {RUNS})"
+        return len(self.rows(query))
+
     def prune(self) -> Result | None:
         try:
             return prune(self.fleet.engine, EVERYTHING_IS_OLD, actor="test", pause_s=0.0)
@@ -261,4 +266,4 @@ def prunes(spoiled: Spoiled, found: Readiness) -> bool:
     if found.ready:
         assert told.gone.get("runs", 0) == gone, told
         assert (result.state, kept) == ("done", left), result
-    return left == (before if spoiled.spoil.keeps else 0)
+    return left == (before if spoiled.spoil.keeps else 0) and not spoiled.orphans()

@@ -31,7 +31,7 @@ def test_a_waiting_command_sends_lost_messages_again_plans_and_closes_runs(fleet
     fleet.take(lost.run_id, 1)
     fleet.convert(over.run_id, 1)
     fleet.execute(
-        "UPDATE flowshift.batches SET published_at = published_at - interval '1 min', "
+        "UPDATE flowshift.batches SET enqueued_at = enqueued_at - interval '1 min', "
         "finished_at = finished_at - interval '1 min'"
     )
     fleet.execute("UPDATE flowshift.runs SET moved_at = moved_at - interval '1 min'")

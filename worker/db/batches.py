@@ -202,7 +202,7 @@ def hand_back(connection: sa.Connection, ref: BatchRef, *, worker: str) -> bool:
         connection.execute(
             sa.update(batches)
             .where(*_named(ref), _is_claimed_by(worker))
-            .values(state="pending", lease_until=None, published_at=None)
+            .values(state="pending", lease_until=None, enqueued_at=None)
         ).rowcount
     )
 
@@ -230,7 +230,7 @@ def postpone(
             state=sa.case((over, "failed"), else_="pending"),
             finished_at=sa.case((over, sa.func.now())),
             lease_until=None,
-            published_at=None,
+            enqueued_at=None,
             faults=faults,
             error=sa.case(
                 (over, f"tried {faults_max + 1} times: {error}"[:2000]), else_=error[:2000]

@@ -47,7 +47,7 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
         .where(
             batches.c.run_id == run_id,
             batches.c.state == "pending",
-            batches.c.published_at.is_(None),
+            batches.c.enqueued_at.is_(None),
             batches.c.number == sa.func.any(sa.func.array(in_window)),
         )
         .order_by(batches.c.number)
@@ -59,7 +59,7 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
     taken = connection.execute(
         sa.update(batches)
         .where(batches.c.run_id == run_id, batches.c.number == chosen.c.number)
-        .values(published_at=sa.func.now())
+        .values(enqueued_at=sa.func.now())
         .returning(
             batches.c.number,
             batches.c.after_bot_id,
@@ -78,10 +78,10 @@ def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int
     The run's own `batch_window` goes before the given one. With a `concurrency` no more batches are
     in the queue and at work together; with a `max_rate` one waits for its turn and no more.
     """
-    held = sa.func.coalesce(runs.c.held_until > sa.func.now(), sa.false())
+    parked = sa.func.coalesce(runs.c.parked_until > sa.func.now(), sa.false())
     run = connection.execute(
         sa.select(runs.c.options).where(
-            runs.c.run_id == run_id, runs.c.state == "running", sa.not_(held)
+            runs.c.run_id == run_id, runs.c.state == "running", sa.not_(parked)
         )
     ).one_or_none()
     if run is None:
@@ -99,13 +99,13 @@ def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int
 def _in_flight(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int]:
     """How many batches wait in the queue, and how many a live worker has."""
     first = (
-        sa.select(batches.c.state, batches.c.published_at, batches.c.lease_until)
+        sa.select(batches.c.state, batches.c.enqueued_at, batches.c.lease_until)
         .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
         .order_by(batches.c.number)
         .limit(window)
         .subquery()
     )
-    queued = sa.and_(first.c.state == "pending", first.c.published_at.is_not(None))
+    queued = sa.and_(first.c.state == "pending", first.c.enqueued_at.is_not(None))
     at_work = sa.and_(first.c.state == "running", first.c.lease_until > sa.func.now())
     count = sa.func.count
     row = connection.execute(sa.select(count().filter(queued), count().filter(at_work))).one()
@@ -140,7 +140,7 @@ def put_back(connection: sa.Connection, refs: Collection[BatchRef]) -> int:
             ),
             batches.c.state == "pending",
         )
-        .values(published_at=None)
+        .values(enqueued_at=None)
     ).rowcount
 
 
@@ -151,9 +151,9 @@ def put_back_all(connection: sa.Connection, run_id: int) -> None:
         .where(
             batches.c.run_id == run_id,
             batches.c.state == "pending",
-            batches.c.published_at.is_not(None),
+            batches.c.enqueued_at.is_not(None),
         )
-        .values(published_at=None)
+        .values(enqueued_at=None)
     )
 
 

@@ -20,19 +20,20 @@ def park(connection: sa.Connection, ref: BatchRef, verdict: Verdict) -> bool:
     of the run out of the queue, so that a parked run takes one worker process.
     """
     free = sa.or_(
-        runs.c.held_until.is_(None),
-        runs.c.held_until < sa.func.clock_timestamp(),
-        runs.c.held_batch == ref.number,
+        runs.c.parked_until.is_(None),
+        runs.c.parked_until < sa.func.clock_timestamp(),
+        runs.c.parked_batch == ref.number,
     )
     return bool(
         connection.execute(
             sa.update(runs)
             .where(runs.c.run_id == ref.run_id, runs.c.state == "running", free)
             .values(
-                held_batch=ref.number,
-                held_until=sa.func.clock_timestamp() + sa.cast(f"{PARKED_S} seconds", sa.Interval),
-                held_check=verdict.check,
-                held_reason=verdict.reason[:500],
+                parked_batch=ref.number,
+                parked_until=sa.func.clock_timestamp()
+                + sa.cast(f"{PARKED_S} seconds", sa.Interval),
+                parked_check=verdict.check,
+                parked_reason=verdict.reason[:500],
             )
         ).rowcount
     )
@@ -43,7 +44,7 @@ def unpark(connection: sa.Connection, ref: BatchRef) -> bool:
     return bool(
         connection.execute(
             sa.update(runs)
-            .where(runs.c.run_id == ref.run_id, runs.c.held_batch == ref.number)
-            .values(held_batch=None, held_until=None, held_check=None, held_reason=None)
+            .where(runs.c.run_id == ref.run_id, runs.c.parked_batch == ref.number)
+            .values(parked_batch=None, parked_until=None, parked_check=None, parked_reason=None)
         ).rowcount
     )

@@ -173,7 +173,7 @@ def free(connection: sa.Connection, claim: Claim) -> None:
             batches.c.state == "running",
             batches.c.attempt == claim.attempt,
         )
-        .values(state="pending", lease_until=None, published_at=None)
+        .values(state="pending", lease_until=None, enqueued_at=None)
     )
 
 
@@ -200,9 +200,9 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
     published so much later has been claimed: a queue keeps its order. So a deep queue, or one that
     no worker takes from, is left alone however old its messages are. A mistake costs one message.
     """
-    overdue = batches.c.published_at < _ago(MESSAGE_GRACE_S)
+    overdue = batches.c.enqueued_at < _ago(MESSAGE_GRACE_S)
     if not queue_is_empty:
-        overdue &= batches.c.published_at < _delivered()
+        overdue &= batches.c.enqueued_at < _delivered()
     found = connection.execute(
         sa.update(batches)
         .where(
@@ -211,7 +211,7 @@ def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[i
             batches.c.state == "pending",
             overdue,
         )
-        .values(published_at=None)
+        .values(enqueued_at=None)
         .returning(batches.c.run_id, batches.c.number)
     ).all()
     given_back: dict[int, list[int]] = {}
@@ -246,7 +246,7 @@ def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int
 def _delivered() -> sa.ScalarSelect[Any]:
     """When the newest message that has surely been delivered was published, less the grace."""
     other, its_run = batches.alias("other"), runs.alias("its_run")
-    newest = sa.func.max(other.c.published_at)
+    newest = sa.func.max(other.c.enqueued_at)
     return (
         sa.select(newest - sa.cast(f"{MESSAGE_GRACE_S} seconds", sa.Interval))
         .select_from(other.join(its_run, its_run.c.run_id == other.c.run_id))

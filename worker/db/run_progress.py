@@ -48,8 +48,8 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
         runs.c.version,
         sa.case(
             (
-                sa.and_(runs.c.state == "running", runs.c.held_until > sa.func.now()),
-                runs.c.held_check + ": " + runs.c.held_reason,
+                sa.and_(runs.c.state == "running", runs.c.parked_until > sa.func.now()),
+                runs.c.parked_check + ": " + runs.c.parked_reason,
             ),
             (sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()), NO_WORKER),
         ).label("waiting"),

@@ -34,7 +34,7 @@ def apply(
         values["started_at"] = sa.func.coalesce(runs.c.started_at, sa.func.now())
         values["running_since"] = sa.func.clock_timestamp()
     else:  # what does not run waits for nothing
-        values |= dict.fromkeys(("held_batch", "held_until", "held_check", "held_reason"))
+        values |= dict.fromkeys(("parked_batch", "parked_until", "parked_check", "parked_reason"))
     if state in OVER:
         values["finished_at"] = sa.func.now()
     changed = connection.execute(

@@ -83,10 +83,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: dt.datetime | None
     running_since: dt.datetime | None
     paced_until: dt.datetime | None
-    held_batch: int | None
-    held_until: dt.datetime | None
-    held_check: str | None
-    held_reason: str | None
+    parked_batch: int | None
+    parked_until: dt.datetime | None
+    parked_check: str | None
+    parked_reason: str | None
     moved_at: dt.datetime
     ledger_pruned_at: dt.datetime | None
 

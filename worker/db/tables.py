@@ -171,10 +171,10 @@ runs = Table(
     _time("running_since"),  # not paused since
     _time("paced_until"),  # no batch begins before, where max_rate is set
     # While the run waits: the batch whose message waits for all, until when that holds, and why.
-    Column("held_batch", sa.Integer),
-    _time("held_until"),
-    Column("held_check", sa.Text),
-    Column("held_reason", sa.Text),
+    Column("parked_batch", sa.Integer),
+    _time("parked_until"),
+    Column("parked_check", sa.Text),
+    Column("parked_reason", sa.Text),
     _time_now("moved_at"),  # its planning was enqueued, or added batches
     _time("ledger_pruned_at"),  # the ledger's rows of this run are gone, but for those still needed
     CheckConstraint(
@@ -188,10 +188,10 @@ runs = Table(
         name="runs_finished_when_over",
     ),
     CheckConstraint(
-        "(held_batch IS NULL) = (held_until IS NULL)"
-        " AND (held_batch IS NULL) = (held_check IS NULL)"
-        " AND (held_batch IS NULL) = (held_reason IS NULL)",
-        name="runs_held_whole",
+        "(parked_batch IS NULL) = (parked_until IS NULL)"
+        " AND (parked_batch IS NULL) = (parked_check IS NULL)"
+        " AND (parked_batch IS NULL) = (parked_reason IS NULL)",
+        name="runs_parked_whole",
     ),
     CheckConstraint("kind IN ('convert', 'validate')", name="runs_kind_known"),
     Index("runs_by_parent", "parent_run_id"),
@@ -216,7 +216,7 @@ batches = Table(
     Column("state", sa.Text, nullable=False, server_default=text("'pending'")),
     _count("attempt"),
     _time("lease_until"),
-    _time("published_at"),
+    _time("enqueued_at"),
     _time("started_at"),
     _time("finished_at"),
     Column("worker", sa.Text),
