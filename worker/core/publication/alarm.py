@@ -100,7 +100,7 @@ def _rates(reading: Reading) -> Alarm | None:
 
 
 def _quarantine(reading: Reading, sick: int) -> Alarm | None:
-    """Too many sick bots; or any, while the control alarms, when nobody can say which are sick."""
+    """Too many sick bots; or any, while the control alarms, when nothing shows which are sick."""
     control = next(
         (m for m in reading.metrics if _alarms(m.control, m.p0, reading) is not None), None
     )

@@ -52,7 +52,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def v1_edited(self) -> bool:
-        """Whether V1 goes live with an edit that nobody has seen live."""
+        """Whether V1 goes live with an edit that has not been live before."""
         return self.does == "returns" and self.workflow_hash_now != self.workflow_hash
 
     @property
@@ -149,8 +149,8 @@ def preview(bots: Iterable[Published]) -> Preview:
 
 def _number(bot: Published) -> int:
     """A bot as a number: everything that a rollback of it depends on, and not what is at work."""
-    told = msgspec.structs.replace(bot, running=0)
-    return int.from_bytes(hashlib.sha256(msgspec.json.encode(told)).digest(), "big")
+    counted = msgspec.structs.replace(bot, running=0)
+    return int.from_bytes(hashlib.sha256(msgspec.json.encode(counted)).digest(), "big")
 
 
 def _digest(total: int) -> str:

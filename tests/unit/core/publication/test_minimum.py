@@ -40,6 +40,6 @@ def test_what_counts_of_its_bots_is_enough_for_a_wave_to_pass(bots: int, p1: flo
     assert passes(0, cap(bots, p1) * max(1, bots), p1)
 
 
-def test_without_traffic_nobody_can_say_until_when() -> None:
+def test_without_traffic_there_is_no_time_to_name() -> None:
     assert seconds_until(7, 0, 3_600) is None
     assert seconds_until(7, 7, 3_600) == 3_600

@@ -58,7 +58,7 @@ def test_the_rejected_are_the_largest_set_that_holds(logs: list[float], bots: in
     assert all(dict(suspects)[bot_id] >= math.log(bots / (SHARE * len(found))) for bot_id in found)
 
 
-def test_whoever_is_no_suspect_is_never_rejected() -> None:
+def test_a_bot_that_is_no_suspect_is_never_rejected() -> None:
     below = math.log(1 / SHARE) - 1e-9
 
     assert rejected([(f"b{n}", below) for n in range(100)], 100, SHARE) == ()

@@ -1,0 +1,57 @@
+"""What the gate read and said, kept so that every verdict can be computed again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.publication.evidence import Reading, decode, encode
+from worker.core.publication.gate import Outcome, Verdict
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A verdict as it was said, and the reading that `worker.core.publication.gate.judge` judged."""
+
+    read_at: datetime
+    outcome: Outcome
+    sentence: str
+    reading: Reading
+
+
+_INSERT: Final = sa.text("""
+    INSERT INTO flowshift.gate_readings (publication_id, wave, outcome, sentence, reading)
+    VALUES (:publication_id, :wave, :outcome, :sentence, CAST(:reading AS jsonb))
+""")
+
+_OF_WAVE: Final = sa.text("""
+    SELECT read_at, outcome, sentence, reading::text AS reading FROM flowshift.gate_readings
+    WHERE publication_id = :publication_id AND wave = :wave
+    ORDER BY reading_id DESC LIMIT :limit
+""")
+
+
+def keep(connection: sa.Connection, reading: Reading, verdict: Verdict) -> None:
+    """Add a verdict with its reading, in the transaction of what follows from it."""
+    connection.execute(
+        _INSERT,
+        {
+            "publication_id": reading.publication_id,
+            "wave": reading.wave,
+            "outcome": verdict.outcome,
+            "sentence": verdict.sentence,
+            "reading": encode(reading).decode(),
+        },
+    )
+
+
+def of_wave(
+    connection: sa.Connection, publication_id: int, wave: int, *, limit: int = 1
+) -> list[Kept]:
+    """The last verdicts of a wave, the newest first."""
+    rows = connection.execute(
+        _OF_WAVE, {"publication_id": publication_id, "wave": wave, "limit": limit}
+    )
+    return [Kept(row.read_at, row.outcome, row.sentence, decode(row.reading)) for row in rows]
