@@ -211,7 +211,7 @@ def _limit_child(**_: object) -> None:
 
 @signals.worker_shutting_down.connect
 def _hand_back_in_time(how: str, **_: object) -> None:
-    """Let a worker that was told to stop finish its batches for a while, then hand back the rest.
+    """Let a worker that stops finish its batches for a while, then hand back the rest.
 
     Celery's warm shutdown ends with the last task, but waits for it without limit; its soft shutdown
     has a limit, but always waits until that. So: a warm one, and after the limit a cold one.

@@ -416,7 +416,7 @@ def test_a_draft_edited_so_that_its_answer_changes_is_caught_and_explained(
     assert "different on 6 of 6 messages" in told
     assert "the prompt of an LLM call is '[doc-1#0]" in told
     assert "V2 gpt-4: Short! [doc-1#0]" in told
-    assert "somebody drew or changed this draft" in told
+    assert "a person drew or changed this draft" in told
     assert "~ llm: prompt_template {context} {question} → Short! {context} {question}" in told
     assert "flowshift migrate --bot-id 'a b' --overwrite-edited" in told
 

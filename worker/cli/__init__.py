@@ -1,7 +1,7 @@
 """The command line: `flowshift`.
 
 Exit codes: 0 all good · 1 failures remain · 2 used wrongly · 3 the environment is not ready ·
-130 interrupted · 141 nobody read on.
+130 interrupted · 141 the reader of the pipe ended.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
         code = 130
     except BrokenPipeError:  # `flowshift … | head` has seen enough: as what SIGPIPE ends
         code = PIPE_CLOSED
-    except Exception as error:  # noqa: BLE001  (what nobody foresaw is told too, and in full)
+    except Exception as error:  # noqa: BLE001  (an unexpected error is reported in full)
         from worker.cli.refusal import explain  # noqa: PLC0415  (loads what printing needs)
 
         code = explain(error)

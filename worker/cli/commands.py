@@ -93,7 +93,7 @@ PIPE_CLOSED: Final = 141
 
 @contextmanager
 def _ended_as_by_sigpipe() -> Iterator[None]:
-    """End with `PIPE_CLOSED` where nobody reads on, as in `flowshift … | head`: click would with 1."""
+    """End with `PIPE_CLOSED` if the reader of a pipe has ended, as `head` does: click would with 1."""
     try:
         yield
     except BrokenPipeError:

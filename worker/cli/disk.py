@@ -38,7 +38,7 @@ class DiskWatch:
         self._is_full = False
 
     def tend(self) -> None:
-        """Look now and then; call it as often as you like. Servers elsewhere are not looked at."""
+        """Look now and then; call it often. Servers elsewhere are not looked at."""
         if not self._started_here or self._clock() < self._next_at:
             return
         self._next_at = self._clock() + _LOOK_EVERY_S

@@ -138,7 +138,7 @@ def _escaped(text: rich_text.Text) -> rich_text.Text:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that is as wide as the terminal, and 140 columns where there is none."""
+    """A console that is as wide as the terminal, and 140 columns without one."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())

@@ -10,7 +10,7 @@ def flush_output() -> None:
     """Write what is still to be written, or else throw it away.
 
     Raises:
-        OSError: it cannot be written: a disk is full, or nobody reads a pipe.
+        OSError: it cannot be written: a disk is full, or no process reads the pipe.
     """
     try:
         sys.stdout.flush()

@@ -91,7 +91,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write that the process stops as it was told to. In a forked child this does nothing."""
+        """Write that the process stops as asked. In a forked child this does nothing."""
         if self._over.is_set() or os.getpid() != self.identity.pid:
             return
         self._over.set()

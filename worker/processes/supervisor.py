@@ -34,14 +34,14 @@ STEADY_S = 10.0
 
 PAUSE_MAX_S = 30.0
 STOP_S = 25.0
-"""A worker that is told to stop hands back what it could not finish within 20 s at most."""
+"""A worker that gets SIGTERM hands back what it could not finish within 20 s at most."""
 
 
 CLOCKS_S = 2.0
 """What the database's clock and ours may differ by over the life of a process."""
 
 Look = Callable[[], Sequence[Process] | None]
-"""Reads the heartbeats of this host; None while a server is away, when nobody could show any work."""
+"""Reads the heartbeats of this host; None while a server is away, when none can show work."""
 
 
 class Program(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def _end_with_us() -> Callable[[], None] | None:
-    """What a child does first, so that Linux tells it to stop when we are killed."""
+    """What a child does first, so that Linux sends it SIGTERM when we are killed."""
     libc = _LIBC
     if libc is None:
         return None
@@ -146,7 +146,7 @@ class _Kept:
     def judge(self, why: str | None, now: float, patience_s: float) -> None:
         """Note that the process does its work (`why` is None), or why not.
 
-        One that has not for `patience_s` is told to stop, and killed if it does not; `tend` starts it
+        One that has not for `patience_s` gets SIGTERM, and is killed if it does not stop; `tend` starts it
         again, after a pause that grows as long as it keeps being of no use.
         """
         if why is None:

@@ -30,7 +30,7 @@ def expire_keys(
     is_current: Callable[[int], bool],
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Let hashes of runs that nobody publishes any more expire, and trim events older than `keep_s`.
+    """Let hashes of runs that no process publishes any more expire, and trim events older than `keep_s`.
 
     A hash that has no expiry is of a run that goes on, or of one whose end was never published:
     `is_current` tells which.

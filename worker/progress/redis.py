@@ -34,7 +34,7 @@ class Publisher(Protocol):
     """Somebody who shows progress to people."""
 
     def publish(self, progress: Progress) -> bool:
-        """Show `progress`; False where something newer is shown already, or nobody can be told."""
+        """Show `progress`; False where something newer is shown already, or Redis is away."""
 
 
 # KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…

@@ -67,7 +67,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     @property
     def is_priced(self) -> bool:
-        """Whether the cost of an answer can be told."""
+        """Whether the cost of an answer is known."""
         return self.input_price is not None and self.output_price is not None
 
 

@@ -96,7 +96,7 @@ class NoAnswerError(Exception):
 
 
 class Endpoint:
-    """A provider that can be asked. Its key is sent, and told to nobody else."""
+    """A provider that can be asked. Its key is sent to it alone."""
 
     def __init__(self, config: ProviderConfig, key: str | None, loop: LoopThread) -> None:
         self.config = config

@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 # What Celery's own command line and its settings read besides.
 _OF_CELERY = frozenset({"BROKER_URL", "RESULT_BACKEND"})
-# What Celery writes into its own environment: no person set it, so none is told.
+# What Celery writes into its own environment: no person set it, so it is not reported.
 _SET_BY_CELERY = frozenset(
     f"CELERY_LOG_{name}" for name in ("FILE", "LEVEL", "REDIRECT", "REDIRECT_LEVEL")
 )

@@ -1,6 +1,6 @@
-"""The door of a worker: which messages come in.
+"""Message validation: which messages a worker accepts.
 
-Whoever can write to the queue can send anything. What is no message of ours is refused here, in the
+A process that can write to the queue can send anything. What is no message of ours is refused here, in a
 worker's main process, before anything of it is decoded, unpacked or handed to a child: logged once as
 `message.refused`, without its content, and gone.
 """
@@ -63,15 +63,15 @@ class Consumer(consumer.Consumer):
     def connect(self) -> kombu.Connection:
         """Connect to the queue; what the connection tells of itself names no password.
 
-        It goes, through the queue, to whoever asks for a worker's statistics: to Flower's page of the
+        The queue takes it to every process that asks for a worker's statistics: to Flower's page of the
         worker. Celery takes the password out, but for a socket kombu holds the whole URL as the host.
         """
         connection = super().connect()
         tell = connection.info
 
         def info() -> dict[str, Any]:
-            told = dict(tell())
-            return {**told, "hostname": hide_credentials(str(told["hostname"]))}
+            found = dict(tell())
+            return {**found, "hostname": hide_credentials(str(found["hostname"]))}
 
         connection.info = info  # type: ignore[method-assign]
         return connection

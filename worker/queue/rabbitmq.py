@@ -1,6 +1,6 @@
 """RabbitMQ as the queue, where FLOWSHIFT_BROKER_URL says so: reading its URL, Celery's settings.
 
-Quorum queues: durable, replicated where there is a cluster, and without the global prefetch that
+Quorum queues: durable, replicated in a cluster, and without the global prefetch that
 they do not know. Publishers wait for the broker's word that it has a message.
 """
 
@@ -60,7 +60,7 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         "broker_transport_options": {
             "confirm_publish": True,
             "confirm_timeout": 10,
-            # A connection whose other end is gone without a word holds nobody up for ever: not the
+            # A connection whose other end is gone without a word does not block a process for ever: not the
             # beat, when it waits for the broker's word, nor anybody who would close it.
             "read_timeout": 10,
             "write_timeout": 10,
@@ -150,7 +150,7 @@ def _where(parts: SplitResult) -> tuple[str, int, str]:
 
 
 def _tls(parts: SplitResult) -> dict[str, Any]:
-    """TLS for py-amqp, which verifies nobody unless told to; empty without TLS."""
+    """TLS for py-amqp, which by default verifies no certificate; empty without TLS."""
     if parts.scheme != "amqps":
         return {}
     given = {name.removeprefix("ssl_"): value for name, value in parse_qsl(parts.query)}

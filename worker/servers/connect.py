@@ -1,6 +1,6 @@
 """PostgreSQL, Redis and the queue: by URL where one is given, else started in the data directory.
 
-Whoever needs a server asks here; what is returned has answered and is new enough.
+Every server that is returned here has answered and is new enough.
 """
 
 from __future__ import annotations

@@ -92,5 +92,5 @@ class Batches(Connect, frozen=True, kw_only=True):
 
     @property
     def providers_path(self) -> Path | None:
-        """The file with the providers of live trials, absolute; None where there is none."""
+        """The file with the providers of live trials, absolute; None if there is none."""
         return path(self.providers) if self.providers else None

@@ -72,7 +72,7 @@ class LiveBar:
 
 
 def lines(state: State, width: int) -> Table:
-    """The line of a state with its bar, and the line of its reason where there is one."""
+    """The line of a state with its bar, and the line of its reason if there is one."""
     label, pieces = _fitting(state, width - BAR_MIN - 1)
     row = Table.grid(padding=(0, 1, 0, 0), expand=True)
     row.add_column(no_wrap=True, overflow="ellipsis")

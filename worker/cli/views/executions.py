@@ -35,7 +35,7 @@ def execution_fields(one: Execution) -> dict[str, Any]:
 def print_executions(out: Console, found: Sequence[Execution], *, with_bot: bool) -> None:
     """Print executions in the order given, then why some failed, as wide as the terminal allows.
 
-    Ids are cut where there is no room, but never so far that two of them look alike.
+    Ids are cut if there is no room, but never so far that two of them look alike.
     """
     wide = out.width >= WIDE
     length = 36 if wide else _distinct_length([one.execution_id for one in found])

@@ -22,7 +22,7 @@ CHANGES_SHOWN: Final = 5
 
 
 def verdict_fields(examined: Examined | None) -> dict[str, Any]:
-    """The part of `show --json` that is about the draft; null where there is none."""
+    """The part of `show --json` that is about the draft; null if there is none."""
     if examined is None:
         return {"checklist": None, "parity": None}
     verdict, first = examined.verdict, examined.verdict.first
@@ -124,7 +124,7 @@ def _print_difference(out: Console, view: BotView, examined: Examined, target: s
 
 
 _WHY: Final = {
-    "edited": "somebody drew or changed this draft; a conversion writes something else:",
+    "edited": "a person drew or changed this draft; a conversion writes something else:",
     "outdated": "the draft was written from an earlier state of the workflow; it would now be:",
     "engine": "a conversion writes just this draft: no draft can say what V1 does here",
     "conversion": "a conversion writes just this draft: the fault is flowshift's",

@@ -38,7 +38,7 @@ def label(progress: Progress) -> str:
 
 
 def progress_line(progress: Progress) -> str:
-    """A run's progress in one line, where there is no terminal."""
+    """A run's progress in one line, without a terminal."""
     counts = progress.counts
     pace = (
         ""

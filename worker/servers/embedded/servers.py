@@ -58,7 +58,7 @@ class Server(ABC):
 
     @abstractmethod
     def create(self) -> None:
-        """Create the data directory, whole or not at all, where there is none."""
+        """Create the data directory, whole or not at all, if there is none."""
 
     @abstractmethod
     def command(self) -> list[str]:

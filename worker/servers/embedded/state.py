@@ -124,7 +124,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def size_of(log: Path) -> int:
-    """How long `log` is; 0 where there is none."""
+    """How long `log` is; 0 if there is none."""
     return log.stat().st_size if log.exists() else 0
 
 
