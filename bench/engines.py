@@ -1,5 +1,7 @@
 """Measure both engines: microseconds for one execution of start → search → LLM → end on echo.
 
+For each target also what a bot takes: its workflow is read and converted, the draft checked and tried.
+
 Beside them stands a loop that only counts, measured in the same moments: the ratio to it says more
 about the code than the microseconds do, which are the machine's too.
 """
@@ -11,13 +13,16 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
-from worker.core.parity.compare import compare
-from worker.core.targets.convert import convert_text
+from worker.core.parity.compare import Parity, compare
+from worker.core.targets.convert import convert_checked, convert_text
 from worker.core.targets.guide import GUIDE
+from worker.core.targets.registry import TARGETS
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.providers.echo import Echo
@@ -59,7 +64,19 @@ def parts() -> dict[str, Callable[[], object]]:
         "V1: prepare": lambda: v1_engine.prepare(workflow),
         "V2: decode": lambda: GUIDE.decode(graph),
         "compare": lambda: compare(*traces),
+        **{f"{name}: a bot": partial(_bot, text, target) for name, target in TARGETS.items()},
     }
+
+
+def _bot(text: bytes, target: Target) -> Parity:
+    """Convert a workflow for a target, and try the draft beside V1 on one message."""
+    workflow = v1.decode(text, Defaults())
+    program = target.decode(convert_checked(workflow, target).graph)
+    echo, clock = Echo(), time.monotonic
+    return compare(
+        v1_engine.execute(v1_engine.prepare(workflow), MESSAGE, echo, clock=clock),
+        v2_engine.execute(program, MESSAGE, echo, clock=clock),
+    )
 
 
 def measure(executions: int = EXECUTIONS, rounds: int = ROUNDS) -> dict[str, float]:

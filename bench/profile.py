@@ -13,7 +13,7 @@ from worker.core.parity.messages import BUILT_IN, Trials
 from worker.core.parity.recording import as_row
 from worker.core.parity.trial import Equipment
 from worker.core.targets.convert import convert
-from worker.core.workflow import v1, v2
+from worker.core.workflow import graph_check, v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import issues_of_text
 from worker.db import bots, drafts
@@ -53,7 +53,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             "core: look at the text": lambda: [issues_of_text(text) for text in texts],
             "core: decode (with the look)": lambda: [v1.decode(text, defaults) for text in texts],
             "core: convert": lambda: [convert(workflow) for workflow in workflows],
-            "core: checklist": lambda: [v2.check(graph) for _, graph in graphs],
+            "core: checklist": lambda: [graph_check.check(graph) for _, graph in graphs],
             "core: execute V1 and V2, compare": lambda: [
                 trial.prove(one.bot_id, workflow, one.graph)
                 for one, workflow in zip(ready, workflows, strict=True)

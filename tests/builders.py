@@ -15,7 +15,7 @@ from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
-from worker.core.workflow.v1 import NodeId
+from worker.core.workflow.json_values import NodeId
 from worker.errors import BotError
 
 Json = dict[str, Any]

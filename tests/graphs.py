@@ -8,14 +8,14 @@ from typing import Any
 
 from worker.core.engine import v2 as engine
 from worker.core.engine.conditions import IfElse
+from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.engine.registry import Registry
-from worker.core.targets import guide
-from worker.core.targets.guide import GUIDE
+from worker.core.targets.guide import GUIDE, ports
 from worker.core.workflow import v2
 from worker.core.workflow.calls import DEFAULT_LIMITS, Limits, Trace
 from worker.providers.echo import Echo
 
-PORTS = {**guide.PORTS, "if-else": IfElse.ports}
+PORTS = {**ports.PORTS, "if-else": IfElse.ports}
 BUILT_IN = GUIDE.rules.built_in
 
 
@@ -141,7 +141,7 @@ def run(
     clock: Clock | None = None,
     limits: Limits = DEFAULT_LIMITS,
     registry: Registry = BUILT_IN,
-    variables: engine.Variables = engine.NO_VARIABLES,
+    variables: Variables = NO_VARIABLES,
 ) -> Trace:
     """Execute a graph on echo and a clock that stands still, unless others are given."""
     return engine.execute(

@@ -17,7 +17,7 @@ from worker.core.targets.convert import convert
 from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
-from worker.core.workflow.v1 import NodeId, id_text
+from worker.core.workflow.json_values import NodeId, id_text
 from worker.core.workflow.v2 import RESERVED_IDS
 
 

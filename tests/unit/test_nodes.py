@@ -10,7 +10,7 @@ import pytest
 from tests.custom_types import Glossary
 from tests.graphs import BUILT_IN
 from worker import nodes
-from worker.core.targets.guide import Llm
+from worker.core.targets.guide.nodes import Llm
 from worker.core.workflow.node_types import Node
 from worker.errors import ConfigError
 from worker.settings import Settings

@@ -29,6 +29,7 @@ from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Call, Trace
 from worker.core.workflow.config import Defaults
+from worker.core.workflow.json_values import text_of
 from worker.core.workflow.text import issues_of_text
 from worker.errors import BotError
 from worker.providers.echo import Echo
@@ -206,7 +207,7 @@ def _read(keys: dict[str, Raw]) -> Line:
     column = take_workflow(keys)
     if column is None and graph is None:
         raise BotError("not_a_workflow", "the line has no workflow, column_text or graph")
-    message = v1.text_of(keys.get("message"))
+    message = text_of(keys.get("message"))
     if message is None:
         raise BotError("execution_failed", "the line has no message (a text)")
     return Line(column, None if graph is None else bytes(graph), message)

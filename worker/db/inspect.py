@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.codes import ConversionWarning
-from worker.core.engine.v2 import Variables
+from worker.core.engine.execution import Variables
 from worker.core.policy.states import RunKind
 from worker.core.workflow.v2 import is_empty
 from worker.db.backups import BESIDE_BOTS, PLACE, Place

@@ -23,9 +23,10 @@ from worker.core.workflow.calls import (
     reason,
 )
 from worker.core.workflow.config import CustomConfig, KnowledgeConfig, LlmConfig
+from worker.core.workflow.json_values import NodeId, quote_id
 from worker.core.workflow.node_types import CustomNode, checked_outputs
 from worker.core.workflow.roles import Value
-from worker.core.workflow.v1 import NodeId, Workflow, quote_id
+from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 
 _number = msgspec.json.Decoder(int | float)

@@ -11,8 +11,9 @@ import msgspec
 
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
+from worker.core.engine.execution import NO_VARIABLES, Variables
+from worker.core.engine.program import Program
 from worker.core.engine.registry import Registry
-from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity.compare import Parity
 from worker.core.parity.known import judge
 from worker.core.parity.trial import Equipment
@@ -28,7 +29,7 @@ class Pair(msgspec.Struct, frozen=True):
     """Both sides of a bot, ready to run; a side that cannot run is the trace that says why."""
 
     v1: v1_engine.Program | Trace
-    v2: v2_engine.Program | Trace
+    v2: Program | Trace
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ def _prepare_v1(column: bytes | None, defaults: Defaults) -> v1_engine.Program |
         return refused(error)
 
 
-def _prepare_v2(graph: bytes, registry: Registry, target: Target) -> v2_engine.Program | Trace:
+def _prepare_v2(graph: bytes, registry: Registry, target: Target) -> Program | Trace:
     try:
         return target.decode(graph, registry)
     except BotError as error:
@@ -101,7 +102,7 @@ def run_both(
     program = one
     if isinstance(one, v1_engine.Program):
         one = v1_engine.execute(one, message, first, clock=clock, limits=limits)
-    if isinstance(other, v2_engine.Program):
+    if isinstance(other, Program):
         other = v2_engine.execute(
             other,
             message,

@@ -12,10 +12,11 @@ import msgspec
 from worker.core.codes import ConversionWarning, WarningCode, quote
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as v2_engine
+from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.engine.parallel import Pool
+from worker.core.engine.program import Program
 from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
-from worker.core.engine.v2 import NO_VARIABLES, Variables
 from worker.core.parity.known import judge
 from worker.core.parity.word import Word
 from worker.core.targets.registry import DEFAULT
@@ -92,7 +93,7 @@ class Equipment(msgspec.Struct, frozen=True):
 
 def prove(
     old: v1_engine.Program,
-    new: v2_engine.Program,
+    new: Program,
     messages: Iterable[tuple[int, str, str]],
     equipment: Equipment,
     variables: Variables = NO_VARIABLES,

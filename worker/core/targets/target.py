@@ -8,16 +8,18 @@ from typing import Final
 import msgspec
 
 from worker.core.codes import Issue, WarningCode
-from worker.core.engine import v2 as engine
+from worker.core.engine.program import Program
+from worker.core.engine.program import decode as decode_program
 from worker.core.engine.registry import Registry
 from worker.core.engine.rules import Rules
-from worker.core.workflow import checklist, v2
+from worker.core.workflow import checklist, graph_check
 from worker.core.workflow.calls import Status
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.draft import Draft
+from worker.core.workflow.graph_check import NO_TYPES, Declared, DraftRule, no_more_rules
+from worker.core.workflow.json_values import NodeId
 from worker.core.workflow.plan import new_ids
-from worker.core.workflow.v1 import Node, NodeId, Workflow
-from worker.core.workflow.v2 import Declared, DraftRule, no_more_rules
+from worker.core.workflow.v1 import Node, Workflow
 
 
 def unchanged(message: str) -> str:
@@ -79,16 +81,16 @@ class Target(msgspec.Struct, frozen=True):
         """The draft's id of each of V1's nodes."""
         return new_ids(nodes, self.usable_id)
 
-    def decode(self, graph: bytes, types: Registry | None = None) -> engine.Program:
-        """Make a draft ready to run: `worker.core.engine.v2.decode` by this target's rules."""
-        return engine.decode(graph, self.rules, types)
+    def decode(self, graph: bytes, types: Registry | None = None) -> Program:
+        """Make a draft ready to run: `worker.core.engine.program.decode` by this target's rules."""
+        return decode_program(graph, self.rules, types)
 
-    def check(self, graph: bytes, declared: Mapping[str, Declared] = v2.NO_TYPES) -> list[Issue]:
+    def check(self, graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
         """Hold a draft against the checklist and this target's rule; empty where it passes."""
-        return v2.check(graph, declared, self.rule)
+        return graph_check.check(graph, declared, self.rule)
 
     def checklist(
-        self, graph: bytes, declared: Mapping[str, Declared] = v2.NO_TYPES
+        self, graph: bytes, declared: Mapping[str, Declared] = NO_TYPES
     ) -> tuple[Answer, ...]:
         """Answer the checklist's questions about a draft, for a person."""
         return checklist.checklist(graph, declared, self.rule)

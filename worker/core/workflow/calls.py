@@ -13,8 +13,6 @@ Clock = Callable[[], float]
 """Seconds that only grow, from any beginning: `time.monotonic` or `time.perf_counter`."""
 
 Status = Literal["succeeded", "failed", "skipped"]
-
-
 STOPS: Final = (BudgetSpentError, TransientError)
 """What says nothing of the node that met it: the engines let it through, and record nothing."""
 

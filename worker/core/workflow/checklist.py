@@ -2,7 +2,7 @@
 
 A draft may be one that a person drew, so that anything may stand in it: what cannot be read is an
 answer too, and the rest is answered all the same. All six are yes exactly where
-`worker.core.workflow.v2.check` finds nothing.
+`worker.core.workflow.graph_check.check` finds nothing.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ import msgspec
 from msgspec import Raw
 
 from worker.core.codes import Issue, quote
+from worker.core.workflow.graph_check import NO_TYPES, Declared, DraftRule, issues_of, no_more_rules
 from worker.core.workflow.v2 import (
-    NO_TYPES,
     RESERVED_IDS,
-    Declared,
-    DraftRule,
     Graph,
     GraphEdge,
     GraphNode,
     PortMapping,
     Ports,
-    issues_of,
-    no_more_rules,
     split_selector,
 )
 

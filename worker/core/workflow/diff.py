@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from worker.core.workflow.v1 import NodeId
+from worker.core.workflow.json_values import NodeId
 
 Change = Literal["added", "removed", "changed"]
 

@@ -6,23 +6,22 @@ what every draft is made of. Same calls in the same order, same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
 
-from worker.core.codes import ConversionWarning, WarningCode, quote
-from worker.core.workflow import layout, v1
+from worker.core.codes import ConversionWarning, WarningCode
+from worker.core.workflow import layout
 from worker.core.workflow.config import KnowledgeConfig, LlmConfig
+from worker.core.workflow.draft_edges import EdgeIds, End, Flow, connected
+from worker.core.workflow.json_values import JsonObject, NodeId
 from worker.core.workflow.plan import Plan, PlannedNode, listed
 from worker.core.workflow.roles import Value
-from worker.core.workflow.v1 import Edge, JsonObject, NodeId, id_text
+from worker.core.workflow.v1 import Edge
 from worker.core.workflow.v2 import Port, Ports, PortType
 
-_NULL: Final = Raw(b"null")
-_CUSTOM: Final = Raw(b'"custom"')
 _encode = msgspec.json.Encoder().encode
 
 
@@ -31,22 +30,6 @@ class Draft(msgspec.Struct, frozen=True):
 
     graph: bytes
     warnings: tuple[ConversionWarning, ...]
-
-
-class End(NamedTuple):
-    """One end of an edge of the draft: a node by its new id, its type and the port."""
-
-    node: str
-    type: str
-    port: str
-
-
-class Flow(NamedTuple):
-    """An edge of the draft: from an output port to an input port, and of which type."""
-
-    source: End
-    target: End
-    data_type: PortType = "string"
 
 
 class DraftNode:
@@ -187,16 +170,16 @@ class DraftBuilder:
         return Raw(_encode(Ports((*node.ports.inputs, *node.extra_inputs), node.ports.outputs)))
 
     def _edges(self) -> list[JsonObject]:
-        unique = _EdgeIds(self.workflow.edges)
+        unique = EdgeIds(self.workflow.edges)
         edges = []
         for index, edge in enumerate(self.workflow.edges):
             flow = self.flows.get((edge.source, edge.target))
             keys = dict(edge.keys)
             keys["id"] = unique.of(index, edge, self.warn)
-            edges.append(_connected(keys, flow or self._order_only(edge)))
+            edges.append(connected(keys, flow or self._order_only(edge)))
         for flow in self._new_edges:
             wanted = f"e-{flow.source.node}-{flow.target.node}"
-            edges.append(_connected({"id": Raw(_encode(unique.free(wanted)))}, flow))
+            edges.append(connected({"id": Raw(_encode(unique.free(wanted)))}, flow))
         self._warn_of_order_only()
         return edges
 
@@ -237,43 +220,6 @@ class DraftBuilder:
                 )
 
 
-class _EdgeIds:
-    """Gives every edge an id of its own, a text: V1 does not need one, the platform's editor does."""
-
-    def __init__(self, edges: Iterable[Edge]) -> None:
-        self._used: set[str] = set()
-        self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
-        self._reserved = {v1.text_of(edge.keys.get("id")) for edge in edges}
-
-    def of(
-        self, index: int, edge: Edge, warn: Callable[[WarningCode, NodeId | None, str], None]
-    ) -> Raw:
-        """The id of V1's edge; a new one where it has none, no text, or one that is taken."""
-        raw = edge.keys.get("id", _NULL)
-        given = v1.text_of(raw)
-        if given and given not in self._used:
-            self._used.add(given)
-            return raw
-        number = v1.node_id_of(raw) if given is None else None
-        ends = f"e-{id_text(edge.source)}-{id_text(edge.target)}"
-        fresh = self.free(ends if number is None else id_text(number))
-        if given != "" and not v1.is_null(raw):
-            why = "its id was taken" if given else "its id was no text"
-            warn("edge_id_replaced", edge.target, f"edges[{index}] is now {quote(fresh)}: {why}")
-        return Raw(_encode(fresh))
-
-    def free(self, wanted: str) -> str:
-        """`wanted`, or `wanted` with the first number that makes it free."""
-        number = self._tried.get(wanted, 1)  # ids never become free again
-        candidate = wanted if number == 1 else f"{wanted}-{number}"
-        while candidate in self._used or candidate in self._reserved:
-            number += 1
-            candidate = f"{wanted}-{number}"
-        self._tried[wanted] = number
-        self._used.add(candidate)
-        return candidate
-
-
 def normalised_data(planned: PlannedNode) -> JsonObject:
     """A node's data with V1's normalised values written out, the rest as it was."""
     data, config = dict(planned.node.data), planned.node.config
@@ -304,35 +250,3 @@ def after_port(name: str, port_type: PortType) -> Port:
 
 def _mappings_json(mappings: Mapping[str, bytes]) -> Raw:
     return Raw(_encode({name: Raw(one) for name, one in mappings.items()}))
-
-
-def _connected(keys: JsonObject, flow: Flow) -> JsonObject:
-    """Complete an edge's keys: where it leads, what flows, and what the platform's interface reads."""
-    source, target, data_type = flow
-    keys["source"] = Raw(_encode(source.node))
-    keys["target"] = Raw(_encode(target.node))
-    keys["source_port"] = Raw(_encode(source.port))
-    keys["target_port"] = Raw(_encode(target.port))
-    keys["data_type"] = Raw(_encode(data_type))
-    if v1.text_of(keys.get("type")) is None:
-        keys["type"] = _CUSTOM
-    given = v1.object_of(keys.get("data"))
-    keys["data"] = (
-        _edge_data(source.type, target.type, given)
-        if given
-        else _new_edge_data(source.type, target.type)
-    )
-    return keys
-
-
-@cache
-def _new_edge_data(source_type: str, target_type: str) -> Raw:
-    return _edge_data(source_type, target_type, {})
-
-
-def _edge_data(source_type: str, target_type: str, given: JsonObject) -> Raw:
-    """An edge's data as it was, with the types of both ends where it does not name them."""
-    for name, node_type in (("source_type", source_type), ("target_type", target_type)):
-        if v1.text_of(given.get(name)) is None:
-            given[name] = Raw(_encode(node_type))
-    return Raw(_encode(given))

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from worker.core.workflow.v1 import JsonObject, NodeId, Workflow, object_of
+from worker.core.workflow.json_values import JsonObject, NodeId, object_of
+from worker.core.workflow.v1 import Workflow
 
 COLUMN: Final = 300
 ROW: Final = 150

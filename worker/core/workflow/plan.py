@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from worker.core.codes import ConversionWarning, WarningCode, quote
 from worker.core.workflow.config import CustomConfig, LlmConfig
+from worker.core.workflow.json_values import NodeId, id_text, quote_id
 from worker.core.workflow.roles import Role
-from worker.core.workflow.v1 import Node, NodeId, Workflow, id_text, quote_id
+from worker.core.workflow.v1 import Node, Workflow
 
 UsableId = Callable[[str], str]
 """A node id as a target's selectors can name it: the same where it is usable, else one near it."""

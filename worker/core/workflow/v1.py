@@ -6,9 +6,8 @@ unknown keys and numbers survive to the last digit.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -16,13 +15,24 @@ from msgspec import Raw
 from worker.core.codes import Issue, first_issue, quote
 from worker.core.workflow import config
 from worker.core.workflow.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
+from worker.core.workflow.json_values import (
+    JsonObject,
+    NodeId,
+    _object,
+    id_text,
+    is_falsy,
+    is_null,
+    node_id_of,
+    object_of,
+    quote_id,
+    text_of,
+)
 from worker.core.workflow.order import run_order
-from worker.core.workflow.text import issues_of_text, mend_text, platform_value
+from worker.core.workflow.text import issues_of_text, mend_text
 from worker.errors import BotError
 
 MAX_NODES: Final = 2_000
 MAX_EDGES: Final = 10_000
-
 _TYPES: Final[Mapping[str, str]] = {
     "start": "start",
     "knowledge-retrieval": "knowledge-retrieval",
@@ -32,18 +42,8 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 _CONFIGURED: Final = ("knowledge-retrieval", "llm")
 _EDITOR_TYPE: Final = "custom"
-
-JsonObject = dict[str, Raw]
-NodeId: TypeAlias = str | int | float
-"""A node's id as the platform, written in Python, has it: a text or a number, true and false included.
-
-Ids are equal where Python's values are: 1 is 1.0 and true, and never "1".
-"""
-
-_object = msgspec.json.Decoder(JsonObject)
 _array = msgspec.json.Decoder(list[Raw])
 _objects = msgspec.json.Decoder(list[JsonObject])
-_text = msgspec.json.Decoder(str)
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -274,62 +274,3 @@ def _disconnected(nodes: list[Node], edges: list[Edge]) -> Iterator[Issue]:
         if node.type != "start" and node.id not in entered:
             message = f"no edge leads into node {quote_id(node.id)}"
             yield Issue("disconnected", id_text(node.id), message)
-
-
-def node_id_of(raw: Raw | None) -> NodeId | None:
-    """The id that `raw` holds, None where it is none: an empty text, null, a list, an object."""
-    if raw is None:
-        return None
-    value = platform_value(bytes(raw))
-    if type(value) is str:
-        return value or None
-    return value if isinstance(value, (int, float)) else None
-
-
-def id_text(node_id: NodeId) -> str:
-    """An id as a text: a number's is its JSON.
-
-    >>> id_text("1"), id_text(1), id_text(1.0), id_text(True)
-    ('1', '1', '1.0', 'true')
-    """
-    return node_id if isinstance(node_id, str) else json.dumps(node_id)
-
-
-def quote_id(node_id: NodeId, limit: int = 60) -> str:
-    """An id for a message: a text in quotes, a number without.
-
-    >>> quote_id("1"), quote_id(1)
-    ("'1'", '1')
-    """
-    shown = quote(id_text(node_id), limit)
-    return shown if isinstance(node_id, str) else shown[1:-1]
-
-
-def text_of(raw: Raw | None) -> str | None:
-    """The string that `raw` holds, None where it holds anything else."""
-    if raw is None:
-        return None
-    try:
-        return _text.decode(raw)
-    except msgspec.ValidationError:
-        return None
-
-
-def object_of(raw: Raw | None) -> JsonObject | None:
-    """The keys of the object that `raw` holds, None where it holds anything else."""
-    if raw is None:
-        return None
-    try:
-        return _object.decode(raw)
-    except msgspec.ValidationError:
-        return None
-
-
-def is_null(raw: Raw) -> bool:
-    """Whether `raw` is JSON's null."""
-    return bytes(raw) == b"null"
-
-
-def is_falsy(raw: Raw) -> bool:
-    """Whether the platform, written in Python, takes `raw` for not given."""
-    return not platform_value(bytes(raw))

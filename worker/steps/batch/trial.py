@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.engine import v1 as v1_engine
-from worker.core.engine.v2 import NO_VARIABLES, Variables
+from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.parity import trial as proofs
 from worker.core.parity.messages import Trials
 from worker.core.parity.recording import ExecutionRow, session_id

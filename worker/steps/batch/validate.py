@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.engine.v2 import Variables
+from worker.core.engine.execution import Variables
 from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
 from worker.core.parity.trial import Proof

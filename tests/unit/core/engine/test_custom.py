@@ -34,9 +34,10 @@ from worker.core.engine.registry import custom_types, register
 from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
-from worker.core.workflow import draft, v1, v2
+from worker.core.workflow import draft, v1
 from worker.core.workflow.calls import Generate, Trace
 from worker.core.workflow.config import Defaults
+from worker.core.workflow.graph_check import check
 from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
@@ -374,7 +375,7 @@ def test_a_draft_gives_a_type_of_v1s_no_port_that_it_does_not_declare() -> None:
 def checked(change: Any) -> list[str]:
     graph = a_graph(a_workflow(a_glossary(), an_llm()), WITH_TYPES)
     change(node(graph, "g"))
-    return [f"{i.code} {i.path}: {i.message}" for i in v2.check(as_text(graph), REGISTRY)]
+    return [f"{i.code} {i.path}: {i.message}" for i in check(as_text(graph), REGISTRY)]
 
 
 def test_a_draft_holds_what_its_types_declare() -> None:
@@ -413,7 +414,7 @@ def test_without_types_the_checklist_knows_of_none() -> None:
     graph = a_graph(a_workflow(a_glossary(), an_llm()), WITH_TYPES)
     node(graph, "g")["ports"]["inputs"].append({"name": "x", "required": True})
 
-    assert codes(v2.check(as_text(graph))) == ["required"]
+    assert codes(check(as_text(graph))) == ["required"]
 
 
 # -- declarations ----------------------------------------------------------------------------------

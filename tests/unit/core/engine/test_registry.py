@@ -6,7 +6,7 @@ import pytest
 
 from tests.graphs import BUILT_IN
 from worker.core.engine.registry import register
-from worker.core.targets.guide import Llm
+from worker.core.targets.guide.nodes import Llm
 
 
 class Other(Llm):

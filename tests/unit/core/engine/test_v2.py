@@ -23,6 +23,7 @@ from tests.reference import in_guide, is_mixed
 from tests.unit.core.engine.test_v1 import RUNS, calls_of
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine import v2 as engine
+from worker.core.engine.execution import Variables
 from worker.core.engine.registry import register
 from worker.core.parity.compare import Parity, compare
 from worker.core.targets.convert import convert_text
@@ -236,7 +237,7 @@ def test_a_system_prompt_comes_where_the_template_says() -> None:
         "value_type": "string",
     }
 
-    trace = run(json.dumps(graph).encode(), variables=engine.Variables(env={"rule": "Be kind."}))
+    trace = run(json.dumps(graph).encode(), variables=Variables(env={"rule": "Be kind."}))
 
     assert trace.answer == "m: hello! Be kind."
 
@@ -259,7 +260,7 @@ def test_a_reserved_prefix_finds_a_variable_split_at_the_first_dot(
         [a_node("start", "start"), a_node("end", "end", response=selector)],
         [("start.query", "end.response")],
     )
-    variables = engine.Variables(
+    variables = Variables(
         env={"user.name": "dotted"}, conversation={"mood": "good"}, system={"locale": "ko"}
     )
 
@@ -432,7 +433,7 @@ def test_of_several_ends_the_first_that_ran_answers() -> None:
         ],
         [("start.query", "if.text"), ("if.true", "yes.after"), ("if.false", "no.after")],
     )
-    variables = engine.Variables(env={"refund": "곧 환불됩니다"})
+    variables = Variables(env={"refund": "곧 환불됩니다"})
 
     refund = run(graph, "환불", variables=variables)
     assert refund.answer == "곧 환불됩니다"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.builders import DEFAULTS, Json, a_graph, a_search, a_workflow, an_llm, as_text, node
 from tests.graphs import BUILT_IN, Clock
-from worker.core.engine.v2 import Variables
+from worker.core.engine.execution import Variables
 from worker.core.parity.compare import Parity
 from worker.core.parity.messages import BUILT_IN as MESSAGES
 from worker.core.parity.recording import SESSION_OF_TEST, run_and_message, session_id

@@ -29,7 +29,8 @@ from tests.strategies import examples, messages, templates, workflows
 from worker.core.engine import v1 as v1_engine
 from worker.core.parity.trial import Equipment, Proof, prove
 from worker.core.targets.convert import convert_text
-from worker.core.targets.guide import GUIDE, carried, render, trimmed
+from worker.core.targets.guide import GUIDE
+from worker.core.targets.guide.rendering import carried, render, trimmed
 from worker.core.workflow import v1
 from worker.errors import BotError
 from worker.providers.echo import Echo

@@ -16,7 +16,7 @@ from tests.strategies import examples, json_values
 from tests.unit.core.workflow.test_v2 import BREAKS, a_good_graph, set_mapping
 from worker.core.workflow import checklist as module
 from worker.core.workflow.checklist import QUESTIONS, Answer, checklist
-from worker.core.workflow.v2 import check
+from worker.core.workflow.graph_check import check
 
 PORTS, EDGES, REQUIRED, MAPPINGS, TYPES, SOUND = QUESTIONS
 

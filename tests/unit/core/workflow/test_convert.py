@@ -44,9 +44,9 @@ from tests.reference import Call, in_guide, is_mixed, run_v1, run_v2, same_calls
 from tests.strategies import examples, workflows
 from worker.core.codes import Issue
 from worker.core.targets import convert
-from worker.core.workflow import v2
+from worker.core.workflow import graph_check
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.v1 import id_text
+from worker.core.workflow.json_values import id_text
 from worker.errors import BotError
 
 DATA = Path(__file__).parents[3] / "data"
@@ -1133,7 +1133,7 @@ def test_a_draft_that_fails_the_checklist_is_an_internal_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrong = [Issue("mapping", f"'n{number}'", "wrong") for number in range(9)]
-    monkeypatch.setattr(v2, "check", lambda graph, declared, rule: wrong)
+    monkeypatch.setattr(graph_check, "check", lambda graph, declared, rule: wrong)
 
     with pytest.raises(BotError) as caught:
         convert.convert_text(as_text(a_workflow()), DEFAULTS)

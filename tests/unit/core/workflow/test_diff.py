@@ -14,7 +14,7 @@ from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.diff import Difference, differences, draft_differences
-from worker.core.workflow.v1 import NodeId
+from worker.core.workflow.json_values import NodeId
 
 
 def changes(workflow: dict[str, Any], graph: dict[str, Any] | None = None) -> list[Difference]:

@@ -23,9 +23,10 @@ from tests.builders import (
     paths,
 )
 from tests.strategies import examples, json_values
-from worker.core.targets.guide import PORTS
+from worker.core.targets.guide.ports import PORTS
 from worker.core.workflow import v2
-from worker.core.workflow.v2 import RESERVED_IDS, check, split_selector
+from worker.core.workflow.graph_check import check
+from worker.core.workflow.v2 import RESERVED_IDS, split_selector
 
 
 def a_good_graph() -> Json:

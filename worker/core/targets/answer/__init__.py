@@ -6,10 +6,11 @@ from typing import Final
 
 from worker.core.engine.registry import register
 from worker.core.engine.rules import Rules
+from worker.core.targets.answer.filling import mappings
 from worker.core.targets.answer.nodes import NODE_TYPES
 from worker.core.targets.answer.ports import ANSWER_TYPE
 from worker.core.targets.answer.templates import usable_id
-from worker.core.targets.answer.validation import answer, mappings, refuse, rule
+from worker.core.targets.answer.validation import answer, refuse, rule
 from worker.core.targets.answer.writer import write
 from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
 

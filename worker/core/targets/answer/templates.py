@@ -18,8 +18,6 @@ MAX_VARIABLES: Final = 100
 OUTER_VARIABLES: Final = frozenset({"env", "environment", "conv", "conversation", "sys", "system"})
 """What a selector begins with that names no node, whether in capitals or not."""
 OWN_INPUTS: Final = "self"
-
-
 _BRACE: Final = re.compile("[{}]")
 _DOUBLE_BRACES: Final = re.compile(r"\{\{([^{}]+)\}\}")
 

@@ -10,6 +10,7 @@ import msgspec
 
 from worker.core.codes import Issue, quote
 from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode
+from worker.core.targets.answer.filling import mappings, ports_of
 from worker.core.targets.answer.ports import ANSWER_TYPE, IF_ELSE, PORTS, TEMPLATE_TRANSFORM
 from worker.core.targets.answer.templates import (
     MAX_CHARACTERS,
@@ -19,12 +20,14 @@ from worker.core.targets.answer.templates import (
     variables,
 )
 from worker.core.workflow.calls import NodeRecord
-from worker.core.workflow.v2 import Graph, Port, PortMapping, Ports
+from worker.core.workflow.v2 import Graph, Ports
 
 _BRANCHES: Final = (IF_ELSE, "question-classifier")
 _ANSWERS_MAY_NAME: Final = ("sys", "env", "conv")
 _ALWAYS_NAMED: Final = ("env.", "conv.", "conversation.", "sys.")
 _UNMAPPED_BY_MAPPINGS: Final = ("env.", "conv.", "sys.")
+
+
 # The outputs that an LLM may name of any node that ran, whether mapped or not.
 _LLM_MAY_NAME: Final = frozenset(
     {
@@ -54,64 +57,6 @@ class _Node(NamedTuple):
 _data = msgspec.json.Decoder(_Data)
 
 
-# -- what it fills in --------------------------------------------------------------------------------
-
-
-def mappings(graph: DrawnGraph, node: DrawnNode) -> Mapping[str, PortMapping]:
-    """A node's mappings, and one for each unmapped port that exactly one edge can feed.
-
-    An edge that leads to the port itself comes first; else the only one whose type agrees; else, where
-    there is one port alone, the first that there is.
-    """
-    ports = _ports(node).inputs
-    if all(port.name in node.variable_mappings for port in ports):
-        return node.variable_mappings
-    entering = [edge for edge in graph.edges if edge.target == node.id and edge.source_port]
-    types = {
-        (other.id, port.name): port.type for other in graph.nodes for port in _ports(other).outputs
-    }
-    filled = dict(node.variable_mappings)
-    for port in ports:
-        if port.name in filled:
-            continue
-        if (edge := _feeding(port, ports, entering, types)) is not None:
-            filled[port.name] = PortMapping(f"{edge.source}.{edge.source_port}", port.type)
-    return filled
-
-
-def _feeding(
-    port: Port,
-    ports: Sequence[Port],
-    entering: Sequence[DrawnEdge],
-    types: Mapping[tuple[str, str], str],
-) -> DrawnEdge | None:
-    for edge in entering:
-        if edge.target_port == port.name:
-            return edge
-    fitting = [
-        edge
-        for edge in entering
-        if _agree(types.get((edge.source, edge.source_port), ""), port.type)
-    ]
-    if len(fitting) == 1:
-        return fitting[0]
-    return entering[0] if len(ports) == 1 and entering else None
-
-
-def _agree(given: str, wanted: str) -> bool:
-    return bool(given) and (given == wanted or "any" in (given, wanted))
-
-
-def _ports(node: DrawnNode) -> Ports:
-    """A node's declared ports, which replace those of its type."""
-    if node.ports.inputs or node.ports.outputs:
-        return node.ports
-    return PORTS.get(node.type, node.ports)
-
-
-# -- what it refuses ---------------------------------------------------------------------------------
-
-
 def refuse(graph: DrawnGraph) -> str | None:
     """Why the platform does not run a graph, None where it does; the first reason is told."""
     nodes = {drawn.id: _read(drawn) for drawn in graph.nodes}
@@ -126,7 +71,7 @@ def _read(drawn: DrawnNode) -> _Node:
         data = _data.decode(drawn.data)
     except msgspec.DecodeError:
         data = _Data()
-    return _Node(drawn, data.type, data.template or data.prompt_template, _ports(drawn))
+    return _Node(drawn, data.type, data.template or data.prompt_template, ports_of(drawn))
 
 
 _Nodes = Mapping[str, _Node]
@@ -282,9 +227,6 @@ _Look = Callable[[DrawnGraph, _Nodes], Iterator[str]]
 _LOOKS: Final[tuple[_Look, ...]] = (
     *(_kinds, _answers, _edges, _ways, _mapped, _named, _jinja_behind_llms),
 )
-
-
-# -- the answer, and what a draft must keep ----------------------------------------------------------
 
 
 def answer(response: str, nodes: Sequence[NodeRecord]) -> str:  # noqa: ARG001

@@ -1,171 +1,31 @@
-"""The target `guide`: the engine of the platform guide's day.
-
-Its node types are start, knowledge-retrieval, llm and end, and flowshift's own text-join, which the
-platform has to register.
-"""
+"""Write a workflow out as a draft of the target `guide`."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core.codes import quote
-from worker.core.engine.conditions import IfElse
-from worker.core.engine.nodes import End, KnowledgeRetrieval, Start, as_text
-from worker.core.engine.registry import register
-from worker.core.engine.rules import DrawnGraph, Rules
-from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
-from worker.core.workflow import config
-from worker.core.workflow.calls import Providers
+from worker.core.targets.guide.differences import TRIMMED
+from worker.core.targets.guide.ports import PORTS, ROLES, TEXT_JOIN
+from worker.core.targets.guide.rendering import CARRIED, PLACEHOLDER, carried, trimmed
 from worker.core.workflow.config import LlmConfig
 from worker.core.workflow.draft import Draft, DraftBuilder, DraftNode, after_port, mapping
-from worker.core.workflow.draft import End as EdgeEnd
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.draft_edges import End as EdgeEnd
 from worker.core.workflow.plan import Plan, listed
-from worker.core.workflow.roles import Role
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
-from worker.core.workflow.v2 import COMMON_PORTS, QUERY_IN, RESERVED_IDS, Port, Ports
+from worker.core.workflow.v2 import RESERVED_IDS, Port, Ports
 from worker.errors import BotError
-
-TEXT_JOIN: Final = "text-join"
-
-PORTS: Final[Mapping[str, Ports]] = {
-    **COMMON_PORTS,
-    "llm": Ports(
-        inputs=(
-            QUERY_IN,
-            Port("context", "string", False, "프롬프트의 {context}에 들어갈 텍스트", "컨텍스트"),
-            Port("system_prompt", "string", False, "모델에 주는 지시", "시스템 프롬프트"),
-        ),
-        outputs=(
-            Port("response", "string", True, "모델의 응답", "응답"),
-            Port("tokens", "number", False, "사용한 토큰 수", "토큰"),
-            Port("model", "string", False, "사용한 모델", "모델"),
-        ),
-    ),
-    TEXT_JOIN: Ports(
-        outputs=(Port("text", "string", False, "빈 입력을 뺀 텍스트를 이어 붙인 것", "텍스트"),)
-    ),
-}
-
-ROLES: Final[Mapping[str, Role]] = {
-    "start": Role(PORTS["start"], gives={"message": "query"}),
-    "knowledge-retrieval": Role(
-        PORTS["knowledge-retrieval"], takes={"message": "query"}, gives={"context": "context"}
-    ),
-    "llm": Role(
-        PORTS["llm"],
-        takes={"message": "query", "context": "context"},
-        gives={"response": "response"},
-    ),
-    "end": Role(PORTS["end"], takes={"response": "response"}),
-}
 
 # One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
 # grow with the square of the workflow's.
 MAX_JOIN_INPUTS: Final = 20_000
-# Placeholders that this engine replaces and V1 leaves alone, and what comes out as them here: the
-# engine replaces `{system_prompt}` last, and by nothing where no system prompt is mapped.
-_CARRIED: Final = {
-    "{query}": "{{system_prompt}query}",
-    "{system_prompt}": "{sys{system_prompt}tem_prompt}",
-}
-_PLACEHOLDER: Final = re.compile(r"\{query\}|\{system_prompt\}")
-
-_BLANK_LINES: Final = re.compile(r"\n{3,}")
 _encode = msgspec.json.Encoder().encode
 _STANDARD_PORTS: Final = {node_type: Raw(_encode(ports)) for node_type, ports in PORTS.items()}
-
-
-# -- the engine's node types -----------------------------------------------------------------------
-
-
-class LlmData(msgspec.Struct, frozen=True):
-    """What a model is asked with; a graph that leaves something out gets these."""
-
-    model: str = config.Defaults().model
-    provider: str = config.Defaults().provider
-    prompt_template: str = config.DEFAULT_TEMPLATE
-    temperature: int | float = 0.7
-    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4000
-
-
-class Llm(Node[LlmData]):
-    """Asks a model."""
-
-    type = "llm"
-    ports = PORTS["llm"]
-    data_type = LlmData
-
-    def run(self, inputs: Mapping[str, Any], data: LlmData, providers: Providers) -> dict[str, Any]:
-        prompt = render(
-            data.prompt_template,
-            query=as_text(inputs["query"]),
-            context=as_text(inputs.get("context")),
-            system_prompt=as_text(inputs.get("system_prompt")),
-        )
-        response, tokens = providers.generate(
-            prompt, data.model, data.provider, data.temperature, data.max_tokens
-        )
-        return {"response": response, "tokens": tokens, "model": data.model}
-
-
-def render(template: str, *, query: str, context: str, system_prompt: str) -> str:
-    """The prompt of this engine: four replacements, each in what the last gave, then trimmed.
-
-    >>> render("{query}: {context}", query="{context}?", context="{query}", system_prompt="")
-    '{query}?: {query}'
-    """
-    prompt = template.replace("{query}", query).replace("{question}", query)
-    prompt = prompt.replace("{context}", context).replace("{system_prompt}", system_prompt)
-    return trimmed(prompt)
-
-
-def trimmed(prompt: str) -> str:
-    """What this engine makes of every prompt: blank lines squeezed, outer blanks stripped.
-
-    >>> trimmed(" a\\n\\n\\nb ")
-    'a\\n\\nb'
-    """
-    return _BLANK_LINES.sub("\n\n", prompt).strip()
-
-
-class TextJoinData(msgspec.Struct, frozen=True):
-    """What joins the texts, and what stands for none."""
-
-    separator: str = SEPARATOR
-    default: str = ""
-
-
-class TextJoin(Node[TextJoinData]):
-    """Joins its inputs that are not empty, in port order."""
-
-    type = TEXT_JOIN
-    ports = PORTS[TEXT_JOIN]
-    data_type = TextJoinData
-
-    def run(
-        self,
-        inputs: Mapping[str, Any],
-        data: TextJoinData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
-        texts = [text for value in inputs.values() if (text := as_text(value))]
-        return {"text": data.separator.join(texts) if texts else data.default}
-
-
-def refuse(graph: DrawnGraph) -> str | None:
-    """Why this engine does not run a graph; None where it does."""
-    starts = sum(node.type == "start" for node in graph.nodes)
-    return None if starts == 1 else f"{starts} start nodes; exactly one is needed"
-
-
-# -- writing a draft -------------------------------------------------------------------------------
 
 
 def usable_id(node_id: str) -> str:
@@ -286,12 +146,12 @@ class _Writer:
         template = carried(config.template)
         if template != config.template:
             node.data["prompt_template"] = Raw(_encode(template))
-            found = dict.fromkeys(_PLACEHOLDER.findall(config.template))
+            found = dict.fromkeys(PLACEHOLDER.findall(config.template))
             self.builder.warn(
                 "query_placeholder",
                 node.planned.id,
                 f"its prompt holds {' and '.join(found)}: plain text in V1, a placeholder in V2, so "
-                f"the draft says {' and '.join(_CARRIED[name] for name in found)}",
+                f"the draft says {' and '.join(CARRIED[name] for name in found)}",
             )
         if trimmed(config.template) != config.template:
             self._warn_of_trimming(node)
@@ -316,38 +176,3 @@ class _Writer:
         if not self.warned_of_trimming:
             self.warned_of_trimming = True
             self.builder.warn("prompt_trimmed", node.planned.id, TRIMMED.message)
-
-
-def carried(template: str) -> str:
-    """A template of V1 that this engine renders as V1 does, where no system prompt is mapped.
-
-    >>> carried("{query} {question}")
-    '{{system_prompt}query} {question}'
-    """
-    return _PLACEHOLDER.sub(lambda found: _CARRIED[found[0]], template)
-
-
-TRIMMED: Final = KnownDifference(
-    "prompt_trimmed",
-    trimmed,
-    "V2 strips a prompt and squeezes its blank lines; V1 sends it as it is",
-)
-REMOVED: Final = KnownDifference(
-    "placeholder_removed",
-    lambda prompt: prompt.replace("{system_prompt}", ""),
-    "V2 removes {system_prompt} from what messages and documents bring; V1 leaves it",
-)
-
-GUIDE: Final = Target(
-    name="guide",
-    title="the engine of the platform guide's day",
-    write=write,
-    usable_id=usable_id,
-    rules=Rules(
-        register({}, Start(), KnowledgeRetrieval(), Llm(), TextJoin(), IfElse(), End()),
-        refuse=refuse,
-    ),
-    recording=AS_THE_PLATFORM,
-    differences=(REMOVED, TRIMMED),
-    types=frozenset({TEXT_JOIN}),
-)

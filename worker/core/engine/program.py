@@ -1,0 +1,196 @@
+"""A draft's graph made ready to run: its nodes in order, their inputs and the ways out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from worker.core.codes import quote
+from worker.core.engine.registry import LOOPS, Registry
+from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode, Rules
+from worker.core.workflow.node_types import CustomNode, Node, variable_input
+from worker.core.workflow.order import run_order
+from worker.core.workflow.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
+from worker.errors import BotError
+
+
+class Input(msgspec.Struct, frozen=True):
+    """An input port: its value is the output `output` of `source` (a node, or a prefix).
+
+    Where that has none, or there is no source, it is `default`, if there is one.
+    """
+
+    port: str
+    source: str | None
+    output: str
+    default: Any = None
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """An edge seen from its source: to the step at place `target`."""
+
+    port: str
+    target: int
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A node ready to run; `is_foreign` where its type is not built in."""
+
+    id: str
+    node: Node[Any]
+    data: Any
+    inputs: tuple[Input, ...]
+    required: tuple[str, ...]
+    exits: tuple[Exit, ...]
+    is_foreign: bool
+
+
+class Program(msgspec.Struct, frozen=True):
+    """A draft ready to run: its nodes in order, and the places of those that wait for nothing."""
+
+    steps: tuple[Step, ...]
+    roots: tuple[int, ...]
+    rules: Rules
+
+
+_graph = msgspec.json.Decoder(DrawnGraph)
+
+
+def decode(graph: bytes, rules: Rules, types: Registry | None = None) -> Program:
+    """Make a draft's graph (JSON) ready for an engine; once, for any number of messages.
+
+    `types` are its node types and those that are installed; its own alone where none are given. This
+    is not the checklist (`worker.core.workflow.v2.check`): only what the engine does not run is refused.
+
+    Raises:
+        BotError: `execution_failed`, and why.
+    """
+    try:
+        draft = _graph.decode(graph)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refused(f"the graph cannot be read: {error}") from error
+    nodes = {node.id: node for node in draft.nodes}
+    if len(nodes) < len(draft.nodes):
+        raise _refused("two nodes have the same id")
+    order = _order(nodes, draft.edges)
+    if (why := rules.refuse(draft)) is not None:
+        raise _refused(why)
+    place = {node_id: index for index, node_id in enumerate(order)}
+    exits: dict[str, list[Exit]] = {node_id: [] for node_id in order}
+    for edge in draft.edges:
+        exits[edge.source].append(Exit(edge.source_port, place[edge.target]))
+    entered = {edge.target for edge in draft.edges}
+    registry = rules.built_in if types is None else types
+    steps = []
+    for node_id in order:
+        node = nodes[node_id]
+        mappings = rules.mappings(draft, node)
+        step = _step(node, mappings, tuple(exits[node_id]), registry, rules.built_in, place)
+        steps.append(step)
+    roots = (index for index, node_id in enumerate(order) if node_id not in entered)
+    return Program(tuple(steps), tuple(roots), rules)
+
+
+def _refused(why: str) -> BotError:
+    return BotError("execution_failed", why)
+
+
+def _order(nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge]) -> tuple[str, ...]:
+    """The order in which the nodes run; BotError where there is none."""
+    for index, edge in enumerate(edges):
+        if edge.source not in nodes or edge.target not in nodes:
+            raise _refused(f"edges[{index}] leads from or to a node that does not exist")
+    order = run_order(nodes, ((edge.source, edge.target) for edge in edges))
+    if len(order) < len(nodes):
+        raise _refused("the edges form a cycle")
+    return order
+
+
+def _step(
+    node: DrawnNode,
+    mappings: Mapping[str, PortMapping],
+    exits: tuple[Exit, ...],
+    registry: Registry,
+    built_in: Registry,
+    place: Mapping[str, int],
+) -> Step:
+    name = quote(node.id)
+    if node.id in RESERVED_IDS:
+        raise _refused(f"the id of node {name} is reserved")
+    if node.type in LOOPS:
+        raise _refused(f"node {name} is a loop (type {quote(node.type)}): loops are not executed")
+    node_type = registry.get(node.type)
+    if node_type is None:
+        raise _refused(f"node {name}: no node type {quote(node.type)} is registered")
+    try:
+        data = node_type.read(node.data)
+    except msgspec.DecodeError as error:
+        raise _refused(f"the data of node {name} does not fit its type: {error}") from error
+    is_foreign = built_in.get(node.type) is not node_type
+    ports = _seen_ports(node.ports, node_type, is_foreign)
+    return Step(
+        id=node.id,
+        node=node_type,
+        data=data,
+        inputs=(
+            *_inputs(node.id, mappings, ports, place),
+            *_variables(node.id, node_type.variables(data), place),
+        ),
+        required=_required(node.ports, node_type.ports),
+        exits=exits,
+        is_foreign=is_foreign,
+    )
+
+
+def _seen_ports(drawn: Ports, node_type: Node[Any], is_foreign: bool) -> Sequence[Port]:
+    """The input ports that a node sees: those of the graph, which know the defaults of its type.
+
+    A type that V1 has too sees no port that it does not declare: V1 would not give it any.
+    """
+    if not is_foreign:
+        return drawn.inputs
+    declared = {port.name: port for port in node_type.ports.inputs}
+    ports = {port.name: port for port in drawn.inputs}
+    if isinstance(node_type, CustomNode):
+        ports = {name: port for name, port in ports.items() if name in declared}
+    for name, port in declared.items():
+        if name not in ports or ports[name].given_default is None:
+            ports[name] = port
+    return tuple(ports.values())
+
+
+def _inputs(
+    node_id: str,
+    mappings: Mapping[str, PortMapping],
+    ports: Sequence[Port],
+    place: Mapping[str, int],
+) -> Iterator[Input]:
+    """The inputs that may have a value, in port order."""
+    for port in ports:
+        mapping = mappings.get(port.name)
+        source, output = _source(node_id, mapping.variable, place) if mapping else (None, "")
+        default = port.given_default
+        if source is not None or default is not None:
+            yield Input(port.name, source, output, default)
+
+
+def _variables(node_id: str, selectors: Sequence[str], place: Mapping[str, int]) -> Iterator[Input]:
+    """The inputs that a node's data names by itself."""
+    for selector in selectors:
+        source, output = _source(node_id, selector, place)
+        if source is not None:
+            yield Input(variable_input(selector), source, output)
+
+
+def _source(node_id: str, selector: str, place: Mapping[str, int]) -> tuple[str | None, str]:
+    """Where a selector leads; a node never sees the outputs of one that runs after it."""
+    source, output = split_selector(selector)
+    return (None if place.get(source, -1) >= place[node_id] else source), output
+
+
+def _required(drawn: Ports, declared: Ports) -> tuple[str, ...]:
+    """The inputs without which a node cannot run: those of the graph, and those of its type."""
+    ports = (*drawn.inputs, *declared.inputs)
+    return tuple(dict.fromkeys(port.name for port in ports if port.required))

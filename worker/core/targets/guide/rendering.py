@@ -1,0 +1,44 @@
+"""How this engine makes a prompt, and how a template of V1 survives that."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# Placeholders that this engine replaces and V1 leaves alone, and what comes out as them here: the
+# engine replaces `{system_prompt}` last, and by nothing where no system prompt is mapped.
+CARRIED: Final = {
+    "{query}": "{{system_prompt}query}",
+    "{system_prompt}": "{sys{system_prompt}tem_prompt}",
+}
+PLACEHOLDER: Final = re.compile(r"\{query\}|\{system_prompt\}")
+_BLANK_LINES: Final = re.compile(r"\n{3,}")
+
+
+def render(template: str, *, query: str, context: str, system_prompt: str) -> str:
+    """The prompt of this engine: four replacements, each in what the last gave, then trimmed.
+
+    >>> render("{query}: {context}", query="{context}?", context="{query}", system_prompt="")
+    '{query}?: {query}'
+    """
+    prompt = template.replace("{query}", query).replace("{question}", query)
+    prompt = prompt.replace("{context}", context).replace("{system_prompt}", system_prompt)
+    return trimmed(prompt)
+
+
+def trimmed(prompt: str) -> str:
+    """What this engine makes of every prompt: blank lines squeezed, outer blanks stripped.
+
+    >>> trimmed(" a\\n\\n\\nb ")
+    'a\\n\\nb'
+    """
+    return _BLANK_LINES.sub("\n\n", prompt).strip()
+
+
+def carried(template: str) -> str:
+    """A template of V1 that this engine renders as V1 does, where no system prompt is mapped.
+
+    >>> carried("{query} {question}")
+    '{{system_prompt}query} {question}'
+    """
+    return PLACEHOLDER.sub(lambda found: CARRIED[found[0]], template)

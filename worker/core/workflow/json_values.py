@@ -1,0 +1,82 @@
+"""Values of a workflow that stay JSON until they are read: ids, texts, objects, what counts as absent."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from worker.core.codes import quote
+from worker.core.workflow.text import platform_value
+
+JsonObject = dict[str, Raw]
+NodeId: TypeAlias = str | int | float
+"""A node's id as the platform, written in Python, has it: a text or a number, true and false included.
+
+Ids are equal where Python's values are: 1 is 1.0 and true, and never "1".
+"""
+
+
+_object = msgspec.json.Decoder(JsonObject)
+_text = msgspec.json.Decoder(str)
+
+
+def node_id_of(raw: Raw | None) -> NodeId | None:
+    """The id that `raw` holds, None where it is none: an empty text, null, a list, an object."""
+    if raw is None:
+        return None
+    value = platform_value(bytes(raw))
+    if type(value) is str:
+        return value or None
+    return value if isinstance(value, (int, float)) else None
+
+
+def id_text(node_id: NodeId) -> str:
+    """An id as a text: a number's is its JSON.
+
+    >>> id_text("1"), id_text(1), id_text(1.0), id_text(True)
+    ('1', '1', '1.0', 'true')
+    """
+    return node_id if isinstance(node_id, str) else json.dumps(node_id)
+
+
+def quote_id(node_id: NodeId, limit: int = 60) -> str:
+    """An id for a message: a text in quotes, a number without.
+
+    >>> quote_id("1"), quote_id(1)
+    ("'1'", '1')
+    """
+    shown = quote(id_text(node_id), limit)
+    return shown if isinstance(node_id, str) else shown[1:-1]
+
+
+def text_of(raw: Raw | None) -> str | None:
+    """The string that `raw` holds, None where it holds anything else."""
+    if raw is None:
+        return None
+    try:
+        return _text.decode(raw)
+    except msgspec.ValidationError:
+        return None
+
+
+def object_of(raw: Raw | None) -> JsonObject | None:
+    """The keys of the object that `raw` holds, None where it holds anything else."""
+    if raw is None:
+        return None
+    try:
+        return _object.decode(raw)
+    except msgspec.ValidationError:
+        return None
+
+
+def is_null(raw: Raw) -> bool:
+    """Whether `raw` is JSON's null."""
+    return bytes(raw) == b"null"
+
+
+def is_falsy(raw: Raw) -> bool:
+    """Whether the platform, written in Python, takes `raw` for not given."""
+    return not platform_value(bytes(raw))
