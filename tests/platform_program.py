@@ -34,6 +34,9 @@ def hang() -> None:
         time.sleep(60)
 
 
+CRASHES = {"crash once": 1, "crash twice": 2}
+
+
 def crash() -> None:
     os._exit(3)
 
@@ -47,6 +50,18 @@ def hang_with_a_child() -> None:
     hang()
 
 
+def crash_with_a_child() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(600)"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with Path(sys.argv[2]).open("a") as file:
+        file.write(f"{child.pid}\n")
+    os._exit(3)
+
+
 def close_its_output() -> None:
     os.close(1)
     hang()
@@ -57,6 +72,7 @@ DONE = {
     "kill": kill,
     "hang": hang,
     "hang with a child": hang_with_a_child,
+    "crash with a child": crash_with_a_child,
     "closes its output": close_its_output,
 }
 
@@ -152,9 +168,10 @@ def main(how: str, starts: Path) -> None:
             if len(waiting) == 3:
                 write(b"".join(reversed(waiting)))
             continue
-        if what == "crash once" and len(starts.read_text().split()) == 1:
+        often = CRASHES.get(what, 0)
+        if len(starts.read_text().split()) <= often:
             os._exit(3)
-        if what and what != "crash once":
+        if what and not often:
             misbehave(what, request)
         else:
             write(answer(request))

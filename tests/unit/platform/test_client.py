@@ -47,11 +47,17 @@ def opened(starts: Path) -> Iterator[Open]:
     """Open clients; every program of theirs is gone at the end."""
     made: list[Client] = []
 
-    def open_one(how: str = "honest", *, answer_s: float = 20.0, start_s: float = 20.0) -> Client:
+    def open_one(
+        how: str = "honest",
+        *,
+        answer_s: float = 20.0,
+        start_s: float = 20.0,
+        probe: Check | None = None,
+    ) -> Client:
         argv = (sys.executable, "-I", "-S", str(PROGRAM), how, str(starts))
         one = Client(
             Command(argv, (("PATH", os.defpath), ("ACME_KEY", "1"))),
-            probe=a_draft(),
+            probe=probe or a_draft(),
             limits=Limits(start_s=start_s, answer_s=answer_s),
             sleep=lambda _: None,
         )
@@ -207,6 +213,11 @@ def test_a_program_that_hangs_over_one_draft_is_killed_with_its_children(
     assert answers[1] == Broke("it gave no answer for 0.5 s")
 
 
+def test_a_program_that_crashes_leaves_no_child_behind(opened: Open) -> None:
+    # `opened` waits for every process in the file of starts, where the child is too.
+    assert ask(opened(), a_draft(do="crash with a child")) == [Broke("it exited with code 3")]
+
+
 def test_a_program_that_closes_its_output_and_goes_on_is_killed(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +242,22 @@ def test_a_doubled_answer_is_never_taken_for_the_next_drafts(opened: Open, what:
 
 def test_a_program_that_crashes_once_over_a_draft_is_asked_about_it_again(opened: Open) -> None:
     assert ask(opened(), a_draft(do="crash once", messages=["x"])) == [Messages(("x",))]
+
+
+def test_a_crash_with_other_drafts_in_its_hands_is_no_strike_against_one(opened: Open) -> None:
+    assert ask(opened(), a_draft(do="crash twice", messages=["x"]), saying("y")) == [
+        Messages(("x",)),
+        Messages(("y",)),
+    ]
+
+
+def test_a_forgotten_question_is_not_asked_again(opened: Open, starts: Path) -> None:
+    client = opened(answer_s=0.5)
+    client.greeting()
+    client.forget(client.submit(a_draft(do="hang")))
+
+    assert ask(client, saying("new")) == [Messages(("new",))]
+    assert len(starts.read_text().split()) == 2
 
 
 def test_a_late_answer_goes_to_nobody_if_its_question_is_forgotten(opened: Open) -> None:
@@ -306,6 +333,16 @@ def test_drafts_that_each_break_it_do_not_make_it_away_while_it_takes_a_good_one
 
     assert broken == [Broke("it exited with code 3")] * len(bad)
     assert last == Messages(("fine",))
+
+
+def test_an_answered_draft_between_bad_ones_says_that_the_program_works(opened: Open) -> None:
+    few = [a_draft(do="crash")] * (clients.IN_A_ROW - 1)
+    client = opened(probe=a_draft(do="crash"))
+
+    answers = ask(client, *few, saying("fine"), *few)
+
+    assert answers[len(few)] == Messages(("fine",))
+    assert answers.count(Broke("it exited with code 3")) == 2 * len(few)
 
 
 # -- the end -----------------------------------------------------------------------------------
