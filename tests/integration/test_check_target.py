@@ -101,7 +101,7 @@ def test_without_a_platforms_word_it_says_what_it_asked_and_how_to_connect_one(
     ("word", "said"),
     [
         ("no-such-program", "there is no program 'no-such-program' that can be run here"),
-        ("python:nobody", "LookupError: no installed package has an entry point 'nobody'"),
+        ("python:absent", "LookupError: no installed package has an entry point 'absent'"),
         ("python:broken", "TypeError: the entry point 'broken' has no function check or execute"),
         (f"{sys.executable} -c exit(7)", "does not start: it exited with code 7"),
     ],

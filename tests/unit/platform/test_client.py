@@ -260,7 +260,7 @@ def test_a_forgotten_question_is_not_asked_again(opened: Open, starts: Path) -> 
     assert len(starts.read_text().split()) == 2
 
 
-def test_a_late_answer_goes_to_nobody_if_its_question_is_forgotten(opened: Open) -> None:
+def test_the_late_answer_to_a_forgotten_question_is_dropped(opened: Open) -> None:
     client = opened()
     client.greeting()
     forgotten: list[Ticket] = [client.submit(saying("old")) for _ in range(3)]

@@ -106,7 +106,7 @@ def decide_on(
 def heard(decided: Iterable[Decided], word: Word) -> Generator[Decided]:
     """What becomes of bots after the platform was asked about their drafts, in the same order.
 
-    It is not asked again under a lock: what it said of counts as having taken for ever.
+    A bot about whose draft it was asked counts as slow, so that it is not asked again under a lock.
 
     Raises:
         TransientError: the platform cannot be asked now.
