@@ -17,7 +17,7 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from tests.integration.test_migrations import alembic
 from tests.roles import Role
-from worker.db import backups, tables
+from worker.db import backups, platform_tables
 from worker.db.backups import Place, back_up
 from worker.errors import UsageError
 from worker.runtime import Runtime
@@ -243,7 +243,7 @@ class TestPlatformsOwnCollations:
         query = (
             sa.select(backups.PLACE)
             .select_from(backups.BESIDE_BOTS)
-            .where(tables.bots.c.bot_id == "bot_0005")
+            .where(platform_tables.bots.c.bot_id == "bot_0005")
         )
         text = str(query.compile(fleet.engine, compile_kwargs={"literal_binds": True}))
         plan = "\n".join(row[0] for row in fleet.rows(f"EXPLAIN {text}"))

@@ -13,9 +13,9 @@ from alembic.script import ScriptDirectory
 from migrations import upgrade as schema
 from tests.integration.test_migrations import an_engine, catalog, make_platform, run
 from worker.db.engine import database_url
+from worker.db.platform_tables import PLATFORM_TABLES
 from worker.db.schema.check import Readiness, TableReport, check
 from worker.db.schema.needs import needs_of
-from worker.db.tables import PLATFORM_TABLES
 
 
 @pytest.fixture

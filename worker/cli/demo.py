@@ -19,7 +19,7 @@ from worker.cli.views.summary import print_summary
 from worker.core.targets.answer import ANSWER
 from worker.core.targets.registry import TARGETS
 from worker.db.bulk import driver
-from worker.db.tables import bots
+from worker.db.platform_tables import bots
 from worker.errors import UsageError
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program

@@ -15,7 +15,8 @@ from psycopg import sql
 
 from worker.db.bulk import driver
 from worker.db.column_types import type_of
-from worker.db.tables import backups, bots
+from worker.db.platform_tables import bots
+from worker.db.tables import backups
 
 Place = Literal["column", "table"]
 

@@ -14,7 +14,7 @@ from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import Lock, which
 from worker.db.bulk import BytesLoader, arrays, driver
-from worker.db.tables import FILLED
+from worker.db.platform_tables import FILLED
 
 MAX_GRAPH_BYTES = 4 * MAX_BYTES
 """A draft spells out what its workflow leaves unsaid; one beyond this was not made here."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from worker.core.parity.messages import MAX_MESSAGES
 from worker.core.parity.recording import run_and_message, session_id
-from worker.db.tables import execution_runs, node_executions, versions
+from worker.db.platform_tables import execution_runs, node_executions, versions
 
 LOOKED_AT: Final = 100_000
 """No index knows which executions failed: they are looked for among this many of the newest."""

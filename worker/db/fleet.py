@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from worker.core.parity.recording import SESSION_PREFIX
 from worker.db.backups import BESIDE_BOTS, IS_BACKED_UP
-from worker.db.tables import DRAFT, bots, execution_runs, versions
+from worker.db.platform_tables import DRAFT, bots, execution_runs, versions
 
 
 class Overview(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ from worker.core.engine.execution import Variables
 from worker.core.policy.states import RunKind
 from worker.core.workflow.v2 import is_empty
 from worker.db.backups import BESIDE_BOTS, PLACE, Place
-from worker.db.tables import DRAFT, bots, ledger, runs, versions
+from worker.db.platform_tables import DRAFT, bots, versions
+from worker.db.tables import ledger, runs
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):

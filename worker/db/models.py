@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from worker.db.columns import metadata
+from worker.db.platform_tables import PLATFORM_TABLES
 from worker.db.publication.tables import TABLES as PUBLICATION_TABLES
-from worker.db.tables import PLATFORM_TABLES, RUN_TABLES, metadata
+from worker.db.tables import RUN_TABLES
 
 OUR_TABLES = (*RUN_TABLES, *PUBLICATION_TABLES)
 

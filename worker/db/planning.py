@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.tables import batches, bots, ledger
+from worker.db.platform_tables import bots
+from worker.db.tables import batches, ledger
 
 
 class Planned(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
 from worker.db.heartbeats import longest_s
-from worker.db.tables import batches, bots, heartbeats, runs
+from worker.db.platform_tables import bots
+from worker.db.tables import batches, heartbeats, runs
 
 MESSAGE_GRACE_S = 10
 """A message that has gone this long without its batch being claimed may be lost."""

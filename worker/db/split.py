@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
-from worker.db.tables import batches, bots, runs
+from worker.db.platform_tables import bots
+from worker.db.tables import batches, runs
 
 
 def split(connection: sa.Connection, ref: BatchRef, *, first: int | None = None) -> BatchRef | None:

@@ -18,17 +18,8 @@ from worker.core.publication.states import (
     PUBLICATION_STATES,
     WAVE_STATES,
 )
-from worker.db.tables import SCHEMA, metadata
-
-_EMPTY = text("'{}'::jsonb")
-
-
-def _time(name: str) -> Column[Any]:
-    return Column(name, sa.DateTime(timezone=True))
-
-
-def _time_now(name: str) -> Column[Any]:
-    return Column(name, sa.DateTime(timezone=True), nullable=False, server_default=text("now()"))
+from worker.db.columns import EMPTY, metadata, time, time_now
+from worker.db.tables import SCHEMA
 
 
 def _count(name: str) -> Column[Any]:
@@ -56,13 +47,13 @@ publications = Table(
     Column("held_because", sa.Text),
     Column("state_reason", sa.Text),
     Column("gate", sa.Text, nullable=False, server_default=text("'pause'")),
-    Column("options", JSONB(none_as_null=True), nullable=False, server_default=_EMPTY),
+    Column("options", JSONB(none_as_null=True), nullable=False, server_default=EMPTY),
     Column("requested_by", sa.Text, nullable=False),
     _count("bot_count"),
     _count("version"),
-    _time_now("created_at"),
-    _time_now("moved_at"),
-    _time("finished_at"),
+    time_now("created_at"),
+    time_now("moved_at"),
+    time("finished_at"),
     CheckConstraint(_among("state", PUBLICATION_STATES), name="publications_state_known"),
     CheckConstraint(
         "(state = 'held') = (held_from IS NOT NULL) AND (state = 'held') = (held_because IS NOT NULL)",
@@ -107,9 +98,9 @@ waves = Table(
     _count("failed"),
     _count("quarantined"),
     _count("rolled_back"),
-    _time("started_at"),
-    _time("watched_from"),
-    _time("decided_at"),
+    time("started_at"),
+    time("watched_from"),
+    time("decided_at"),
     Column("sentence", sa.Text),  # of the last verdict
     Column("accepted_by", sa.Text),
     Column("accepted_reason", sa.Text),
@@ -146,8 +137,8 @@ publication_bots = Table(
     Column("content_hash", sa.BigInteger),
     Column("workflow_hash", sa.BigInteger),
     Column("previous_id", sa.Uuid()),  # the version that was live before
-    _time("published_at"),
-    _time_now("moved_at"),
+    time("published_at"),
+    time_now("moved_at"),
     CheckConstraint(_among("state", BOT_STATES), name="publication_bots_state_known"),
     CheckConstraint(
         "(state IN ('skipped', 'failed')) = (code IS NOT NULL)",
@@ -194,7 +185,7 @@ gate_readings = Table(
     Column("reading_id", sa.BigInteger, sa.Identity(), primary_key=True),
     Column("publication_id", sa.BigInteger, nullable=False),
     Column("wave", sa.Integer, nullable=False),
-    _time_now("read_at"),
+    time_now("read_at"),
     Column("outcome", sa.Text, nullable=False),
     Column("sentence", sa.Text, nullable=False),
     Column("reading", JSONB(none_as_null=True), nullable=False),
@@ -212,7 +203,7 @@ proofs = Table(
     Column("content_hash", sa.BigInteger, nullable=False),
     Column("workflow_hash", sa.BigInteger, nullable=False),
     Column("run_id", sa.BigInteger, nullable=False),
-    _time_now("proven_at"),
+    time_now("proven_at"),
     schema=SCHEMA,
 )
 

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
+from worker.db.platform_tables import FILLED
 from worker.db.schema import labels
 from worker.db.schema.catalog import (
     FoundIndex,
@@ -22,7 +23,6 @@ from worker.db.schema.catalog import (
     quoted,
     serves,
 )
-from worker.db.tables import FILLED
 
 LISTED = 20  # how many of a long list a message shows
 

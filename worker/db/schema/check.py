@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from worker.db import session
 from worker.db.backups import Place
 from worker.db.models import OUR_TABLES
+from worker.db.platform_tables import PLATFORM_TABLES
 from worker.db.schema import (
     keys,
     location,
@@ -26,7 +27,7 @@ from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.schema.findings import Finding
 from worker.db.schema.needs import needs_of
 from worker.db.schema.revision import UPGRADE, Revisions
-from worker.db.tables import PLATFORM_TABLES, SCHEMA
+from worker.db.tables import SCHEMA
 
 Owner = Literal["platform", "flowshift"]
 

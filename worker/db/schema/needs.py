@@ -1,13 +1,13 @@
-"""What flowshift needs of the platform's tables, as the models in `worker.db.tables` have it."""
+"""What flowshift needs of the platform's tables, as the models in `worker.db.platform_tables` have it."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON
 
+from worker.db.platform_tables import PLATFORM_TABLES, bots
 from worker.db.schema.adoption import Kind, Needs
 from worker.db.schema.catalog import Index
-from worker.db.tables import PLATFORM_TABLES, bots
 
 
 def needs_of(table: sa.Table) -> Needs:

@@ -7,6 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.db.platform_tables import bots
 from worker.db.publication.tables import (
     gate_readings,
     proofs,
@@ -20,7 +21,6 @@ from worker.db.tables import (
     audit,
     backups,
     batches,
-    bots,
     budgets,
     heartbeats,
     leaving_partitions,
