@@ -20,7 +20,7 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.invariants import must_hold
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
-from worker.servers.embedded.paths import find_binaries
+from worker.servers.embedded.binaries import find_binaries
 
 Environment = dict[str, str]
 

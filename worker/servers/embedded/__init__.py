@@ -16,8 +16,8 @@ next guardian.
     attach() ──► users.lock (shared) ──► start.lock ──► guardian.lock free? start a guardian
                                                    └──► wait for state.json: endpoints or a failure
 
-Modules: `state` (the files of a data directory), `locks`, `paths` (binaries, directories, and the
-account that replaces root), `servers` (one class each), `guardian`.
+Modules: `state` (the files of a data directory), `locks`, `binaries`, `accounts` (what replaces root),
+`paths` (directories), `server` (what both have in common), `servers` (one class each), `guardian`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from typing import Self
 
 from worker.errors import ConfigError
 from worker.servers.data_dir import usable
+from worker.servers.embedded.binaries import find_binaries
 from worker.servers.embedded.locks import Lock
-from worker.servers.embedded.paths import find_binaries
 from worker.servers.embedded.state import DataDir, Endpoints, State, tail
 
 __all__ = ["Attachment", "Endpoints", "attach"]

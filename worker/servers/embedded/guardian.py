@@ -21,7 +21,8 @@ from worker.log import configure, get_logger
 from worker.servers.data_dir import concerns, unusable
 from worker.servers.embedded.locks import Lock
 from worker.servers.embedded.paths import prepare_home
-from worker.servers.embedded.servers import Postgres, Redis, Server
+from worker.servers.embedded.server import Server
+from worker.servers.embedded.servers import Postgres, Redis
 from worker.servers.embedded.state import DataDir, Endpoints, State
 
 log = get_logger(__name__)
