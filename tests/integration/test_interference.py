@@ -11,6 +11,7 @@ from tests.fleet import Fleet, a_workflow
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db import interference
+from worker.errors import ConfigError
 from worker.steps.batch import settle, trial, validate, write_drafts
 
 
@@ -469,3 +470,14 @@ def test_one_bots_trigger_that_lacks_a_right_fails_that_bot_alone(fleet: Fleet) 
         **dict.fromkeys(ids, "converted"),
         ids[3]: "failed internal_error",
     }
+
+
+def test_outcomes_that_our_own_table_does_not_keep_end_the_batch_and_nothing_is_written(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(3)
+    body = "IF NEW.bot_id = 'bot-00001' THEN RETURN NULL; END IF; RETURN NEW;"
+    trigger(fleet, "BEFORE INSERT", "flowshift.ledger", body)
+    with pytest.raises(ConfigError, match=r"flowshift\.ledger kept 2 of 3 outcomes"):
+        fleet.run()
+    assert fleet.drafts() == fleet.backups() == {}

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from worker.core.codes import ConversionWarning, Outcome
 from worker.core.parity.recording import storable
 from worker.db.bulk import JsonText, driver
+from worker.errors import ConfigError
 
 
 class LedgerRow(msgspec.Struct, frozen=True):
@@ -45,7 +46,11 @@ _encode = msgspec.json.Encoder().encode
 def insert_ledger(
     connection: sa.Connection, run_id: int, batch: int, rows: Sequence[LedgerRow]
 ) -> None:
-    """Record what the run did for each bot: one row per bot and run, in one statement."""
+    """Record what the run did for each bot: one row per bot and run, in one statement.
+
+    Raises:
+        ConfigError: the table kept fewer. What is not recorded must not be committed.
+    """
     if not rows:
         return
     with driver(connection).cursor() as cursor:
@@ -64,3 +69,8 @@ def insert_ledger(
                 [row.overhead_us for row in rows],
             ),
         )
+        if cursor.rowcount != len(rows):
+            raise ConfigError(
+                f"flowshift.ledger kept {cursor.rowcount:,} of {len(rows):,} outcomes (a trigger?):"
+                " drop what was added to the table"
+            )
