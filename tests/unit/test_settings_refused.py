@@ -36,6 +36,11 @@ BY_HAND = {
     "business_hours": ("lunch", "mon-fri 9-18", "xyz 09:00-10:00", "09:75-10:00", "25:00-26:00"),
     "time_zone": ("Mars/Base", "seoul", "Asia", "../etc/passwd", "/etc/localtime", " ", "UTC\n"),
     "prune_at": ("03:30\n", "24:00", "3:30", "noon", "Never"),
+    "target": ("nowhere", "Guide", " "),
+    "strict": ("nowhere", "second_search,nowhere", "All"),
+    "platform_check": ("python:", "python: ", "node 'check.js", " "),
+    "platform_engine": ("python:", "python: ", "node 'engine.js", " "),
+    "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
 }
 """Settings whose type does not say all, and values that they refuse."""

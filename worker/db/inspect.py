@@ -57,8 +57,7 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did for a bot.
 
-    `outcome` is `validated` where a validation passed. `kind` and `dry_run` are the run's, None where
-    the run is no longer kept.
+    `kind` and `dry_run` are the run's, None where the run is no longer kept.
     """
 
     run_id: int
@@ -132,13 +131,7 @@ def history(connection: sa.Connection, bot_id: str, limit: int = 10) -> list[Led
             ledger.c.run_id,
             runs.c.kind,
             runs.c.dry_run,
-            sa.case(
-                (
-                    sa.and_(runs.c.kind == "validate", ledger.c.outcome == "unchanged"),
-                    "validated",
-                ),
-                else_=ledger.c.outcome,
-            ).label("outcome"),
+            ledger.c.outcome,
             ledger.c.code,
             ledger.c.message,
             ledger.c.warnings,

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, text
 from sqlalchemy.dialects.postgresql import JSON
 
+from worker.core.policy.states import RUN_KINDS
 from worker.db.columns import EMPTY, count, json_b, metadata, time, time_now
 
 SCHEMA = "flowshift"
@@ -59,7 +60,7 @@ runs = Table(
         " AND (parked_batch IS NULL) = (parked_reason IS NULL)",
         name="runs_parked_whole",
     ),
-    CheckConstraint("kind IN ('convert', 'validate')", name="runs_kind_known"),
+    CheckConstraint(f"kind IN {RUN_KINDS}", name="runs_kind_known"),
     Index("runs_by_parent", "parent_run_id"),
     schema=SCHEMA,
 )

@@ -30,6 +30,7 @@ from worker.db.executions import Execution, NodeExecution
 from worker.db.inspect import BotView, LedgerView
 from worker.errors import BotError
 from worker.steps import find
+from worker.steps.batch.kinds import KINDS
 from worker.steps.target import choose_target
 
 Cause = Literal["edited", "outdated", "conversion", "engine"]
@@ -65,8 +66,9 @@ class Examined(msgspec.Struct, frozen=True):
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one bot.
 
-    `history` is the newest outcome first; `timings` are the nodes of the newest execution, the
-    slowest first; `changes` say how the draft differs from V1; `examined` is None without a draft.
+    `history` is the newest outcome first, `validated` where a validation passed; `timings` are the
+    nodes of the newest execution, the slowest first; `changes` say how the draft differs from V1;
+    `examined` is None without a draft.
     `target` is the platform's.
     """
 
@@ -119,12 +121,20 @@ def examine_bot(
     return Examination(
         view=view,
         target=choice,
-        history=tuple(history),
+        history=tuple(map(_as_shown, history)),
         executions=tuple(last),
         timings=tuple(executions.slowest_first(nodes)),
         changes=tuple(_changes(view, defaults, target)),
         examined=examine_draft(view, defaults, equip(target)),
     )
+
+
+def _as_shown(entry: LedgerView) -> LedgerView:
+    """The entry; an `unchanged` that a run of its kind means as `validated` is named so."""
+    validates = entry.kind is not None and KINDS[entry.kind].validates
+    if not validates or entry.outcome != "unchanged":
+        return entry
+    return msgspec.structs.replace(entry, outcome="validated")
 
 
 def target_to_try(graph: str | None, choice: Choice, asked: str | None) -> Target:
