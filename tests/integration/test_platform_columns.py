@@ -94,6 +94,11 @@ WITHOUT_LABELS = [
         f"{NODES}.node_type is s, which does not take 'text-join': ALTER TYPE … ADD VALUE adds it",
     ),
     (
+        "CREATE TYPE s AS ENUM ('start', 'llm', 'end', 'knowledge-retrieval', 'answer', 'text-join')",
+        {"node_type": "s", "version_status": "varchar(20) NOT NULL, is_in_library boolean"},
+        f"{NODES}.node_type is s, which does not take 'assigner', 'if-else': ALTER TYPE …",
+    ),
+    (
         "CREATE TYPE e AS ENUM ('draft', 'published'); CREATE DOMAIN s AS e",
         {"version_status": "s"},
         f"{STATUS}a domain over an enumeration, which PostgreSQL compares with nothing",

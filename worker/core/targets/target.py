@@ -62,6 +62,8 @@ class Target(msgspec.Struct, frozen=True):
     platform's tables (`table.column`, or `table.prefix_*`): one of `columns` says it by itself; of
     `shared_columns`, which other platforms may have too, it takes two. With `serves_drafts` the
     platform runs the draft of a bot that is flagged V2 and has no published version.
+
+    `adds` are the node types that its drafts may have besides V1's.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Target(msgspec.Struct, frozen=True):
     rule: DraftRule = no_more_rules
     differences: tuple[KnownDifference, ...] = ()
     types: frozenset[str] = frozenset()
+    adds: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     shared_columns: tuple[str, ...] = ()
     serves_drafts: bool = False

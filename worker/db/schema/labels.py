@@ -8,18 +8,21 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from worker.core.targets import detect
+from worker.core.targets.registry import TARGETS
 from worker.core.targets.target import AS_THE_PLATFORM
 from worker.db.schema.catalog import FoundTable
+from worker.db.schema.target import evidence
 
 WRITTEN: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "bot_workflow_versions": {"status": ("draft",), "version": ("draft",)},
     "workflow_execution_runs": {"status": ("succeeded", "failed")},
     "workflow_node_executions": {
         "status": tuple(AS_THE_PLATFORM.node_status.values()),
-        "node_type": ("start", "knowledge-retrieval", "llm", "end", "text-join"),
+        "node_type": ("start", "knowledge-retrieval", "llm", "end"),
     },
 }
-"""What is written into each column; any other type of node is written as its workflow has it."""
+"""What is written into each column whatever the target; node types besides are the target's."""
 
 _COMPARED: Final = (("bot_workflow_versions", "status"),)
 
@@ -31,7 +34,8 @@ def obstacles(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
         if column not in found.columns:
             continue
         where, type_name = f"{found.name}.{column}", found.columns[column].type
-        refused = [label for label in labels if not _takes(connection, type_name, label)]
+        wanted = (*labels, *_added_types(connection)) if column == "node_type" else labels
+        refused = [label for label in wanted if not _takes(connection, type_name, label)]
         if refused:
             is_enum = found.columns[column].category == "E"
             problems.append(
@@ -44,6 +48,11 @@ def obstacles(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
                 f" with nothing: give the column the enumeration's own type"
             )
     return tuple(problems)
+
+
+def _added_types(connection: sa.Connection) -> tuple[str, ...]:
+    """The node types that drafts of the target which the database shows may have besides V1's."""
+    return TARGETS[detect.decide(evidence(connection)).target].adds
 
 
 def _takes(connection: sa.Connection, type_name: str, label: str) -> bool:

@@ -8,7 +8,7 @@ from worker.core.engine.registry import register
 from worker.core.engine.rules import Rules
 from worker.core.targets.answer.filling import mappings
 from worker.core.targets.answer.nodes import NODE_TYPES
-from worker.core.targets.answer.ports import ANSWER_TYPE
+from worker.core.targets.answer.ports import ANSWER_TYPE, ASSIGNER, IF_ELSE
 from worker.core.targets.answer.templates import usable_id
 from worker.core.targets.answer.validation import answer, refuse, rule
 from worker.core.targets.answer.writer import write
@@ -33,6 +33,7 @@ ANSWER: Final = Target(
     rule=rule,
     differences=(CONTEXT_KEPT,),
     types=frozenset({ANSWER_TYPE}),
+    adds=(ANSWER_TYPE, ASSIGNER, IF_ELSE),
     columns=(
         "bot_workflow_versions.is_in_library",
         "bot_workflow_versions.library_*",

@@ -37,4 +37,5 @@ GUIDE: Final = Target(
     recording=AS_THE_PLATFORM,
     differences=(REMOVED, TRIMMED),
     types=frozenset({TEXT_JOIN}),
+    adds=(TEXT_JOIN,),
 )
