@@ -75,6 +75,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "progress.unpublished": "Redis is away: progress is published again later",
     "provider.failed": "a model's provider gave no answer: the next one is asked",
     "provider.rested": "a provider failed too often, or asked for it: others are asked before it",
+    "rollback.finished": "bots were given back to V1: how many, by what happened to them",
     "run.closed": "a run was over and no worker had finished it",
     "prune.finished": "a prune is over: what is gone, by kind; also in the audit trail",
     "prune.reconnected": "a prune lost its connection, or the database was away: it goes on with a new one",

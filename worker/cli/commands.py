@@ -50,6 +50,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "cancel": Entry("control:cancel", "End RUN for good"),
         "audit": Entry("audit:audit", "Show who did what, when and why"),
     },
+    "Publish": {
+        "rollback": Entry("rollback:rollback", "Let V1 answer again for bots that are published"),
+    },
     "Look at bots": {
         "failures": Entry("failures:failures", "Show which bots are still broken, by code"),
         "warnings": Entry("failures:warnings", "Show what drafts make explicit, by code"),

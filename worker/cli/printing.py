@@ -233,6 +233,23 @@ def confirm(question: str, *, yes: bool) -> None:
         raise click.Abort
 
 
+def confirm_count(question: str, count: int, *, yes: bool) -> None:
+    """Have a person type the number that is at stake; with `yes` nothing is asked.
+
+    Raises:
+        UsageError: there is no terminal to ask on.
+        click.Abort: something else was typed.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to ask on: say --yes")
+    _write(sys.stderr, f"{escape(question)} Type the number to go on: ")
+    if sys.stdin.readline().strip().replace(",", "") != str(count):
+        say("nothing was changed", err=True)
+        raise click.Abort
+
+
 class Lines(Protocol):
     """What takes lines of JSON."""
 

@@ -1,0 +1,365 @@
+"""`flowshift rollback` on real PostgreSQL: what it asks, refuses, does, notes and answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+
+import click
+import pytest
+
+from tests.fleet import Fleet
+from tests.integration.conftest import Run
+from tests.publishing import Publishing
+from worker.cli.printing import confirm_count
+from worker.db.publication import rolling
+from worker.db.publication.rollback import roll_back_bots
+from worker.db.publication.rolling import Which
+from worker.errors import UsageError
+from worker.steps.publication import rollback as step
+from worker.steps.publication.rollback import Moved
+
+BOTS = [f"bot-0000{n}" for n in range(5)]
+
+
+@pytest.fixture
+def publishing(fleet: Fleet) -> Publishing:
+    """Five bots that are live, in three waves: 1, 2, 2."""
+    fleet.add_many(5)
+    fleet.run()
+    made = Publishing(fleet)
+    made.prove()
+    made.plan()
+    fleet.execute(
+        "INSERT INTO flowshift.waves (publication_id, number, label, state, bot_count)"
+        " VALUES (1, 1, '1', 'publishing', 1), (1, 2, '2', 'publishing', 2), (1, 3, 'all', 'publishing', 2)"
+    )
+    fleet.execute(
+        "UPDATE flowshift.publication_bots SET wave = CASE WHEN bot_id = 'bot-00000' THEN 1"
+        " WHEN bot_id < 'bot-00003' THEN 2 ELSE 3 END"
+    )
+    assert set(made.publish().values()) == {"published"}
+    return made
+
+
+def live(publishing: Publishing) -> list[str]:
+    return [bot_id for bot_id in BOTS if publishing.is_live(bot_id)]
+
+
+def publication(publishing: Publishing) -> tuple[str | None, ...]:
+    rows = publishing.fleet.rows(
+        "SELECT state, held_from, held_because FROM flowshift.publications WHERE publication_id = 1"
+    )
+    return tuple(rows[0])
+
+
+def waves(publishing: Publishing) -> list[tuple[str, int]]:
+    rows = publishing.fleet.rows("SELECT state, rolled_back FROM flowshift.waves ORDER BY number")
+    return [tuple(row) for row in rows]
+
+
+def plan_of(flowshift: Run, *which: str) -> str:
+    code, out, _ = flowshift("rollback", *which, "--dry-run", "--json")
+    assert code == 0
+    return str(json.loads(out)["plan"])
+
+
+# -- what it does ----------------------------------------------------------------------------------
+
+
+def test_all_is_back_with_its_waves_its_publication_and_an_audit_trail(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    code, out, _ = flowshift("rollback", "--all", "--yes", "--reason", "errors")
+
+    assert code == 0
+    assert "5 bots: V1 answers again" in out
+    assert live(publishing) == []
+    assert publication(publishing) == ("rolled_back", None, None)
+    assert waves(publishing) == [("rolled_back", 1), ("rolled_back", 2), ("rolled_back", 2)]
+    trail = publishing.fleet.rows("SELECT action, reason, detail FROM flowshift.audit ORDER BY id")
+    lines = [tuple(row) for row in trail if row.action.startswith("publication.")]
+    assert [(action, reason) for action, reason, _ in lines] == [
+        ("publication.rolling_back", "publication 1: errors"),
+        ("publication.rolled_back", "publication 1: errors"),
+    ]
+    assert lines[1][2]["bots"]["rolled_back"] == 5
+
+
+def test_on_repeat_there_is_nothing_to_do(flowshift: Run, publishing: Publishing) -> None:
+    flowshift("rollback", "--all", "--yes")
+    before = publishing.fleet.rows("SELECT count(*) FROM flowshift.audit")
+
+    code, out, _ = flowshift("rollback", "--all", "--yes")
+
+    assert code == 0
+    assert "nothing to roll back" in out
+    assert publishing.fleet.rows("SELECT count(*) FROM flowshift.audit") == before
+
+
+def test_one_bot_is_back_and_its_publication_is_held(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    assert flowshift("rollback", "--bot-id", BOTS[1], "--yes")[0] == 0
+
+    assert live(publishing) == [BOTS[0], *BOTS[2:]]
+    assert publication(publishing) == ("held", "publishing", "person")
+    assert waves(publishing) == [("publishing", 0), ("publishing", 1), ("publishing", 0)]
+
+
+def test_one_wave_is_back_and_the_others_stay_out(flowshift: Run, publishing: Publishing) -> None:
+    assert flowshift("rollback", "--publication", "1", "--wave", "3", "--yes")[0] == 0
+
+    assert live(publishing) == BOTS[:3]
+    assert waves(publishing) == [("publishing", 0), ("publishing", 0), ("rolled_back", 2)]
+
+
+def test_a_publication_that_was_over_is_stopped_after_a_part_of_it_is_back(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    publishing.fleet.execute(
+        "UPDATE flowshift.publications SET state = 'completed', finished_at = now()"
+    )
+
+    assert flowshift("rollback", "--bot-id", BOTS[0], "--yes")[0] == 0
+    assert publication(publishing)[0] == "stopped"
+    assert flowshift("rollback", "--publication", "1", "--yes")[0] == 0
+    assert publication(publishing)[0] == "rolled_back"
+
+
+def test_a_bot_that_is_still_to_come_keeps_its_publication_from_being_over(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    publishing.fleet.execute(
+        "INSERT INTO flowshift.publication_bots (bot_id, publication_id, wave) VALUES ('later', 1, 3)"
+    )
+
+    many = [part for bot_id in BOTS for part in ("--bot-id", bot_id)]
+    assert flowshift("rollback", *many, "--yes")[0] == 0
+
+    assert live(publishing) == []
+    assert publication(publishing)[0] == "held"
+    assert waves(publishing)[2] == ("publishing", 2)
+
+
+def test_every_publication_is_rolled_back_by_all(flowshift: Run, publishing: Publishing) -> None:
+    publishing.fleet.add("other", None)
+    publishing.fleet.execute("UPDATE bots SET workflow = (SELECT workflow FROM bots LIMIT 1)")
+    publishing.fleet.run(bot_ids=("other",))
+    publishing.prove("other")
+    publishing.plan("other", publication_id=2)
+    assert publishing.publish("other", publication_id=2) == {"other": "published"}
+
+    assert flowshift("rollback", "--all", "--yes")[0] == 0
+    assert live(publishing) == []
+    assert not publishing.is_live("other")
+
+
+def test_a_rollback_that_was_killed_is_taken_up(flowshift: Run, publishing: Publishing) -> None:
+    """After its last batch and before its end, which is the worst moment."""
+    with publishing.fleet.engine.begin() as connection:
+        rolling.lock(connection, [1])
+        assert rolling.begin(connection, 1)
+        assert not rolling.begin(connection, 1)
+    with publishing.fleet.engine.begin() as connection:
+        roll_back_bots(connection, 1, BOTS)
+
+    assert publication(publishing)[0] == "rolling_back"
+    assert flowshift("rollback", "--publication", "1", "--yes")[0] == 0
+    assert publication(publishing)[0] == "rolled_back"
+
+
+# -- what it leaves alone ----------------------------------------------------------------------------
+
+
+def test_bots_that_stay_on_v2_make_it_1(flowshift: Run, publishing: Publishing) -> None:
+    publishing.fleet.execute("UPDATE bots SET workflow = NULL WHERE bot_id = 'bot-00000'")
+    publishing.fleet.execute(
+        "UPDATE bots SET workflow = '{\"nodes\": 7}' WHERE bot_id = 'bot-00001'"
+    )
+
+    code, out, _ = flowshift("rollback", "--all", "--yes")
+
+    assert code == 1
+    assert live(publishing) == BOTS[:2]
+    assert "2 bots: left alone, V1 is gone or does not run" in out
+    assert publication(publishing)[0] == "held"
+
+
+def test_a_version_that_a_person_published_stays_live(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    publishing.fleet.execute(
+        "UPDATE bot_workflow_versions SET status = 'archived'"
+        " WHERE bot_id = 'bot-00000' AND status = 'published'"
+    )
+    publishing.fleet.add_version(BOTS[0], "v1.1", "published")
+
+    code, out, _ = flowshift("rollback", "--all", "--yes", "--json")
+
+    document = json.loads(out)
+    assert (code, document["result"]["bots"]["superseded"]) == (1, 1)
+    assert live(publishing) == [BOTS[0]]
+
+
+# -- rows that are locked ----------------------------------------------------------------------------
+
+
+def test_a_locked_bot_comes_again_until_it_is_free(publishing: Publishing) -> None:
+    fleet = publishing.fleet
+    seen: list[Moved] = []
+    connection = fleet.engine.connect()
+    connection.exec_driver_sql("SELECT FROM bots WHERE bot_id = 'bot-00002' FOR UPDATE")
+
+    def free(_seconds: float) -> None:
+        connection.close()
+
+    result = step.roll_back(
+        fleet.current,
+        Which(),
+        digest=None,
+        actor="test",
+        reason=None,
+        show=seen.append,
+        sleep=free,
+    )
+
+    assert result.bots["rolled_back"] == 5
+    assert result.stays == 0
+    assert seen[0] == Moved(4, 5, "another session has their rows locked")
+    assert live(publishing) == []
+
+
+def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with publishing.fleet.engine.connect() as connection:
+        connection.exec_driver_sql("SELECT FROM bots WHERE bot_id = 'bot-00002' FOR UPDATE")
+        result = step.roll_back(
+            publishing.fleet.current,
+            Which(),
+            digest=None,
+            actor="test",
+            reason=None,
+            show=lambda _: None,
+            sleep=interrupt,
+        )
+
+    assert result.interrupted
+    assert (result.bots["rolled_back"], result.bots["busy"]) == (4, 1)
+    assert live(publishing) == ["bot-00002"]
+    assert publication(publishing)[0] == "held"
+
+
+# -- the plan and the question -----------------------------------------------------------------------
+
+
+def test_a_preview_changes_nothing_and_its_plan_is_taken(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    plan = plan_of(flowshift, "--all")
+    assert live(publishing) == BOTS
+    assert publication(publishing)[0] == "publishing"
+
+    assert flowshift("rollback", "--all", "--plan", plan, "--yes")[0] == 0
+    assert live(publishing) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE bots SET use_workflow_v2 = false WHERE bot_id = 'bot-00003'",
+        "UPDATE bots SET workflow = '{\"nodes\": []}' WHERE bot_id = 'bot-00003'",
+        "UPDATE bot_workflow_versions SET graph = '{}' WHERE bot_id = 'bot-00003' AND status = 'published'",
+        "DELETE FROM bots WHERE bot_id = 'bot-00003'",
+    ],
+)
+def test_a_plan_is_refused_after_a_change(
+    flowshift: Run, publishing: Publishing, change: str
+) -> None:
+    plan = plan_of(flowshift, "--all")
+    publishing.fleet.execute(change)
+    before = publishing.fleet.rows("SELECT bot_id, use_workflow_v2 FROM bots ORDER BY bot_id")
+
+    code, _, err = flowshift("rollback", "--all", "--plan", plan, "--yes")
+
+    assert code == 2
+    assert "nothing was changed" in err
+    assert (
+        publishing.fleet.rows("SELECT bot_id, use_workflow_v2 FROM bots ORDER BY bot_id") == before
+    )
+    assert publication(publishing)[0] == "publishing"
+
+
+def test_a_change_after_the_question_is_refused_too(publishing: Publishing) -> None:
+    seen = step.look(publishing.fleet.current, Which())
+    publishing.fleet.execute("UPDATE bots SET workflow = NULL WHERE bot_id = 'bot-00003'")
+
+    with pytest.raises(UsageError, match="nothing was changed"):
+        step.roll_back(
+            publishing.fleet.current,
+            Which(),
+            digest=seen.preview.digest,
+            actor="test",
+            reason=None,
+            show=lambda _: None,
+        )
+
+    assert live(publishing) == BOTS
+    assert publication(publishing)[0] == "publishing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "say what to roll back"),
+        (["--all", "--publication", "1"], "say what to roll back"),
+        (["--all", "--wave", "1"], "--wave is a wave of a publication"),
+        (["--publication", "9"], "there is no publication 9"),
+        (["--publication", "1", "--wave", "4"], "there is no publication 1 with a wave 4"),
+        (["--bot-id", "bot-00000", "--bot-id", "tpyo"], "never published 'tpyo'"),
+        (["--all", "--plan", "0000"], "not 0000"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    flowshift: Run, publishing: Publishing, arguments: list[str], said: str
+) -> None:
+    code, _, err = flowshift("rollback", *arguments, "--yes")
+
+    assert code == 2
+    assert said in err
+    assert live(publishing) == BOTS
+
+
+def test_without_a_terminal_and_without_yes_nothing_happens(
+    flowshift: Run, publishing: Publishing
+) -> None:
+    code, out, err = flowshift("rollback", "--all")
+
+    assert code == 2
+    assert "say --yes" in err
+    assert "5 bots: V1 answers again" in out
+    assert live(publishing) == BOTS
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("typed", "goes_on"), [("1,200\n", True), ("1200\n", True), ("y\n", False), ("", False)]
+)
+def test_the_number_itself_must_be_typed(
+    monkeypatch: pytest.MonkeyPatch, typed: str, goes_on: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    ask: Callable[[], None] = lambda: confirm_count("1,200 bots go back.", 1200, yes=False)  # noqa: E731
+    if goes_on:
+        ask()
+    else:
+        with pytest.raises(click.Abort):
+            ask()

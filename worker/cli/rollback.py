@@ -1,0 +1,148 @@
+"""The command that gives bots back to V1: rollback."""
+
+from __future__ import annotations
+
+import click
+
+from worker.cli.arguments import RUN, TEXT, Whole
+from worker.cli.options import json_option, reason_option, yes_option
+from worker.cli.printing import confirm_count, print_json, say
+from worker.cli.session import configure_logging, opened, person
+from worker.cli.views.rollback import preview_fields, print_preview, print_result, shown
+from worker.db.publication.rolling import Which
+from worker.errors import UsageError
+from worker.runtime import Runtime
+from worker.steps.publication import rollback as step
+from worker.steps.publication.rollback import Look
+
+
+@click.command()
+@click.option(
+    "--bot-id",
+    "bot_ids",
+    type=TEXT,
+    multiple=True,
+    metavar="BOT",
+    show_default="none",
+    help="Roll back this bot. Repeatable.",
+)
+@click.option(
+    "--publication",
+    "publication_id",
+    type=RUN,
+    metavar="N",
+    show_default="none",
+    help="Roll back what this publication has live.",
+)
+@click.option(
+    "--wave",
+    type=Whole(1),
+    metavar="N",
+    show_default="every wave",
+    help="Only this wave of --publication.",
+)
+@click.option("--all", "everything", is_flag=True, help="Roll back all that flowshift published.")
+@click.option("--dry-run", is_flag=True, help="Only show the preview.")
+@click.option(
+    "--plan",
+    type=TEXT,
+    metavar="DIGEST",
+    show_default="none",
+    help="Refuse if anything has changed since the preview with this digest.",
+)
+@reason_option
+@yes_option
+@json_option
+def rollback(
+    *,
+    bot_ids: tuple[str, ...],
+    publication_id: int | None,
+    wave: int | None,
+    everything: bool,
+    dry_run: bool,
+    plan: str | None,
+    reason: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Let V1 answer again, for bots that flowshift published.
+
+    Only use_workflow_v2 changes, and only where the live version is the one that flowshift
+    published. Versions and drafts stay as they are. It needs PostgreSQL alone: neither Redis nor
+    workers. A row that another session has locked is not waited for: its bot comes again in the
+    next round, until no bot is left. Ctrl-C ends it; bots that are back stay back.
+
+    The preview comes first, with a digest. The command asks for the number of bots to be typed; in a
+    script, use --yes.
+
+    The exit code is 0 if V1 answers on every bot asked for. It is 1 if bots stay on V2: a later version
+    is live, or V1 is gone or does not run. It is 2 if nothing was done: a plan that is out of date, an
+    unknown bot or publication.
+
+    \b
+    Examples:
+      flowshift rollback --bot-id bot_000005
+      flowshift rollback --publication 3 --dry-run
+      flowshift rollback --all --yes --reason "errors since the release"
+    """
+    configure_logging()
+    which = _which(bot_ids, publication_id, wave, everything=everything)
+    with opened(needs_redis=False) as current:
+        seen = step.look(current, which)
+        if not as_json or not (dry_run or yes):
+            print_preview(seen, err=as_json)
+        if plan is not None and plan != seen.preview.digest:
+            raise UsageError(
+                f"the plan is {seen.preview.digest} now, not {plan}: the bots have changed since, and"
+                " nothing was changed"
+            )
+        if dry_run or not seen.publication_ids:
+            if as_json:
+                print_json(preview_fields(seen, dry_run=dry_run))
+            return 0
+        return _roll_back(current, which, seen, plan, reason, yes=yes, as_json=as_json)
+
+
+def _which(
+    bot_ids: tuple[str, ...], publication_id: int | None, wave: int | None, *, everything: bool
+) -> Which:
+    if sum((bool(bot_ids), publication_id is not None, everything)) != 1:
+        raise UsageError("say what to roll back: --bot-id, --publication or --all, one of them")
+    if wave is not None and publication_id is None:
+        raise UsageError("--wave is a wave of a publication: say --publication too")
+    return Which(
+        bot_ids=tuple(dict.fromkeys(bot_ids)) or None, publication_id=publication_id, wave=wave
+    )
+
+
+def _roll_back(
+    current: Runtime,
+    which: Which,
+    seen: Look,
+    plan: str | None,
+    reason: str | None,
+    *,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    bots = seen.preview.returns.bots
+    if bots:
+        what = "bot goes" if bots == 1 else "bots go"
+        confirm_count(f"{bots:,} {what} back to V1.", bots, yes=yes)
+    with shown(quiet=as_json) as show:
+        result = step.roll_back(
+            current,
+            which,
+            digest=plan if yes else seen.preview.digest,
+            actor=person(),
+            reason=reason,
+            show=show,
+        )
+    if as_json:
+        print_json({**preview_fields(seen, dry_run=False), "result": result})
+    else:
+        print_result(result)
+    if result.interrupted:
+        say("interrupted: run the command again for the rest", err=True)
+        return 130
+    return 1 if result.stays else 0

@@ -1,0 +1,87 @@
+"""What `rollback` prints: the preview, how far it is, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+
+from worker.cli.printing import console, say
+from worker.cli.views.bar import LiveBar, Piece, State
+from worker.steps.publication.rollback import Look, Moved, Result
+
+_SAID: Final = {
+    "rolled_back": "V1 answers again, or the bot is gone",
+    "superseded": "left alone, a later version is live",
+    "no_way_back": "left alone, V1 is gone or does not run",
+    "busy": "still locked by another session",
+}
+
+
+def print_preview(seen: Look, *, err: bool) -> None:
+    """Print what a rollback would do, a line for each sort of bots."""
+    if not seen.bots:
+        say("no bot of these is live by a publication of flowshift: nothing to roll back", err=err)
+        return
+    for line in seen.preview.lines():
+        say(line, err=err)
+
+
+def preview_fields(seen: Look, *, dry_run: bool) -> dict[str, Any]:
+    """The preview for scripts."""
+    return {
+        "dry_run": dry_run,
+        "publications": seen.publication_ids,
+        "bots": seen.bots,
+        "loses_nothing": seen.preview.loses_nothing,
+        "preview": msgspec.to_builtins(seen.preview),
+        "plan": seen.preview.digest,
+        "result": None,
+    }
+
+
+@contextmanager
+def shown(*, quiet: bool) -> Iterator[Callable[[Moved], None]]:
+    """Show progress: a bar on a terminal; elsewhere a line where bots have to wait."""
+    out = console(stderr=True)
+    if quiet:
+        yield lambda _: None
+    elif out.is_terminal:
+        with LiveBar(out, transient=True) as bar:
+            yield lambda moved: bar.show(_state(moved))
+    else:
+        yield _Lines()
+
+
+def _state(moved: Moved) -> State:
+    return State(
+        "rollback",
+        done=moved.done,
+        total=moved.total,
+        pieces=(Piece(f"{moved.done:,}/{moved.total:,} bots", rank=0),),
+        reason=moved.waiting and f"waiting for {moved.total - moved.done:,} bots: {moved.waiting}",
+    )
+
+
+class _Lines:
+    """A line whenever the number of bots that are left, or what they wait for, has changed."""
+
+    def __init__(self) -> None:
+        self._last: Moved | None = None
+
+    def __call__(self, moved: Moved) -> None:
+        if moved != self._last:
+            self._last = moved
+            waiting = f"; waiting: {moved.waiting}" if moved.waiting else ""
+            say(f"{moved.done:,} of {moved.total:,} bots are done{waiting}", err=True)
+
+
+def print_result(result: Result) -> None:
+    """Print what happened to how many bots, and what became of each publication."""
+    for name, text in _SAID.items():
+        if bots := result.bots.get(name, 0):  # type: ignore[call-overload]
+            say(f"{bots:,} bot{'' if bots == 1 else 's'}: {text}")
+    for publication_id, state in result.states.items():
+        say(f"publication {publication_id} is {state.replace('_', ' ')}")

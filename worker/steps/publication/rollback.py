@@ -1,0 +1,279 @@
+"""Roll back: V1 answers again. In the foreground, with PostgreSQL alone.
+
+    look ─► (a person confirms) ─► begin ─► batches, round after round ─► end
+
+Bots that another session has locked come again in the next round, until none is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.publication.preview import Preview, Published, preview
+from worker.db import audit
+from worker.db.engine import map_database_errors
+from worker.db.publication import previews, rolling
+from worker.db.publication.rollback import Back, roll_back_bots
+from worker.db.publication.rolling import Which
+from worker.errors import TransientError, UsageError
+from worker.log import get_logger
+from worker.runtime import Runtime
+from worker.steps.publication.v1 import v1_problem
+
+log = get_logger(__name__)
+
+BATCH: Final = 2_000
+LOCK_TIMEOUT_MS: Final = 500
+ROUND_S: Final = 0.2
+MOST_FAULTS: Final = 150
+"""So many tries in a row may fail because the database is away: half a minute."""
+
+Sleep = Callable[[float], None]
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a rollback would do: the publications it concerns (newest first), and the preview."""
+
+    publication_ids: tuple[int, ...]
+    preview: Preview
+    stays: frozenset[str] = frozenset()
+    """Bots with no way back: V1 is gone, or does not run."""
+
+    @property
+    def bots(self) -> int:
+        """How many bots it concerns, whatever it does to them."""
+        p = self.preview
+        groups = (p.returns, p.newer_version, p.already_back, p.no_way_back, p.gone)
+        return sum(group.bots for group in groups)
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """How far a rollback is; `waiting` says what the bots that are left wait for."""
+
+    done: int
+    total: int
+    waiting: str = ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rollback did: how many bots, by what happened to them, and each publication's state."""
+
+    bots: Mapping[Back, int]
+    states: Mapping[int, str]
+    interrupted: bool = False
+
+    @property
+    def stays(self) -> int:
+        """How many bots still answer with a version."""
+        return sum(self.bots.get(name, 0) for name in ("superseded", "no_way_back", "busy"))
+
+
+def look(current: Runtime, which: Which) -> Look:
+    """What a rollback would do now; changes nothing.
+
+    Raises:
+        UsageError: there is no such publication or wave, or a bot was never in one.
+        TransientError: the database was away.
+    """
+    with map_database_errors(), current.engine.begin() as connection:
+        _need_known(connection, which)
+        return _look(connection, which, current)
+
+
+def roll_back(
+    current: Runtime,
+    which: Which,
+    *,
+    digest: str | None,
+    actor: str,
+    reason: str | None,
+    show: Callable[[Moved], None],
+    sleep: Sleep = time.sleep,
+) -> Result:
+    """Give the bots back to V1, round after round. Ctrl-C ends it after the batch at work.
+
+    `digest` is that of the preview it was confirmed on: if anything has changed since, nothing is
+    done. On repeat what is back stays back; after a kill the next call goes on.
+
+    Raises:
+        UsageError: what was confirmed has changed.
+        TransientError: the database stayed away; what is back stays back.
+    """
+    with map_database_errors(), current.engine.begin() as connection:
+        seen = _begin(connection, which, digest, actor, reason, current)
+        queue = [
+            (publication_id, [one.bot_id for one in places if one.bot_id not in seen.stays])
+            for publication_id in seen.publication_ids
+            for places in [rolling.places(connection, publication_id, which)]
+        ]
+    counts: Counter[Back] = Counter()
+    counts["no_way_back"] = len(seen.stays)
+    interrupted = False
+    try:
+        _rounds(current.engine, queue, counts, show=show, sleep=sleep)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        states = _end(current.engine, seen, which, actor=actor, reason=reason, counts=counts)
+    left = sum(len(ids) for _, ids in queue)
+    if left:
+        counts["busy"] = left
+    log.info("rollback.finished", actor=actor, bots=dict(counts), states=states)
+    return Result(bots=dict(counts), states=states, interrupted=interrupted)
+
+
+# -- before ----------------------------------------------------------------------------------------
+
+
+def _need_known(connection: sa.Connection, which: Which) -> None:
+    publication_id, wave = which.publication_id, which.wave
+    if publication_id is not None and not rolling.is_there(connection, publication_id, wave):
+        part = "" if wave is None else f" with a wave {wave}"
+        raise UsageError(f"there is no publication {publication_id}{part}: nothing was changed")
+    if which.bot_ids is None:
+        return
+    if unknown := rolling.never_planned(connection, which.bot_ids):
+        more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
+        raise UsageError(
+            f"flowshift never published {', '.join(map(repr, unknown[:3]))}{more}: nothing was changed"
+        )
+
+
+def _look(connection: sa.Connection, which: Which, current: Runtime) -> Look:
+    ids = rolling.concerned(connection, which)
+    problem = v1_problem(current.defaults)
+    stays: set[str] = set()
+
+    def bots() -> Iterator[Published]:
+        for publication_id in ids:
+            for one in previews.published(
+                connection,
+                publication_id,
+                problem,
+                wave=which.wave,
+                bot_ids=None if which.bot_ids is None else list(which.bot_ids),
+            ):
+                if one.does == "no_way_back":
+                    stays.add(one.bot_id)
+                yield one
+
+    found = preview(bots())
+    return Look(tuple(ids), found, frozenset(stays))
+
+
+def _begin(
+    connection: sa.Connection,
+    which: Which,
+    digest: str | None,
+    actor: str,
+    reason: str | None,
+    current: Runtime,
+) -> Look:
+    """Stop the publications, look again while nothing of them moves, and note who rolls back."""
+    rolling.lock(connection, rolling.concerned(connection, which))
+    seen = _look(connection, which, current)
+    if digest is not None and digest != seen.preview.digest:
+        raise UsageError(
+            f"the bots have changed since the plan {digest}: nothing was changed. Look at the new"
+            f" preview (its plan is {seen.preview.digest}), then run the command again"
+        )
+    for publication_id in seen.publication_ids:
+        rolling.begin(connection, publication_id)
+        _note(connection, "rolling_back", publication_id, actor, reason, plan=seen.preview.digest)
+    return seen
+
+
+def _note(
+    connection: sa.Connection,
+    state: str,
+    publication_id: int,
+    actor: str,
+    reason: str | None,
+    **detail: object,
+) -> None:
+    said = f"publication {publication_id}{f': {reason}' if reason else ''}"
+    audit.record(
+        connection,
+        None,
+        actor,
+        f"publication.{state}",
+        said,
+        {"publication": publication_id, **detail},
+    )
+
+
+# -- the work --------------------------------------------------------------------------------------
+
+
+def _rounds(
+    engine: sa.Engine,
+    queue: list[tuple[int, list[str]]],
+    counts: Counter[Back],
+    *,
+    show: Callable[[Moved], None],
+    sleep: Sleep,
+) -> None:
+    """Roll back all of `queue`, which keeps what is left."""
+    total = sum(len(ids) for _, ids in queue)
+    faults = 0
+    while any(ids for _, ids in queue):
+        before = sum(len(ids) for _, ids in queue)
+        waiting = "another session has their rows locked"
+        for place, (publication_id, ids) in enumerate(queue):
+            left: list[str] = []
+            rest = ids
+            while rest:
+                batch, rest = rest[:BATCH], rest[BATCH:]
+                try:
+                    busy = _batch(engine, publication_id, batch, counts)
+                    faults = 0
+                except TransientError as error:
+                    busy, waiting = batch, str(error)
+                    faults += 1
+                    if faults >= MOST_FAULTS:
+                        raise
+                left += busy
+                queue[place] = (publication_id, [*left, *rest])
+                remaining = sum(len(some) for _, some in queue)
+                show(Moved(total - remaining, total, waiting if busy else ""))
+        if sum(len(ids) for _, ids in queue) == before:
+            sleep(ROUND_S)
+
+
+def _batch(
+    engine: sa.Engine, publication_id: int, bot_ids: list[str], counts: Counter[Back]
+) -> list[str]:
+    """Roll back a batch; returns the bots that come again."""
+    with map_database_errors(), engine.begin() as connection:
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
+        returned = roll_back_bots(connection, publication_id, bot_ids)
+        rolling.count(connection, publication_id, returned)
+    counts.update(one.state for one in returned if one.state != "busy")
+    return [one.bot_id for one in returned if one.state == "busy"]
+
+
+def _end(
+    engine: sa.Engine,
+    seen: Look,
+    which: Which,
+    *,
+    actor: str,
+    reason: str | None,
+    counts: Mapping[Back, int],
+) -> dict[int, str]:
+    states: dict[int, str] = {}
+    with map_database_errors(), engine.begin() as connection:
+        rolling.lock(connection, seen.publication_ids)
+        for publication_id in seen.publication_ids:
+            said = reason or f"rolled back by {actor}"
+            state = rolling.end(connection, publication_id, which, said)
+            if state is not None:
+                states[publication_id] = state
+                _note(connection, state, publication_id, actor, reason, bots=dict(counts))
+    return states
