@@ -57,7 +57,7 @@ def waves(
 
 
 def median(numbers: Sequence[int | None]) -> float | None:
-    """The median, those that never came the last; None where most never came."""
+    """The median, those that never came the last; None if most never came."""
     if 2 * sum(number is None for number in numbers) >= len(numbers):
         return None
     return statistics.median([float("inf") if number is None else number for number in numbers])

@@ -313,7 +313,7 @@ def _create_index(
 
 _BUILT_BESIDE = (
     "outside of a transaction, beside the traffic; if it fails: DROP INDEX CONCURRENTLY IF EXISTS {index};"
-    " then print the rest anew"
+    " then print the rest again"
 )
 _SET_LOCAL_LOCK_TIMEOUT = sa.text("SELECT set_config('lock_timeout', :value, true)")
 _RECORD = sa.text(

@@ -93,7 +93,7 @@ def _refuse_early(config: Config, revision: str) -> None:
 
 
 def current(engine: sa.Engine) -> str | None:
-    """The revision that the database is at; None where there is none yet."""
+    """The revision that the database is at; None if there is none yet."""
     with map_database_errors(), engine.connect() as connection:
         return revision_of.current(connection)
 

@@ -26,7 +26,7 @@ def codes_page() -> str:
         _meanings(codes.FAILURE_CODES),
         "## Warnings",
         "A warning is a place where the draft says something that V1's picture did not show. The "
-        "bot is converted all the same. [Conversion](../explanation/conversion.md) shows them at work.",
+        "bot is converted anyway. [Conversion](../explanation/conversion.md) shows them at work.",
         _meanings(codes.WARNING_CODES),
     )
 

@@ -1,6 +1,6 @@
 """The base class of all tasks: what Celery does when a child died with one, and what Flower shows.
 
-Celery could only send the message again, for ever, or fail. Here the database is updated instead
+Celery could only send the message again, forever, or fail. Here the database is updated instead
 (`worker.steps.lost_worker`).
 """
 

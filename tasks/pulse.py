@@ -53,7 +53,7 @@ class Watched:
     def look(self, consumer: Any) -> Look | None:
         """Whether the broker said something lately that is due however little there is to do.
 
-        None where there is no connection to look at.
+        None if there is no connection to look at.
         """
         now = self._clock()
         if consumer.connection is None or consumer.task_consumer is None:
@@ -103,7 +103,7 @@ class Pulse:
         self._left_lying = 0
 
     def saw(self, look: Look | None) -> None:
-        """Note what the main loop saw; None where it lost its connection."""
+        """Note what the main loop saw; None if it lost its connection."""
         self._look = look
 
     def sign(self) -> Sign:

@@ -82,7 +82,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "prune.slowed": "a batch took too long, or a row was locked or refused: it is tried again smaller",
     "prune.waited": "a health check makes a prune wait",
     "queue.unread": "an idle worker could not ask the queue whether messages wait",
-    "queue.stumbled": "what was in the queue is no message at all: it is gone, the worker connects anew",
+    "queue.stumbled": "what was in the queue is no message at all: it is gone, the worker reconnects",
     "run.finished": "a run is over",
     "run.planned": "every bot of a run is in a batch (numbers of the last planning step)",
     "run.postponed": "the database was away for too long: a sweep has the run planned again",

@@ -52,7 +52,7 @@ class Runtime:
         self.settings = settings
         self.servers = servers
         self.live = live
-        """The models that live trials may ask; None where none is configured."""
+        """The models that live trials may ask; None if none is configured."""
         self.pid = os.getpid()
         self._registries: dict[str, Registry] = {}
         self._live_run: tuple[int, Live] | None = None

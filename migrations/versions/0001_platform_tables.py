@@ -297,7 +297,7 @@ def _as_created(table: str, schema: str) -> FoundTable:
 
 
 def _adopt(needs: Needs) -> FoundTable | None:
-    """Add what the table lacks; None where there is no such table."""
+    """Add what the table lacks; None if there is no such table."""
     found = find_table(do.catalog(), needs.table)
     if found is None:
         return None

@@ -17,7 +17,7 @@ depends_on: str | None = None
 
 log = get_logger("flowshift.migrations")
 
-# Constant defaults: no table is written anew, and each lock is held for an instant.
+# Constant defaults: no table is rewritten, and each lock is held for an instant.
 RUNS = """
 ALTER TABLE flowshift.runs
     ADD COLUMN kind text NOT NULL DEFAULT 'convert',

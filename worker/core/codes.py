@@ -166,7 +166,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "duplicate_bot_id": "Make the id unique (`flowshift db check` lists such ids), then run again",
     "no_workflow": "Nothing",
     "already_v2": "Nothing",
-    "flagged_without_version": "Set `use_workflow_v2` back to false, or convert the bot all the same "
+    "flagged_without_version": "Set `use_workflow_v2` back to false, or convert the bot anyway "
     "(`flowshift migrate --include-flagged`) and publish the draft",
     "draft_edited": "Keep the draft, or replace it with `--overwrite-edited`; to publish it, validate it, "
     "then publish with `--publish-edited`",
@@ -179,7 +179,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "node_type_missing": "Register the node type with the platform, or change the draft",
     "no_way_back": "Restore the workflow of V1 or fix it, then publish again",
     "already_published": "Nothing",
-    "draft_would_go_live": "Set `use_workflow_v2` back to false, or write it all the same: "
+    "draft_would_go_live": "Set `use_workflow_v2` back to false, or write it anyway: "
     "`flowshift migrate --live-drafts`, or publish with `--live-drafts`",
     "busy": "Nothing: the bot is tried again later",
     "invalid_text": "Remove the character or number that the message names, then retry",

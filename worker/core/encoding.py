@@ -37,5 +37,5 @@ def decode(raw: bytes) -> str:
 
 
 def marked_encoding(raw: bytes) -> str | None:
-    """What the byte order mark at the start says; None where there is none."""
+    """What the byte order mark at the start says; None if there is none."""
     return next((encoding for mark, encoding in _MARKS if raw.startswith(mark)), None)

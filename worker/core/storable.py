@@ -10,7 +10,7 @@ INT8_MAX: Final = 2**63 - 1
 
 
 def unstorable(text: str) -> str | None:
-    """Why PostgreSQL cannot hold a text; None where it can.
+    """Why PostgreSQL cannot hold a text; None if it can.
 
     >>> unstorable("a\\x00b"), unstorable("a\\ud800"), unstorable("안녕")
     ('it holds the character NUL', 'it holds half of a surrogate pair', None)

@@ -98,4 +98,4 @@ PLACE: sa.ColumnElement[str | None] = sa.case(
     (bots.c.legacy_workflow.is_not(None), sa.literal("column")),
     (backups.c.bot_id.is_not(None), sa.literal("table")),
 )
-"""Where it is; null where there is none."""
+"""Where it is; null if there is none."""

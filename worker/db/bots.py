@@ -32,7 +32,7 @@ class Lock(enum.Enum):
 class Basis(msgspec.Struct, frozen=True):
     """What a bot's outcome is decided on: as long as it is the same, so is the outcome.
 
-    `workflow_hash` is of the column's text; None where the column is null. Of an id that several rows
+    `workflow_hash` is of the column's text; None if the column is null. Of an id that several rows
     have nothing else is known.
     """
 
@@ -48,7 +48,7 @@ DUPLICATE = Basis(uses_v2=False, is_published=False, workflow_hash=None, is_dupl
 class BotRow(msgspec.Struct, frozen=True):
     """A bot as committed when it was read; nothing is locked.
 
-    `workflow` is the column's text in UTF-8; None where the column is null, and also where it is
+    `workflow` is the column's text in UTF-8; None if the column is null, and also where it is
     over the limit: `workflow_bytes` tells the two apart.
 
     `uses_v2` is the platform's flag; `is_published` says whether there is a version to run then.

@@ -45,7 +45,7 @@ class RunBudget:
         self._run_id = run_id
 
     def limits(self) -> Limits | None:
-        """What may be spent; None where the run was given no budget."""
+        """What may be spent; None if the run was given no budget."""
         with map_database_errors(), self._engine.connect() as connection:
             budget = get(connection, self._run_id)
         return None if budget is None else budget.limits
@@ -85,7 +85,7 @@ def allow(connection: sa.Connection, run_id: int, limits: Limits) -> None:
 
 
 def get(connection: sa.Connection, run_id: int) -> Budget | None:
-    """A run's budget; None where it was given none."""
+    """A run's budget; None if it was given none."""
     row = connection.execute(sa.select(budgets).where(budgets.c.run_id == run_id)).one_or_none()
     if row is None:
         return None

@@ -23,9 +23,9 @@ MAX_GRAPH_BYTES = 4 * MAX_BYTES
 class DraftToTry(msgspec.Struct, frozen=True):
     """A bot with its workflow and its draft, as committed.
 
-    Texts are UTF-8 JSON, None where there is none, and also where one is over its limit: then the
+    Texts are UTF-8 JSON, None if there is none, and also where one is over its limit: then the
     size says so. `version` is the draft's row version: it changes whenever somebody writes to it.
-    `workflow_hash` is of the workflow's text, None where there is none.
+    `workflow_hash` is of the workflow's text, None if there is none.
     """
 
     bot_id: str

@@ -144,7 +144,7 @@ def _execution(row: Sequence[Any]) -> Execution:
 
 
 def ids_like(connection: sa.Connection, prefix: str, limit: int = 6) -> list[uuid.UUID]:
-    """The ids that begin with `prefix`, in order; none where it is no beginning of an id.
+    """The ids that begin with `prefix`, in order; none if it is no beginning of an id.
 
     With or without dashes; a range of the primary key.
     """
@@ -162,7 +162,7 @@ def ids_like(connection: sa.Connection, prefix: str, limit: int = 6) -> list[uui
 
 
 def whole(connection: sa.Connection, execution_id: uuid.UUID) -> Whole | None:
-    """One execution, None where there is none."""
+    """One execution, None if there is none."""
     version = (
         sa.select(versions.c.version)
         .where(versions.c.id == execution_runs.c.workflow_version_id)

@@ -72,8 +72,8 @@ def flagged_without_version(connection: sa.Connection) -> int:
 class Executions(msgspec.Struct, frozen=True):
     """Executions of the last 24 hours, of one kind.
 
-    `success_rate` is the share, 0 to 1, that succeeded of those that are not running; None where
-    there are none. Averages are over those that have the value, None where none has.
+    `success_rate` is the share, 0 to 1, that succeeded of those that are not running; None if
+    there are none. Averages are over those that have the value, None if none has.
     """
 
     count: int

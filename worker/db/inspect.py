@@ -18,11 +18,11 @@ from worker.db.tables import ledger, runs
 
 
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
-    """A bot and its draft. `workflow` and `graph` are JSON text, None where there is none.
+    """A bot and its draft. `workflow` and `graph` are JSON text, None if there is none.
 
     `is_published`: there is a version to run where `uses_v2` is true. `backup`: where its V1 is kept.
 
-    `draft_is_ours`: a run wrote the draft as it stands; None where there is no draft. The variables
+    `draft_is_ours`: a run wrote the draft as it stands; None if there is no draft. The variables
     are the draft's own, as JSON text.
     """
 
@@ -57,7 +57,7 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did for a bot.
 
-    `kind` and `dry_run` are the run's, None where the run is no longer kept.
+    `kind` and `dry_run` are the run's, None if the run is no longer kept.
     """
 
     run_id: int
@@ -72,7 +72,7 @@ class LedgerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
-    """The bot, None where there is none."""
+    """The bot, None if there is none."""
     query = (
         sa.select(
             bots.c.bot_id,
@@ -116,7 +116,7 @@ def _is_ours() -> sa.Exists:
 
 
 def _mapping(text: str | None) -> dict[str, Any]:
-    """Variables by name; none where the platform holds them in another form."""
+    """Variables by name; none if the platform holds them in another form."""
     try:
         found = msgspec.json.decode(text or "{}")
     except (msgspec.DecodeError, RecursionError):

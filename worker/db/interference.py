@@ -36,7 +36,7 @@ def is_watched(connection: sa.Connection) -> bool:
     """Whether something may suppress or change what a batch writes.
 
     Triggers that are enabled, rules and row level security, of the platform's four tables, of their
-    partitions, and of our backups. Where there is nothing of the kind, what a statement says it
+    partitions, and of our backups. If there is nothing of the kind, what a statement says it
     wrote is what is there.
     """
     return bool(connection.scalar(_IS_WATCHED))

@@ -55,7 +55,7 @@ def leave(
 
 
 def _tail(connection: sa.Connection, batch: Batch, through: str) -> list[dict[str, Any]]:
-    """The bots after `through`, as a slice; none where no bot is there."""
+    """The bots after `through`, as a slice; none if no bot is there."""
     condition, parameters = which(through, batch.through_bot_id, batch.bot_ids)
     query = sql.SQL("SELECT b.bot_id::varchar FROM bots b WHERE {} ORDER BY b.bot_id")
     with driver(connection).cursor() as cursor:

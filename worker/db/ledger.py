@@ -16,7 +16,7 @@ from worker.errors import ConfigError
 class LedgerRow(msgspec.Struct, frozen=True):
     """What a run did for one bot.
 
-    `overhead_us` is None where its draft was not executed; `agreed`, where it did what V1 does, is
+    `overhead_us` is None if its draft was not executed; `agreed`, where it did what V1 does, is
     counted with the batch.
     """
 

@@ -130,7 +130,7 @@ def _claims(
 
 
 def count_loss(connection: sa.Connection, claim: Claim, why: str) -> Lost | None:
-    """Note that the worker of a claim was lost; None where the claim was ended meanwhile."""
+    """Note that the worker of a claim was lost; None if the claim was ended meanwhile."""
     row = connection.execute(
         sa.update(batches)
         .where(

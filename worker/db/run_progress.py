@@ -22,7 +22,7 @@ from worker.db.tables import batches, heartbeats, runs
 
 
 def read(connection: sa.Connection, run_id: int) -> Progress | None:
-    """How far a run is, from committed rows, in one statement; None where there is no such run."""
+    """How far a run is, from committed rows, in one statement; None if there is no such run."""
     ended = batches.c.state.in_(["done", "failed"])
     bots = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
     recent = batches.c.finished_at > sa.func.now() - sa.cast(f"{RECENT_S} seconds", sa.Interval)

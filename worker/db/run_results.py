@@ -27,7 +27,7 @@ def codes(connection: sa.Connection, run_id: int) -> dict[str, int]:
 
 
 def overhead(connection: sa.Connection, run_id: int) -> overheads.Summary | None:
-    """V2's time over V1's in a run, added up over its batches; None where nothing was executed."""
+    """V2's time over V1's in a run, added up over its batches; None if nothing was executed."""
     each = sa.func.jsonb_each_text(batches.c.overhead["counts"]).table_valued("key", "value")
     entry = each.lateral("entry")
     us = sa.cast(entry.c.key, sa.BigInteger)

@@ -27,7 +27,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `selection` says which bots: `all`, the first `limit` that have a workflow, those `listed`,
     those that failed in the parent run (`retry`), or those of the parent run (`run`). `trials` are
-    the messages that drafts are executed on, None where they are not; `provider` answers them.
+    the messages that drafts are executed on, None if they are not; `provider` answers them.
 
     `include_flagged` takes bots that are flagged V2 without a published version, too.
 
@@ -162,7 +162,7 @@ _NUMBER = sa.text("""
 
 
 def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | None:
-    """The run, None where there is none; with `lock` nobody else changes it until the end."""
+    """The run, None if there is none; with `lock` nobody else changes it until the end."""
     query = sa.select(runs).where(runs.c.run_id == run_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _run(row)
@@ -174,7 +174,7 @@ def existing(connection: sa.Connection, run_id: int) -> Run:
 
 
 def kind_of(connection: sa.Connection, run_id: int) -> RunKind | None:
-    """What kind a run is, None where there is none."""
+    """What kind a run is, None if there is none."""
     return connection.scalar(sa.select(runs.c.kind).where(runs.c.run_id == run_id))
 
 

@@ -3,7 +3,7 @@
 Where the server takes start-up options they are set once, at the start. A pooler between us and
 PostgreSQL may ignore options or refuse them, and may give each transaction another server's session.
 There everything is set in each transaction, for that transaction alone: nothing of ours stays in a
-session that somebody else gets next.
+session that another party gets next.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Platform:
     def of(
         cls, settings: Settings, *, probe: bytes, environ: Mapping[str, str] = os.environ
     ) -> Self | None:
-        """The platform that the settings name; None where they name none. Nothing is started yet.
+        """The platform that the settings name; None if they name none. Nothing is started yet.
 
         `probe` is a draft that is good.
 

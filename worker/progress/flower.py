@@ -77,7 +77,7 @@ def describe(progress: Progress) -> str:
 
 
 def failure_of(progress: Progress) -> str | None:
-    """Why Flower shows a run that is over as FAILURE; None where it succeeded or goes on.
+    """Why Flower shows a run that is over as FAILURE; None if it succeeded or goes on.
 
     A cancelled run is among them: to Celery's events PROGRESS outranks REVOKED.
     """
@@ -102,7 +102,7 @@ def _moves(progress: Progress) -> bool:
 
 
 def _is_paced(progress: Progress) -> bool:
-    """Whether it waits a moment before each batch, as its `max_rate` says: it goes on all the same."""
+    """Whether it waits a moment before each batch, as its `max_rate` says: it goes on anyway."""
     return (progress.waiting or "").startswith("max_rate")
 
 

@@ -13,7 +13,7 @@ class Budget(Protocol):
     """A budget that one process or many share. `worker.db.budgets.RunBudget` is a run's."""
 
     def limits(self) -> Limits | None:
-        """What may be spent; None where there is no budget, so that nothing may."""
+        """What may be spent; None if there is no budget, so that nothing may."""
 
     def reserve(self) -> None:
         """Count a request that is about to be made; BudgetSpentError where none is left."""

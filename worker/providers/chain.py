@@ -259,7 +259,7 @@ class Chain:
 
 
 def cost(config: ProviderConfig, usage: Usage) -> Decimal:
-    """What a request cost, in the currency of the prices; nothing where there are none.
+    """What a request cost, in the currency of the prices; nothing if there are none.
 
     >>> one = ProviderConfig(name="a", base_url="http://h", input_price=Decimal("0.15"),
     ...     output_price=Decimal("0.60"))

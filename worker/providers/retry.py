@@ -31,7 +31,7 @@ def pause_s(tries: int, retry_after_s: float | None, jitter: float) -> float:
 
 
 def retry_after_s(value: str | None, now: dt.datetime) -> float | None:
-    """The seconds that a `Retry-After` header asks for; None where it says nothing usable.
+    """The seconds that a `Retry-After` header asks for; None if it says nothing usable.
 
     It holds seconds or a date (RFC 9110, section 10.2.3). A date that is past asks for none;
     a number beyond all measure is infinite.

@@ -172,7 +172,7 @@ def _outliving(loop: Callable[..., None]) -> Callable[..., None]:
             loop(*args)
         except _MALFORMED as error:
             log.exception("queue.stumbled", error=type(error).__name__)
-            raise ConnectionResetError("connecting anew after what was no message") from error
+            raise ConnectionResetError("reconnecting after what was no message") from error
 
     return run
 

@@ -60,7 +60,7 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         "broker_transport_options": {
             "confirm_publish": True,
             "confirm_timeout": 10,
-            # A connection whose other end is gone without a word does not block a process for ever: not the
+            # A connection whose other end is gone without a word does not block a process forever: not the
             # beat, when it waits for the broker's word, nor anybody who would close it.
             "read_timeout": 10,
             "write_timeout": 10,
@@ -78,7 +78,7 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         "event_exchange": f"{namespace}-events",
         "event_queue_exclusive": True,
         # RabbitMQ keeps an exclusive queue for a connection that is half open until it notices: a
-        # worker that connects anew would meet its own lock there, and exit. These end 10 s after use.
+        # worker that reconnects would meet its own lock there, and exit. These end 10 s after use.
         "control_queue_exclusive": False,
         "control_queue_durable": True,
     }

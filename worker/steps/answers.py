@@ -19,7 +19,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What the database said to one kind of write on one table.
 
     `rows` were tried. `refused` is why it would fail, for which bots, and `remedy` what to do;
-    `undecided` why nothing is known. All are None where it works.
+    `undecided` why nothing is known. All are None if it works.
     """
 
     table: str

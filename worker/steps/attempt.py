@@ -95,7 +95,7 @@ class _Attempt:
         self.ledger(ids)
 
     def lock(self) -> list[str]:
-        """Bots to try on, none where the database does not let us."""
+        """Bots to try on, none if the database does not let us."""
         ids: list[str] = []
 
         def lock(_: Sequence[str]) -> None:
@@ -129,7 +129,7 @@ class _Attempt:
         return ready
 
     def drafts(self, ready: Mapping[str, Converted]) -> list[str]:
-        """Insert drafts where there are none, then replace every draft; returns who has one."""
+        """Insert drafts if there are none, then replace every draft; returns who has one."""
         table = "bot_workflow_versions"
         there = [bot_id for bot_id, one in ready.items() if one.has_draft]
         blocked = probe.with_a_version_called_draft(self.connection, list(ready))
@@ -238,7 +238,7 @@ class _Attempt:
         )
 
     def _fault(self, ids: Sequence[str], write: Callable[[Sequence[str]], None]) -> Fault | None:
-        """Write within a savepoint; what came of it, None where it was taken."""
+        """Write within a savepoint; what came of it, None if it was taken."""
         try:
             with self.connection.begin_nested():
                 write(ids)

@@ -25,14 +25,14 @@ from worker.steps.attempt import try_writes
 from worker.steps.target import choose_target
 
 _INCOMPLETE = "tables or columns are missing: `flowshift db upgrade` comes first"
-_OUTSIDE = "it may act outside the database, which no rollback takes back; --try tries all the same"
+_OUTSIDE = "it may act outside the database, which no rollback takes back; --try tries anyway"
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """The whole database. It is ready when there are no problems; notes do not count.
 
-    `attempt` is None where nothing was to be tried. `target` is the one that runs are for;
-    `would_go_live` counts the bots of which it would run the draft at once, None where it runs none.
+    `attempt` is None if nothing was to be tried. `target` is the one that runs are for;
+    `would_go_live` counts the bots of which it would run the draft at once, None if it runs none.
     """
 
     ready: bool
@@ -60,7 +60,7 @@ def check_readiness(
     """Read the catalogue, then try what a batch writes, and roll back; changes nothing.
 
     `target` is the setting, `backup` says where runs keep V1. With `tries` None nothing is tried where
-    a trigger may do what no rollback takes back; True tries all the same, False nothing. `platform` is
+    a trigger may do what no rollback takes back; True tries anyway, False nothing. `platform` is
     asked whether it answers.
 
     Raises:
@@ -93,7 +93,7 @@ def check_readiness(
 
 
 def _would_go_live(connection: sa.Connection, choice: Choice) -> int | None:
-    """How many bots a run skips as `draft_would_go_live`; None where drafts are not run."""
+    """How many bots a run skips as `draft_would_go_live`; None if drafts are not run."""
     if not TARGETS[choice.target].serves_drafts:
         return None
     return fleet.flagged_without_version(connection)
@@ -110,7 +110,7 @@ def _asked(platform: Platform | None) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _untried(*, complete: bool, outside: Sequence[str]) -> Attempt | None:
-    """Why nothing may be tried; None where it may."""
+    """Why nothing may be tried; None if it may."""
     if not complete:
         return Attempt(untried=_INCOMPLETE)
     if outside:

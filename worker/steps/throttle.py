@@ -92,7 +92,7 @@ class Throttle:
         return health.worst(self.check_all())
 
     def check_now(self) -> Verdict:
-        """The verdict that counts, read anew.
+        """The verdict that counts, read again.
 
         Raises:
             TransientError: the database was away.

@@ -62,6 +62,6 @@ def llm(node_id: NodeId = "llm-1", prompt: str | None = PROMPT, **data: Any) -> 
 
 
 def chain(kind: str, name: str, *nodes: Node) -> Case:
-    """A case whose nodes follow one another."""
+    """A case whose nodes follow each other."""
     ids = [node["id"] for node in nodes]
     return case(kind, name, nodes, list(pairwise(ids)))

@@ -122,7 +122,7 @@ def _text_test(name: str, value: object, wanted: object) -> bool:
 
 
 def number(value: object) -> float | None:
-    """The finite number that a number or a text holds, None where it holds none.
+    """The finite number that a number or a text holds, None if it holds none.
 
     >>> number(" 2.50 "), number(True), number("nan"), number("")
     (2.5, None, None, None)

@@ -98,7 +98,7 @@ def _refused(why: str) -> BotError:
 
 
 def _order(nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge]) -> tuple[str, ...]:
-    """The order in which the nodes run; BotError where there is none."""
+    """The order in which the nodes run; BotError if there is none."""
     for index, edge in enumerate(edges):
         if edge.source not in nodes or edge.target not in nodes:
             raise _refused(f"edges[{index}] leads from or to a node that does not exist")

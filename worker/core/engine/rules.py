@@ -57,7 +57,7 @@ class Rules(msgspec.Struct, frozen=True):
     """An engine's node types, and its answers to what the graph leaves open.
 
     `built_in`: its own node types; an installation's come on top. `refuse`: why it does not run a
-    graph at all, None where it does. `mappings`: where the inputs of a node take their values from.
+    graph at all, None if it does. `mappings`: where the inputs of a node take their values from.
     `answer`: the answer, given the response of the first end that ran and what every node did.
     """
 

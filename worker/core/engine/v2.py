@@ -26,11 +26,11 @@ def execute(
     choose another way. The answer is that of the first end that ran. A node that fails ends the
     execution; what did not run is recorded as skipped.
 
-    With a `pool`, nodes that do not depend on one another run side by side, in its threads and in
+    With a `pool`, nodes that do not depend on each other run side by side, in its threads and in
     this one, which must be none of them. The trace is that of the sequence, elapsed times aside:
     what ran behind a node that failed is recorded as skipped, and its calls are not. Providers, nodes
     and the clock are then used by several threads. A graph with more nodes than `limits.max_steps`
-    runs in sequence all the same.
+    runs in sequence anyway.
 
     Raises:
         BudgetSpentError, TransientError: a provider could not be asked; nothing is known.

@@ -23,7 +23,7 @@ _NAMES: Final = {Retrieve: "search", Generate: "LLM call"}
 
 
 class Parity(msgspec.Struct, frozen=True):
-    """`same` is None where V1 itself failed: there is nothing to compare with.
+    """`same` is None if V1 itself failed: there is nothing to compare with.
 
     `known` are the target's known differences that the two differ by; they are the same apart from
     these, and `difference` says what that came to.

@@ -48,7 +48,7 @@ class Trials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def trials(wanted: str, messages: tuple[str, ...] = ()) -> Trials | None:
     """Read `none`, `sample:N` or `all`; over the built-in messages where none are given.
 
-    None where nothing is to be executed.
+    None if nothing is to be executed.
 
     Raises:
         UsageError: it is none of the three, N is more than there are messages, or a message

@@ -64,7 +64,7 @@ def inquiry(word: Word, graph: bytes, proof: Proof | None, providers: Providers 
 
 
 def opinion(asked: Inquiry, answers: Sequence[Answer]) -> Opinion | None:
-    """What the answers come to; None where the platform agrees.
+    """What the answers come to; None if the platform agrees.
 
     A refusal counts before anything that was executed, and so does the first difference.
     """

@@ -82,7 +82,7 @@ def _slowest(bots: Iterable[SlowBot]) -> tuple[SlowBot, ...]:
 def summarize(
     counts: Mapping[int, int], max_us: int | None, over_limit: int, slow: Iterable[SlowBot]
 ) -> Summary | None:
-    """Add up what batches kept; None where nothing was measured.
+    """Add up what batches kept; None if nothing was measured.
 
     >>> summarize({10: 98, 20: 1, 900_000: 1}, 912_345, 1, [SlowBot("b", 912_345)]).p99_us
     20

@@ -50,9 +50,9 @@ class Met(msgspec.Struct, frozen=True):
 class Proof(msgspec.Struct, frozen=True):
     """What trying a draft came to.
 
-    `code` is None where it agreed with V1 on every message, and also where V1 itself gave no
+    `code` is None if it agreed with V1 on every message, and also where V1 itself gave no
     answer: `agreed` tells the two apart. `overhead_us` is V2's time less V1's, on the message where
-    that is greatest, without the time that live models took; None where nothing was executed. `known`
+    that is greatest, without the time that live models took; None if nothing was executed. `known`
     are the target's known differences that were met, each with what it first came to.
     """
 

@@ -1,6 +1,6 @@
 """The platform's own word: what it is asked about a draft, and what it may say.
 
-The platform's validator judges a draft; its engine executes one. Both are somebody else's program:
+The platform's validator judges a draft; its engine executes one. Both are another party's program:
 how it is run and kept in bounds is `worker.platform`.
 """
 
@@ -61,7 +61,7 @@ Question = Check | Execute
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """The validator's objections to a draft; none where it takes the draft."""
+    """The validator's objections to a draft; none if it takes the draft."""
 
     messages: tuple[str, ...]
 

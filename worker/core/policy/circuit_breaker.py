@@ -44,7 +44,7 @@ def window(batches: Iterable[tuple[int, Mapping[str, int]]]) -> Window:
 
 
 def objection(seen: Window, max_share: float) -> str | None:
-    """Why the run must not go on: more than `max_share` failed with one code; None where it may.
+    """Why the run must not go on: more than `max_share` failed with one code; None if it may.
 
     >>> objection(Window(50, {"cycle": 26}), 0.5)
     '26 of the last 50 bots (52%) failed with cycle, more than 50%'

@@ -36,7 +36,7 @@ Finding = Verdict | Unreadable
 
 
 class Vacuum(msgspec.Struct, frozen=True):
-    """A vacuum at work on a table that runs write; `age_s` None where the role may not see it."""
+    """A vacuum at work on a table that runs write; `age_s` None if the role may not see it."""
 
     table: str
     age_s: float | None

@@ -177,7 +177,7 @@ _WAL_FILE = re.compile(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})")
 
 
 def wal_behind_bytes(archived: str | None, position: int, segment_bytes: int) -> int | None:
-    """Bytes of complete WAL files behind the last archived one; None where none ever was.
+    """Bytes of complete WAL files behind the last archived one; None if none ever was.
 
     >>> wal_behind_bytes("000000010000000000000003", 6 * 16 * 2**20 + 99, 16 * 2**20) // 2**20
     32

@@ -52,7 +52,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run is, as it is published.
 
     `bots_total` follows the fleet while the run goes on (bots appear and vanish); `rate` is bots
-    per second over the last `RECENT_S` seconds; `eta_s` is None where nothing can be said, as while
+    per second over the last `RECENT_S` seconds; `eta_s` is None if nothing can be said, as while
     a run is paused or no worker works on it. `waiting` says what a run waits for that is not paused,
     `reason` why it is in its state.
     """
@@ -115,7 +115,7 @@ def rate_of(recent_bots: int, elapsed_s: float) -> float:
 
 
 def eta_of(bots_left: int, rate: float) -> float | None:
-    """Seconds until `bots_left` are done at `rate`, None where that is unknown.
+    """Seconds until `bots_left` are done at `rate`, None if that is unknown.
 
     >>> eta_of(100, 50.0), eta_of(0, 0.0), eta_of(10, 0.0)
     (2.0, 0.0, None)

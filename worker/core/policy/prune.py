@@ -89,7 +89,7 @@ def size_after_timeout(size: int) -> int:
 
 
 def eta_s(left: int, rate: float) -> float | None:
-    """Seconds until `left` rows are gone at `rate` a second; None where that is unknown.
+    """Seconds until `left` rows are gone at `rate` a second; None if that is unknown.
 
     >>> eta_s(100, 50.0), eta_s(0, 0.0), eta_s(10, 0.0)
     (2.0, 0.0, None)

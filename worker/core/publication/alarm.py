@@ -26,7 +26,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """Why a wave fails.
 
     `count` is what was seen of `metric`: executions; for `quarantine` bots, for `silence` none of
-    the executions that were to come. `log_e` is the logarithm of its E-value, None where none
+    the executions that were to come. `log_e` is the logarithm of its E-value, None if none
     decides. `control_too`: the bots that were out before alarm too, so that it is an outage.
     """
 

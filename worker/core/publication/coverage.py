@@ -63,7 +63,7 @@ def _cover(candidates: Sequence[Candidate], seen: set[str]) -> list[str]:
     """Cover what these hold, adding it to `seen`.
 
     How much a bot adds only shrinks, so that one that is still ahead of the rest after it was
-    counted anew is the best: each bot is counted at most once for each of its kinds.
+    recounted is the best: each bot is counted at most once for each of its kinds.
     """
     first: dict[frozenset[str], int] = {}
     for place, one in enumerate(candidates):

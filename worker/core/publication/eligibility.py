@@ -39,8 +39,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_locked` is false where another session has one of the rows: then the rest says nothing.
     `rows` is how many rows have the bot's id. `content_hash` is of the draft's graph and variables,
-    None where there is no draft or it has no node; `is_ours` where a run wrote this graph.
-    `workflow_hash` is of V1's column as text, None where it is null; `v1_problem` says why V1 does
+    None if there is no draft or it has no node; `is_ours` where a run wrote this graph.
+    `workflow_hash` is of V1's column as text, None if it is null; `v1_problem` says why V1 does
     not run, "" where it does.
     """
 
@@ -73,7 +73,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 def decide(seen: Seen, rules: Rules) -> Refusal | None:
-    """Why this bot must not be published; None where it may.
+    """Why this bot must not be published; None if it may.
 
     The first of `CODES` that applies counts.
 

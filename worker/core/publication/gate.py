@@ -41,7 +41,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `alarm` is what decided where it failed or was disturbed. `quarantined` are the bots that go
     back alone, the worst first. `missing` clean executions would make it pass, by `until_s` at the
-    rate so far; None where that is not known or is past the end of the soak.
+    rate so far; None if that is not known or is past the end of the soak.
     """
 
     outcome: Outcome

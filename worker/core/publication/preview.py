@@ -22,8 +22,8 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
     `ours` is the version that the publication made, `live` the one that the platform serves (None:
     none). `content_hash` and `workflow_hash` are of the version's graph and of V1 at the time,
-    `..._now` the same now, None where they are gone. `previous` names the version that was live
-    before, None where there was none. `running` is how many of its executions have not ended.
+    `..._now` the same now, None if they are gone. `previous` names the version that was live
+    before, None if there was none. `running` is how many of its executions have not ended.
     """
 
     bot_id: str

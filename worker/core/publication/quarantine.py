@@ -48,7 +48,7 @@ def rejected(
     """The bots to quarantine, by e-BH: the k with the largest E-values, each at least N/(share·k).
 
     `suspects` are ids with the logarithm of their E-values; of the `bots` (N) the others have
-    smaller ones. However the bots depend on one another, on average at most `false_share` of those
+    smaller ones. However the bots depend on each other, on average at most `false_share` of those
     rejected are healthy. The largest such k; the worst first.
 
     >>> rejected([("a", 9.0), ("b", 8.0), ("c", 3.0)], 100, 0.05)

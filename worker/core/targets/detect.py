@@ -80,7 +80,7 @@ def written_for(graph: bytes) -> Target:
 
 
 def of_types(types: Iterable[str]) -> Target:
-    """The target whose own node types are among these; the default where there are none."""
+    """The target whose own node types are among these; the default if there are none."""
     found = frozenset(types)
     return next((target for target in _OTHERS if target.types & found), DEFAULT)
 
@@ -196,7 +196,7 @@ def _finding(
     named: Mapping[str, Sequence[str]],
     published: Sequence[Published],
 ) -> str | None:
-    """What contradicts the choice, None where nothing does."""
+    """What contradicts the choice, None if nothing does."""
     said = f"set {SETTING} to the one that this platform runs ({or_(TARGETS)})"
     if by_columns is None and target is not DEFAULT:
         return f"published graphs have {_node(target)}, but no column of {target.name} is there: {said}"

@@ -59,7 +59,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     """What became of one node; `order` counts from 1 in the order of execution.
 
     `since_us` is how long after the execution's beginning the node began, where nodes ran side by
-    side; None where it began when the one before it ended.
+    side; None if it began when the one before it ended.
     """
 
     node_id: str
@@ -94,7 +94,7 @@ class Trace(msgspec.Struct, frozen=True):
 class Limits(msgspec.Struct, frozen=True):
     """When an execution is given up: looked at between nodes, never inside one.
 
-    `max_characters` is what V2's nodes may hand on together: prompts that repeat one another
+    `max_characters` is what V2's nodes may hand on together: prompts that repeat each other
     double with every node, and a small graph would fill the memory.
     """
 

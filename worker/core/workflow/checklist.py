@@ -1,7 +1,7 @@
 """The platform guide's six questions about a draft, answered for people.
 
 A draft may be one that a person drew, so that anything may stand in it: what cannot be read is an
-answer too, and the rest is answered all the same. All six are yes exactly where
+answer too, and the rest is answered anyway. All six are yes exactly where
 `worker.core.workflow.graph_check.check` finds nothing.
 """
 

@@ -71,7 +71,7 @@ class CustomConfig(msgspec.Struct, frozen=True):
 class KnowledgeConfig(msgspec.Struct, frozen=True):
     """A knowledge node's configuration.
 
-    `document_ids` is what V1 searches, never empty; `dataset_id` None where none was given and
+    `document_ids` is what V1 searches, never empty; `dataset_id` None if none was given and
     documents were. `top_k` is the number's JSON text. `mode` is any text: V1 never looks at it.
     """
 
@@ -82,7 +82,7 @@ class KnowledgeConfig(msgspec.Struct, frozen=True):
 
 
 def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
-    """Read an LLM node's `data`; every value that V1 refuses is told to `refuse`."""
+    """Read an LLM node's `data`; every value that V1 refuses is reported to `refuse`."""
     from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
 
     given = _Given(data, _LLM_KEYS)
@@ -100,7 +100,7 @@ def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
 
 
 def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
-    """Read a knowledge node's `data`; every value that V1 refuses is told to `refuse`."""
+    """Read a knowledge node's `data`; every value that V1 refuses is reported to `refuse`."""
     from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
 
     given = _Given(data, _KNOWLEDGE_KEYS)
@@ -120,7 +120,7 @@ def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
 
 
 def custom(data: Data, node_type: CustomNode[Any], refuse: Refuse) -> CustomConfig:
-    """Read the `data` of a node of an installation's own; what its type refuses is told to `refuse`."""
+    """Read the `data` of a node of an installation's own; what its type refuses is reported to `refuse`."""
     try:
         return CustomConfig(node_type, node_type.read(msgspec.json.encode(data)))
     except msgspec.DecodeError as error:
@@ -188,7 +188,7 @@ class _Given:
         return tell
 
     def _number_text(self, key: str) -> bytes:
-        """The JSON text of a number as it stands in the column; empty where there is no number."""
+        """The JSON text of a number as it stands in the column; empty if there is no number."""
         text = bytes(self._data.get(key, b""))
         return text if text[:1].isdigit() or text[:1] == b"-" else b""
 

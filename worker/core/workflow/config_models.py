@@ -44,7 +44,7 @@ def read(
 ) -> Model:
     """Read a node's normalised values, Python's own, by field.
 
-    Every field that pydantic refuses is told to `refuse` once, with what it must be, and gets its
+    Every field that pydantic refuses is reported to `refuse` once, with what it must be, and gets its
     default in what is returned.
     """
     try:

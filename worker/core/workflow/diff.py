@@ -16,7 +16,7 @@ Change = Literal["added", "removed", "changed"]
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One difference; `before` and `after` are what stood there, None where nothing did."""
+    """One difference; `before` and `after` are what stood there, None if nothing did."""
 
     change: Change
     what: str

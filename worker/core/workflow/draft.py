@@ -86,7 +86,7 @@ class DraftBuilder:
     def map(self, value: Value, source: NodeId, target: NodeId) -> None:
         """Map the port by which `target` takes a value to the one by which `source` gives it.
 
-        An edge between the two carries it; the first value that is mapped, where there are several.
+        An edge between the two carries it; the first value that is mapped, if there are several.
         """
         given = self.plan.nodes[source].role.gives[value]
         taken = self.plan.nodes[target].role.takes[value]

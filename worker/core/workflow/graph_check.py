@@ -128,7 +128,7 @@ def _check_edges(draft: Graph, types: _PortTypes) -> Iterator[Issue]:
 
 
 def _disagree(given: str, wanted: str, said: str) -> str | None:
-    """Why a value's type, its port's and what is said of it do not agree; None where they do."""
+    """Why a value's type, its port's and what is said of it do not agree; None if they do."""
     if not _agree(given, wanted):
         return f"{given} does not fit {wanted}"
     if not _agree(said, given):

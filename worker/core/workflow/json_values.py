@@ -24,7 +24,7 @@ _text = msgspec.json.Decoder(str)
 
 
 def node_id_of(raw: Raw | None) -> NodeId | None:
-    """The id that `raw` holds, None where it is none: an empty text, null, a list, an object."""
+    """The id that `raw` holds, None if it is none: an empty text, null, a list, an object."""
     if raw is None:
         return None
     value = platform_value(bytes(raw))
@@ -53,7 +53,7 @@ def quote_id(node_id: NodeId, limit: int = 60) -> str:
 
 
 def text_of(raw: Raw | None) -> str | None:
-    """The string that `raw` holds, None where it holds anything else."""
+    """The string that `raw` holds, None if it holds anything else."""
     if raw is None:
         return None
     try:
@@ -63,7 +63,7 @@ def text_of(raw: Raw | None) -> str | None:
 
 
 def object_of(raw: Raw | None) -> JsonObject | None:
-    """The keys of the object that `raw` holds, None where it holds anything else."""
+    """The keys of the object that `raw` holds, None if it holds anything else."""
     if raw is None:
         return None
     try:

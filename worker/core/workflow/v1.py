@@ -119,7 +119,7 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
         issues.append(Issue("no_nodes", "", "the workflow has no nodes"))
         return None
     nodes = [node for node in _nodes(raw_nodes, defaults, issues) if node is not None]
-    # An edge to a node of an unknown type leads somewhere all the same.
+    # An edge to a node of an unknown type leads somewhere anyway.
     given = (node_id_of(keys.get("id")) for keys in raw_nodes)
     ids = {node_id: node_id for node_id in given if node_id is not None}
     edges = list(_edges(raw_edges, ids, issues))

@@ -16,7 +16,7 @@ RESERVED_IDS: Final = frozenset(
 class Port(msgspec.Struct, frozen=True):
     """An input or output of a node.
 
-    An input that gets no value takes `default`, where there is one; nothing is written where there
+    An input that gets no value takes `default`, if there is one; nothing is written where there
     is none, and null is none.
     """
 
@@ -29,7 +29,7 @@ class Port(msgspec.Struct, frozen=True):
 
     @property
     def given_default(self) -> Any:
-        """The default, None where there is none."""
+        """The default, None if there is none."""
         return None if self.default is msgspec.UNSET else self.default
 
 

@@ -5,7 +5,7 @@
 A reference that commits after a statement began is not seen by it, whatever it locks. So the runs
 are locked by one statement, which makes whatever wants to refer to them wait, and deleted by the
 next, which sees all that committed before the lock. Nodes go with their runs by the foreign key's
-cascade, which is the fastest way, where there is one; elsewhere the statement deletes them itself.
+cascade, which is the fastest way, if there is one; elsewhere the statement deletes them itself.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def now(connection: sa.Connection) -> dt.datetime:
 
 
 def oldest(connection: sa.Connection, executions: Executions) -> str | None:
-    """The `created_at` of the oldest run before the cut-off; None where there is none.
+    """The `created_at` of the oldest run before the cut-off; None if there is none.
 
     Apart from the batches, because it may have to pass by a great many index entries of rows that
     are deleted already and not vacuumed yet; a batch then begins where these end.
@@ -159,7 +159,7 @@ def estimate(connection: sa.Connection, executions: Executions) -> int:
 def first_run(
     connection: sa.Connection, executions: Executions, *, since: str, stuck: Sequence[str]
 ) -> str | None:
-    """The id of the run that the next batch would begin with; None where there is none."""
+    """The id of the run that the next batch would begin with; None if there is none."""
     query = sa.text(
         f"SELECT r.id::text FROM {executions.runs_name} r WHERE {executions.in_reach}"
         f" {executions.unreferenced} ORDER BY r.created_at LIMIT 1"

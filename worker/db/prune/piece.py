@@ -11,7 +11,7 @@ import msgspec
 class Piece(msgspec.Struct, frozen=True):
     """`seen` rows were looked at; `gone` is what was deleted (or would be), by kind.
 
-    The next statement goes on from `mark`; None where nothing was seen. `stuck` are the ids of the
+    The next statement goes on from `mark`; None if nothing was seen. `stuck` are the ids of the
     rows at that very mark that stayed. `any_stays`: one of the rows seen has to stay.
     """
 

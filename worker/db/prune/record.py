@@ -56,7 +56,7 @@ def begin(
     cutoffs: Mapping[str, dt.datetime],
     slot: dt.datetime | None,
 ) -> Prune | None:
-    """Write a prune down, under the lock; None where the one of `slot` is over.
+    """Write a prune down, under the lock; None if the one of `slot` is over.
 
     On repeat with the same `slot` the prune that was begun goes on, with its cut-offs and counts.
     One that nobody ended, and that nobody can be at because we have the lock, is ended here.
@@ -82,7 +82,7 @@ def begin(
 
 
 def state_of(connection: sa.Connection, slot: dt.datetime) -> PruneState | None:
-    """The state of the prune of `slot`, None where nobody has begun it."""
+    """The state of the prune of `slot`, None if nobody has begun it."""
     state: PruneState | None = connection.scalar(
         sa.select(prunes.c.state).where(prunes.c.slot == slot)
     )
@@ -120,7 +120,7 @@ def get(connection: sa.Connection, prune_id: int) -> Prune:
 
 
 def last(connection: sa.Connection) -> Prune | None:
-    """The prune that began last, None where there was none."""
+    """The prune that began last, None if there was none."""
     row = connection.execute(sa.select(prunes).order_by(prunes.c.prune_id.desc()).limit(1)).first()
     return None if row is None else _prune(row)
 

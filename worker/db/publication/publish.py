@@ -1,6 +1,6 @@
 """Publish the bots of a batch: one transaction, after which each is wholly live or wholly as before.
 
-    lock (state, our rows, bots, versions) ─► read anew ─► decide ─┐
+    lock (state, our rows, bots, versions) ─► read again ─► decide ─┐
     archive what was live ─► insert the version ─► next draft ─► flag ─► our row ◄┘
 
 The caller commits, and adds in the same transaction what it keeps besides: ledger, counters, audit.

@@ -36,7 +36,7 @@ def problem(connection: sa.Connection, table: str) -> str:
     is_it = "may be it" if not exact else "exists"
     return (
         f"{table} is not on the search path ({path}), but {names}{more} {is_it}: {way_out};"
-        f" `flowshift db upgrade --create` creates another {table} all the same"
+        f" `flowshift db upgrade --create` creates another {table} anyway"
     )
 
 

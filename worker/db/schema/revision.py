@@ -19,7 +19,7 @@ class Revisions(msgspec.Struct, frozen=True):
 
 
 def current(connection: sa.Connection) -> str | None:
-    """The revision that the database behind `connection` is at; None where there is none yet."""
+    """The revision that the database behind `connection` is at; None if there is none yet."""
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     return context.get_current_revision()
 

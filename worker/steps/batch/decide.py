@@ -54,7 +54,7 @@ NOTHING_ELSE: Final = Asked()
 class Converted(msgspec.Struct, frozen=True):
     """A bot whose draft is ready to be written.
 
-    `proof` is None where it was not executed; its executions are `executions`, ready to be recorded.
+    `proof` is None if it was not executed; its executions are `executions`, ready to be recorded.
     `inquiry` is what the platform is to be asked, until it was.
     """
 
@@ -163,7 +163,7 @@ def decide(
 
 
 def _skipped(row: BotRow, asked: Asked) -> LedgerRow | None:
-    """Why there is nothing to convert; None where there is."""
+    """Why there is nothing to convert; None if there is."""
     if row.is_duplicate:
         message = (
             "several rows of bots have this bot_id; make it unique (flowshift db check lists them)"
@@ -186,7 +186,7 @@ def _skipped(row: BotRow, asked: Asked) -> LedgerRow | None:
 def _would_go_live(row: BotRow) -> LedgerRow:
     message = (
         "use_workflow_v2 is true and no version is published: this platform runs the draft then; "
-        "--live-drafts writes it all the same"
+        "--live-drafts writes it anyway"
     )
     return LedgerRow(row.bot_id, "skipped", "draft_would_go_live", message)
 

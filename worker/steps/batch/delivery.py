@@ -36,7 +36,7 @@ STAY_S: Final = 300.0
 def do_batches(first: BatchRef | None, process: Process) -> str:
     """Do a batch and enqueue what is next; while the queue is away, do the rest of its run too.
 
-    A batch with nothing left to do is followed up all the same: its worker may have died between
+    A batch with nothing left to do is followed up anyway: its worker may have died between
     its commit and what follows. Returns in words what the last batch came to.
 
     Raises:

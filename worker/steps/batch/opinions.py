@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def ask_about(graph: bytes, proof: Proof | None, equipment: Equipment) -> Inquiry | None:
-    """What to ask the platform about a draft; None where it has no word, or need not be asked.
+    """What to ask the platform about a draft; None if it has no word, or need not be asked.
 
     A draft that failed already is not asked about. Its engine is asked where echo answers: what live
     models said cannot be asked for again.

@@ -70,7 +70,7 @@ Redo = Callable[[sa.Connection, Sequence[str]], list[Decided]]
 class Settled(msgspec.Struct):
     """What became of a batch's bots.
 
-    `left` have no outcome yet; `through` is the last bot that was looked at, None where all were.
+    `left` have no outcome yet; `through` is the last bot that was looked at, None if all were.
     """
 
     rows: list[LedgerRow]
@@ -81,7 +81,7 @@ class Settled(msgspec.Struct):
 class Settler:
     """Writes what was decided about the bots of one batch, in its transaction.
 
-    `redo` decides on bots again, from what is committed. A `dry_run` writes all the same and takes
+    `redo` decides on bots again, from what is committed. A `dry_run` writes anyway and takes
     it back, chunk by chunk, so that it locks no row for longer than a chunk takes.
     """
 

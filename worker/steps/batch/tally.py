@@ -38,7 +38,7 @@ class Report(msgspec.Struct, frozen=True):
     commit_ms: float = 0.0
     attempt: int = 0
     bots: tuple[str, ...] = ()
-    """The first and the last of its bots, in key order; one or none where there are no more."""
+    """The first and the last of its bots, in key order; one or none if there are no more."""
     failed: dict[str, tuple[str, ...]] = {}
     """By code, the first `EXAMPLES` of the bots that failed with it."""
 

@@ -42,7 +42,7 @@ class Trial(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, batch: Batch, options: RunOptions, equipment: Equipment) -> Self | None:
-        """What a batch's run asks for; None where nothing is to be executed."""
+        """What a batch's run asks for; None if nothing is to be executed."""
         if options.trials is None:
             return None
         return cls(batch.run_id, batch.request_id, options.trials, equipment)

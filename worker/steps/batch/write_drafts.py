@@ -223,7 +223,7 @@ def _compare(
 
 
 def _kept(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
-    """The outcome of a bot that has a draft; None where the draft is to be replaced."""
+    """The outcome of a bot that has a draft; None if the draft is to be replaced."""
     if draft.is_same or draft.saved == "saved":
         return LedgerRow(
             one.bot_id, "unchanged", warnings=one.warnings, draft_hash=draft.content_hash

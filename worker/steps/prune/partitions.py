@@ -86,7 +86,7 @@ class Dropper:
     # -- making ready ------------------------------------------------------------------------------
 
     def _make_ready(self, partition: Old) -> int | None:
-        """Make sure that a partition holds nothing that is needed; its rows, None where it does."""
+        """Make sure that a partition holds nothing that is needed; its rows, None if it does."""
         if partition.kind == "nodes":
             return self._through(
                 partition, partitions.look_at_nodes, "it holds nodes of runs that stay"
@@ -101,7 +101,7 @@ class Dropper:
         )
 
     def _through(self, partition: Old, work: Callable[..., Piece], reason: str) -> int | None:
-        """Do `work` page by page; the number of rows, None where one of them has to stay."""
+        """Do `work` page by page; the number of rows, None if one of them has to stay."""
 
         def page(connection: sa.Connection, after: Any, size: int) -> Piece:
             return work(connection, self._executions, partition, after=after, size=size)

@@ -54,7 +54,7 @@ def pieces_of(template: str, message: str, context: Sequence[str]) -> list[Piece
 
 
 def _merged(pieces: Pieces) -> Iterator[Piece]:
-    """The same with texts that follow one another made one."""
+    """The same with texts that follow each other made one."""
     texts: list[str] = []
     for piece in pieces:
         if piece.is_output:
@@ -69,7 +69,7 @@ def _merged(pieces: Pieces) -> Iterator[Piece]:
 
 
 def plain(pieces: Pieces) -> str | None:
-    """The prompt as an LLM's own template, None where the LLM would make something else of it."""
+    """The prompt as an LLM's own template, None if the LLM would make something else of it."""
     template = _template(pieces)
     if not template or template.strip() != template or not _fits(template):
         return None

@@ -18,7 +18,7 @@ def outputs_named(selectors: Sequence[str]) -> tuple[str, ...]:
 
 
 def value_named(inputs: Inputs, selector: str) -> Any:
-    """What a selector names, None where there is nothing."""
+    """What a selector names, None if there is nothing."""
     parts = _parts(selector)
     if parts[:1] == [OWN_INPUTS]:
         return inputs.get(".".join(parts[1:]))

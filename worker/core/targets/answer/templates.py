@@ -57,7 +57,7 @@ def variables(template: str) -> Iterator[Variable]:
 
 
 def _selector(inside: str) -> str | None:
-    """What stands between double braces, as a selector: None where it names nothing.
+    """What stands between double braces, as a selector: None if it names nothing.
 
     Blanks around it do not count, nor does one `#` on either side, inside those blanks on the left and
     outside them on the right. A line cannot end within.
@@ -99,7 +99,7 @@ def check(template: str) -> None:
 
 
 def render(template: str, value_of: Callable[[str], Any]) -> str:
-    """Put the values of a template's variables into it; `value_of` gives None where there is none.
+    """Put the values of a template's variables into it; `value_of` gives None if there is none.
 
     Raises:
         TemplateError: it is beyond the limits, or a variable has no value.

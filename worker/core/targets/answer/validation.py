@@ -58,7 +58,7 @@ _data = msgspec.json.Decoder(_Data)
 
 
 def refuse(graph: DrawnGraph) -> str | None:
-    """Why the platform does not run a graph, None where it does; the first reason is told."""
+    """Why the platform does not run a graph, None if it does; the first reason is told."""
     nodes = {drawn.id: _read(drawn) for drawn in graph.nodes}
     for look in _LOOKS:
         for why in look(graph, nodes):
@@ -112,7 +112,7 @@ def _answers(graph: DrawnGraph, nodes: _Nodes) -> Iterator[str]:
 
 
 def _selectors(template: str) -> list[str] | None:
-    """The different variables of a template; None where they, or the template, are beyond the limits."""
+    """The different variables of a template; None if they, or the template, are beyond the limits."""
     if len(template) > MAX_CHARACTERS:
         return None
     found = list(dict.fromkeys(one.selector for one in variables(template)))

@@ -20,7 +20,7 @@ from worker.core.targets.target import AS_THE_PLATFORM, Target
 
 
 def refuse(graph: DrawnGraph) -> str | None:
-    """Why this engine does not run a graph; None where it does."""
+    """Why this engine does not run a graph; None if it does."""
     starts = sum(node.type == "start" for node in graph.nodes)
     return None if starts == 1 else f"{starts} start nodes; exactly one is needed"
 
