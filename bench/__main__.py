@@ -122,7 +122,9 @@ def _measure(settings: Settings, bots: int, validate: str) -> Measured:
     }
     program = worker_program(WORKERS, log_level="warning")
     program = msgspec.structs.replace(program, environment={**program.environment, **environment})
-    with Supervisor([program], log_dir=Path(settings.data_dir) / "log") as supervisor:
+    with Supervisor(
+        [program], shutdown_s=settings.shutdown_s, log_dir=Path(settings.data_dir) / "log"
+    ) as supervisor:
         _wait_for_worker()
         with _PeakMemory(supervisor.pids) as peak:
             seconds, run_id = _run(current, validate)

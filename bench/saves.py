@@ -107,7 +107,9 @@ def measure(settings: Settings, bots: int, validate: str) -> Measured:
     }
     program = worker_program(WORKERS, log_level="error")
     program = msgspec.structs.replace(program, environment={**program.environment, **environment})
-    with Supervisor([program], log_dir=Path(settings.data_dir) / "log"):
+    with Supervisor(
+        [program], shutdown_s=settings.shutdown_s, log_dir=Path(settings.data_dir) / "log"
+    ):
         _wait_for_worker()
         with saving(settings.database_url, texts) as beside:
             run_s, run_id = _run(current, validate)

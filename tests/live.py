@@ -59,7 +59,7 @@ def workers(
         Program(program.name, program.command, {**program.environment, **environment})
         for program in (worker_program(processes, name=f"w{n}") for n in range(count))
     ]
-    with Supervisor(programs) as supervisor:
+    with Supervisor(programs, shutdown_s=20) as supervisor:
         eventually(lambda: len(sender.control.ping(timeout=0.3) or ()) >= count)
         family = [psutil.Process(pid) for pid in supervisor.pids.values()]
         family += [child for process in family for child in process.children(recursive=True)]
@@ -150,7 +150,7 @@ def running(
     if with_beat:
         beat = beat_program(tmp_path / f"beat-{uuid.uuid4().hex[:6]}")
         programs.append(Program("beat", beat.command, environment))
-    with Supervisor(programs, log_dir=tmp_path / "log") as supervisor:
+    with Supervisor(programs, shutdown_s=20, log_dir=tmp_path / "log") as supervisor:
         yield supervisor
         family = [psutil.Process(pid) for pid in supervisor.pids.values()]
         family += [child for process in family for child in process.children(recursive=True)]

@@ -34,6 +34,7 @@ def quick(environment: Environment) -> Environment:
         **environment,
         "FLOWSHIFT_SWEEP_S": "1",
         "FLOWSHIFT_LEASE_S": "5",
+        "FLOWSHIFT_HEARTBEAT_S": "1",
         "FLOWSHIFT_SHUTDOWN_S": "1",
     }
 

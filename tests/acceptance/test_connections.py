@@ -108,7 +108,7 @@ def a_beat(environment: Environment, tmp_path: Path) -> Iterator[Supervisor]:
     """A beat alone."""
     beat = beat_program(tmp_path / f"beat-{uuid.uuid4().hex[:6]}")
     program = Program("beat", beat.command, {**beat.environment, **environment})
-    with Supervisor([program], log_dir=tmp_path / "log") as supervisor:
+    with Supervisor([program], shutdown_s=20, log_dir=tmp_path / "log") as supervisor:
         yield supervisor
 
 

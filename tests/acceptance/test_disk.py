@@ -63,6 +63,7 @@ def test_a_disk_that_runs_full_and_is_freed_stops_no_run_and_people_are_told(
         "FLOWSHIFT_NAMESPACE": settings.namespace,
         "FLOWSHIFT_SWEEP_S": "1",
         "FLOWSHIFT_LEASE_S": "5",
+        "FLOWSHIFT_HEARTBEAT_S": "1",
     }
     told = tmp_path / "migrate.log"
     data, filler = Path(settings.data_dir), disk / "filler"

@@ -98,6 +98,7 @@ def environment_of(settings: Settings) -> Environment:
         "FLOWSHIFT_DATA_DIR": settings.data_dir,
         "FLOWSHIFT_SWEEP_S": "1",
         "FLOWSHIFT_LEASE_S": "5",
+        "FLOWSHIFT_HEARTBEAT_S": "1",
         "FLOWSHIFT_TIME_LIMIT_S": "30",
         "FLOWSHIFT_SHUTDOWN_S": "2",
     }

@@ -98,6 +98,22 @@ def test_runs_lists_them_newest_first(flowshift: Run, fleet: Fleet) -> None:
     assert [(run["run_id"], run["failed"]) for run in listed] == [(2, 1), (1, 1)]
 
 
+def test_status_names_the_target_once_unless_a_run_now_would_have_another(
+    flowshift: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add("good", a_workflow())
+    fleet.run(validate="none")
+    out = flowshift("status")[1]
+    assert [line for line in out.splitlines() if line.startswith("target")] == [
+        "target guide: no column of answer is there; no published graph was found"
+    ]
+
+    monkeypatch.setenv("FLOWSHIFT_TARGET", "answer")
+    out = flowshift("status")[1]
+    named = [line.partition(": ")[0] for line in out.splitlines() if line.startswith("target")]
+    assert named == ["target guide", "target of a run started now"]
+
+
 def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet: Fleet) -> None:
     fleet.add("good", a_workflow())
     fleet.add("bad", a_broken_workflow())

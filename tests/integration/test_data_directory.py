@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -78,7 +79,7 @@ def sentence(place: Path) -> str:
 
 
 def write_logs(values: Settings) -> None:
-    Supervisor([Program("worker", ("true",))], log_dir=values.data_path / "log")
+    Supervisor([Program("worker", ("true",))], shutdown_s=20, log_dir=values.data_path / "log")
 
 
 def start_servers(values: Settings) -> None:
@@ -127,7 +128,8 @@ def test_a_command_ends_with_that_sentence_alone(command: str, place: Path) -> N
 
     assert ended.returncode == 3
     (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"flowshift: {sentence(data)}")
+    said = f"flowshift: {json.loads(line)['error']}" if command in ("up", "flower") else line
+    assert said.startswith(f"flowshift: {sentence(data)}")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

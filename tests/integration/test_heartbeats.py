@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -176,6 +177,11 @@ def test_a_database_that_is_away_changes_nothing_but_the_row(
     heart.beat()
     heart.beat()
     fleet.execute("ALTER TABLE flowshift.away RENAME TO heartbeats")
-    assert capsys.readouterr().err.count("heartbeat.unwritten") == 1
+    said = capsys.readouterr().err
+    assert said.count("heartbeat.unwritten") == 1
+    assert json.loads(said)["error"] == (
+        "the table of heartbeats is not as this version needs it (relation "
+        '"flowshift.heartbeats" does not exist): run `flowshift db upgrade`'
+    )
     heart.beat()
     assert alive(fleet) == 1

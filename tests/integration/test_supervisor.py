@@ -70,9 +70,9 @@ def host() -> Host:
     return Host()
 
 
-def started(host: Host, program: Program = SLEEPS) -> Supervisor:
+def started(host: Host, program: Program = SLEEPS, *, shutdown_s: float = 20) -> Supervisor:
     """A supervisor of one program on this host."""
-    supervisor = Supervisor([program], look=host.look, max_age_s=MAX_S)
+    supervisor = Supervisor([program], shutdown_s=shutdown_s, look=host.look, max_age_s=MAX_S)
     host.pids = lambda: list(supervisor.pids.values())
     return supervisor
 
@@ -106,9 +106,9 @@ def test_what_lives_without_working_is_restarted_with_the_reason_and_a_growing_p
 
 
 def test_what_does_not_heed_is_killed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor_module, "STOP_S", 0.3)
+    monkeypatch.setattr(supervisor_module, "STOP_MARGIN_S", 0.2)
     host.worked_s = 10 * MAX_S
-    with started(host, IGNORES) as supervisor:
+    with started(host, IGNORES, shutdown_s=0.1) as supervisor:
         pid = supervisor.pids["worker"]
         tended(supervisor, lambda: supervisor.pids.get("worker", pid) != pid)
         with pytest.raises(ProcessLookupError):

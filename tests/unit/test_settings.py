@@ -88,6 +88,15 @@ def test_of_several_mistakes_the_first_by_name_is_reported() -> None:
     assert error.setting == "FLOWSHIFT_BATCH_SIZE"
 
 
+def test_heartbeats_rarer_than_a_third_of_a_lease_are_refused() -> None:
+    assert load({"FLOWSHIFT_HEARTBEAT_S": "2", "FLOWSHIFT_LEASE_S": "6"}).heartbeat_s == 2
+
+    assert str(refused(FLOWSHIFT_LEASE_S="29")) == (
+        "FLOWSHIFT_HEARTBEAT_S: it is 10, more than a third of FLOWSHIFT_LEASE_S (29), so that a worker at "
+        "work could count as lost: set it to at most 9, or FLOWSHIFT_LEASE_S to at least 30"
+    )
+
+
 def test_a_default_fits_its_own_setting() -> None:
     defaults = msgspec.structs.asdict(Settings())
     environ = {f"{PREFIX}{name.upper()}": str(value) for name, value in defaults.items()}

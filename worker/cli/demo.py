@@ -73,7 +73,11 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
         added = _fill(current, count, target)
         say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
         port = free_port(values.flower_address, values.flower_port)
-        with Supervisor(_programs(current, port), log_dir=values.data_path / "log") as supervisor:
+        with Supervisor(
+            _programs(current, port),
+            shutdown_s=values.shutdown_s,
+            log_dir=values.data_path / "log",
+        ) as supervisor:
             say(f"worker, beat and Flower started: {flower_url(values, port)}")
             run = start_run(
                 current, CeleryQueue(app), Request(target=target), requested_by=person()

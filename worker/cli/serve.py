@@ -53,7 +53,9 @@ def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
             port = own_port(values.flower_address, values.flower_port)
             programs.append(flower_program(values, port, state))
         look = Vitals(current, CeleryQueue(app).answers).look
-        with Supervisor(programs, look=look, max_age_s=max_age_s(current)) as supervisor:
+        with Supervisor(
+            programs, shutdown_s=values.shutdown_s, look=look, max_age_s=max_age_s(current)
+        ) as supervisor:
             wait(supervisor)
     return 0
 

@@ -99,7 +99,7 @@ class WorkerPresent:
             )
         programs = [worker_program(values.worker_processes, name="migrate")]
         self._own = self._stack.enter_context(
-            Supervisor(programs, log_dir=values.data_path / "log")
+            Supervisor(programs, shutdown_s=values.shutdown_s, log_dir=values.data_path / "log")
         )
 
     def __enter__(self) -> Self:

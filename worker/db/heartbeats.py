@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from worker.core.policy.processes import Process, ProcessKind
+from worker.db import sqlstate as states
+from worker.db.engine import reason_of, sqlstate
 from worker.db.tables import heartbeats
 
 KEPT_S: Final = 86_400
@@ -20,6 +22,9 @@ KEPT_S: Final = 86_400
 
 REPLACED_S: Final = 600
 """So long where another process of its kind has begun on its host: one that keeps dying leaves few."""
+
+
+_NOT_OUR_TABLES: Final = {states.NO_SUCH_SCHEMA, states.NO_SUCH_TABLE, states.NO_SUCH_COLUMN}
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -145,6 +150,14 @@ def workers_alive(connection: sa.Connection, *, within_s: float) -> int:
         _seconds_since(heartbeats.c.beat_at) <= within_s,
     )
     return connection.scalar(query) or 0
+
+
+def why_unusable(error: BaseException) -> str:
+    """Why heartbeats cannot be written or read, in one sentence without the statement."""
+    reason = reason_of(error)
+    if sqlstate(error) not in _NOT_OUR_TABLES:
+        return reason
+    return f"the table of heartbeats is not as this version needs it ({reason}): run `flowshift db upgrade`"
 
 
 def _seconds_since(time: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:

@@ -33,6 +33,8 @@ DEPENDENTS_EXIST: Final = "2BP01"
 NOT_IN_THIS_STATE: Final = "55000"
 NOT_SUPPORTED: Final = "0A000"
 NO_SUCH_TABLE: Final = "42P01"
+NO_SUCH_COLUMN: Final = "42703"
+NO_SUCH_SCHEMA: Final = "3F000"
 
 LOCKED: Final = frozenset({LOCK_NOT_AVAILABLE, DEADLOCK})
 """Another session held what was needed."""

@@ -125,7 +125,7 @@ class Heartbeat:
         except (FlowshiftError, sa.exc.SQLAlchemyError) as error:
             # Once, not at every beat: the work itself says when a server is away.
             if self._was_written:
-                log.warning("heartbeat.unwritten", error=str(error))
+                log.warning("heartbeat.unwritten", error=heartbeats.why_unusable(error))
             self._was_written = False
         else:
             self._was_written = True

@@ -33,9 +33,8 @@ STEADY_S = 10.0
 """A process that lived this long is restarted at once when it dies."""
 
 PAUSE_MAX_S = 30.0
-STOP_S = 25.0
-"""A worker that gets SIGTERM hands back what it could not finish within 20 s at most."""
-
+STOP_MARGIN_S = 5.0
+"""A process that gets SIGTERM may take this much longer than a worker gives its batches."""
 
 CLOCKS_S = 2.0
 """What the database's clock and ours may differ by over the life of a process."""
@@ -91,8 +90,9 @@ def _end_with_us() -> Callable[[], None] | None:
 class _Kept:
     """A program and its present process."""
 
-    def __init__(self, program: Program, log_file: IO[bytes] | None) -> None:
+    def __init__(self, program: Program, log_file: IO[bytes] | None, stop_s: float) -> None:
         self.program = program
+        self._stop_s = stop_s
         self.useless_since: float | None = None
         self.useless_times = 0
         self.kill_at: float | None = None
@@ -159,7 +159,7 @@ class _Kept:
         if now - self.useless_since < patience_s:
             return
         self.useless_times += 1
-        self.kill_at = now + STOP_S
+        self.kill_at = now + self._stop_s
         log.warning("process.useless", name=self.program.name, reason=why)
         self.process.terminate()
 
@@ -172,7 +172,7 @@ class _Kept:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_S)
+            self.process.wait(self._stop_s)
         except subprocess.TimeoutExpired:
             log.warning("process.killed", name=self.program.name)
             self.process.kill()
@@ -196,11 +196,15 @@ class Supervisor:
         self,
         programs: Sequence[Program],
         *,
+        shutdown_s: float,
         log_dir: Path | None = None,
         look: Look | None = None,
         max_age_s: float = 60.0,
     ) -> None:
-        """`log_dir`, in the data directory, takes the output of each program; without it they share ours.
+        """`shutdown_s` is what a worker gives its batches when it stops: a process that still lives
+        `STOP_MARGIN_S` after that is killed.
+
+        `log_dir`, in the data directory, takes the output of each program; without it they share ours.
 
         `look` reads the heartbeats of this host. What lives without working is restarted: what has
         shown no work for `max_age_s`, seen for another `max_age_s`.
@@ -210,7 +214,8 @@ class Supervisor:
         self._max_age_s = max_age_s
         self._look_at = time.monotonic() + max_age_s / 2
         self._files: list[IO[bytes]] = []
-        self._kept = [_Kept(program, self._open_log(program)) for program in programs]
+        stop_s = shutdown_s + STOP_MARGIN_S
+        self._kept = [_Kept(program, self._open_log(program), stop_s) for program in programs]
 
     def _open_log(self, program: Program) -> IO[bytes] | None:
         if self._log_dir is None:

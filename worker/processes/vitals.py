@@ -35,7 +35,7 @@ class Vitals:
             with map_database_errors(), self._current.engine.connect() as connection:
                 found = heartbeats.processes(connection, host=socket.gethostname())
         except (FlowshiftError, sa.exc.SQLAlchemyError) as error:
-            log.info("heartbeats.unread", error=str(error))
+            log.info("heartbeats.unread", error=heartbeats.why_unusable(error))
             return None
         finally:
             self._current.engine.dispose()

@@ -31,8 +31,8 @@ class Limits(Health, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=300,
-            description="Seconds between two heartbeats of a process; after six without one it counts as "
-            "not working.",
+            description="Seconds between two heartbeats of a process, at most a third of "
+            "FLOWSHIFT_LEASE_S; after six without one it counts as not working.",
         ),
     ] = 10
     time_limit_s: Annotated[

@@ -9,10 +9,12 @@ from typing import Final
 import msgspec
 from msgspec import inspect
 
+from worker.errors import ConfigError
 from worker.settings.batches import Batches
 from worker.settings.connect import Connect
 from worker.settings.display import Display
 from worker.settings.expected import extra
+from worker.settings.field import variable
 from worker.settings.health import Health
 from worker.settings.limits import Limits
 from worker.settings.platform import Platform
@@ -34,6 +36,18 @@ class Settings(Platform, frozen=True, kw_only=True):
                 check(value)
             except ValueError as error:
                 raise refusal(name, kind, value, str(error)) from error
+        _check_heartbeat(self.heartbeat_s, self.lease_s)
+
+
+def _check_heartbeat(heartbeat_s: int, lease_s: int) -> None:
+    """Refuse heartbeats so rare that a worker at work could count as lost when its lease ends."""
+    if 3 * heartbeat_s > lease_s:
+        raise ConfigError(
+            f"it is {heartbeat_s}, more than a third of {variable('lease_s')} ({lease_s}), so that a "
+            f"worker at work could count as lost: set it to at most {lease_s // 3}, or "
+            f"{variable('lease_s')} to at least {3 * heartbeat_s}",
+            setting=variable("heartbeat_s"),
+        )
 
 
 GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (

@@ -10,7 +10,7 @@ from worker.cli.terminal import plain
 from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import PruneSchedule, prune_text
-from worker.cli.views.summary import print_summary, summary_fields
+from worker.cli.views.summary import print_summary, summary_fields, target_of
 from worker.cli.views.target import print_target
 from worker.cli.views.units import percent
 from worker.core.policy.health import UNREAD, Verdict
@@ -53,7 +53,7 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
                 to.print(line)
         print_summary(to, status.report)
     to.line()
-    print_target(to, status.target)
+    _print_target(to, status)
     to.print(fleet_text(status.fleet, serves_drafts=TARGETS[status.target.target].serves_drafts))
     if status.open_failures:
         to.print(_open_text(status.open_failures))
@@ -61,6 +61,14 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
     to.print(prune_text(schedule))
     if status.executed.all.count:
         to.print(executed_table(status.executed))
+
+
+def _print_target(to: Console, status: Status) -> None:
+    """The target of a run started now, unless the summary of the last run says the same."""
+    if status.report is None:
+        print_target(to, status.target)
+    elif target_of(status.report.run.options) != status.target:
+        print_target(to, status.target, "target of a run started now:")
 
 
 def pace_line(pace: Pace) -> str:

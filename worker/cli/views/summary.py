@@ -54,7 +54,8 @@ def print_summary(to: Console, report: RunReport) -> None:
     )
     if progress.reason:
         to.print(f"  {progress.reason}")
-    _print_target(to, report.run.options)
+    if (target := target_of(report.run.options)) is not None:
+        print_target(to, target)
     to.print(_outcomes(progress, report.codes, validates=validates))
     for line in parity_lines(progress, report.overhead):
         to.print(line)
@@ -87,11 +88,11 @@ def print_summary(to: Console, report: RunReport) -> None:
         )
 
 
-def _print_target(to: Console, options: RunOptions) -> None:
-    """The target of a run that was started with one on record."""
-    if options.target_reason is not None:
-        choice = Choice(options.target, options.target_reason, options.target_finding)
-        print_target(to, choice)
+def target_of(options: RunOptions) -> Choice | None:
+    """The target of a run; None if none was recorded when it was started."""
+    if options.target_reason is None:
+        return None
+    return Choice(options.target, options.target_reason, options.target_finding)
 
 
 def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text]:

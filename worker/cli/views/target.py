@@ -21,8 +21,8 @@ def print_stale(out: Console, own: str, platform: str, bot_id: str) -> None:
     )
 
 
-def print_target(out: Console, choice: Choice) -> None:
+def print_target(out: Console, choice: Choice, label: str = "target") -> None:
     """Print the target, why it is this one, and what contradicts that."""
-    out.print(Text(f"target {choice.target}: {choice.reason}"))
+    out.print(Text(f"{label} {choice.target}: {choice.reason}"))
     if choice.finding is not None:
         out.print(Text(f"- {choice.finding}", "yellow"))
