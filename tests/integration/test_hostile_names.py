@@ -142,6 +142,7 @@ def calls(path: tuple[str, ...], execution_id: str) -> Iterator[list[str]]:
             "bot|run": [EVIL_ID, "1", "2"],
             "id": [execution_id],
             "revision": ["0001"],
+            "version": ["draft", EVIL_ID],
         }.get(label, [])
         if values:
             given = [[*one, value] for one in given for value in values]

@@ -100,7 +100,7 @@ def parse(arguments: list[str]) -> None:
 def filled(word: str) -> str:
     """What a person would type for a placeholder; an empty file for one that is an example."""
     word = word.strip("[]")  # may be left out
-    is_file = re.fullmatch(r"[\w.-]+\.(txt|jsonl|csv)", word)
+    is_file = re.fullmatch(r"[\w.-]+\.(txt|json|jsonl|csv)", word)
     return os.devnull if is_file else PLACEHOLDERS.get(word, word)
 
 

@@ -59,6 +59,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "show": Entry("show:show", "Show one bot: its history, its draft, what changed"),
         "executions": Entry("executions:executions", "List executions, or show one node by node"),
     },
+    "Change one bot": {
+        "versions": Entry("versions:versions", "List the versions of one bot"),
+        "draft": Entry("versions:draft", "Print one bot's draft, or write a corrected one"),
+        "archive": Entry("versions:archive", "Archive VERSION of a bot"),
+        "restore": Entry("versions:restore", "Copy VERSION of a bot into its draft"),
+    },
     "Try without writing": {
         "test": Entry("trial:test", "Execute one bot's draft now, and V1 beside it"),
         "convert": Entry("convert:convert", "Convert JSON lines, without any server"),

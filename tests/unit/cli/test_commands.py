@@ -97,4 +97,4 @@ def test_pydantic_is_loaded_where_a_configuration_is_read_and_not_before() -> No
 def test_completion_names_the_commands_and_what_they_do() -> None:
     context = click.Context(cli, info_name="flowshift")
     found = {item.value: item.help for item in cli.shell_complete(context, "re")}
-    assert found == {name: ENTRIES[name].summary for name in ("resume", "retry")}
+    assert found == {name: ENTRIES[name].summary for name in ("restore", "resume", "retry")}

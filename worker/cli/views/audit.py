@@ -54,7 +54,10 @@ def _why(entry: Entry) -> str:
 
 
 def _changes(entry: Entry) -> str:
-    """The limits that were changed, before and after."""
+    """The limits that were changed, before and after, or the bot and its version."""
+    if entry.action.startswith(("draft.", "version.")):
+        said = [entry.detail.get(name) for name in ("bot_id", "version")]
+        return " ".join(str(one) for one in said if one is not None)
     if entry.action != "run.tuned":
         return ""
     return ", ".join(f"{name} {old} → {new}" for name, (old, new) in entry.detail.items())

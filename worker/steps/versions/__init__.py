@@ -1,0 +1,1 @@
+"""The versions of one bot, and what a person does with them."""
