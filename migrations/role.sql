@@ -1,4 +1,5 @@
--- A role for flowshift's workers and commands: the rights that they need, and no others.
+-- A role for flowshift's workers and commands, and one for those that publish: the rights that they need,
+-- and no others.
 --
 --     flowshift db role | psql -v role=flowshift_worker postgresql://admin@db.example/platform
 --
@@ -7,8 +8,9 @@
 -- Tables that a later upgrade adds are covered; run it again after an upgrade all the same, since a
 -- version may need other rights on the platform's tables (`flowshift db check` as that role says so).
 --
--- Variables: role (flowshift_worker) is created if it is not there; platform (public) is the schema of the
--- platform's tables. No password is set here; give it one in psql, with \password flowshift_worker.
+-- Variables: role (flowshift_worker) and publisher (flowshift_publisher; '' for none) are created if they are
+-- not there; platform (public) is the schema of the platform's tables. No password is set here; give them
+-- one in psql, with \password flowshift_worker.
 --
 -- The upgrade itself needs the tables' owner, not this role.
 
@@ -21,6 +23,11 @@
 \else
     \set platform public
 \endif
+\if :{?publisher}
+\else
+    \set publisher flowshift_publisher
+\endif
+SELECT :'publisher' <> '' AS with_publisher \gset
 
 BEGIN;
 
@@ -85,6 +92,23 @@ SELECT format(
     ' GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I',
     pg_get_userbyid(nspowner), :'role'
 ) FROM pg_namespace WHERE nspname = 'flowshift' \gexec
+
+-- The role that publishes and rolls back. -----------------------------------------------------------
+
+-- All that workers may, and besides only this: which of the two a bot runs, and what a version's status is.
+\if :with_publisher
+    SELECT format('CREATE ROLE %I LOGIN', :'publisher')
+    WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'publisher') \gexec
+    REVOKE ALL ON
+        :"platform".bots,
+        :"platform".bot_workflow_versions,
+        :"platform".workflow_execution_runs,
+        :"platform".workflow_node_executions
+    FROM :"publisher";
+    GRANT :"role" TO :"publisher";
+    GRANT UPDATE (use_workflow_v2) ON :"platform".bots TO :"publisher";
+    GRANT UPDATE (status, graph, updated_at) ON :"platform".bot_workflow_versions TO :"publisher";
+\endif
 
 COMMIT;
 

@@ -31,13 +31,16 @@ class Role(msgspec.Struct, frozen=True):
         return url.render_as_string(hide_password=False)
 
 
-def grant(database: str, role: Role) -> str:
-    """Run the file in a database, and give the role its password; returns what psql warned of."""
-    done = psql(database, "--quiet", f"--set=role={role.name}", f"--file={FILE}")
+def grant(database: str, role: Role, publisher: Role | None = None) -> str:
+    """Run the file in a database, and give the roles their passwords; returns what psql warned of."""
+    names = (f"--set=role={role.name}", f"--set=publisher={publisher.name if publisher else ''}")
+    done = psql(database, "--quiet", *names, f"--file={FILE}")
     assert done.returncode == 0, done.stderr
     with psycopg.connect(_libpq(database).render_as_string(hide_password=False)) as connection:
         statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
-        connection.execute(statement.format(sql.Identifier(role.name), role.password))
+        for one in (role, publisher):
+            if one is not None:
+                connection.execute(statement.format(sql.Identifier(one.name), one.password))
     return done.stderr
 
 

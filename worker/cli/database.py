@@ -137,11 +137,12 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
     return 0 if found.ready else 3
 
 
-@db.command("role", short_help="Print the SQL that makes the workers' role.")
+@db.command("role", short_help="Print the SQL that makes the roles of workers and of publishers.")
 def role_command() -> None:
-    """Print the SQL that makes a role with exactly the rights of workers and commands.
+    """Print the SQL that makes a role with exactly the rights of workers and commands, and a publisher's.
 
-    An administrator runs it after each upgrade.
+    Only the second one (flowshift_publisher) may update bots.use_workflow_v2 and a version's status:
+    `rollback` runs as it. An administrator runs the SQL after each upgrade.
 
     \b
     Examples:

@@ -15,6 +15,7 @@ from worker.db.schema import (
     keys,
     location,
     privileges,
+    publishing,
     referrers,
     replication,
     revision,
@@ -120,6 +121,7 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
         *triggers.findings(connection, tables, backup),
         *keys.findings(connection, tables),
         *location.findings(connection, tables),
+        *publishing.findings(connection, tables),
     ]
 
 

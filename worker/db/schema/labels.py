@@ -35,7 +35,7 @@ def obstacles(connection: sa.Connection, found: FoundTable) -> tuple[str, ...]:
             continue
         where, type_name = f"{found.name}.{column}", found.columns[column].type
         wanted = (*labels, *_added_types(connection)) if column == "node_type" else labels
-        refused = [label for label in wanted if not _takes(connection, type_name, label)]
+        refused = [label for label in wanted if not takes(connection, type_name, label)]
         if refused:
             is_enum = found.columns[column].category == "E"
             problems.append(
@@ -55,7 +55,8 @@ def _added_types(connection: sa.Connection) -> tuple[str, ...]:
     return TARGETS[detect.decide(evidence(connection)).target].adds
 
 
-def _takes(connection: sa.Connection, type_name: str, label: str) -> bool:
+def takes(connection: sa.Connection, type_name: str, label: str) -> bool:
+    """Whether a type takes a word of ours."""
     return _succeeds(connection, f"SELECT CAST('{label}' AS {type_name})")
 
 

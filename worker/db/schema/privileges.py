@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from worker.db.platform_tables import bots
@@ -60,17 +61,36 @@ def missing_on_ours(connection: sa.Connection, table: sa.Table) -> tuple[str, ..
     return _denied(connection, found, f"{SCHEMA}.{table.name}", wanted)
 
 
+class Denied(msgspec.Struct, frozen=True):
+    """The columns of a table on which a role lacks a right, with commas between."""
+
+    role: str
+    columns: str
+
+
+def denied_columns(
+    connection: sa.Connection, found: FoundTable, right: str, columns: Sequence[str]
+) -> Denied | None:
+    """Those of these columns on which the role lacks a right; None if it has it on each."""
+    denied = _rows(connection, found, [(right, column) for column in columns])
+    return Denied(denied[0].role, denied[0].columns) if denied else None
+
+
+def _rows(
+    connection: sa.Connection, found: FoundTable, wanted: Sequence[tuple[str, str]]
+) -> Sequence[sa.Row[Any]]:
+    values = {
+        "oid": found.oid,
+        "rights": [right for right, _ in wanted],
+        "columns": [column for _, column in wanted],
+    }
+    return connection.execute(_DENIED, values).all()
+
+
 def _denied(
     connection: sa.Connection, found: FoundTable, name: str, wanted: Sequence[tuple[str, str]]
 ) -> tuple[str, ...]:
-    denied = connection.execute(
-        _DENIED,
-        {
-            "oid": found.oid,
-            "rights": [right for right, _ in wanted],
-            "columns": [column for _, column in wanted],
-        },
-    ).all()
+    denied = _rows(connection, found, wanted)
     return tuple(
         f"the role {row.role} has no right to {row.right} {name}"
         f"{f' ({row.columns})' if row.columns else ''}: {_GRANT}"

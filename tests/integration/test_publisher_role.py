@@ -1,0 +1,143 @@
+"""The role that publishes: it switches bots and versions, which the workers' role cannot, and no more."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from psycopg import errors
+
+from migrations import upgrade as schema
+from tests.conftest import drop_database, make_database
+from tests.fleet import Fleet
+from tests.integration.test_migrations import an_engine, make_platform
+from tests.integration.test_role import FORBIDDEN, connected
+from tests.publishing import Publishing
+from tests.roles import Role, grant
+from worker.db.publication.rolling import Which
+from worker.db.schema.check import check
+from worker.errors import ConfigError
+from worker.runtime import Runtime
+from worker.servers.connect import Servers
+from worker.settings import Settings
+from worker.steps.publication.rollback import roll_back
+
+IT_MAY = (
+    "UPDATE bots SET use_workflow_v2 = true",
+    "UPDATE bot_workflow_versions SET status = 'published'",
+)
+
+
+@pytest.fixture
+def publisher(database: str, role: Role, admin: sa.Engine) -> Iterator[Role]:
+    """A publisher in this test's database."""
+    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", "p\"'$x")
+    grant(database, role, made)
+    yield made
+    with an_engine(database) as engine, engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {made.name}")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE {made.name}"))
+
+
+def a_fleet(settings: Settings, url: str) -> Fleet:
+    return Fleet(Runtime(settings, Servers(url, settings.redis_url)))
+
+
+def test_it_converts_publishes_and_rolls_back(
+    fleet: Fleet, settings: Settings, publisher: Role
+) -> None:
+    theirs = a_fleet(settings, publisher.url(settings.database_url))
+    fleet.add_many(3)
+    theirs.run()
+    publishing = Publishing(theirs)
+    publishing.prove()
+    publishing.plan()
+
+    assert set(publishing.publish().values()) == {"published"}
+    result = roll_back(
+        theirs.current, Which(), digest=None, actor="test", reason=None, show=lambda _: None
+    )
+    theirs.current.close()
+
+    assert dict(result.bots)["rolled_back"] == 3
+
+
+def test_workers_are_refused_with_what_they_lack(
+    fleet: Fleet, settings: Settings, role: Role
+) -> None:
+    fleet.add_many(1)
+    fleet.run()
+    publishing = Publishing(fleet)
+    publishing.prove()
+    publishing.plan()
+    publishing.publish()
+    workers = a_fleet(settings, role.url(settings.database_url))
+
+    with pytest.raises(ConfigError, match="the role lacks a right"):
+        roll_back(
+            workers.current, Which(), digest=None, actor="test", reason=None, show=lambda _: None
+        )
+    workers.current.close()
+
+    assert publishing.is_live("bot-00000")
+
+
+def test_beyond_that_it_may_no_more_than_workers(
+    fleet: Fleet, database: str, publisher: Role
+) -> None:
+    fleet.add_many(1)
+    fleet.run(validate="all")
+    fleet.execute("CREATE TABLE users (email text)")
+    fleet.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    with connected(publisher.url(database)) as theirs:
+        for statement in FORBIDDEN:
+            if statement in IT_MAY:
+                theirs.execute(statement.encode())
+                continue
+            with pytest.raises(errors.InsufficientPrivilege):
+                theirs.execute(statement.encode())
+
+
+def notes(url: str) -> list[str]:
+    with an_engine(url) as engine, engine.connect() as connection:
+        found = check(connection, schema.revisions())
+    assert found.problems == ()
+    return [note for table in found.tables for note in table.notes if "publish" in note]
+
+
+def test_db_check_notes_which_role_cannot_publish(
+    database: str, role: Role, publisher: Role
+) -> None:
+    assert notes(publisher.url(database)) == []
+    assert notes(database) == []
+    lacks = (
+        "the role {} has no right to UPDATE {}: publish and roll back as flowshift_publisher"
+        " (flowshift db role)"
+    )
+    assert notes(role.url(database)) == [
+        lacks.format(role.name, "use_workflow_v2"),
+        lacks.format(role.name, "status"),
+    ]
+
+
+def test_db_check_notes_which_words_a_column_of_statuses_lacks(admin: sa.Engine) -> None:
+    url = make_database(admin)
+    try:
+        with an_engine(url) as engine:
+            make_platform(engine, with_v2_tables=True)
+            with engine.begin() as connection:
+                connection.exec_driver_sql(
+                    "CREATE DOMAIN word AS varchar CHECK (VALUE IN ('draft', 'published'))"
+                )
+                connection.exec_driver_sql(
+                    "ALTER TABLE bot_workflow_versions ALTER status TYPE word"
+                )
+            schema.upgrade(engine)
+        assert notes(url) == [
+            "status is word, which does not take 'archived': nothing can be published"
+        ]
+    finally:
+        drop_database(admin, url)
