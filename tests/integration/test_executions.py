@@ -130,7 +130,10 @@ def test_a_number_that_is_no_run_names_the_bot_that_is_meant(
     assert code == 2
     assert "there is no run 7; for the bot of that id: flowshift executions --bot 7" in err
     code, _, err = flowshift("executions", "9" * 18)
-    assert (code, err) == (2, f"flowshift: there is no run {'9' * 18}\n")
+    assert (code, err) == (
+        2,
+        f"flowshift: there is no run {'9' * 18}: `flowshift runs` lists them\n",
+    )
 
 
 def test_a_bot_that_does_not_exist_exits_with_2(flowshift: Run, recorded: Fleet) -> None:

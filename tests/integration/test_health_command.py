@@ -81,7 +81,7 @@ def test_json_has_every_process_with_its_condition(flowshift: Run, fleet: Fleet)
 def test_a_database_that_is_away_is_said_and_excused_if_wanted(
     flowshift: Run, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.cli.health.TIMEOUT_S", 2)
+    monkeypatch.setattr("worker.steps.processes.TIMEOUT_S", 2)
     fleet.engine.dispose()
 
     def ask(*more: str) -> tuple[int, str, str]:

@@ -9,14 +9,14 @@ import click
 from worker import settings
 from worker.cli.options import json_option, target_option
 from worker.cli.printing import console, print_json
-from worker.cli.session import configure_logging, opened, reading
+from worker.cli.session import configure_logging, opened
 from worker.cli.views.check_target import print_checked
 from worker.core.targets.detect import AUTO, SETTING, Choice, without_database
 from worker.core.targets.registry import TARGETS
 from worker.runtime import NO_SERVERS, Runtime
 from worker.settings import Settings
 from worker.steps.check_target import check_target
-from worker.steps.target import choose_target
+from worker.steps.target import read_target
 
 
 @click.command("check-target")
@@ -55,11 +55,8 @@ def command(*, target: str | None, as_json: bool) -> int:
 def _choice(asked: str | None, values: Settings) -> Choice:
     named = values.target if asked is None else asked
     if named == AUTO and values.database_url:
-        with (
-            opened(needs_redis=False, needs_tables=False) as current,
-            reading(current) as connection,
-        ):
-            return choose_target(connection, asked, values.target)
+        with opened(needs_redis=False, needs_tables=False) as current:
+            return read_target(current.engine, asked, values.target)
     reason = "no database was looked at" if named == AUTO else "--target says so"
     if asked is None and named != AUTO:
         reason = f"{SETTING} says so"

@@ -5,32 +5,26 @@ from __future__ import annotations
 import os
 
 import click
-import sqlalchemy as sa
 
 from worker.app import app
 from worker.cli.arguments import Whole
 from worker.cli.follow import follow
 from worker.cli.options import target_option
 from worker.cli.printing import Text, console, say
-from worker.cli.session import configure_logging, opened, person, reading
+from worker.cli.session import configure_logging, opened, person
 from worker.cli.signals import stoppable, wait
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
-from worker.core.targets.answer import ANSWER
-from worker.core.targets.registry import TARGETS
-from worker.db.bulk import driver
-from worker.db.platform_tables import bots
-from worker.errors import UsageError
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
-from worker.sample import ANSWER_COLUMNS, PREFIX, insert_sample
+from worker.sample import PREFIX
 from worker.steps.examine import Examination, examine_bot
 from worker.steps.report import report_run
 from worker.steps.request import Request
+from worker.steps.sample_fleet import add_sample_fleet
 from worker.steps.start import start_run
-from worker.steps.target import choose_target
 
 FAILURES_SHOWN = 5
 
@@ -70,7 +64,7 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
     with stoppable(), opened() as current:
         values = current.settings
         say(f"PostgreSQL and Redis answer; data directory {values.data_path}")
-        added = _fill(current, count, target)
+        added = add_sample_fleet(current.engine, count, asked=target, setting=values.target)
         say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
         port = free_port(values.flower_address, values.flower_port)
         with Supervisor(
@@ -100,24 +94,6 @@ def _programs(current: Runtime, port: int) -> list[Program]:
         beat_program(state / "celerybeat-schedule"),
         flower_program(current.settings, port, state),
     ]
-
-
-def _fill(current: Runtime, count: int, asked: str | None) -> int:
-    """Add the sample fleet; never to a database that holds other bots."""
-    with reading(current) as connection:
-        foreign = connection.scalar(
-            sa.select(bots.c.bot_id).where(~bots.c.bot_id.collate("C").startswith(PREFIX)).limit(1)
-        )
-        if foreign is not None:
-            raise UsageError(
-                f"the database holds other bots than samples ({foreign!r} for one): "
-                "the demo does not use it"
-            )
-        if asked == ANSWER.name:
-            connection.exec_driver_sql(ANSWER_COLUMNS)
-            connection.commit()
-        target = TARGETS[choose_target(connection, asked, current.settings.target).target]
-        return insert_sample(driver(connection), count, target)
 
 
 def _explain(current: Runtime, run_id: int, asked: str | None) -> None:

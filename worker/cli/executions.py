@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import click
-import sqlalchemy as sa
 
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.options import count_option, full_option, json_option
 from worker.cli.printing import console, print_json
-from worker.cli.session import configure_logging, opened, reading
-from worker.cli.terminal import plain
+from worker.cli.session import configure_logging, opened
 from worker.cli.views.execution import print_whole, whole_fields
 from worker.cli.views.executions import execution_fields, print_executions
-from worker.db import executions as stored
-from worker.db import inspect, runs
-from worker.db.executions import LOOKED_AT, Whole
+from worker.db.executions import LOOKED_AT
 from worker.errors import UsageError
-from worker.steps import find
+from worker.steps import executions as step
 
 
 class ListByDefault(click.Group):
@@ -79,16 +75,10 @@ def list_executions(
     """
     configure_logging()
     bot_id, run_id = _chosen(which, bot_id, run_id)
-    with opened(needs_redis=False) as current, reading(current) as connection:
-        if bot_id is not None:
-            find.bot(connection, bot_id)
-            found = stored.of_bot(connection, bot_id, limit, failed=failed)
-        elif run_id is not None:
-            found = stored.of_run(connection, run_id, limit, failed=failed)
-            if not found:
-                _refuse_unknown_run(connection, run_id)
-        else:
-            found = stored.newest(connection, limit, failed=failed)
+    with opened(needs_redis=False) as current:
+        found = step.list_executions(
+            current.engine, limit, bot_id=bot_id, run_id=run_id, failed=failed
+        )
     if as_json:
         print_json([execution_fields(one) for one in found])
         return 0
@@ -114,14 +104,6 @@ def _chosen(
     return which, None
 
 
-def _refuse_unknown_run(connection: sa.Connection, run_id: int) -> None:
-    if runs.get(connection, run_id) is not None:
-        return
-    meant = inspect.bot(connection, str(run_id)) is not None
-    hint = f"; for the bot of that id: flowshift executions --bot {run_id}" if meant else ""
-    raise UsageError(f"there is no run {run_id}{hint}")
-
-
 @executions.command("show", short_help="Show one execution node by node.")
 @click.argument("execution_id", metavar="ID", type=TEXT)
 @full_option
@@ -137,23 +119,10 @@ def show_execution(*, execution_id: str, full: bool, as_json: bool) -> int:
       flowshift executions show 1f2e3d4c --full
     """
     configure_logging()
-    with opened(needs_redis=False) as current, reading(current) as connection:
-        whole = _found(connection, execution_id)
-        nodes = stored.nodes(connection, whole.execution.execution_id)
+    with opened(needs_redis=False) as current:
+        found = step.read_execution(current.engine, execution_id)
     if as_json:
-        print_json(whole_fields(whole, nodes))
+        print_json(whole_fields(found.whole, found.nodes))
     else:
-        print_whole(console(), whole, nodes, full=full)
+        print_whole(console(), found.whole, found.nodes, full=full)
     return 0
-
-
-def _found(connection: sa.Connection, prefix: str) -> Whole:
-    ids = stored.ids_like(connection, prefix)
-    if len(ids) > 1:
-        shown = ", ".join(str(one) for one in ids[:5])
-        more = " …" if len(ids) > 5 else ""
-        raise UsageError(f"several executions begin with {plain(prefix)}: {shown}{more}")
-    whole = stored.whole(connection, ids[0]) if ids else None
-    if whole is None:
-        raise UsageError(f"there is no execution {plain(prefix)}")
-    return whole

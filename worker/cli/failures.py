@@ -14,14 +14,12 @@ from worker.cli.options import (
     optional_run_argument,
 )
 from worker.cli.printing import console, print_csv, print_json_with
-from worker.cli.session import configure_logging, opened, reading
+from worker.cli.session import configure_logging, opened
 from worker.cli.views.failures import HEADER, cells, group_fields, print_groups
 from worker.core.codes import FAILURE_CODES, WARNING_CODES
-from worker.db import outcomes
 from worker.db.outcomes import Found, Kind
 from worker.errors import UsageError
-from worker.runtime import Runtime
-from worker.steps import find
+from worker.steps.outcomes import each_outcome, outcomes_by_code
 
 
 @click.command()
@@ -82,29 +80,18 @@ def _show(
         raise UsageError("use --csv or --json, not both")
     configure_logging()
     with opened(needs_redis=False) as current:
-        _refuse_pruned(current, run_id)
-        with reading(current) as connection:
-            if as_csv:
-                seen = _Counted(outcomes.each(connection, kind, run_id=run_id, code=code))
-                print_csv(HEADER, map(cells, seen))
-                return int(seen.any)
-            found = outcomes.groups(connection, kind, run_id=run_id, code=code)
-            if as_json:
-                head = {"run_id": run_id, "bots_by_code": [group_fields(group) for group in found]}
-                every = outcomes.each(connection, kind, run_id=run_id, code=code)
-                print_json_with(head, kind, every)
-            else:
-                print_groups(console(), kind, run_id, found)
+        if as_csv:
+            seen = _Counted(each_outcome(current.engine, kind, run_id=run_id, code=code))
+            print_csv(HEADER, map(cells, seen))
+            return int(seen.any)
+        found = outcomes_by_code(current.engine, kind, run_id=run_id, code=code)
+        if as_json:
+            head = {"run_id": run_id, "bots_by_code": [group_fields(group) for group in found]}
+            every = each_outcome(current.engine, kind, run_id=run_id, code=code)
+            print_json_with(head, kind, every)
+        else:
+            print_groups(console(), kind, run_id, found)
     return int(bool(found))
-
-
-def _refuse_pruned(current: Runtime, run_id: int | None) -> None:
-    if run_id is None:
-        return
-    with reading(current) as connection:
-        run = find.run(connection, run_id)
-    if run.ledger_pruned_at is not None:
-        raise UsageError(f"the outcomes of run {run_id} were pruned: only its counts are left")
 
 
 class _Counted:

@@ -11,16 +11,16 @@ import redis
 from worker.app import app
 from worker.cli.disk import DiskWatch
 from worker.cli.printing import console
-from worker.cli.session import person, reading
+from worker.cli.session import person
 from worker.cli.views.bar import LiveBar
 from worker.cli.views.progress import bar_state, progress_line, reason_of
 from worker.core.policy.progress import Counts, Progress
-from worker.db import control
 from worker.errors import TransientError
 from worker.progress.redis import run_key
 from worker.progress.unattended import Unattended
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
+from worker.steps.control import any_at_work
 from worker.steps.report import progress_of
 from worker.steps.sweep import Sweeper
 
@@ -99,9 +99,8 @@ def _settled(
     """The progress of a cancelled run after the batches that a worker had, when counts are final."""
     until = clock() + SETTLE_S
     while clock() < until:
-        with reading(current) as connection:
-            if not control.any_at_work(connection, run_id):
-                break
+        if not any_at_work(current.engine, run_id):
+            break
         sleep(POLL_S)
     return progress_of(current.engine, run_id)
 

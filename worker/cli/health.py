@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import Final
 
 import click
 import msgspec
@@ -21,13 +20,10 @@ from worker.core.policy.processes import (
     ProcessKind,
     health_of,
 )
-from worker.db import heartbeats
-from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
 from worker.servers.connect import database_for_command
 from worker.settings import Settings
-
-TIMEOUT_S: Final = 5
+from worker.steps.processes import probe_processes
 
 
 @click.command()
@@ -96,19 +92,5 @@ def _kinds(what: str, found: Sequence[Process]) -> list[ProcessKind]:
 
 
 def _read(values: Settings, *, host: str | None) -> list[Process]:
-    """The heartbeats; the database is waited for briefly, and looked at once."""
     with database_for_command(values) as url:
-        given = database_url(url)
-        if "connect_timeout" not in given.query:
-            given = given.update_query_dict({"connect_timeout": str(TIMEOUT_S)})
-        engine = create_engine(
-            given,
-            lock_timeout_ms=TIMEOUT_S * 1000,
-            statement_timeout_ms=TIMEOUT_S * 1000,
-            application_name="flowshift health",
-        )
-        try:
-            with map_database_errors(), engine.connect() as connection:
-                return heartbeats.processes(connection, host=host)
-        finally:
-            engine.dispose()
+        return probe_processes(url, host=host)

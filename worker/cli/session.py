@@ -7,11 +7,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import sqlalchemy as sa
-
 from migrations import upgrade
 from worker import log, runtime, settings
-from worker.db.engine import map_database_errors
 from worker.errors import ConfigError
 from worker.queue.environment import ignore
 from worker.runtime import Runtime
@@ -66,10 +63,3 @@ def person() -> str:
     except (KeyError, OSError):  # an id without a name, as in many containers
         name = "unknown"
     return f"{name}@{socket.gethostname()}"
-
-
-@contextmanager
-def reading(current: Runtime) -> Iterator[sa.Connection]:
-    """A connection for looking, with driver errors mapped."""
-    with map_database_errors(), current.engine.connect() as connection:
-        yield connection

@@ -12,17 +12,17 @@ from worker.cli import workers
 from worker.cli.follow import follow
 from worker.cli.options import Starting
 from worker.cli.printing import console, print_json, say
-from worker.cli.session import configure_logging, opened, person, reading
+from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.summary import outcome_line, print_summary, summary_fields
 from worker.cli.workers import WorkerPresent
 from worker.core.policy.processes import working
-from worker.db.heartbeats import processes
 from worker.db.runs import Run
 from worker.processes.flower_program import page_of_run
 from worker.processes.vitals import max_age_s
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps.batch.kinds import KINDS
+from worker.steps.processes import read_processes
 from worker.steps.report import outcomes_of, report_run
 from worker.steps.request import Request
 from worker.steps.start import start_run
@@ -69,8 +69,7 @@ def _flower_page(current: Runtime, run_id: int) -> str | None:
     values = current.settings
     if values.flower_port == 0:
         return None
-    with reading(current) as connection:
-        found = processes(connection, host=socket.gethostname())
+    found = read_processes(current.engine, host=socket.gethostname())
     if not any(one.kind == "flower" for one in working(found, max_age_s(current))):
         return None
     return page_of_run(values, run_id)

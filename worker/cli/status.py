@@ -8,9 +8,9 @@ from worker.cli.options import json_option, optional_run_argument
 from worker.cli.printing import console, print_json
 from worker.cli.session import configure_logging, opened
 from worker.cli.starting import FAILURES_SHOWN
-from worker.cli.views.schedule import prune_schedule
 from worker.cli.views.status import print_status, status_fields
 from worker.processes.vitals import max_age_s
+from worker.steps.prune.calendar import read_schedule
 from worker.steps.status import read_status
 
 
@@ -35,7 +35,7 @@ def status(*, run_id: int | None, as_json: bool) -> int:
             run_id,
             most_failures=None if as_json else FAILURES_SHOWN,
         )
-        schedule = prune_schedule(current)
+        schedule = read_schedule(current.engine, current.settings.prune_at)
         limit_s = max_age_s(current)
     if as_json:
         print_json(status_fields(found, schedule, limit_s))

@@ -17,7 +17,7 @@ from worker.cli.options import (
 )
 from worker.cli.printing import console, print_json
 from worker.cli.provider import Answering, provider_options
-from worker.cli.session import configure_logging, opened, reading
+from worker.cli.session import configure_logging, opened
 from worker.cli.views.trial import print_trial, trial_fields
 from worker.core.codes import WarningCode, parse_differences
 from worker.core.parity.messages import BUILT_IN
@@ -31,7 +31,6 @@ from worker.providers.live import Live, check
 from worker.runtime import Runtime
 from worker.steps import find
 from worker.steps.examine import target_to_try
-from worker.steps.target import choose_target
 from worker.steps.try_bot import try_bot
 
 
@@ -77,9 +76,7 @@ def test(
     configure_logging()
     budget = answering.budget()
     with opened(needs_redis=False) as current:
-        with reading(current) as connection:
-            view = find.bot(connection, bot_id)
-            choice = choose_target(connection, target, current.settings.target)
+        view, choice = find.bot_and_target(current.engine, bot_id, target, current.settings.target)
         chosen = target_to_try(view.graph, choice, target)
         fails = parse_differences(current.settings.strict) if strict is None else strict
         with _equipment(current, answering.provider, budget, chosen, fails) as equipment:

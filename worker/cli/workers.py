@@ -10,13 +10,12 @@ from typing import Final, Literal, Self
 
 from worker.app import app
 from worker.cli.printing import say
-from worker.cli.session import reading
-from worker.db import heartbeats
 from worker.errors import TransientError
 from worker.processes.supervisor import Supervisor, worker_program
 from worker.processes.vitals import max_age_s
 from worker.queue.dispatch import AWAY
 from worker.runtime import Runtime
+from worker.steps.processes import any_worker_works
 
 Presence = Literal["works", "none", "unknown"]
 """Unknown: no heartbeat is fresh, and the queue is away, so that no worker can be asked."""
@@ -121,5 +120,4 @@ class WorkerPresent:
 
 
 def _alive(current: Runtime, within_s: float) -> bool:
-    with reading(current) as connection:
-        return heartbeats.workers_alive(connection, within_s=within_s) > 0
+    return any_worker_works(current.engine, within_s=within_s)

@@ -10,6 +10,7 @@ from worker.core.storable import INT8_MAX, unstorable
 from worker.core.targets.detect import CHOICES, or_
 from worker.db.runs import ECHO
 from worker.errors import UsageError
+from worker.steps import find
 from worker.steps.batch.kinds import KINDS
 from worker.steps.request import Request
 
@@ -53,7 +54,7 @@ def _check_storable(request: Request, request_id: str) -> None:
     named = {"retry": request.retry_of, "validate": request.of_run}
     for what, run_id in named.items():
         if run_id is not None and not 1 <= run_id <= INT8_MAX:
-            raise UsageError(f"there is no run {run_id} to {what}: runs count from 1")
+            raise UsageError(f"{find.no_run(run_id)} to {what}: runs count from 1")
     if request.limit is not None and request.limit > INT8_MAX:
         raise UsageError(f"the limit must be at most {INT8_MAX:,} (it is {request.limit})")
     spent = () if request.budget is None else (request.budget.requests, request.budget.tokens)

@@ -102,3 +102,13 @@ def _report(current: Runtime, run_id: int) -> None:
         settings = current.settings
         publisher = RedisPublisher(current.redis, settings.namespace, settings.progress_keep_s)
         publisher.publish(progress)
+
+
+def any_at_work(engine: sa.Engine, run_id: int) -> bool:
+    """Whether a live worker has a batch of this run.
+
+    Raises:
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return control.any_at_work(connection, run_id)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from worker.core.targets.detect import Choice
 from worker.db import inspect, runs
+from worker.db.engine import map_database_errors
 from worker.db.inspect import BotView
 from worker.db.runs import Run
 from worker.errors import UsageError
+from worker.steps.target import choose_target
 
 
 def bot(connection: sa.Connection, bot_id: str) -> BotView:
@@ -24,6 +27,19 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView:
     return view
 
 
+def bot_and_target(
+    engine: sa.Engine, bot_id: str, asked: str | None, setting: str
+) -> tuple[BotView, Choice]:
+    """The bot of that id, and the target that a command on it is for.
+
+    Raises:
+        UsageError: there is no such bot.
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return bot(connection, bot_id), choose_target(connection, asked, setting)
+
+
 def run(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
     """The run of that number, its row locked if `lock`.
 
@@ -38,4 +54,9 @@ def run(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
 
 def unknown_run(run_id: int) -> UsageError:
     """The error for the number of a run that does not exist."""
-    return UsageError(f"there is no run {run_id}: `flowshift runs` lists them")
+    return UsageError(f"{no_run(run_id)}: `flowshift runs` lists them")
+
+
+def no_run(run_id: int) -> str:
+    """What is said of a run that does not exist."""
+    return f"there is no run {run_id}"

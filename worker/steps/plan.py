@@ -9,6 +9,7 @@ from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import StaleError
 from worker.log import get_logger
+from worker.steps import find
 
 log = get_logger(__name__)
 
@@ -31,7 +32,7 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
             with engine.begin() as connection:
                 run = runs.get(connection, run_id, lock=True)
                 if run is None:
-                    raise StaleError(f"there is no run {run_id}")
+                    raise StaleError(find.no_run(run_id))
                 if run.state != "planning":
                     raise StaleError(f"run {run_id} is {run.state}, not planning")
                 if run.options.selection != "all" or not _plan_step(connection, run):

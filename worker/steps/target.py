@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from worker.core.targets.detect import AUTO, SETTING, Choice, choose, decide, reason_of
 from worker.core.targets.registry import TARGETS
+from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.db.schema import target as schema
 from worker.errors import UsageError
@@ -21,6 +22,16 @@ def choose_target(connection: sa.Connection, asked: str | None, setting: str = A
     """
     found = decide(schema.evidence(connection))
     return choose(setting, SETTING, found) if asked is None else choose(asked, OPTION, found)
+
+
+def read_target(engine: sa.Engine, asked: str | None, setting: str) -> Choice:
+    """`choose_target` on a connection of its own.
+
+    Raises:
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return choose_target(connection, asked, setting)
 
 
 def choose_for_run(

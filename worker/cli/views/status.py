@@ -9,13 +9,14 @@ from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
 from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
-from worker.cli.views.schedule import PruneSchedule, prune_text
+from worker.cli.views.schedule import prune_text
 from worker.cli.views.summary import print_summary, summary_fields, target_of
 from worker.cli.views.target import print_target
 from worker.cli.views.units import percent
 from worker.core.policy.health import UNREAD, Verdict
 from worker.core.targets.registry import TARGETS
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus, Overview
+from worker.steps.prune.calendar import PruneSchedule
 from worker.steps.status import Pace, Status
 
 REASON_WIDTH: Final = 2_000

@@ -1,0 +1,78 @@
+"""Recorded executions, as commands show them: a list, and one node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.printable import escape
+from worker.db import executions, inspect, runs
+from worker.db.engine import map_database_errors
+from worker.db.executions import Execution, NodeExecution, Whole
+from worker.errors import UsageError
+from worker.steps import find
+
+_IDS_NAMED = 5
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An execution whole, with its nodes in the order in which they ran."""
+
+    whole: Whole
+    nodes: Sequence[NodeExecution]
+
+
+def list_executions(
+    engine: sa.Engine, limit: int, *, bot_id: str | None, run_id: int | None, failed: bool
+) -> list[Execution]:
+    """The newest executions first, at most `limit`: of a bot, else of a run, else of all.
+
+    Raises:
+        UsageError: there is no such bot or run.
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        if bot_id is not None:
+            find.bot(connection, bot_id)
+            return executions.of_bot(connection, bot_id, limit, failed=failed)
+        if run_id is None:
+            return executions.newest(connection, limit, failed=failed)
+        found = executions.of_run(connection, run_id, limit, failed=failed)
+        if not found:
+            _refuse_unknown_run(connection, run_id)
+        return found
+
+
+def _refuse_unknown_run(connection: sa.Connection, run_id: int) -> None:
+    if runs.get(connection, run_id) is not None:
+        return
+    if inspect.bot(connection, str(run_id)) is None:
+        raise find.unknown_run(run_id)
+    hint = f"for the bot of that id: flowshift executions --bot {run_id}"
+    raise UsageError(f"{find.no_run(run_id)}; {hint}")
+
+
+def read_execution(engine: sa.Engine, prefix: str) -> Recorded:
+    """The execution whose id begins with `prefix`.
+
+    Raises:
+        UsageError: there is none, or there are several.
+        TransientError: the database was away.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        whole = _found(connection, prefix)
+        return Recorded(whole, executions.nodes(connection, whole.execution.execution_id))
+
+
+def _found(connection: sa.Connection, prefix: str) -> Whole:
+    ids = executions.ids_like(connection, prefix)
+    if len(ids) > 1:
+        shown = ", ".join(str(one) for one in ids[:_IDS_NAMED])
+        more = " …" if len(ids) > _IDS_NAMED else ""
+        raise UsageError(f"several executions begin with {escape(prefix)}: {shown}{more}")
+    whole = executions.whole(connection, ids[0]) if ids else None
+    if whole is None:
+        raise UsageError(f"there is no execution {escape(prefix)}")
+    return whole
