@@ -228,6 +228,40 @@ def test_a_bot_without_a_draft_gets_one_only_if_that_is_said(
     assert converted.drafts()[BOT] == document
 
 
+@pytest.mark.parametrize("command", ["draft", "restore"])
+def test_a_draft_that_appears_while_the_command_makes_one_is_not_overwritten(
+    command: str, converted: Fleet, flowshift: Run
+) -> None:
+    document = graph_of(edited(read(flowshift)))
+    converted.add_version(BOT, "v1.0", "archived")
+    converted.execute("DELETE FROM workflow_execution_runs")
+    converted.execute("DELETE FROM bot_workflow_versions WHERE status = 'draft'")
+    insert = (
+        "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph)"
+        " VALUES (gen_random_uuid(), 'bot-1', 'draft', 'draft', '{\"theirs\": 1}')"
+    )
+
+    def run() -> tuple[int, str, str]:
+        if command == "draft":
+            return write(flowshift, document, "--state", "none")
+        return flowshift("restore", BOT, "v1.0")
+
+    code, _, err = beside(converted, insert, run)
+    assert code in (2, 3), err
+    assert converted.drafts()[BOT] == {"theirs": 1}
+    assert actions(converted) == []
+
+
+def test_a_bot_whose_draft_is_gone_gets_a_version_as_its_draft(
+    converted: Fleet, flowshift: Run
+) -> None:
+    converted.add_version(BOT, "v1.0", "archived")
+    converted.execute("DELETE FROM workflow_execution_runs")
+    converted.execute("DELETE FROM bot_workflow_versions WHERE status = 'draft'")
+    assert flowshift("restore", BOT, "v1.0")[0] == 0
+    assert converted.drafts()[BOT] == {"nodes": []}
+
+
 def test_numbers_keep_their_digits_on_the_way_out_and_back(
     converted: Fleet, flowshift: Run
 ) -> None:

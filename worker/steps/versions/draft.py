@@ -129,7 +129,11 @@ def _write(connection: sa.Connection, found: Bot, graph: bytes) -> str:
     if found.draft is not None:
         after = versions.write(connection, found.draft.version_id, graph)
     else:
-        drafts.insert_drafts(connection, [(found.bot_id, graph)])
+        if not drafts.insert_drafts(connection, [(found.bot_id, graph)]):
+            raise UsageError(
+                f"bot {quote(found.bot_id)} has got a draft in the meantime, or another version is"
+                " called draft: nothing was written; look with `flowshift versions`"
+            )
         made = bot.read(connection, found.bot_id).draft
         after = None if made is None else versions.write(connection, made.version_id, graph)
     if after is None:

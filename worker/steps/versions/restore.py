@@ -69,7 +69,10 @@ def _restore(connection: sa.Connection, found: Bot, version: Version) -> Restore
     bot_id, name = found.bot_id, version.version
     if found.draft is None:
         if not versions.copy(connection, version.version_id, _DRAFT, _DRAFT):
-            raise not_stored(bot_id, "the draft")
+            raise TransientError(
+                f"bot {quote(bot_id)} got no draft: another session made one, another version is called"
+                " draft, or a trigger changes it. Nothing was changed: look with `flowshift versions`"
+            )
         return Restored(bot_id, name, changed=True)
     kept = None
     if not versions.is_kept(connection, found.draft.version_id):
