@@ -17,7 +17,8 @@ from worker.app import configuration
 from worker.core.policy.batch_ref import BatchRef
 from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
-from worker.queue.dispatch import AWAY_S, CeleryQueue, Queue
+from worker.queue.away import AWAY_S
+from worker.queue.dispatch import CeleryQueue, Queue
 from worker.runtime import Runtime
 from worker.steps.enqueue import top_up
 

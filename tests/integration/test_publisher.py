@@ -21,6 +21,7 @@ from worker.progress.redis import (
     refresh_key,
     run_key,
 )
+from worker.queue.away import AWAY_S
 from worker.servers.connect import Servers
 
 
@@ -166,7 +167,7 @@ def test_with_redis_away_publishing_is_given_up_at_once_and_taken_up_again(
         assert not away.publish(a_progress())
         away._script = lambda **_: pytest.fail("tried while it is known to be away")  # type: ignore[assignment]
         assert not away.publish(a_progress())
-        now[0] = publisher.AWAY_S
+        now[0] = AWAY_S
         away._script = lambda **_: 1  # type: ignore[assignment]
         assert away.publish(a_progress())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.pulse import IDLE_S, Look, Pulse
 from worker.db.heartbeats import Sign
+from worker.processes.pulse import IDLE_S, Look, Pulse
 
 
 class World:

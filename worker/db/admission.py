@@ -16,6 +16,7 @@ from worker.core.policy import pace
 from worker.core.policy.batch_ref import BatchRef
 from worker.db import batches as batches_table
 from worker.db.batches import Batch
+from worker.db.expressions import BOTS_COUNTED
 from worker.db.runs import RunOptions
 from worker.db.split import split
 from worker.db.tables import batches, runs
@@ -98,7 +99,7 @@ def size_now(connection: sa.Connection, run_id: int, options: RunOptions, target
 
     Those of a few bots, such as others have left, say nothing: their time is not the bots'.
     """
-    counted = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    counted = BOTS_COUNTED
     done = sa.and_(
         batches.c.run_id == run_id,
         batches.c.finished_at.is_not(None),

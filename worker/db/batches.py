@@ -11,6 +11,7 @@ from worker.core.parity.overhead import Overhead
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import BatchState, RunKind
+from worker.db.expressions import seconds
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
 
@@ -151,7 +152,7 @@ def _is_claimed_by(worker: str) -> sa.ColumnElement[bool]:
 
 
 def _lease(lease_s: int) -> sa.ColumnElement[Any]:
-    return sa.func.now() + sa.cast(f"{lease_s} seconds", sa.Interval)
+    return sa.func.now() + seconds(lease_s)
 
 
 def _key(ref: BatchRef) -> sa.ColumnElement[Any]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from worker.core.policy import circuit_breaker
 from worker.core.policy.states import OVER
+from worker.db.expressions import BOTS_COUNTED
 from worker.db.runs import Run
 from worker.db.tables import audit, batches, runs
 
@@ -35,7 +36,7 @@ def any_at_work(connection: sa.Connection, run_id: int) -> bool:
 
 def window(connection: sa.Connection, run: Run) -> circuit_breaker.Window:
     """The running window of a run: its last batches since it began to run, or was resumed."""
-    counted = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    counted = BOTS_COUNTED
     query = (
         sa.select(counted, batches.c.codes)
         .where(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from worker.core.parity.recording import SESSION_PREFIX
 from worker.db.backups import BESIDE_BOTS, IS_BACKED_UP
+from worker.db.expressions import seconds
 from worker.db.platform_tables import DRAFT, bots, execution_runs, versions
 
 
@@ -108,7 +109,7 @@ def executed(connection: sa.Connection) -> Executed:
 
     Flowshift's own, which validate drafts, are told from real traffic by their session ids.
     """
-    since = sa.func.now() - sa.cast("24 hours", sa.Interval)
+    since = sa.func.now() - seconds(86_400)
     session = execution_runs.c.session_id.collate("C")  # LIKE needs a deterministic collation
     validates = sa.func.coalesce(session.startswith(SESSION_PREFIX), sa.false())
     time_ms, tokens = execution_runs.c.elapsed_time, execution_runs.c.total_tokens

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.health import Verdict
+from worker.db.expressions import seconds
 from worker.db.tables import runs
 
 PARKED_S = 15
@@ -30,8 +31,7 @@ def park(connection: sa.Connection, ref: BatchRef, verdict: Verdict) -> bool:
             .where(runs.c.run_id == ref.run_id, runs.c.state == "running", free)
             .values(
                 parked_batch=ref.number,
-                parked_until=sa.func.clock_timestamp()
-                + sa.cast(f"{PARKED_S} seconds", sa.Interval),
+                parked_until=sa.func.clock_timestamp() + seconds(PARKED_S),
                 parked_check=verdict.check,
                 parked_reason=verdict.reason[:500],
             )

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
+from worker.db.expressions import seconds
 from worker.db.heartbeats import longest_s
 from worker.db.platform_tables import bots
 from worker.db.tables import batches, heartbeats, runs
@@ -249,7 +250,7 @@ def _delivered() -> sa.ScalarSelect[Any]:
     other, its_run = batches.alias("other"), runs.alias("its_run")
     newest = sa.func.max(other.c.enqueued_at)
     return (
-        sa.select(newest - sa.cast(f"{MESSAGE_GRACE_S} seconds", sa.Interval))
+        sa.select(newest - seconds(MESSAGE_GRACE_S))
         .select_from(other.join(its_run, its_run.c.run_id == other.c.run_id))
         .where(its_run.c.state == "running", other.c.state != "pending")
         .scalar_subquery()
@@ -283,5 +284,5 @@ def runs_left_open(connection: sa.Connection) -> list[int]:
     )
 
 
-def _ago(seconds: float) -> sa.ColumnElement[Any]:
-    return sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)
+def _ago(age_s: float) -> sa.ColumnElement[Any]:
+    return sa.func.now() - seconds(age_s)

@@ -18,14 +18,15 @@ from worker.core.policy.progress import (
     version_of,
 )
 from worker.core.policy.states import OVER
+from worker.db.expressions import BOTS_COUNTED, seconds
 from worker.db.tables import batches, heartbeats, runs
 
 
 def read(connection: sa.Connection, run_id: int) -> Progress | None:
     """How far a run is, from committed rows, in one statement; None if there is no such run."""
     ended = batches.c.state.in_(["done", "failed"])
-    bots = batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
-    recent = batches.c.finished_at > sa.func.now() - sa.cast(f"{RECENT_S} seconds", sa.Interval)
+    bots = BOTS_COUNTED
+    recent = batches.c.finished_at > sa.func.now() - seconds(RECENT_S)
     until = sa.func.coalesce(runs.c.finished_at, sa.func.now())
     totals = sa.select(
         *(
@@ -64,8 +65,8 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
 def _unattended() -> sa.ColumnElement[bool]:
     """Whether no worker works on the run: none lives, none has a batch, and nothing happened lately."""
 
-    def within(column: sa.ColumnElement[Any], seconds: float) -> sa.ColumnElement[bool]:
-        return column > sa.func.now() - sa.cast(f"{seconds} seconds", sa.Interval)
+    def within(column: sa.ColumnElement[Any], age_s: float) -> sa.ColumnElement[bool]:
+        return column > sa.func.now() - seconds(age_s)
 
     lives = sa.exists().where(
         heartbeats.c.kind == "worker",

@@ -15,6 +15,7 @@ from worker.core.policy.states import OVER, RunKind, RunState
 from worker.core.targets.registry import DEFAULT
 from worker.db.audit import record
 from worker.db.backups import Place
+from worker.db.expressions import seconds
 from worker.db.tables import runs
 
 Provider = Literal["echo", "live"]
@@ -186,7 +187,7 @@ def latest(connection: sa.Connection, limit: int = 1) -> list[Run]:
 
 def recent_ids(connection: sa.Connection) -> list[int]:
     """The runs that are not over, or have been for less than a minute; oldest first."""
-    since = sa.func.now() - sa.cast("1 minute", sa.Interval)
+    since = sa.func.now() - seconds(60)
     query = sa.select(runs.c.run_id).where(
         sa.or_(runs.c.state.not_in(OVER), runs.c.finished_at > since)
     )

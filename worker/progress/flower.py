@@ -24,7 +24,7 @@ from worker.core.policy.progress import Progress
 from worker.core.policy.states import RunState
 from worker.core.printable import escape
 from worker.log import get_logger
-from worker.progress.redis import AWAY_S
+from worker.queue.away import Away
 
 log = get_logger(__name__)
 
@@ -153,9 +153,8 @@ class FlowerRow:
     ) -> None:
         self._app = app
         self._hostname = hostname
-        self._clock = clock
         self._wall_clock = wall_clock
-        self._away_until = 0.0
+        self._away = Away(clock)
 
     def publish(self, progress: Progress) -> bool:
         """Show `progress`; call it only with what is newer than everything shown before."""
@@ -170,14 +169,14 @@ class FlowerRow:
 
     def _send(self, uuid: str, events: list[_Event]) -> bool:
         """Send events of one row, in order; whether they were sent."""
-        if self._clock() < self._away_until:
+        if self._away.is_away:
             return False
         try:
             with self._app.events.default_dispatcher(hostname=self._hostname) as dispatcher:
                 for kind, fields in events:
                     dispatcher.send(kind, uuid=uuid, retry=False, **fields)
         except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
-            self._away_until = self._clock() + AWAY_S
+            self._away.note()
             log.warning("flower_row.unsent", row=uuid, error=str(error))
             return False
         return True

@@ -17,14 +17,12 @@ import redis
 from worker.core.policy.progress import Progress
 from worker.core.printable import escape
 from worker.log import get_logger
+from worker.queue.away import Away
 
 log = get_logger(__name__)
 
 EVENTS_KEPT = 10_000
 """About as many events stay in the stream; older ones are trimmed."""
-
-AWAY_S = 2.0
-"""Seconds for which Redis is left alone after it failed."""
 
 REFRESH_S = 3.0
 """Seconds in which everything is shown again at most once, however many messages ask for it."""
@@ -125,13 +123,12 @@ class RedisPublisher:
         self._client = client
         self._namespace = namespace
         self._keep_s = keep_s
-        self._clock = clock
-        self._away_until = 0.0
+        self._away = Away(clock)
         self._script = client.register_script(_PUBLISH)
 
     def publish(self, progress: Progress) -> bool:
         """Publish, unless Redis holds something newer or is away."""
-        if self._clock() < self._away_until:
+        if self._away.is_away:
             return False
         key = run_key(self._namespace, progress.run_id)
         fields = as_fields(progress)
@@ -148,7 +145,7 @@ class RedisPublisher:
         try:
             return bool(self._script(keys=[key, events_key(self._namespace)], args=arguments))
         except (redis.RedisError, OSError) as error:
-            self._away_until = self._clock() + AWAY_S
+            self._away.note()
             log.warning("progress.unpublished", run_id=progress.run_id, error=str(error))
             return False
 

@@ -18,14 +18,12 @@ from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 from worker.log import get_logger
 from worker.queue import rabbitmq
+from worker.queue.away import Away
 
 log = get_logger(__name__)
 
 AWAY: Final = (OperationalError, TransportError, RedisError, *rabbitmq.ERRORS)
 """What Celery raises while the queue does not answer."""
-
-AWAY_S: Final = 2.0
-"""Seconds for which no batch is sent after the queue did not answer."""
 
 
 class Queue(Protocol):
@@ -73,20 +71,18 @@ class Queue(Protocol):
 class CeleryQueue:
     """The queue that Celery's workers take their tasks from; one object for each process.
 
-    It remembers for `AWAY_S` that the queue is away: that spares every batch the wait for a
-    connection that will not come.
+    It remembers for a moment that the queue is away (`worker.queue.away`).
     """
 
     def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
-        self._clock = clock
-        self._away_until = 0.0
+        self._away = Away(clock)
         self._failed_last = False
 
     @property
     def is_away(self) -> bool:
         """Whether the queue did not answer a moment ago."""
-        return self._clock() < self._away_until
+        return self._away.is_away
 
     @property
     def failed_last(self) -> bool:
@@ -111,7 +107,7 @@ class CeleryQueue:
         try:
             self._send_batch(batch)
         except QueueAwayError as error:
-            self._away_until = self._clock() + AWAY_S
+            self._away.note()
             self._failed_last = True
             log.warning(
                 "batch.unsent",

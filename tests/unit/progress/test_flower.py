@@ -15,7 +15,7 @@ from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import OVER, RunState
 from worker.progress.flower import FlowerRow, describe, failure_of, row_id
-from worker.progress.redis import AWAY_S
+from worker.queue.away import AWAY_S
 
 
 class FakeApp:

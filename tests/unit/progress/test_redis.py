@@ -12,7 +12,6 @@ from tests.builders import some_progress
 from worker.core.policy.progress import Counts
 from worker.core.policy.states import OVER, RUN_STATES, RunState
 from worker.progress.redis import (
-    AWAY_S,
     EVENTS_KEPT,
     RedisPublisher,
     Ticker,
@@ -20,6 +19,7 @@ from worker.progress.redis import (
     events_key,
     run_key,
 )
+from worker.queue.away import AWAY_S
 
 
 class Clock:
