@@ -2,8 +2,8 @@
 
 A database is filled once, half of its execution runs older than the cut-off; each measurement has
 a fresh copy of it. The bare DELETE is measured before and after the prune, and the ratio is to the
-mean, so that a machine that slows down or speeds up meanwhile does not decide the result. All the
-while somebody reads as a platform does: a bot's latest executions, and the nodes of one.
+mean, so that a machine that slows down or speeds up meanwhile does not decide the result. Meanwhile
+a client reads as a platform does: a bot's latest executions, and the nodes of one.
 """
 
 from __future__ import annotations

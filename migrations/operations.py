@@ -162,12 +162,12 @@ def drop_own_index(index: str) -> None:
 
 
 def clear_invalid(found: FoundTable, index: Index) -> None:
-    """Drop what a failed build left under a name of `index`, once nobody is building it."""
+    """Drop what a failed build left under a name of `index`, once no session is building it."""
     if not _invalid(found, index):
         return
 
     def wait_for_builders() -> None:
-        # A build holds this lock until it is over; it stands in nobody's way but other builders'.
+        # A build holds this lock until it is over; it blocks only other builders.
         table = qualified(found.schema, found.name)
         op.execute(sa.text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
 
@@ -245,7 +245,7 @@ def is_recorded(kind: Object, name: str) -> bool:
 def _drop_unless(
     kind: Object, shown: str, table: str, holds: str, drop: Callable[[], None]
 ) -> None:
-    """Drop after a look without a lock, and a second one that nobody can write behind."""
+    """Drop after a look without a lock, and a second one under a lock that blocks writes."""
     connection = op.get_bind()
     kept = bool(connection.execute(sa.text(holds)).scalar_one())
     commit()

@@ -234,7 +234,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop what `upgrade` created and nobody has put anything into."""
+    """Drop what `upgrade` created if it is still empty."""
     for needs in reversed(TABLES):
         do.drop_created_table(needs.table)
     for needs in reversed(TABLES):

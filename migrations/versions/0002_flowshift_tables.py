@@ -127,7 +127,7 @@ TABLES = ("runs", "batches", "ledger", "audit")
 
 
 def upgrade() -> None:
-    """All at once: nobody uses these tables yet."""
+    """All at once: no process uses these tables yet."""
     for sql in (RUNS, BATCHES, BATCHES_OPEN, LEDGER, LEDGER_FAILED, AUDIT, AUDIT_BY_RUN):
         op.execute(sql)
     for table in TABLES:

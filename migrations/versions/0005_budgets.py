@@ -38,7 +38,7 @@ CREATE TABLE flowshift.budgets (
 
 
 def upgrade() -> None:
-    """Nobody uses it yet."""
+    """No process uses it yet."""
     op.execute(BUDGETS)
     log.info("table.created", table="flowshift.budgets")
 

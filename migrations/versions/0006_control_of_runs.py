@@ -1,4 +1,4 @@
-"""Runs can be held, paced and judged: since when they run, what they wait for, their last batches.
+"""Columns of runs for parking, rate limits and the circuit breaker, and of batches for their end.
 
 Revision ID: 0006
 Revises: 0005

@@ -36,7 +36,7 @@ def upgrade() -> None:
 
 
 def refuse_downgrade(connection: sa.Connection) -> None:
-    """Raise UsageError where a bot's only backup would be lost that nobody has said may go."""
+    """Raise UsageError if a bot's only backup would be lost without permission."""
     lost = _only_copies(connection)
     if lost:
         raise UsageError(
@@ -47,7 +47,7 @@ def refuse_downgrade(connection: sa.Connection) -> None:
 
 
 def downgrade() -> None:
-    """Drop it, unless a backup would be lost with it that nobody has said may go."""
+    """Drop it, unless that would lose a backup without permission."""
     op.execute("LOCK TABLE flowshift.backups IN ACCESS EXCLUSIVE MODE")
     if not _may_be_dropped():
         refuse_downgrade(op.get_bind())

@@ -216,15 +216,15 @@ def test_a_run_that_is_resumed_while_it_is_judged_goes_on(
     fleet.add_many(60, "b-")
     run = fleet.planned(batch_size=60)
     fleet.convert(run.run_id, 1)
-    judge = circuit_breaker.objection
+    judge = circuit_breaker.trip_reason
 
     def judge_and_resume(*judged: Any) -> str | None:
-        monkeypatch.setattr(circuit_breaker, "objection", judge)
+        monkeypatch.setattr(circuit_breaker, "trip_reason", judge)
         pause(fleet, run.run_id)
         resume(fleet, run.run_id)
         return judge(*judged)
 
-    monkeypatch.setattr(circuit_breaker, "objection", judge_and_resume)
+    monkeypatch.setattr(circuit_breaker, "trip_reason", judge_and_resume)
     assert not breaker.stop_if_failing(fleet.engine, run.run_id)
     assert fleet.get(run.run_id).state == "running"
 

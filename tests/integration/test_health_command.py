@@ -65,7 +65,9 @@ def test_flower_is_asked_for_where_it_was_seen(flowshift: Run, fleet: Fleet) -> 
     grow_old(fleet, flower, 100)
     code, out, _ = flowshift("health")
     assert code == 1
-    assert "no flower works: flower on here (pid 7) is gone: it was last heard of 100 s ago" in out
+    assert (
+        "no flower works: flower on here (pid 7) is gone: its last heartbeat was 100 s ago" in out
+    )
 
 
 def test_json_has_every_process_with_its_condition(flowshift: Run, fleet: Fleet) -> None:

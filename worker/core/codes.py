@@ -291,7 +291,7 @@ def parse_differences(text: str) -> tuple[WarningCode, ...]:
 def quote(text: str, limit: int = 60) -> str:
     """`text` in quotes, cut at `limit` characters, all that is not printable escaped.
 
-    Messages hold ids that a stranger chose: nothing in one may move a terminal's cursor or turn
+    Messages hold untrusted ids: nothing in one may move a terminal's cursor or turn
     the writing direction round.
 
     >>> quote("a\\x1b[2J")

@@ -1,4 +1,4 @@
-"""A stranger's text where people read it: nothing in it may act on a terminal, or hide in a line.
+"""Untrusted text where people read it: nothing in it may act on a terminal, or hide in a line.
 
 Escaped are control characters (ESC, CR, tab, line feed, C1 and all the others), line and paragraph
 separators, halves of surrogate pairs, what turns the direction of writing round, and whatever is not

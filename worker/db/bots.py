@@ -52,7 +52,7 @@ class BotRow(msgspec.Struct, frozen=True):
     over the limit: `workflow_bytes` tells the two apart.
 
     `uses_v2` is the platform's flag; `is_published` says whether there is a version to run then.
-    `is_duplicate`: another row has the same id, so that nobody can say which is the bot.
+    `is_duplicate`: another row has the same id, so that it is unknown which row is the bot.
     """
 
     bot_id: str
@@ -131,7 +131,7 @@ def _rows(cursor: psycopg.ServerCursor[Any]) -> Iterator[BotRow]:
 def _one_an_id(rows: Iterable[BotRow]) -> Iterator[BotRow]:
     """Rows in key order, several of one id as one that says so.
 
-    Adopting makes the id unique; somebody may have dropped that index since.
+    Adopting makes the id unique; that index may have been dropped since.
     """
     last: BotRow | None = None
     for row in rows:

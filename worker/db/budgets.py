@@ -60,7 +60,7 @@ class RunBudget:
             if reserve(connection, self._run_id):
                 return
             budget = get(connection, self._run_id)
-        # Between the two statements somebody may have allowed more; this request is refused anyway.
+        # Between the two statements the budget may have been raised; this request is refused anyway.
         why = "the run has no budget" if budget is None else budget.why_spent
         raise BudgetSpentError(why or "the budget was spent")
 

@@ -24,7 +24,7 @@ class DraftToTry(msgspec.Struct, frozen=True):
     """A bot with its workflow and its draft, as committed.
 
     Texts are UTF-8 JSON, None if there is none, and also where one is over its limit: then the
-    size says so. `version` is the draft's row version: it changes whenever somebody writes to it.
+    size says so. `version` is the draft's row version: it changes on every write.
     `workflow_hash` is of the workflow's text, None if there is none.
     """
 
@@ -128,7 +128,7 @@ def compare_drafts(
     """Hold the drafts that exist against (bot_id, graph); bots without a draft are missing.
 
     By content, not by time: a draft is ours if its content has the hash of something that the
-    ledger says we wrote. With a lock nobody changes them until this transaction ends; drafts that
+    ledger says we wrote. With a lock they cannot change until this transaction ends; drafts that
     `SKIP` would have to wait for are missing.
     """
     if not graphs:

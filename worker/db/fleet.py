@@ -107,7 +107,7 @@ class _Sums(msgspec.Struct, frozen=True):
 def executed(connection: sa.Connection) -> Executed:
     """Add up the executions of the last 24 hours, in one pass over the index on their time.
 
-    Flowshift's own, which validate drafts, are told from real traffic by their session ids.
+    Flowshift's own, which validate drafts, differ from real traffic in their session ids.
     """
     since = sa.func.now() - seconds(86_400)
     session = execution_runs.c.session_id.collate("C")  # LIKE needs a deterministic collation

@@ -1,4 +1,4 @@
-"""The heartbeats of processes that keep running: written by themselves, read by everybody.
+"""The heartbeats of processes that keep running: each process writes its own, every process reads them.
 
 All times are the database's, whatever the clocks of the processes say.
 """
@@ -111,7 +111,7 @@ def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float 
 
 
 def stop(connection: sa.Connection, me: Identity) -> None:
-    """Write that a process stops as it was told to. Safe to repeat."""
+    """Write that a process stops on request. Safe to repeat."""
     connection.execute(
         sa.update(heartbeats)
         .where(heartbeats.c.instance_id == me.instance_id)

@@ -108,7 +108,7 @@ def _is_published() -> sa.Exists:
 
 
 def _is_ours() -> sa.Exists:
-    """Told by content, as `bots.compare_drafts` does."""
+    """Decided by content, as `bots.compare_drafts` does."""
     draft_hash = sa.func.jsonb_hash_extended(versions.c.graph, 0)
     return sa.exists().where(
         ledger.c.bot_id == versions.c.bot_id.collate("default"), ledger.c.draft_hash == draft_hash

@@ -16,7 +16,7 @@ from worker.db.column_types import type_of
 
 _NAMESPACE: Final = uuid.UUID("8c4ac2f0-7f0e-5f5e-9d0b-0d2a3f6b7c11")
 
-# The draft is joined as it stands in this transaction: its graph is copied inside the database,
+# The draft is joined as this transaction sees it: its graph is copied inside the database,
 # compressed as it is. `xmin` names the version of the row that was executed, where that matters.
 _INSERT_RUNS = """
     INSERT INTO workflow_execution_runs
@@ -56,7 +56,7 @@ _INSERT_NODES = """
 
 
 def execution_id(request_id: str, bot_id: str, number: int) -> uuid.UUID:
-    """The id of a run's execution of a bot on a message: the same whoever executes it, and when."""
+    """The id of a run's execution of a bot on a message: the same on every worker, at any time."""
     return uuid.uuid5(_NAMESPACE, f"{request_id}\n{bot_id}\n{number}")
 
 

@@ -51,7 +51,7 @@ def finish_if_last(connection: sa.Connection, run_id: int, actor: str) -> bool:
     """Take a running run to `finishing` if no batch is left; says whether it is finishing now.
 
     Call it after the batch has committed: of the last two to finish at once, the later commit sees
-    both as done (design section 6, guarantee 6). A run that somebody left in `finishing` counts.
+    both as done (design section 6, guarantee 6). A run that a process left in `finishing` counts.
     """
     open_batches = sa.select(batches.c.number).where(
         batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"])

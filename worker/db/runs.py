@@ -63,7 +63,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as it stands in the database."""
+    """A run as it is in the database."""
 
     run_id: int
     request_id: str
@@ -163,7 +163,7 @@ _NUMBER = sa.text("""
 
 
 def get(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run | None:
-    """The run, None if there is none; with `lock` nobody else changes it until the end."""
+    """The run, None if there is none; with `lock` no other transaction changes it until this one ends."""
     query = sa.select(runs).where(runs.c.run_id == run_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     return None if row is None else _run(row)

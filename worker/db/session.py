@@ -3,7 +3,7 @@
 Where the server takes start-up options they are set once, at the start. A pooler between us and
 PostgreSQL may ignore options or refuse them, and may give each transaction another server's session.
 There everything is set in each transaction, for that transaction alone: nothing of ours stays in a
-session that another party gets next.
+session that another client gets next.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TRANSACTIONS: Final[Mapping[str, str]] = {
     "default_transaction_read_only": "off",
     "default_transaction_deferrable": "off",
 }
-# Time-outs of newer servers, which end what ours let go on; older ones refuse to start with them.
+# Time-outs of newer servers, which end what ours do not; older ones refuse to start with them.
 _NEWER: Final[Mapping[str, int]] = {"idle_session_timeout": 14, "transaction_timeout": 17}
 
 # A setting of ours by which a session says that it has what we started it with.

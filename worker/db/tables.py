@@ -241,7 +241,7 @@ heartbeats = Table(
     time("worked_at"),  # what it does was last seen to work
     Column("evidence", sa.Text),  # by which
     Column("problem", sa.Text),  # what it says is wrong now
-    time("stopped_at"),  # it was told to stop, and did
+    time("stopped_at"),  # it stopped on request
     CheckConstraint("kind IN ('worker', 'beat', 'flower', 'serve')", name="heartbeats_kind_known"),
     schema=SCHEMA,
     postgresql_with={"fillfactor": 50},

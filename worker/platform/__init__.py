@@ -1,1 +1,1 @@
-"""The platform's own word: its validator and its engine, as programs of their own that we ask."""
+"""The platform's own programs, its validator and its engine: started and asked about drafts."""

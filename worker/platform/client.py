@@ -132,7 +132,7 @@ class Client:
         return ticket.answer
 
     def forget(self, ticket: Ticket) -> None:
-        """Let go of a question: its answer is read, and dropped."""
+        """Forget a question: its answer is read, and dropped."""
         ticket.is_forgotten = True
         if ticket in self._queue:
             self._queue.remove(ticket)

@@ -1,4 +1,4 @@
-"""Run a program in a process group of its own, and end the group when whoever asked is gone.
+"""Run a program in a process group of its own, and end the group when the asking process is gone.
 
     guard FD PROGRAM [ARGUMENT…]
 
@@ -28,7 +28,7 @@ def main(lifeline: int, argv: list[str]) -> int:
         return 126
     os.closerange(0, 2)  # its streams are the program's: their ends are seen when it is gone
     threading.Thread(target=_end_with, args=(lifeline, program.pid), daemon=True).start()
-    # Not yet reaped: until it is, the number of its group can be nobody else's.
+    # Not yet reaped: until it is, no other process group can have its number.
     ended = os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
     _kill(program.pid)
     program.wait()

@@ -2,10 +2,10 @@
 
 NAME is an entry point of the group `flowshift.platform`. What it names may have two functions:
 
-    def check(graph): …                         # returns the objections; none: an empty list
+    def check(graph): …                         # returns the messages; none: an empty list
     def execute(graph, message, providers): …   # returns the answer
 
-It runs in a process of its own, which speaks the protocol like any other program of a platform.
+It runs in a process of its own, and uses the protocol like any other program of a platform.
 """
 
 from __future__ import annotations

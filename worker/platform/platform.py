@@ -160,7 +160,7 @@ class Platform:
             client.close()
 
     def leave(self) -> None:
-        """In a fork: let go of programs that belong to the process that started them."""
+        """In a fork: forget programs that belong to the process that started them."""
         for client in self._clients.values():
             client.leave()
 

@@ -21,10 +21,10 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """A longer line breaks the protocol."""
 
 MAX_MESSAGES: Final = 100
-"""Objections to one draft that are kept; the others are dropped."""
+"""Messages about one draft that are kept; the others are dropped."""
 
 MAX_CHARACTERS: Final = 2_000
-"""Characters of an objection, an error or a name that are kept."""
+"""Characters of a message, an error or a name that are kept."""
 
 Op = Literal["check", "execute"]
 OPS: Final[tuple[Op, ...]] = get_args(Op)

@@ -125,7 +125,7 @@ def _with_reason(state: str, reason: str | None) -> str:
 
 
 def _readable(text: str) -> str:
-    """Somebody's text, so that nothing in it acts on a terminal or a page, or hides there."""
+    """Untrusted text, escaped so that nothing in it acts on a terminal or a page, or hides there."""
     return shorten(escape(text), LONGEST)
 
 

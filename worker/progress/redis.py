@@ -29,7 +29,7 @@ REFRESH_S = 3.0
 
 
 class Publisher(Protocol):
-    """Somebody who shows progress to people."""
+    """A client that shows progress to people."""
 
     def publish(self, progress: Progress) -> bool:
         """Show `progress`; False where something newer is shown already, or Redis is away."""
@@ -106,7 +106,7 @@ def as_fields(progress: Progress) -> dict[str, Any]:
 
 
 def _plain(text: str | None) -> str | None:
-    """Somebody's text as everybody may print it: it names what strangers named."""
+    """Untrusted text, safe to print: it contains names that users chose."""
     return None if text is None else escape(text)
 
 

@@ -1,6 +1,6 @@
 """Runs that no worker works on, shown in Redis and Flower by what still runs: the beat, and commands.
 
-Workers report how far a run is. Where none is left the last report would stand there, with a rate and
+Workers report how far a run is. If none is left, the last report would remain, with a rate and
 a time left that are no longer true.
 """
 

@@ -35,11 +35,11 @@ _Seconds = Annotated[float, Meta(gt=0, le=LONGEST_CALL_S)]
 
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One endpoint that speaks OpenAI's protocol, and how long it is waited for.
+    """One endpoint with OpenAI's protocol, and how long it is waited for.
 
     `timeout_s` covers everything that this provider is given for one prompt: every try, and the
     pauses between them. `connect_timeout_s` and `read_timeout_s` (the longest silence) are for each
-    try. `models` maps the models of workflows to those of the endpoint, `*` standing for all others.
+    try. `models` maps the models of workflows to those of the endpoint, `*` matches all others.
     Prices are for a million tokens.
     """
 

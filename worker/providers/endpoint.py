@@ -1,4 +1,4 @@
-"""One endpoint that speaks OpenAI's protocol: a prompt out, an answer or the reason for none back.
+"""One endpoint with OpenAI's protocol: a prompt out, an answer or the reason for none back.
 
 The `openai` package carries the request. What comes back is read here, strictly: an endpoint may
 send anything, and what is accepted goes into the database.

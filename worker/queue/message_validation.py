@@ -54,7 +54,7 @@ class Headers(msgspec.Struct, frozen=True):
 
 
 class Consumer(consumer.Consumer):
-    """Celery's consumer behind a door."""
+    """Celery's consumer, with validation of each message before it is decoded."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -148,7 +148,7 @@ def _misfit(run: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) ->
     """Which argument a task would stumble over, by the types that it is declared with."""
     try:
         given = inspect.signature(run).bind(*args, **kwargs)
-    except TypeError:  # which repeats the names that somebody made up
+    except TypeError:  # which repeats untrusted names
         return "its arguments are not those of the task"
     hints = typing.get_type_hints(run)
     for name, value in given.arguments.items():
@@ -178,7 +178,7 @@ def _outliving(loop: Callable[..., None]) -> Callable[..., None]:
 
 
 def _octets(message: Message) -> int:
-    """How long its body is: bytes, or whatever somebody put there."""
+    """How long its body is: bytes, or any other object."""
     return len(message.body) if isinstance(message.body, bytes | str) else 0
 
 

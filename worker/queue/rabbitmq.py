@@ -60,8 +60,8 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         "broker_transport_options": {
             "confirm_publish": True,
             "confirm_timeout": 10,
-            # A connection whose other end is gone without a word does not block a process forever: not the
-            # beat, when it waits for the broker's word, nor anybody who would close it.
+            # A connection that was lost without a close does not block a process forever: neither the
+            # beat, which waits for the broker's answer, nor a caller that closes it.
             "read_timeout": 10,
             "write_timeout": 10,
             # Sending while it is away fails at once, as with Redis.

@@ -43,7 +43,7 @@ def _trip_reason(connection: sa.Connection, run_id: int, *, lock: bool = False) 
     run = runs.get(connection, run_id, lock=lock)
     if run is None or run.state != "running":
         return None
-    return circuit_breaker.objection(control.window(connection, run), run.options.max_failures)
+    return circuit_breaker.trip_reason(control.window(connection, run), run.options.max_failures)
 
 
 def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) -> bool:

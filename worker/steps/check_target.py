@@ -1,4 +1,4 @@
-"""Hold the built-in corpus against the platform's own word, as a run would its bots."""
+"""Check the built-in corpus with the platform's own programs, as a run checks its bots."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def resume_run(
 
 
 def cancel_run(current: Runtime, run_id: int, *, actor: str, reason: str | None) -> bool:
-    """End a run for good; False if it was cancelled already. Bots that are converted stay so.
+    """End a run; False if it was cancelled already. Bots that are converted stay so.
 
     Raises:
         UsageError: there is no such run, or it ended otherwise.

@@ -100,7 +100,7 @@ def _would_go_live(connection: sa.Connection, choice: Choice) -> int | None:
 
 
 def _asked(platform: Platform | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is to note about the platform's own word, and what is wrong with it."""
+    """Notes on the platform's own programs, and what is wrong with them."""
     if platform is None:
         return (), ()
     try:

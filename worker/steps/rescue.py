@@ -54,7 +54,7 @@ def lose_worker(engine: sa.Engine, worker: str, why: str, *, actor: str) -> set[
 
 
 def patience_s(lease_s: float) -> float:
-    """How long after the database is back a worker that lives has renewed what it holds, or let go.
+    """Seconds after the database is back until a live worker has renewed its claims, or given them back.
 
     >>> patience_s(30), patience_s(60)
     (15.0, 25.0)
@@ -86,7 +86,7 @@ def sweep(
             if batches.is_locked_for_work(connection, claim.ref):
                 log.warning("batch.unrenewed", run_id=claim.ref.run_id, batch=claim.ref.number)
                 continue
-            why = f"its worker was not heard of any more ({claim.worker})"
+            why = f"its worker sends no heartbeat ({claim.worker})"
             _lose(connection, claim, why, actor=actor)
         given_back = rescue.unpublish_lost(connection, queue_is_empty=queue_is_empty)
         for run_id, numbers in given_back.items():

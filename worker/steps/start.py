@@ -46,7 +46,7 @@ def start_run(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was started.
-        ConfigError: it asks models, and none can be asked from here, or the platform's own word
+        ConfigError: it asks models, and none can be asked from here, or the platform's own check
             cannot be asked; nothing was started.
         TransientError: PostgreSQL was away (nothing was started), or the queue was (the run waits
             in `planning`; the message names it).

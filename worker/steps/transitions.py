@@ -62,7 +62,7 @@ def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
 
 
 def cancel(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) -> bool:
-    """End a run for good: batches that a worker has commit, no other begins. False if it was cancelled.
+    """End a run: batches that a worker has commit, no other begins. False if it was cancelled.
 
     Bots that are converted stay converted.
 

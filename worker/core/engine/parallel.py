@@ -31,7 +31,7 @@ def walk(targets: Sequence[Sequence[int]], visit: Callable[[int], None], pool: P
     for ways in targets:
         for target in ways:
             waits[target] += 1
-    # One token for each arrival: whoever takes the last one (True) goes on there. Taking is atomic.
+    # One token for each arrival: the thread that takes the last one (True) goes on there. Taking is atomic.
     tokens = [[True, *[False] * (count - 1)] for count in waits]
     tasks: list[Task] = []
 

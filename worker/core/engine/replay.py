@@ -12,7 +12,7 @@ got; only what V1 did not ask goes to the model.
     overhead_us = (v2.elapsed_us - waited_by_v2) - (v1.elapsed_us - waited_by_v1)
 
 What `worker.core.parity.compare` compares is unchanged: which calls were made, and how often, is recorded
-by the engines, whoever answers.
+by the engines, whatever provider answers.
 """
 
 from __future__ import annotations

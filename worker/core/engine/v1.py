@@ -53,7 +53,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Custom(msgspec.Struct, frozen=True):
-    """A node of an installation's own type: of each input, what V1 gives it and what stands for none."""
+    """A node of an installation's own type: of each input, what V1 gives it and what it gives for none."""
 
     id: NodeId
     type: CustomNode[Any]

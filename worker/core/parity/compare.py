@@ -78,10 +78,10 @@ def _calls_differ(missing: list[Call], extra: list[Call]) -> str:
     name = _fields_that_differ(wanted, nearest)[0]
     values = getattr(wanted, name), getattr(nearest, name)
     if isinstance(values[0], str):
-        told = _two_texts(*values)
+        found = _two_texts(*values)
     else:
-        told = f"{_value(values[0])} in V1 and {_value(values[1])} in V2"
-    return f"the {name} of {_a(wanted)} is {told}"
+        found = f"{_value(values[0])} in V1 and {_value(values[1])} in V2"
+    return f"the {name} of {_a(wanted)} is {found}"
 
 
 def _a(call: Call) -> str:

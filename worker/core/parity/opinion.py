@@ -28,7 +28,7 @@ from worker.core.workflow.calls import Providers, Trace
 Code = Literal["platform_refused", "execution_failed", "parity_mismatch"]
 
 MOST_WORDS: Final = 5
-"""Objections of the platform's that a bot's message repeats; the others are counted."""
+"""Messages of the platform that a bot's message repeats; the others are counted."""
 
 WORDS_CHARACTERS: Final = 300
 """Characters of one of them."""
@@ -113,7 +113,7 @@ def _difference(answer: Answer, executed: Executed) -> Opinion | None:
 
 
 def words(messages: Iterable[str]) -> str:
-    """A stranger's messages on one line: escaped, and no more than a person reads.
+    """The platform's messages on one line: escaped, and cut to a readable length.
 
     >>> words(["no answer node", "bad\\x1b[2J"])
     'no answer node; bad\\\\x1b[2J'

@@ -180,7 +180,7 @@ def _shortened(value: Any) -> str:
 
 
 def storable(text: str) -> str:
-    """Text without what PostgreSQL cannot store: messages quote what strangers wrote.
+    """Text without what PostgreSQL cannot store: messages quote untrusted text.
 
     >>> storable("a\\x00b")
     'a\\\\x00b'

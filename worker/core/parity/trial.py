@@ -72,7 +72,7 @@ class Equipment(msgspec.Struct, frozen=True):
     independent nodes run side by side in its threads, which all use the second's providers. After
     `bot_s` seconds no further message of a bot is begun. `registry` has the node types of `target` and
     those that are installed. A known difference of the target whose code is in `strict` is one like
-    any other. `platform` is the platform's own word, where it can be asked.
+    any other. `platform` is the platform's own check, if it can be asked.
     """
 
     pair: Callable[[], tuple[Providers, Providers]]
@@ -147,8 +147,8 @@ def prove(
             code: Code = "execution_failed" if trace.error is not None else "parity_mismatch"
             faults.setdefault(code, f"on {quote(message, 40)}: {parity.difference}")
         for one in parity.known:
-            told = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
-            met.setdefault(one.code, Met(one.code, told))
+            said = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
+            met.setdefault(one.code, Met(one.code, said))
     found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
     return Proof(
         executions=tuple(executions),
@@ -180,5 +180,5 @@ def _again(
 
 
 def _waited_us(providers: Providers) -> int:
-    """The time so far that was no engine's, as far as it is told apart."""
+    """The time so far that no engine took, as far as it can be measured."""
     return providers.waited_us if isinstance(providers, Replay) else 0

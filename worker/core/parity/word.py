@@ -1,6 +1,6 @@
-"""The platform's own word: what it is asked about a draft, and what it may say.
+"""The platform's answers: what it is asked about a draft, and what it may answer.
 
-The platform's validator judges a draft; its engine executes one. Both are another party's program:
+The platform's validator judges a draft; its engine executes one. Both are the platform's programs:
 how it is run and kept in bounds is `worker.platform`.
 """
 
@@ -61,7 +61,7 @@ Question = Check | Execute
 
 
 class Messages(msgspec.Struct, frozen=True):
-    """The validator's objections to a draft; none if it takes the draft."""
+    """The validator's messages about a draft; none if it accepts the draft."""
 
     messages: tuple[str, ...]
 

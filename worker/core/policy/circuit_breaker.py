@@ -43,12 +43,12 @@ def window(batches: Iterable[tuple[int, Mapping[str, int]]]) -> Window:
     return Window(bots, failed)
 
 
-def objection(seen: Window, max_share: float) -> str | None:
+def trip_reason(seen: Window, max_share: float) -> str | None:
     """Why the run must not go on: more than `max_share` failed with one code; None if it may.
 
-    >>> objection(Window(50, {"cycle": 26}), 0.5)
+    >>> trip_reason(Window(50, {"cycle": 26}), 0.5)
     '26 of the last 50 bots (52%) failed with cycle, more than 50%'
-    >>> objection(Window(50, {"cycle": 25}), 0.5), objection(Window(49, {"cycle": 49}), 0.5)
+    >>> trip_reason(Window(50, {"cycle": 25}), 0.5), trip_reason(Window(49, {"cycle": 49}), 0.5)
     (None, None)
     """
     if seen.bots < LEAST_BOTS or not seen.failed:

@@ -162,7 +162,7 @@ CHECKS: Final[Mapping[str, Callable[[Readings, Limits], Finding]]] = {
     "query": query,
     "business_hours": business_hours,
 }
-"""Every check by name, in the order in which they are told."""
+"""Every check by name, in the order in which they are shown."""
 
 
 def _grade(value: float, limit: int, limits: Limits) -> Decision:

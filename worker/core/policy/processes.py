@@ -16,7 +16,7 @@ KINDS: Final[tuple[ProcessKind, ...]] = get_args(ProcessKind)
 
 Condition = Literal["works", "starting", "stalled", "silent", "stopped"]
 """Starting: it has not worked yet, and began a moment ago. Stalled: it lives, and does not work.
-Silent: nothing was heard of it. Stopped: as it was told."""
+Silent: it sends no heartbeat. Stopped: on request."""
 
 MISSED_MAX: Final = 6
 """So many heartbeats may be missing before a process counts as stalled or silent."""
@@ -69,7 +69,7 @@ def why_useless(process: Process | None, *, uptime_s: float, max_age_s: float) -
         return f"it has run for {ago(uptime_s)} and shown nothing of its work"
     condition = condition_of(process, max_age_s)
     if condition == "silent":
-        return f"it runs, and nothing was heard of it for {ago(process.beat_s)}"
+        return f"it runs, but has sent no heartbeat for {ago(process.beat_s)}"
     return _stalled(process) if condition == "stalled" else None
 
 
@@ -89,7 +89,7 @@ def describe(process: Process, max_age_s: float) -> str:
         case "stalled":
             return f"{who} does not work: {_stalled(process)}"
         case "silent":
-            return f"{who} is gone: it was last heard of {ago(process.beat_s)} ago"
+            return f"{who} is gone: its last heartbeat was {ago(process.beat_s)} ago"
         case "stopped":
             return f"{who} was stopped {ago(process.beat_s)} ago"
 

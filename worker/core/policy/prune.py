@@ -10,7 +10,7 @@ MAX_AGE_S: Final = 36_500 * DAY_S
 """A hundred years: further back no time of PostgreSQL's is in danger."""
 
 START_WITHIN_S: Final = 3_600
-"""A prune that nobody began within this time of its hour waits for the next day."""
+"""A prune that has not begun within this time after its hour waits for the next day."""
 
 TARGET_MS: Final = 150.0
 """What a batch should take, well below the limit: durations vary by a factor of two or so."""
@@ -60,7 +60,7 @@ def slot_at(now_s: int, at: str) -> int | None:
 
 
 def may_begin(now_s: int, slot_s: int) -> bool:
-    """Whether a prune may still begin: not hours late, in the middle of somebody's day."""
+    """Whether a prune may still begin: not hours late, during working hours."""
     return now_s - slot_s < START_WITHIN_S
 
 

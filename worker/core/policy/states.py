@@ -1,6 +1,6 @@
 """The life of a run and of a batch: one table of legal transitions each (design section 6).
 
-The same states stand in the database's CHECK constraints; UPDATE statements name the states that
+The database's CHECK constraints name the same states; UPDATE statements name the states that
 they leave, so that a late message finds nothing to change.
 """
 

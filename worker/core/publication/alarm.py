@@ -64,7 +64,7 @@ def _alarms(count: Count, p0: float, reading: Reading) -> float | None:
 
 
 def _brake(reading: Reading) -> Alarm | None:
-    """More than half of the last five minutes' executions failed, and not because half always do."""
+    """More than 50 % of the last five minutes' executions failed, and that is not the normal rate."""
     recent, p0 = reading.recent, reading.failures.p0
     count = recent.count
     if count.executions < BRAKE_EXECUTIONS or recent.bots < LEAST_BOTS:

@@ -19,7 +19,7 @@ LEAST_ROWS: Final = 100
 
 MOST_P0: Final = 0.9
 _POINT: Final = 0.01
-_Z: Final = 1.959963984540054  # 97.5 % of a normal distribution lies below
+_Z: Final = 1.959963984540054  # 97.5 % of a normal distribution is below
 
 Source = Literal["v1", "waves", "default"]
 

@@ -1,4 +1,4 @@
-"""E-values: how much executions speak against a rate of failures, however often one looks.
+"""E-values: the evidence of executions against a rate of failures, however often one looks.
 
 An E-value is the money of a gambler who bets against a claim, from 1 on, at odds that are fair if
 the claim is true. Then it is at most 1 on average at any time, and (Ville's inequality) it ever
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 NOTHING_LEFT: Final = -math.inf
-"""The logarithm of an E-value of 0: the bet is lost for good."""
+"""The logarithm of an E-value of 0: the bet is lost permanently."""
 
 _FACTORS: Final = (2.0, 4.0, 8.0)
 _HIGH: Final = (0.5, 0.9)

@@ -14,7 +14,7 @@ SILENT_FROM: Final = 7.0
 
 
 def log_e_of(bot: BotReading) -> float:
-    """How much speaks against a bot: the mean over its metrics and its silence.
+    """The evidence against a bot: the mean over its metrics and its silence.
 
     >>> log_e_of(BotReading(bot_id="b"))
     0.0

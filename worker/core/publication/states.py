@@ -1,6 +1,6 @@
 """The life of a publication, of a wave, and of a bot in it: one table of legal transitions each.
 
-The same states stand in the database's CHECK constraints; UPDATE statements name the states that
+The database's CHECK constraints name the same states; UPDATE statements name the states that
 they leave, so that a late message finds nothing to change.
 """
 

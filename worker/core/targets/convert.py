@@ -1,6 +1,6 @@
 """Convert a V1 workflow to a draft for a target: the same calls, the same answer (design section 3).
 
-What V1 does without being told (every knowledge node searches for the message, an LLM sees every
+What V1 does implicitly (every knowledge node searches for the message, an LLM sees every
 search before it, the end takes the first response) becomes mappings and edges; each place where
 that differs from V1's picture becomes a warning. Same input, target and version, same bytes.
 """

@@ -1,6 +1,6 @@
 """The platform guide's six questions about a draft, answered for people.
 
-A draft may be one that a person drew, so that anything may stand in it: what cannot be read is an
+A draft may be one that a person drew, so it may contain anything: what cannot be read is an
 answer too, and the rest is answered anyway. All six are yes exactly where
 `worker.core.workflow.graph_check.check` finds nothing.
 """
@@ -187,7 +187,7 @@ def _edge(raw: Raw, path: str, issues: list[Issue]) -> GraphEdge | None:
     data_type = _value(keys, "data_type", str, "types", path, issues)
     if source is None or target is None:
         return None
-    # What is missing has been told: "any" disagrees with nothing.
+    # A missing type is reported elsewhere: "any" agrees with everything.
     data_type = "any" if data_type is None else data_type
     return GraphEdge(source, target, source_port or "", target_port or "", data_type)
 
@@ -214,5 +214,5 @@ def _value(
 
 
 def _reason(error: Exception) -> str:
-    """What the decoder said, which may repeat what a stranger wrote."""
+    """What the decoder said, which may repeat untrusted text."""
     return quote(str(error), 200)[1:-1]

@@ -48,7 +48,7 @@ class Defaults(msgspec.Struct, frozen=True):
 class LlmConfig(msgspec.Struct, frozen=True):
     """An LLM node's configuration.
 
-    `temperature` and `max_tokens` are the number's JSON text: `temperature` as it stood in the
+    `temperature` and `max_tokens` are the number's JSON text: `temperature` as it was in the
     column where it was a number there. `template` may be empty: V1 then has two templates of its own.
     `use_context_from` holds V1 node ids, in order, repetitions included.
     """
@@ -162,7 +162,7 @@ class _Given:
         self.values = {key: platform_value(bytes(data[key])) for key in keys if key in data}
 
     def let_stand_in(self, key: str, other: str, counts: Callable[[Any], bool]) -> None:
-        """Let the spelling `other` stand for `key` where that is absent and the other's value counts.
+        """Use the spelling `other` for `key` where that is absent and the other's value counts.
 
         A null that is there keeps the other out.
         """
@@ -181,14 +181,14 @@ class _Given:
         def tell(field: str, wanted: str) -> None:
             key = self._spelled.get(field, field)
             shown = self._number_text(key).decode()
-            if not shown or field == "provider":  # which may stand in the model's object
+            if not shown or field == "provider":  # which may be in the model's object
                 shown = json.dumps(self.values[field], ensure_ascii=False)
             refuse(f"{key} must be {wanted} (it is {quote(shown, 40)})")
 
         return tell
 
     def _number_text(self, key: str) -> bytes:
-        """The JSON text of a number as it stands in the column; empty if there is no number."""
+        """The JSON text of a number as it is in the column; empty if there is no number."""
         text = bytes(self._data.get(key, b""))
         return text if text[:1].isdigit() or text[:1] == b"-" else b""
 

@@ -1,4 +1,4 @@
-"""What changed between a V1 workflow and its draft, told for a person.
+"""What changed between a V1 workflow and its draft, in words for a person.
 
 Works on any two graphs: the draft may be one that a person edited since, or may be broken.
 """
@@ -16,7 +16,7 @@ Change = Literal["added", "removed", "changed"]
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One difference; `before` and `after` are what stood there, None if nothing did."""
+    """One difference; `before` and `after` are the values, None if there was no value."""
 
     change: Change
     what: str

@@ -1,6 +1,6 @@
 """Write a plan out as a draft: nodes with ports and mappings, edges with both ends (design section 3).
 
-A target says what is mapped, which nodes it adds and what stands in a node's data; this module knows
+A target says what is mapped, which nodes it adds and what a node's data holds; this module knows
 what every draft is made of. Same calls in the same order, same bytes.
 """
 

@@ -1,4 +1,4 @@
-"""Where a draft's nodes stand in the platform's editor, which reads a position as two numbers."""
+"""Where a draft's nodes are in the platform's editor, which reads a position as two numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.core.workflow.v1 import Workflow
 COLUMN: Final = 300
 ROW: Final = 150
 _BESIDE: Final = 160
-# What a person places is not further out; what is says nothing about where there is room.
+# No person places a node further out, so such a position says nothing about free space.
 _FAR: Final = 1e6
 
 _encode = msgspec.json.Encoder().encode

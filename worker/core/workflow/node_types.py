@@ -77,7 +77,7 @@ class Node(ABC, Generic[DataT]):
 class CustomNode(Node[DataT]):
     """A node type that V1 has too: a platform's own, in a workflow as in a draft.
 
-    V1 has no ports, so the class names those that stand for what V1 hands around. Inputs:
+    V1 has no ports, so the class names those that represent what V1 hands around. Inputs:
     `takes_message` (what the user said), `takes_context` (what every search before this node found,
     joined by blank lines), `takes_response` (what the first LLM to run before it said). Outputs:
     `gives_context` joins what the searches found, for every LLM that runs later, and with
@@ -134,7 +134,7 @@ def _named(**ports: str | None) -> dict[Value, str]:
 
 @cache
 def _decoder(data_type: Any) -> msgspec.json.Decoder[Any]:
-    # A number beyond a float, in a key that nobody may read, is no reason to refuse: Python's own
+    # A number beyond a float, in a key that no node may read, is no reason to refuse: Python's own
     # reading of JSON makes it infinite.
     return msgspec.json.Decoder(data_type, float_hook=float)
 
@@ -189,7 +189,7 @@ def _custom_faults(node: CustomNode[Any]) -> list[str]:
         if name not in outputs or outputs[name].type != "string" or not outputs[name].required:
             found.append(f"it gives the {value} by {quote(name)}, which is no required text output")
     for names in (Counter(role.takes.values()), Counter(role.gives.values())):
-        found += [f"{quote(name)} stands for two things" for name, n in names.items() if n > 1]
+        found += [f"{quote(name)} is used for two things" for name, n in names.items() if n > 1]
     found += [
         f"its input {quote(name)} is required, and V1 may have no value for it"
         for name, port in inputs.items()

@@ -1,4 +1,4 @@
-"""What a V1 workflow does, made explicit: who takes which value from whom, in which order.
+"""What a V1 workflow does, made explicit: which node takes which value from which node, and in which order.
 
 The same for every target: a target writes a plan out as a draft in its own node types
 (`worker.core.targets`). Each place where V1 does something else than its picture suggests is a

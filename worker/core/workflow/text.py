@@ -127,10 +127,10 @@ def _is_beyond_numeric(number: re.Match[bytes]) -> bool:
     return whole_digits > _NUMERIC_WHOLE_DIGITS or len(fraction) - shift > _NUMERIC_SCALE
 
 
-def mend_text(text: bytes) -> bytes:
+def replace_unstorable(text: bytes) -> bytes:
     """`text` with every unstorable escape replaced, so that its other problems can be named.
 
-    Only for looking: what is mended is never converted.
+    Only for reports: the result is never converted.
     """
 
     def harmless(match: re.Match[bytes]) -> bytes:

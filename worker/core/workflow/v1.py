@@ -28,7 +28,7 @@ from worker.core.workflow.json_values import (
     text_of,
 )
 from worker.core.workflow.order import run_order
-from worker.core.workflow.text import issues_of_text, mend_text
+from worker.core.workflow.text import issues_of_text, replace_unstorable
 from worker.errors import BotError
 
 MAX_NODES: Final = 2_000
@@ -47,7 +47,7 @@ _objects = msgspec.json.Decoder(list[JsonObject])
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node as V1 reads it: `config` normalised, `keys` and `data` as they stand in the column.
+    """A node as V1 reads it: `config` normalised, `keys` and `data` as they are in the column.
 
     `type` is `start`, `knowledge-retrieval`, `llm` or `end`, or one of the installation's own, whose
     `config` is a `CustomConfig`.
@@ -97,7 +97,7 @@ def decode(text: bytes, defaults: Defaults) -> Workflow:
     issues = issues_of_text(text)
     workflow = None
     if not any(issue.code == "too_large" for issue in issues):
-        workflow = _inspect(mend_text(text) if issues else text, defaults, issues)
+        workflow = _inspect(replace_unstorable(text) if issues else text, defaults, issues)
     if issues or workflow is None:
         first, also = first_issue(issues)
         named = f" (also: {', '.join(also)})" if also else ""

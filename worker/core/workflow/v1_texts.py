@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 SEPARATOR: Final = "\n\n"
-"""What stands between the documents of a context."""
+"""The separator between the documents of a context."""
 
 NO_LLM_ANSWER: Final = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
 """The answer if there is no LLM, and where the first one said nothing."""

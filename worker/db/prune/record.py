@@ -59,7 +59,7 @@ def begin(
     """Write a prune down, under the lock; None if the one of `slot` is over.
 
     On repeat with the same `slot` the prune that was begun goes on, with its cut-offs and counts.
-    One that nobody ended, and that nobody can be at because we have the lock, is ended here.
+    One that was not ended, and that no process works on because we have the lock, is ended here.
     """
     _end_abandoned(connection, slot)
     statement = (
@@ -82,7 +82,7 @@ def begin(
 
 
 def state_of(connection: sa.Connection, slot: dt.datetime) -> PruneState | None:
-    """The state of the prune of `slot`, None if nobody has begun it."""
+    """The state of the prune of `slot`, None if it has not begun."""
     state: PruneState | None = connection.scalar(
         sa.select(prunes.c.state).where(prunes.c.slot == slot)
     )

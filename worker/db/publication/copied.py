@@ -17,7 +17,7 @@ _SET_HERE: Final = (
     "updated_at",
 )
 
-# Generated and identity columns fill themselves. What is unique would stand there twice: also where it
+# Generated and identity columns fill themselves. A unique value would occur twice: also where it
 # is unique as a part of an expression, of which the catalog notes which columns it reads.
 _COLUMNS: Final = sa.text("""
     SELECT a.attname::text FROM pg_attribute a

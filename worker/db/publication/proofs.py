@@ -16,7 +16,7 @@ class Agreed(msgspec.Struct, frozen=True):
     """A bot whose draft agreed with V1.
 
     `workflow_hash` is of the workflow that V1 executed, `row_version` the draft's `xmin` as it was read
-    and executed. Both None: this transaction has the bot and its draft locked, and what stands there
+    and executed. Both None: this transaction has the bot and its draft locked, and what is stored
     is what was executed, without variables.
     """
 

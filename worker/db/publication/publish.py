@@ -1,4 +1,4 @@
-"""Publish the bots of a batch: one transaction, after which each is wholly live or wholly as before.
+"""Publish the bots of a batch: one transaction, after which each is completely live or unchanged.
 
     lock (state, our rows, bots, versions) ─► read again ─► decide ─┐
     archive what was live ─► insert the version ─► next draft ─► flag ─► our row ◄┘

@@ -21,7 +21,7 @@ V1Problem = Callable[[bytes], str]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A bot, the draft that is to be published, and what stands beside it.
+    """A bot, the draft that is to be published, and its other versions.
 
     `versions` are the names of all its versions, `live` the one that the platform serves.
     """

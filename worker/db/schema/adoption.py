@@ -1,4 +1,4 @@
-"""Whether a platform's tables can be adopted: what we need of each, and what stands in the way.
+"""Whether a platform's tables can be adopted: what we need of each, and what prevents it.
 
 Reads only. The first migration stops on the obstacles named here before it changes anything, and
 `flowshift db check` shows the same ones.

@@ -165,7 +165,7 @@ def _check_our_table(connection: sa.Connection, table: sa.Table) -> TableReport:
     found = find_table(connection, table.name, SCHEMA)
     if found is None:
         return TableReport(name, "flowshift", present=False)
-    # Nobody else names indexes here, so a name is enough.
+    # Only flowshift names indexes here, so a name is enough.
     valid = {index.name for index in found.indexes if index.valid}
     return TableReport(
         name,

@@ -1,7 +1,7 @@
 """Admission: a batch waits for its turn in a worker, then it is claimed.
 
 It waits for the throttle, for its run's limits, and for the rest after the batch before. A task never
-waits long with a message in its hands: it waits in short slices, in which the run may be cancelled,
+waits long while it holds a message: it waits in short slices, in which the run may be cancelled,
 and after a turn it hands the message on. The queue is fair to other runs, and nothing comes near the
 visibility timeout.
 """
@@ -66,7 +66,7 @@ class Admission:
         self._sleep = sleep
 
     def claim(self, ref: BatchRef) -> Batch | None:
-        """Claim a batch as soon as it may begin; None if this process is to let go of it.
+        """Claim a batch as soon as it may begin; None if this process must give it up.
 
         Raises:
             TransientError: the database was away or busy.

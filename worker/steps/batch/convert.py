@@ -51,7 +51,7 @@ class _Decider(msgspec.Struct, frozen=True):
     equipment: Equipment
 
     def decide(self, rows: Iterable[BotRow]) -> Generator[Decided]:
-        """What becomes of bots, in their order; the platform's own word is heard on each draft."""
+        """What becomes of bots, in their order; the platform's own programs are asked about each draft."""
         word = self.equipment.platform
         decided = (self._decide(row) for row in rows)
         return decided if word is None else heard(decided, word)

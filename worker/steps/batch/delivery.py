@@ -49,7 +49,7 @@ def do_batches(first: BatchRef | None, process: Process) -> str:
             try:
                 report = persist(partial(execute, ref, process), process.sleep)
                 said = report.in_words() if report is not None else said
-            except (Exception, SystemExit) as error:  # noqa: BLE001  (they are told apart there)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (`faults` sorts them)
                 handled = faults.handle(error, ref, process)
                 said = handled.said or said
                 given_up = given_up or (handled.said if handled.is_given_up else "")

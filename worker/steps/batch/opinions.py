@@ -1,4 +1,4 @@
-"""Hear the platform's own word on drafts, many at a time, while nothing is locked."""
+"""Ask the platform's own programs about drafts, many at a time, while nothing is locked."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Lock bots that were decided on, look whether anything changed since, and write what still holds.
 
-    a chunk ─► lock what nobody else has locked ─► changed since? ─► write ─► next chunk
+    a chunk ─► lock what no one else has locked ─► changed since? ─► write ─► next chunk
                       │ locked                         │ changed
                       └──────────► looked at once more ◄┘ then: a batch of their own
 
@@ -41,10 +41,10 @@ HELD_S: Final = 0.5
 """How long rows may stay locked before what is not written yet is left to another batch."""
 
 WAIT_MS: Final = 50
-"""Longest wait for a lock while others are held: for a draft that somebody is inserting, say."""
+"""Longest wait for a lock while others are held: for example, for a draft that is being inserted."""
 
 MOST_WAITS: Final = 12
-"""Such waits in vain in one batch, until it gives way: as many as find one bot by halving."""
+"""Such waits that may time out in one batch before it stops waiting: as many as find one bot by halving."""
 
 CHUNK_ROWS: Final = 500
 """Drafts and executions written at a time."""
@@ -146,7 +146,7 @@ class Settler:
                 self._settle_again(quick, Lock.SKIP)
 
     def _settle_first(self) -> bool:
-        """Settle one bot while nothing else is locked, waiting as long as we may; False: in vain."""
+        """Settle one bot while nothing else is locked, waiting as long as we may; False: timed out."""
         first = next(iter(self._left.values()))
         lock = Lock.SKIP if self._dry_run else Lock.WAIT
         self._settle([first], lock)
@@ -252,7 +252,7 @@ class Settler:
     def _instead_of_trying(
         self, some: Sequence[Decided], rows: list[LedgerRow | Left]
     ) -> list[LedgerRow | Left]:
-        """What a dry run says of bots that others have locked: it waits for nobody."""
+        """What a dry run says of bots that others have locked: it waits for no lock."""
         locked = {row.bot_id for row in rows if isinstance(row, Left) and row.why == "locked"}
         ready = ready_of(one for one in some if one.bot_id in locked)
         return [row for row in rows if row.bot_id not in locked] + [
@@ -298,5 +298,5 @@ def _refused(one: Decided, error: DatabaseError) -> LedgerRow | Left:
 
 
 def _is_locked(error: BaseException) -> bool:
-    """Whether a lock was waited for in vain."""
+    """Whether waiting for a lock timed out."""
     return sqlstate(error) == LOCK_NOT_AVAILABLE

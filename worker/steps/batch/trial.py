@@ -78,8 +78,8 @@ def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
             message=proof.message,
             overhead_us=proof.overhead_us,
         )
-    told = {warning.code for warning in row.warnings}
-    met = tuple(one.warning() for one in proof.known if one.code not in told)
+    known = {warning.code for warning in row.warnings}
+    met = tuple(one.warning() for one in proof.known if one.code not in known)
     return msgspec.structs.replace(
         row,
         message=proof.message,
@@ -109,7 +109,7 @@ def not_recorded(bot_id: str) -> LedgerRow:
 
 
 def fault(bot_id: str, error: BaseException) -> LedgerRow:
-    """What the ledger keeps of an error that is nobody's workflow's fault."""
+    """What the ledger keeps of an error that no workflow caused."""
     if isinstance(error, MemoryError):
         return LedgerRow(bot_id, "failed", "worker_lost", OUT_OF_MEMORY)
     log.error("bot.faulted", bot_id=bot_id, error=type(error).__name__)

@@ -137,7 +137,7 @@ def _asked(one: Tried | LedgerRow) -> Inquiry | None:
 
 
 def _heard(one: Tried | LedgerRow, found: Opinion | None) -> Tried | LedgerRow:
-    """What was tried, as the platform's own word leaves it; what was executed is recorded anyway."""
+    """What was tried, with the platform's own result; what was executed is recorded anyway."""
     if isinstance(one, LedgerRow):
         return one
     row = one.row

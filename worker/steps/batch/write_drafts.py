@@ -189,7 +189,7 @@ def _drafts(
     fresh = [one for one in ready if one.bot_id not in found and one.bot_id not in locked]
     written = drafts.insert_drafts(connection, _graphs(fresh))
     overtaken = [one for one in fresh if one.bot_id not in written]
-    if overtaken:  # somebody made them a draft since we looked: what it holds decides
+    if overtaken:  # a draft was inserted since we looked: what it holds decides
         more, more_locked = _compare(connection, overtaken, lock)
         found, locked = found | more, locked | more_locked
     kept = {

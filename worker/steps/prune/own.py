@@ -14,7 +14,7 @@ from worker.steps.prune.session import Session
 def delete_own(
     session: Session, cutoffs: Mapping[str, dt.datetime], forget_run: Callable[[int], None]
 ) -> None:
-    """Delete what is older than the cut-offs; `forget_run` is told of each run that is gone."""
+    """Delete what is older than the cut-offs; `forget_run` is called for each run that is deleted."""
     while (run_id := _next(session, own.run_to_thin, cutoffs["ledger"])) is not None:
         _thin_ledger(session, run_id)
     while (run_id := _next(session, own.run_to_delete, cutoffs["runs"])) is not None:

@@ -305,7 +305,7 @@ class Session:
         return has_lock
 
     def _disconnect(self) -> None:
-        """Close the session for good: whatever it was doing, its lock goes with it."""
+        """Close the session, whatever it is doing; this releases its lock."""
         for connection in (self._connection, self._keeper):
             if connection is not None:
                 connection.invalidate()

@@ -25,7 +25,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What is gone, by kind; `show` is told at every change. `total` is what `Moved` says."""
+    """What is gone, by kind; `show` is called at every change. `total` is what `Moved` says."""
 
     def __init__(self, show: Callable[[Moved], None], clock: Callable[[], float]) -> None:
         self._show = show

@@ -444,10 +444,10 @@ def declared(**attributes: Any) -> CustomNode[dict[str, Any]]:
         ({"takes_context": "x"}, "it takes the context by 'x', which is no text input"),
         ({"takes_response": "n"}, "it takes the response by 'n', which is no text input"),
         ({"takes_message": None}, "its input 'q' is required, and V1 may have no value for it"),
-        ({"takes_context": "q"}, "'q' stands for two things"),
+        ({"takes_context": "q"}, "'q' is used for two things"),
         ({"gives_context": "q"}, "it gives the context by 'q', which is no required text output"),
         ({"gives_response": "n"}, "it gives the response by 'n', which is no required text output"),
-        ({"gives_response": "text", "gives_context": "text"}, "'text' stands for two things"),
+        ({"gives_response": "text", "gives_context": "text"}, "'text' is used for two things"),
         (
             {"ports": Ports(outputs=(Port("text"),)), "takes_message": None, "gives_context": "text"},
             "it gives the context by 'text', which is no required text output",

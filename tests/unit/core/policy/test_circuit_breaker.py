@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.core.policy.circuit_breaker import WINDOW_BOTS, Window, objection, window
+from worker.core.policy.circuit_breaker import WINDOW_BOTS, Window, trip_reason, window
 
 
 def test_the_window_is_the_newest_batches_that_hold_enough_bots() -> None:
@@ -30,14 +30,14 @@ def test_skips_are_no_failures() -> None:
     ],
 )
 def test_the_share_is_exact(bots: int, failed: int, share: float, stops: bool) -> None:
-    assert (objection(Window(bots, {"cycle": failed}), share) is not None) is stops
+    assert (trip_reason(Window(bots, {"cycle": failed}), share) is not None) is stops
 
 
 def test_codes_are_counted_one_by_one() -> None:
-    assert objection(Window(100, {"cycle": 40, "no_nodes": 40}), 0.5) is None
+    assert trip_reason(Window(100, {"cycle": 40, "no_nodes": 40}), 0.5) is None
 
 
 def test_the_reason_names_the_worst_code() -> None:
-    assert objection(Window(100, {"cycle": 30, "no_nodes": 70}), 0.5) == (
+    assert trip_reason(Window(100, {"cycle": 30, "no_nodes": 70}), 0.5) == (
         "70 of the last 100 bots (70%) failed with no_nodes, more than 50%"
     )

@@ -72,7 +72,7 @@ def test_a_kind_is_healthy_if_one_works_and_none_lives_without_working() -> None
 def test_where_none_works_the_last_one_seen_is_named() -> None:
     found = [a_process(beat_s=190.0, host="x"), a_process(beat_s=9_000.0, host="y")]
     assert health_of("worker", found, MAX_S).sentences == (
-        "no worker works: worker on x (pid 7) is gone: it was last heard of 3 min ago",
+        "no worker works: worker on x (pid 7) is gone: its last heartbeat was 3 min ago",
     )
 
 

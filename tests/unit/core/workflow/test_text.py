@@ -16,8 +16,8 @@ from worker.core.workflow.text import (
     MAX_BYTES,
     issues_of_text,
     levels_of,
-    mend_text,
     outside_strings,
+    replace_unstorable,
 )
 
 
@@ -313,22 +313,22 @@ def test_the_levels_are_those_of_the_value(value: Any, as_ascii: bool) -> None:
 def test_mending_takes_out_what_cannot_be_stored_and_nothing_else() -> None:
     text = rb'{"\u0000": "\ud800 \\u0000 \ud83d\ude00 \udc00", "b": "\n\"\u00e9"}' + b"\x00"
 
-    assert mend_text(text) == (
+    assert replace_unstorable(text) == (
         rb'{"\ufffd": "\ufffd \\u0000 \ud83d\ude00 \ufffd", "b": "\n\"\u00e9"} '
     )
 
 
 @given(st.lists(st.sampled_from(ESCAPES), max_size=8).map("".join))
 @examples(200)
-def test_a_mended_string_is_one_that_jsonb_can_hold(contents: str) -> None:
-    mended = mend_text(f'"{contents}"'.encode())
+def test_a_repaired_string_is_one_that_jsonb_can_hold(contents: str) -> None:
+    replaced = replace_unstorable(f'"{contents}"'.encode())
 
-    assert issues_of_text(mended) == []
-    json.loads(mended)
+    assert issues_of_text(replaced) == []
+    json.loads(replaced)
 
 
 @given(st.binary(max_size=60) | damaged_texts())
 @examples(300)
 def test_no_bytes_at_all_upset_the_look_at_a_text(text: bytes) -> None:
     assert set(codes(issues_of_text(text))) <= {"invalid_text", "too_large"}
-    mend_text(text)
+    replace_unstorable(text)

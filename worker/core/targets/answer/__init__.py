@@ -14,7 +14,7 @@ from worker.core.targets.answer.validation import answer, refuse, rule
 from worker.core.targets.answer.writer import write
 from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
 
-# No message holds a NUL: V1 leaves what it marks alone, and the mark is taken away again.
+# No message holds a NUL: V1 does not change what is marked, and the mark is removed again.
 _MARKED: Final = "{\0context}"
 CONTEXT_KEPT: Final = KnownDifference(
     "context_in_message",

@@ -20,7 +20,7 @@ _PLACEHOLDERS: Final = re.compile(r"\{(question|context)\}")
 
 
 class Piece(NamedTuple):
-    """A piece of a prompt: a text that stands as it is, or an output (`<node id>.<port>`)."""
+    """A piece of a prompt: a text that is used as it is, or an output (`<node id>.<port>`)."""
 
     text: str
     is_output: bool = False

@@ -1,6 +1,6 @@
 """The platform's templates: `{{node.port}}`, `{{ node.port }}`, `{{#node.port#}}` (answer and LLM nodes).
 
-Templates are a stranger's: reading one takes time in proportion to its length, and what a variable
+Templates are untrusted: reading one takes time in proportion to its length, and what a variable
 holds is put in as it is, never read again.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 MAX_CHARACTERS: Final = 20 * 1024
 MAX_VARIABLES: Final = 100
-"""How many variables a template may hold, one that stands there twice counted twice."""
+"""How many variables a template may hold, one that occurs twice is counted twice."""
 
 OUTER_VARIABLES: Final = frozenset({"env", "environment", "conv", "conversation", "sys", "system"})
 """What a selector begins with that names no node, whether in capitals or not."""
@@ -57,10 +57,10 @@ def variables(template: str) -> Iterator[Variable]:
 
 
 def _selector(inside: str) -> str | None:
-    """What stands between double braces, as a selector: None if it names nothing.
+    """The text between double braces, as a selector: None if it names nothing.
 
-    Blanks around it do not count, nor does one `#` on either side, inside those blanks on the left and
-    outside them on the right. A line cannot end within.
+    Blanks around it do not count. Neither does one `#` on either side, inside those blanks on the left
+    and outside them on the right. A line cannot end within.
     """
     body = inside.lstrip()
     for text in (body[1:], body) if body.startswith("#") else (body,):

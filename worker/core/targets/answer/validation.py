@@ -58,7 +58,7 @@ _data = msgspec.json.Decoder(_Data)
 
 
 def refuse(graph: DrawnGraph) -> str | None:
-    """Why the platform does not run a graph, None if it does; the first reason is told."""
+    """Why the platform does not run a graph, None if it does; only the first reason is returned."""
     nodes = {drawn.id: _read(drawn) for drawn in graph.nodes}
     for look in _LOOKS:
         for why in look(graph, nodes):

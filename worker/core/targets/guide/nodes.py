@@ -47,7 +47,7 @@ class Llm(Node[LlmData]):
 
 
 class TextJoinData(msgspec.Struct, frozen=True):
-    """What joins the texts, and what stands for none."""
+    """What joins the texts, and what is used if there are none."""
 
     separator: str = SEPARATOR
     default: str = ""
