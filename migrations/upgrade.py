@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
+from worker.core.printable import escape
 from worker.db.engine import map_database_errors
 from worker.db.schema import revision as revision_of
 from worker.db.schema.revision import Revisions
@@ -126,5 +128,5 @@ def _run(engine: sa.Engine, do: Callable[[Config], None]) -> None:
         with _one_at_a_time, map_database_errors(), engine.connect() as connection:
             config.attributes["connection"] = connection
             do(config)
-    except CommandError as error:
-        raise UsageError(str(error)) from error
+    except (CommandError, RevisionError) as error:
+        raise UsageError(escape(str(error))) from error
