@@ -19,10 +19,11 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, inspect
 
 from worker.core.encoding import NotTextError, decode
 from worker.errors import ConfigError
+from worker.settings.expected import expected
 
 SETTING: Final = "FLOWSHIFT_PROVIDERS"
 
@@ -43,10 +44,34 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     Prices are for a million tokens.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-    base_url: Annotated[str, Meta(min_length=1)]
-    api_key_env: Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9_]*$")] | None = None
-    models: dict[str, Annotated[str, Meta(min_length=1)]] = {}
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
+            extra={
+                "expected": "a name of at most 40 characters: a-z, 0-9, _ and -, a letter or digit first"
+            },
+        ),
+    ]
+    base_url: Annotated[
+        str, Meta(min_length=1, extra={"expected": "a URL such as https://models.example/v1"})
+    ]
+    api_key_env: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^[A-Z][A-Z0-9_]*$",
+                extra={
+                    "expected": "the name of an environment variable such as PRIMARY_API_KEY, never the key"
+                },
+            ),
+        ]
+        | None
+    ) = None
+    models: Annotated[
+        dict[str, Annotated[str, Meta(min_length=1)]],
+        Meta(extra={"expected": "a table that gives each model of a workflow a model's name"}),
+    ] = {}
     timeout_s: _Seconds = 60.0
     connect_timeout_s: _Seconds = 5.0
     read_timeout_s: _Seconds = 30.0
@@ -54,7 +79,13 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     input_price: Decimal | None = None
     output_price: Decimal | None = None
     # A pattern rather than a Literal, whose error would repeat what the file holds.
-    max_tokens_key: Annotated[str, Meta(pattern="^max_(completion_)?tokens$")] = "max_tokens"
+    max_tokens_key: Annotated[
+        str,
+        Meta(
+            pattern="^max_(completion_)?tokens$",
+            extra={"expected": "max_tokens or max_completion_tokens"},
+        ),
+    ] = "max_tokens"
 
     def model_for(self, model: str) -> str:
         """What this endpoint calls a model of a workflow.
@@ -94,10 +125,8 @@ def load(path: Path) -> LiveConfig:
         # Not chained: it holds the file's text.
         raise _refused(path, f"is no TOML: {error}") from None
     _refuse_unknown_keys(path, found)
-    try:
-        config = msgspec.convert(found, LiveConfig)
-    except msgspec.ValidationError as error:
-        raise _refused(path, str(error)) from None
+    _refuse_values(path, found.get("provider"))
+    config = msgspec.convert(found, LiveConfig)
     for one in config.provider:
         if (why_not := _wrong_with(one)) is not None:
             raise _refused(path, f"the provider {one.name} {why_not}")
@@ -124,6 +153,28 @@ def _refuse_unknown(path: Path, keys: Mapping[str, Any], of: Any, where: str) ->
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise _refused(path, f"there is no key {key!r}{where}{hint}")
+
+
+def _refuse_values(path: Path, providers: Any) -> None:
+    """Refuse what is missing and what does not fit, without the value."""
+    if not isinstance(providers, list) or not providers:
+        raise _refused(path, "it names no provider: begin each with [[provider]]")
+    types = {field.name: field.type for field in msgspec.structs.fields(ProviderConfig)}
+    described = inspect.type_info(ProviderConfig)
+    assert isinstance(described, inspect.StructType)  # noqa: S101  (for the type checker)
+    for number, one in enumerate(providers, start=1):
+        if not isinstance(one, dict):
+            raise _refused(path, f"provider {number} must be a table: begin it with [[provider]]")
+        for field in described.fields:
+            words = expected(field.type)
+            if field.name not in one:
+                if field.required:
+                    raise _refused(path, f"provider {number} needs {field.name}: {words}")
+                continue
+            try:
+                msgspec.convert(one[field.name], types[field.name])
+            except msgspec.ValidationError:
+                raise _refused(path, f"{field.name} of provider {number} must be {words}") from None
 
 
 def _wrong_with(one: ProviderConfig) -> str | None:

@@ -1,4 +1,4 @@
-"""What a setting must hold, in words: for errors and for the page of settings."""
+"""What a value must be, in words: of a setting or in a file, for errors and for the page of settings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,33 @@ def expected(kind: inspect.Type) -> str:
     'a number of at least 0'
     >>> expected(inspect.type_info(Literal["json", "auto", "console"]))
     'auto, console or json'
+    >>> expected(inspect.type_info(Annotated[float, Meta(gt=0, le=300)] | None))
+    'a number above 0 and at most 300'
     """
     match kind:
         case inspect.Metadata(type=inner):
             stated: str | None = extra(kind).get("expected")
             return stated or expected(inner)
-        case inspect.IntType(ge=low, le=high):
-            return f"a whole number {_range(low, high)}".rstrip()
-        case inspect.FloatType(ge=low, le=high):
-            return f"a number {_range(low, high)}".rstrip()
+        case inspect.UnionType(types=types):
+            return _one_of(
+                [expected(one) for one in types if not isinstance(one, inspect.NoneType)]
+            )
         case inspect.LiteralType(values=values):
             return _one_of(sorted(map(str, values)))
         case inspect.StrType():
             return "text"
-    raise TypeError(f"no setting is of type {kind}")
+    return _number(kind)
+
+
+def _number(kind: inspect.Type) -> str:
+    match kind:
+        case inspect.IntType(ge=low, le=high):
+            return f"a whole number {_range(low, high)}".rstrip()
+        case inspect.FloatType(ge=low, gt=above, le=high):
+            return f"a number {_range(low, high, above)}".rstrip()
+        case inspect.DecimalType():
+            return "a number"
+    raise TypeError(f"no words for the type {kind}")
 
 
 def extra(kind: inspect.Type) -> dict[str, Any]:
@@ -40,7 +53,9 @@ def extra(kind: inspect.Type) -> dict[str, Any]:
     return kind.extra or {} if isinstance(kind, inspect.Metadata) else {}
 
 
-def _range(low: float | None, high: float | None) -> str:
+def _range(low: float | None, high: float | None, above: float | None = None) -> str:
+    if above is not None:
+        return f"above {above:,g}" + ("" if high is None else f" and at most {high:,g}")
     if low is not None and high is not None:
         return f"from {low:,} to {high:,}"
     if low is not None:
