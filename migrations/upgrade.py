@@ -34,7 +34,7 @@ def upgrade(engine: sa.Engine, revision: str = "head", *, create: bool = False) 
         UsageError: the platform's tables cannot be adopted as they are (lists why), or there is no
             such revision.
         ConfigError: the role may not change them.
-        TransientError: a table was busy for too long, or the server away.
+        TransientError: a table was busy for too long, or the server unavailable.
     """
 
     def do(config: Config) -> None:

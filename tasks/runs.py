@@ -105,5 +105,5 @@ def refresh_progress(self: Task[Any, Any]) -> str:
     """
     reported = report_all(begin(self))
     if reported is None:
-        return "reported a moment ago, or Redis is away"
+        return "reported a moment ago, or Redis is unavailable"
     return f"{reported} runs"

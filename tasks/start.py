@@ -21,7 +21,7 @@ def start_run(
     Raises:
         UsageError: the request cannot be carried out; nothing was started.
         ConfigError: it asks models, and none can be asked from here; nothing was started.
-        TransientError: PostgreSQL was away (nothing was started), or Redis was (the run waits in
+        TransientError: PostgreSQL was unavailable (nothing was started), or Redis was (the run waits in
             `planning`; the message names it).
     """
     return start.start_run(

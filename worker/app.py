@@ -150,7 +150,7 @@ def _redis_settings(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # Sending while Redis is away fails at once: the work goes on without it. (By default
+            # Sending while Redis is unavailable fails at once: the work goes on without it. (By default
             # kombu tries for six seconds. A worker's own connection is tried forever, see above.)
             "max_retries": 1,
             "interval_start": 0,

@@ -44,7 +44,7 @@ class BotError(FlowshiftError):
 
 
 class TransientError(FlowshiftError):
-    """A server was away or busy: the same work may succeed later."""
+    """A server was unavailable or busy: the same work may succeed later."""
 
 
 class SlowError(TransientError):

@@ -42,7 +42,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take the columns away, with what they hold."""
+    """Drop the columns, with what they hold."""
     op.execute("ALTER TABLE flowshift.ledger DROP COLUMN overhead_us")
     op.execute("ALTER TABLE flowshift.batches DROP COLUMN overhead, DROP COLUMN validated")
     op.execute("ALTER TABLE flowshift.runs DROP CONSTRAINT runs_kind_known, DROP COLUMN kind")

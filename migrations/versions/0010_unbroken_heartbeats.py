@@ -1,6 +1,6 @@
 """Note since when a process's heartbeats have come without a gap.
 
-While the database is away no process can renew a lease, and none can beat: a gap in the
+While the database is unavailable no process can renew a lease, and none can beat: a gap in the
 heartbeats of all processes distinguishes that from a worker that died.
 
 Revision ID: 0010

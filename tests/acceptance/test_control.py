@@ -83,7 +83,7 @@ def test_pause_resume_and_cancel_take_effect_with_redis_down(
             assert fleet.progress(run_id).counts == stood.counts
 
             resumed = flowshift(environment, "resume", str(run_id))
-            assert "Redis is away" in resumed.stderr
+            assert "Redis is unavailable" in resumed.stderr
             eventually(has_done(fleet, run_id, stood.batches_done + 3))
 
             cancelled = flowshift(environment, "cancel", str(run_id), "--reason", "enough", "--yes")

@@ -100,7 +100,7 @@ def test_watch_says_that_no_worker_can_be_asked_while_the_queue_is_away(
             env={**environment, "FLOWSHIFT_BROKER_URL": "redis://127.0.0.1:1/0"},
             stderr=output,
         )
-    eventually(lambda: "the queue is away: none can be asked" in said.read_text())
+    eventually(lambda: "the queue is unavailable: none can be asked" in said.read_text())
     watch.send_signal(signal.SIGINT)
     assert watch.wait(30) == 130, said.read_text()
 

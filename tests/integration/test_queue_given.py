@@ -40,7 +40,7 @@ def test_a_run_is_recorded_though_the_queue_is_away_and_the_error_names_it(
 ) -> None:
     fleet.add_many(2)
     queue.answering = False
-    with pytest.raises(TransientError, match="run 1 is recorded, but the queue is away"):
+    with pytest.raises(TransientError, match="run 1 is recorded, but the queue is unavailable"):
         start_run(fleet.current, queue, Request(), requested_by="kim")
     assert fleet.get(1).state == "planning"
 

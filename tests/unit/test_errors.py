@@ -50,7 +50,7 @@ def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
     [
         (FlowshiftError(), "flowshift could not do what was asked."),
         (BotError("cycle"), "This bot cannot be converted."),
-        (TransientError(), "A server was away or busy: the same work may succeed later."),
+        (TransientError(), "A server was unavailable or busy: the same work may succeed later."),
         (StaleError(), "The work was already done, or another worker does it."),
         (GivenUpError(), "The work was given up."),
         (NotYetError("max_rate"), "The work may not begin yet."),

@@ -11,7 +11,7 @@ from worker.cli.printing import Console
 from worker.cli.views.summary import print_summary
 from worker.core.policy.progress import Counts, Progress
 from worker.core.policy.states import RunKind
-from worker.db.runs import Run
+from worker.db.runs import Run, RunOptions
 from worker.steps.report import RunReport
 
 
@@ -32,7 +32,7 @@ def a_report(kind: RunKind) -> RunReport:
         version=1,
     )
     nothing: dict[str, Any] = dict.fromkeys(Run.__struct_fields__)
-    run = Run(**nothing | {"run_id": 1, "kind": kind})
+    run = Run(**nothing | {"run_id": 1, "kind": kind, "options": RunOptions()})
     return RunReport(
         run=run, progress=progress, codes={}, failures=[], failed_batches=[], overhead=None
     )

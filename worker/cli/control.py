@@ -83,7 +83,7 @@ def hint_at_queue(queue: Queue, run_id: int) -> None:
     """Say so if a run's batches could not be enqueued, and what happens to them."""
     if queue.failed_last:
         say(
-            "Redis is away: workers continue when it is back (the beat enqueues the batches; "
+            "Redis is unavailable: workers continue when it is back (the beat enqueues the batches; "
             f"without a beat, run `flowshift resume {run_id}` then)",
             err=True,
         )

@@ -35,7 +35,7 @@ _LINE_EVERY_S = 10.0
 
 
 def from_redis(client: redis.Redis, namespace: str, run_id: int) -> Progress | None:
-    """How far a run is by Redis; None if Redis is away or does not know the run."""
+    """How far a run is by Redis; None if Redis is unavailable or does not know the run."""
     try:
         found = client.hgetall(run_key(namespace, run_id))
     except (redis.RedisError, OSError):
@@ -114,7 +114,7 @@ def follow(
 ) -> Progress:
     """Show a run until it is over: a bar on a terminal, a line now and then elsewhere.
 
-    Continues when the database was away for a moment. `quiet` shows nothing; `meanwhile` is called
+    Continues when the database was unavailable for a moment. `quiet` shows nothing; `meanwhile` is called
     several times a second. Lost work is found and enqueued again, so that the run ends even without
     a beat.
     """

@@ -42,7 +42,7 @@ from worker.steps.processes import probe_processes
 @click.option(
     "--unreachable-ok",
     is_flag=True,
-    help="Exit 0 if the database is away: for probes that restart what they find unhealthy.",
+    help="Exit 0 if the database is unavailable: for probes that restart what they find unhealthy.",
 )
 @json_option
 def health(

@@ -18,7 +18,7 @@ from worker.runtime import Runtime
 from worker.steps.processes import any_worker_works
 
 Presence = Literal["works", "none", "unknown"]
-"""Unknown: no heartbeat is fresh, and the queue is away, so that no worker can be asked."""
+"""Unknown: no heartbeat is fresh, and the queue is unavailable, so that no worker can be asked."""
 
 PING_S: Final = 1.0
 FRESH: Final = 2
@@ -50,7 +50,7 @@ def hint(current: Runtime) -> None:
             say(_UNKNOWN, err=True)
 
 
-_UNKNOWN: Final = "no heartbeat of a worker is fresh, and the queue is away: none can be asked"
+_UNKNOWN: Final = "no worker's heartbeat is fresh, and the queue is unavailable: none can be asked"
 
 
 class WorkerPresent:

@@ -37,7 +37,7 @@ class RunBudget:
     """A run's budget for one process; each call is a short transaction of its own.
 
     Raises (from every method):
-        TransientError: the database was away or busy. Then a request may be counted and not made.
+        TransientError: the database was unavailable or busy. Then a request may be counted and not made.
     """
 
     def __init__(self, engine: sa.Engine, run_id: int) -> None:

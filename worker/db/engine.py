@@ -230,7 +230,7 @@ def _passing(state: str | None, reason: str) -> str:
             f"the database cannot be written ({state}): {reason}; is it a standby? Then connect to the"
             " primary"
         )
-    return f"the database was away or busy{f' ({state})' if state else ''}: {reason}"
+    return f"the database was unavailable or busy{f' ({state})' if state else ''}: {reason}"
 
 
 def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:

@@ -98,7 +98,9 @@ batches = Table(
     Column("duration_ms", sa.Integer),
     Column("error", sa.Text),  # why it failed, or what happened to it last
     count("losses"),  # workers that it lost
-    count("faults"),  # times that it was postponed after its claim: a server was away or busy
+    count(
+        "faults"
+    ),  # times that it was postponed after its claim, by an unavailable or busy server
     CheckConstraint("number >= 1", name="batches_number_from_one"),
     CheckConstraint("(through_bot_id IS NULL) <> (bot_ids IS NULL)", name="batches_range_or_list"),
     CheckConstraint(

@@ -32,7 +32,7 @@ CLOSE_S: Final = 1.0
 """How long a connection that failed is given to say farewell."""
 
 RECONNECT_MAX_S: Final = 5.0
-"""The longest pause between two tries to connect to a queue that is away."""
+"""The longest pause between two tries to connect to a queue that is unavailable."""
 
 
 class Accepted:

@@ -1,6 +1,6 @@
 """A process's heartbeat: a thread that writes, now and then, that it lives and what it does works.
 
-On a connection of its own, opened for each beat and closed again. With the database away nothing is
+On a connection of its own, opened for each beat and closed again. With the database unavailable nothing is
 written and nothing fails: the process waits for it as before.
 """
 
@@ -123,7 +123,7 @@ class Heartbeat:
                 finally:
                     self._engine.dispose()
         except (FlowshiftError, sa.exc.SQLAlchemyError) as error:
-            # Once, not at every beat: the work itself says when a server is away.
+            # Once, not at every beat: the work itself says when a server is unavailable.
             if self._was_written:
                 log.warning("heartbeat.unwritten", error=heartbeats.why_unusable(error))
             self._was_written = False

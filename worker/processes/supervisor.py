@@ -40,7 +40,7 @@ CLOCKS_S = 2.0
 """What the database's clock and ours may differ by over the life of a process."""
 
 Look = Callable[[], Sequence[Process] | None]
-"""Reads the heartbeats of this host; None while a server is away, when none can show work."""
+"""Reads the heartbeats of this host; None while a server is unavailable, when none can show work."""
 
 
 class Program(msgspec.Struct, frozen=True):

@@ -30,7 +30,7 @@ class Vitals:
         self._queue_answers = queue_answers
 
     def look(self) -> Sequence[Process] | None:
-        """The heartbeats; None where the database, or the queue that all wait for, is away."""
+        """The heartbeats; None where the database, or the queue that all wait for, is unavailable."""
         try:
             with map_database_errors(), self._current.engine.connect() as connection:
                 found = heartbeats.processes(connection, host=socket.gethostname())

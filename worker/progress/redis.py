@@ -1,7 +1,7 @@
 """Progress in Redis: a hash per run, a stream of events and a channel (docs/reference/progress.md).
 
 Redis is a view: what is published are absolute counts from committed rows, with a version that a
-late message cannot turn back. Publishing never raises and never waits long; while Redis is away it
+late message cannot turn back. Publishing never raises and never waits long; while Redis is unavailable it
 is not even tried, except once in a while.
 """
 
@@ -32,7 +32,7 @@ class Publisher(Protocol):
     """A client that shows progress to people."""
 
     def publish(self, progress: Progress) -> bool:
-        """Show `progress`; False where something newer is shown already, or Redis is away."""
+        """Show `progress`; False where something newer is shown already, or Redis is unavailable."""
 
 
 # KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…
@@ -127,7 +127,7 @@ class RedisPublisher:
         self._script = client.register_script(_PUBLISH)
 
     def publish(self, progress: Progress) -> bool:
-        """Publish, unless Redis holds something newer or is away."""
+        """Publish, unless Redis holds something newer or is unavailable."""
         if self._away.is_away:
             return False
         key = run_key(self._namespace, progress.run_id)
@@ -152,7 +152,7 @@ class RedisPublisher:
     def claim_refresh(self) -> bool:
         """Whether it falls to us to show everything again: to one in `REFRESH_S` seconds.
 
-        By Redis's clock, since a worker's may be wrong. False, too, where Redis is away.
+        By Redis's clock, since a worker's may be wrong. False, too, where Redis is unavailable.
         """
         try:
             return bool(

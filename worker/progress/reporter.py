@@ -14,7 +14,7 @@ from worker.runtime import Runtime
 
 
 class Reporter:
-    """Reports from one process. Redis and Flower may be away: what is newer is reported later."""
+    """Reports from one process. Redis and Flower may be unavailable: what is newer is reported later."""
 
     def __init__(self, runtime: Runtime, app: Celery, hostname: str) -> None:
         settings = runtime.settings
@@ -32,7 +32,7 @@ class Reporter:
         """Report how far a run is.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         with map_database_errors(), self._runtime.engine.connect() as connection:
             progress = run_progress.read(connection, run_id)
@@ -43,7 +43,7 @@ class Reporter:
         """Report how far a run is, at most once in `progress_interval_ms`.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         if self._ticker.is_due():
             self.report_run(run_id)
@@ -53,5 +53,5 @@ class Reporter:
         self._flower.show_batch(ref, bots)
 
     def claim_refresh(self) -> bool:
-        """Whether this process is to report all runs again; False, too, while Redis is away."""
+        """Whether this process is to report all runs again; False, too, while Redis is unavailable."""
         return self._redis.claim_refresh()

@@ -57,7 +57,7 @@ class Unattended:
         """Show every run that no worker works on; returns which.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         with map_database_errors(), self._current.engine.connect() as connection:
             found = [

@@ -10,7 +10,7 @@ AWAY_S: Final = 2.0
 
 
 class Away:
-    """Whether a server is away: for `AWAY_S` after each `note`.
+    """Whether a server is unavailable: for `AWAY_S` after each `note`.
 
     It spares every caller the wait for a connection that will not come.
 

@@ -49,7 +49,7 @@ class Queue(Protocol):
         """
 
     def enqueue_batch(self, batch: ToEnqueue) -> bool:
-        """Enqueue a batch; False if the queue is away, and no message was sent."""
+        """Enqueue a batch; False if the queue is unavailable, and no message was sent."""
 
     def enqueue_prune(self, slot: dt.datetime) -> None:
         """Enqueue a slice of the prune that is due at `slot`.
@@ -64,14 +64,14 @@ class Queue(Protocol):
     def is_empty(self) -> bool:
         """Whether the queue was seen to hold no message that waits for a worker.
 
-        False where it is away.
+        False where it is unavailable.
         """
 
 
 class CeleryQueue:
     """The queue that Celery's workers take their tasks from; one object for each process.
 
-    It remembers for a moment that the queue is away (`worker.queue.away`).
+    It remembers for a moment that the queue is unavailable (`worker.queue.away`).
     """
 
     def __init__(self, app: Celery, clock: Callable[[], float] = time.monotonic) -> None:

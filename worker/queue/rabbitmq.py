@@ -64,7 +64,7 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
             # beat, which waits for the broker's answer, nor a caller that closes it.
             "read_timeout": 10,
             "write_timeout": 10,
-            # Sending while it is away fails at once, as with Redis.
+            # Sending while it is unavailable fails at once, as with Redis.
             "max_retries": 1,
             "interval_start": 0,
             "interval_step": 0.1,

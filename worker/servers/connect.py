@@ -126,7 +126,7 @@ def check_redis_and_queue(servers: Servers, settings: Settings) -> None:
 def check_rights(servers: Servers, settings: Settings) -> None:
     """Refuse what no waiting repairs: a Redis that is too old, a cluster, or a user without rights.
 
-    For the beat and Flower, which wait for a server that is away.
+    For the beat and Flower, which wait for a server that is unavailable.
 
     Raises:
         ConfigError: names the setting, and the line that grants what is missing.

@@ -24,7 +24,7 @@ def pause_run(current: Runtime, run_id: int, *, actor: str, reason: str | None) 
 
     Raises:
         UsageError: there is no such run, it is still being planned, or it is over.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     changed = transitions.pause(current.engine, run_id, actor=actor, reason=reason)
     _report(current, run_id)
@@ -36,11 +36,11 @@ def resume_run(
 ) -> bool:
     """Let a paused run continue; False if it was running already. Missing batches are enqueued.
 
-    If the queue is away (`queue.failed_last`), the beat enqueues them later.
+    If the queue is unavailable (`queue.failed_last`), the beat enqueues them later.
 
     Raises:
         UsageError: there is no such run, or it is neither paused nor running.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     changed = transitions.resume(current.engine, run_id, actor=actor, reason=reason)
     finish_run(current.engine, run_id, actor=actor)
@@ -54,7 +54,7 @@ def cancel_run(current: Runtime, run_id: int, *, actor: str, reason: str | None)
 
     Raises:
         UsageError: there is no such run, or it ended otherwise.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     changed = transitions.cancel(current.engine, run_id, actor=actor, reason=reason)
     _report(current, run_id)
@@ -66,12 +66,12 @@ def tune_run(
 ) -> dict[str, Any]:
     """Change the limits of an active run; returns what changed as {name: [old, new]}.
 
-    The next batch obeys. Batches that fit into the queue now are enqueued; if the queue is away
+    The next batch obeys. Batches that fit into the queue now are enqueued; if the queue is unavailable
     (`queue.failed_last`), the beat enqueues them later.
 
     Raises:
         UsageError: there is no such run, it is over, or a limit is out of bounds.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     changed = tune(current.engine, run_id, tuning, actor=actor)
     top_up(current.engine, queue, run_id, window=current.settings.batch_window)
@@ -83,7 +83,7 @@ def audit_trail(engine: sa.Engine, run_id: int | None, limit: int) -> list[Entry
 
     Raises:
         UsageError: there is no such run.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         if run_id is not None:
@@ -108,7 +108,7 @@ def any_at_work(engine: sa.Engine, run_id: int) -> bool:
     """Whether a live worker has a batch of this run.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return control.any_at_work(connection, run_id)

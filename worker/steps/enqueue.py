@@ -15,12 +15,12 @@ from worker.runtime import Runtime
 def top_up(engine: sa.Engine, queue: Queue, run_id: int, *, window: int) -> BatchRef | None:
     """Enqueue what is missing of the first `window` batches of a run that are not over.
 
-    Returns None, or, if the queue is away, a batch that the caller must do itself: the work goes on
+    Returns None, or, if the queue is unavailable, a batch that the caller must do itself: the work goes on
     without the queue, to its end if need be. Nothing is enqueued of a run that is paused, over or
     parked. Calling it again enqueues nothing twice.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.begin() as connection:
         taken = outbox.take(connection, run_id, window)

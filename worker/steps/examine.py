@@ -108,7 +108,7 @@ def examine_bot(
 
     Raises:
         UsageError: there is no such bot; it names ids that begin alike.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         view = find.bot(connection, bot_id)

@@ -31,7 +31,7 @@ def list_executions(
 
     Raises:
         UsageError: there is no such bot or run.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         if bot_id is not None:
@@ -59,7 +59,7 @@ def read_execution(engine: sa.Engine, prefix: str) -> Recorded:
 
     Raises:
         UsageError: there is none, or there are several.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         whole = _found(connection, prefix)

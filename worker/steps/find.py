@@ -34,7 +34,7 @@ def bot_and_target(
 
     Raises:
         UsageError: there is no such bot.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return bot(connection, bot_id), choose_target(connection, asked, setting)

@@ -80,7 +80,7 @@ class LostWorkers:
         """Free what the dead process named `worker` had claimed, and have its runs continue.
 
         `run_id` and `batch` are what its message named, `error` is what Celery says of its end. Never
-        raises: with the database away the lease runs out, and a sweep does it.
+        raises: with the database unavailable the lease runs out, and a sweep does it.
         """
         why = how_it_ended(runtime.settings, error)
         log.warning("child.lost", worker=worker, reason=why)

@@ -20,7 +20,7 @@ def outcomes_by_code(
 
     Raises:
         UsageError: there is no such run, or its outcomes were pruned.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     _refuse_pruned(engine, run_id)
     with map_database_errors(), engine.connect() as connection:
@@ -34,7 +34,7 @@ def each_outcome(
 
     Raises:
         UsageError: there is no such run, or its outcomes were pruned.
-        TransientError: the database was away, at once or at any row.
+        TransientError: the database was unavailable, at once or at any row.
     """
     _refuse_pruned(engine, run_id)
     return _each(engine, kind, run_id, code)

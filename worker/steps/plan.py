@@ -25,7 +25,7 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
 
     Raises:
         StaleError: the run is not being planned (any more).
-        TransientError: the database was away; calling again goes on.
+        TransientError: the database was unavailable; calling again goes on.
     """
     with map_database_errors():
         while True:

@@ -18,7 +18,7 @@ def read_processes(engine: sa.Engine, *, host: str | None = None) -> list[Proces
     """The processes of the last day, or those of one host; the newest heartbeat first by kind.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return heartbeats.processes(connection, host=host)
@@ -28,7 +28,7 @@ def probe_processes(url: str, *, host: str | None = None) -> list[Process]:
     """As `read_processes`, on a connection of its own that is waited for briefly.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     given = database_url(url)
     if "connect_timeout" not in given.query:
@@ -49,7 +49,7 @@ def any_worker_works(engine: sa.Engine, *, within_s: float) -> bool:
     """Whether a worker was seen to take messages within the last `within_s` seconds.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return heartbeats.workers_alive(connection, within_s=within_s) > 0

@@ -11,10 +11,10 @@ def report_all(process: Process) -> int | None:
     """Report the progress of every recent run; returns how many, None if another just did.
 
     What should be in the queue is enqueued: a person may have resumed a run, or a wait may have
-    ended, while the queue was away. Harmless from two beats at once: counts are absolute.
+    ended, while the queue was unavailable. Harmless from two beats at once: counts are absolute.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     if not process.reporter.claim_refresh():
         return None

@@ -46,7 +46,7 @@ def report_run(engine: sa.Engine, run_id: int, *, most_failures: int | None = No
 
     Raises:
         UsageError: there is no such run.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         progress = _existing(run_progress.read(connection, run_id), run_id)
@@ -65,7 +65,7 @@ def progress_of(engine: sa.Engine, run_id: int) -> Progress:
 
     Raises:
         UsageError: there is no such run.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return _existing(run_progress.read(connection, run_id), run_id)
@@ -75,7 +75,7 @@ def latest_run(engine: sa.Engine) -> int | None:
     """The number of the newest run; None if there are no runs.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         found = runs.latest(connection, 1)
@@ -86,7 +86,7 @@ def newest_runs(engine: sa.Engine, limit: int) -> list[tuple[Run, Progress]]:
     """At most `limit` runs with their progress, the newest first.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return [
@@ -100,7 +100,7 @@ def outcomes_of(engine: sa.Engine, run_id: int) -> Iterator[OutcomeRow]:
     """What a run did for each of its bots, in the order of their ids, a page at a time.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         yield from run_results.outcomes(connection, run_id)

@@ -2,7 +2,7 @@
 
 A batch that loses its worker goes back to the queue. One that loses its worker twice is split in
 halves, and so on until a bot that kills workers is alone; it is recorded as `worker_lost` and the
-run goes on. A worker that shuts down gracefully, and a server that is away, count for nothing.
+run goes on. A worker that shuts down gracefully, and a server that is unavailable, count for nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def sweep(
     """Find what no worker looks after any more and make it ready to be enqueued; None if another
     sweep is under way.
 
-    A lease that ran out while the database was away is no loss until its worker has had the time to
+    A lease that ran out while the database was unavailable is no loss until its worker has had the time to
     renew it: `lease_s` and `heartbeat_s` are how often workers do such things.
     Say that the queue is empty only if it was seen to be. The caller enqueues what the
     result names. Safe to repeat, and from several places at once.

@@ -22,7 +22,7 @@ def add_sample_fleet(engine: sa.Engine, count: int, *, asked: str | None, settin
 
     Raises:
         UsageError: the database holds other bots.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         foreign = connection.scalar(

@@ -48,7 +48,7 @@ def start_run(
         UsageError: the request cannot be carried out; nothing was started.
         ConfigError: it asks models, and none can be asked from here, or the platform's own check
             cannot be asked; nothing was started.
-        TransientError: PostgreSQL was away (nothing was started), or the queue was (the run waits
+        TransientError: PostgreSQL was unavailable (nothing was started), or the queue was (the run waits
             in `planning`; the message names it).
     """
     if request.provider != ECHO:
@@ -71,7 +71,7 @@ def start_run(
             queue.enqueue_plan(run.run_id)
         except QueueAwayError as error:
             raise TransientError(
-                f"run {run.run_id} is recorded, but the queue is away, so no worker plans it yet; "
+                f"run {run.run_id} is recorded, but the queue is unavailable, so no worker plans it yet; "
                 f"a sweep enqueues that when the queue is back: {error}"
             ) from error
     return run
@@ -96,7 +96,7 @@ def record_run(
 
     Raises:
         UsageError: the request cannot be carried out; nothing was written.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     check_request(request, request_id)
     chosen = _trials(request)

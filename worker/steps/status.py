@@ -61,7 +61,7 @@ def read_status(
 
     Raises:
         UsageError: there is no such run.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     chosen = latest_run(engine) if run_id is None else run_id
     report = None if chosen is None else report_run(engine, chosen, most_failures=most_failures)
@@ -83,7 +83,7 @@ def health_now(engine: sa.Engine, settings: Settings) -> list[Verdict]:
     """What every health check says now. How long commits take only workers know.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     return Throttle(engine, settings).check_all()
 

@@ -21,7 +21,7 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
     """Enqueue lost work again, and close runs that are over; returns these.
 
     Raises:
-        TransientError: the database was away; the next sweep does the rest.
+        TransientError: the database was unavailable; the next sweep does the rest.
     """
     found = rescue.sweep(
         current.engine,
@@ -50,7 +50,7 @@ def sweep_and_report(process: Process) -> list[int]:
     """`sweep_once` within the time limit of a task; the runs that it closed are reported.
 
     Raises:
-        TransientError: the database was away; the next sweep does the rest.
+        TransientError: the database was unavailable; the next sweep does the rest.
     """
     with time_limit(process.runtime.settings.time_limit_s):
         closed = sweep_once(process.runtime, process.queue.messages, actor=process.actor)
@@ -77,7 +77,7 @@ class Sweeper:
         self._next_at = clock() + current.settings.sweep_s
 
     def tend(self) -> None:
-        """Sweep if it is time to; call it as often as you like. A server that is away is logged."""
+        """Sweep if it is time to; call it as often as you like. A server that is unavailable is logged."""
         if self._clock() < self._next_at:
             return
         self._next_at = self._clock() + self._current.settings.sweep_s

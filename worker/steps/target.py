@@ -28,7 +28,7 @@ def read_target(engine: sa.Engine, asked: str | None, setting: str) -> Choice:
     """`choose_target` on a connection of its own.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         return choose_target(connection, asked, setting)

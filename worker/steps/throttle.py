@@ -87,7 +87,7 @@ class Throttle:
         """The verdict that counts, at most `FRESH_S` old.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         return health.worst(self.check_all())
 
@@ -95,7 +95,7 @@ class Throttle:
         """The verdict that counts, read again.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         self._judged = None
         return self.check()
@@ -104,7 +104,7 @@ class Throttle:
         """What every check says, at most `FRESH_S` old.
 
         Raises:
-            TransientError: the database was away.
+            TransientError: the database was unavailable.
         """
         now = self._clock()
         if self._judged is None or now - self._judged[0] >= FRESH_S:

@@ -24,7 +24,7 @@ def pause(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) -> 
 
     Raises:
         UsageError: there is no such run, it is still being planned, or it is over.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     run = _change(engine, run_id, "paused", actor=actor, reason=reason or f"asked by {actor}")
     if run is None or run.state == "paused":
@@ -43,7 +43,7 @@ def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
 
     Raises:
         UsageError: there is no such run, or it is not paused.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors():
         with engine.begin() as connection:  # no batch is claimed while it is paused
@@ -68,7 +68,7 @@ def cancel(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
 
     Raises:
         UsageError: there is no such run, or it ended otherwise.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     run = _change(engine, run_id, "cancelled", actor=actor, reason=reason or f"asked by {actor}")
     if run is None or run.state == "cancelled":

@@ -35,7 +35,7 @@ def tune(engine: sa.Engine, run_id: int, tuning: Tuning, *, actor: str) -> dict[
 
     Raises:
         UsageError: there is no such run, it is over, or a limit is out of bounds.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     wanted = {
         name: value

@@ -41,7 +41,7 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
 
 BATCH_TRANSITIONS: Final[Mapping[tuple[BatchState, BatchState], str]] = {
     ("pending", "running"): "a worker claimed it",
-    ("running", "running"): "its worker tries again, a server having been away",
+    ("running", "running"): "its worker tries again, since a server was unavailable",
     ("running", "pending"): "its worker was lost, stopped, or gave up waiting for a server",
     ("running", "done"): "its one transaction committed, or its one bot kills workers",
     ("running", "failed"): "it was postponed as often as allowed, or stopped on a fault",

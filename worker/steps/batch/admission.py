@@ -69,7 +69,7 @@ class Admission:
         """Claim a batch as soon as it may begin; None if this process must give it up.
 
         Raises:
-            TransientError: the database was away or busy.
+            TransientError: the database was unavailable or busy.
         """
         self.claimed = None
         self._rest()

@@ -84,7 +84,7 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
 
     Raises:
         StaleError: it went to another worker meanwhile; nothing was written.
-        TransientError: the database was away or busy; nothing was written.
+        TransientError: the database was unavailable or busy; nothing was written.
     """
     started = time.monotonic()
     with at_work(runtime, batch):

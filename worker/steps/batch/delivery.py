@@ -1,6 +1,6 @@
 """What a worker does with a message: the batch that it names, and what follows from that.
 
-While the queue is away no further message comes, so the worker does the rest of the run by itself.
+While the queue is unavailable no further message comes, so the worker does the rest of the run by itself.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PAUSE_S: Final = 1.0
 """The pause before asking for work again, if there was none that may begin."""
 
 STAY_S: Final = 300.0
-"""How long a worker stays with a paused run while the queue is away."""
+"""How long a worker stays with a paused run while the queue is unavailable."""
 
 
 def do_batches(first: BatchRef | None, process: Process) -> str:
-    """Do a batch and enqueue what is next; while the queue is away, do the rest of its run too.
+    """Do a batch and enqueue what is next; while the queue is unavailable, do the rest of its run too.
 
     A batch with nothing left to do is followed up anyway: its worker may have died between
     its commit and what follows. Returns in words what the last batch came to.
@@ -121,7 +121,7 @@ def _next(run_id: int, process: Process) -> BatchRef | None:
 def stay_with_paused(
     run_id: int, process: Process, clock: Callable[[], float] = time.monotonic
 ) -> bool:
-    """Stay with a paused run while the queue is away; says whether it continues.
+    """Stay with a paused run while the queue is unavailable; says whether it continues.
 
     No message could say that it does: a process that works without the queue has to look.
     """

@@ -14,7 +14,7 @@ def execute(ref: BatchRef, process: Process) -> Report | None:
 
     Raises:
         StaleError: the batch went to another worker meanwhile.
-        TransientError: a server was away or busy; nothing was done. Calling it again does it.
+        TransientError: a server was unavailable or busy; nothing was done. Calling it again does it.
     """
     batch = process.admission.claim(ref)
     if batch is None:

@@ -37,7 +37,7 @@ def handle(error: BaseException, ref: BatchRef, process: Process) -> Handled:
 
     Raises:
         SystemExit: this was the error: the worker shuts down, and the batch is given back.
-        TransientError: the database stayed away; a sweep finds the batch when its lease runs out.
+        TransientError: the database stayed unavailable; a sweep finds the batch when its lease runs out.
     """
     match error:
         case StaleError():

@@ -17,7 +17,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of run.
 
     `run` does a claimed batch and commits once. It raises StaleError if the batch went to another
-    worker, TransientError if a server was away: then nothing was done, and it may be done again.
+    worker, TransientError if a server was unavailable: then nothing was done, and it may be done again.
 
     `check` raises UsageError for a request that this kind cannot carry out. `default_trials` is what
     `--validate` means if the request does not say.

@@ -44,7 +44,7 @@ def at_work(runtime: Runtime, batch: Batch) -> Iterator[None]:
     """Work on a claimed batch: its lease is renewed, and the database's errors are ours.
 
     Raises:
-        TransientError: the database was away or busy; nothing was done.
+        TransientError: the database was unavailable or busy; nothing was done.
     """
     with map_database_errors(), renewed(runtime.engine, batch, runtime.settings.lease_s):
         yield

@@ -1,4 +1,4 @@
-"""Try again while a server is away."""
+"""Try again while a server is unavailable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.log import get_logger
 log = get_logger(__name__)
 
 ATTEMPTS: Final = 8
-"""Tries of one delivery while a server is away: about half a minute."""
+"""Tries of one delivery while a server is unavailable: about half a minute."""
 
 LONGEST_PAUSE_S: Final = 10.0
 """The longest pause between two tries."""
@@ -24,10 +24,10 @@ _T = TypeVar("_T")
 
 
 def persist(work: Callable[[], _T], sleep: Sleep = time.sleep) -> _T:
-    """Do `work`, again after a jittered, growing pause while a server is away.
+    """Do `work`, again after a jittered, growing pause while a server is unavailable.
 
-    It waits here, not in the queue: with the database away there is nothing else to do, and with the
-    queue away a message could not be sent.
+    It waits here, not in the queue: with the database unavailable there is nothing else to do, and with the
+    queue unavailable a message could not be sent.
 
     Raises:
         TransientError: it failed `ATTEMPTS` times.

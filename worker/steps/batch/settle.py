@@ -111,7 +111,7 @@ class Settler:
         At least one bot has an outcome then, where one exists.
 
         Raises:
-            psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database was away, or every bot was
+            psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database was unavailable, or every bot was
                 locked for longer than `lock_timeout`.
         """
         through = self._settle_chunks(decided)

@@ -71,7 +71,7 @@ def validate_batch(batch: Batch, runtime: Runtime) -> Report:
     Raises:
         StaleError: it went to another worker meanwhile, or there is nothing to try it on.
         ConfigError: the run asks models, and none are configured for this process.
-        TransientError: the database was away or busy; nothing was recorded.
+        TransientError: the database was unavailable or busy; nothing was recorded.
     """
     started = time.monotonic()
     with at_work(runtime, batch):

@@ -28,7 +28,7 @@ def read_schedule(engine: sa.Engine, prune_at: str) -> PruneSchedule:
     """The schedule by the database's clock; `prune_at` is the setting.
 
     Raises:
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         now_s = int(executions.now(connection).timestamp())

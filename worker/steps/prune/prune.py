@@ -86,7 +86,7 @@ def prune(
 
     Raises:
         StaleError: another prune is under way, or the one of `slot` is over.
-        TransientError: the database stayed away; what is deleted stays deleted.
+        TransientError: the database stayed unavailable; what is deleted stays deleted.
         ConfigError: the role lacks a right.
     """
     session = Session(engine, **pace)

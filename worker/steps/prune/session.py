@@ -115,7 +115,7 @@ class Session:
 
         Raises:
             StaleError: another session has it.
-            TransientError: the database is away.
+            TransientError: the database is unavailable.
         """
         self._connect()
         try:
@@ -211,7 +211,7 @@ class Session:
             TooMuchError: a single row is too much.
             StoppedError, LeftError: see `ask`.
             StaleError: another session took the lock while our connection was lost.
-            TransientError: the database stayed away.
+            TransientError: the database stayed unavailable.
         """
         while True:
             self.ask()

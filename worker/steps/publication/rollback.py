@@ -32,7 +32,7 @@ BATCH: Final = 2_000
 LOCK_TIMEOUT_MS: Final = 500
 ROUND_S: Final = 0.2
 MOST_FAULTS: Final = 150
-"""So many tries in a row may fail because the database is away: half a minute."""
+"""So many tries in a row may fail because the database is unavailable: half a minute."""
 
 Sleep = Callable[[float], None]
 
@@ -79,7 +79,7 @@ def look(current: Runtime, which: Which) -> Look:
 
     Raises:
         UsageError: there is no such publication or wave, or a bot was never in one.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), current.engine.begin() as connection:
         _need_known(connection, which)
@@ -103,7 +103,7 @@ def roll_back(
 
     Raises:
         UsageError: what was confirmed has changed.
-        TransientError: the database stayed away; what is back stays back.
+        TransientError: the database stayed unavailable; what is back stays back.
     """
     with map_database_errors(), current.engine.begin() as connection:
         seen = _begin(connection, which, digest, actor, reason, current)

@@ -23,7 +23,7 @@ def archive_version(
 
     Raises:
         UsageError: there is no such bot or version, or it is live or the draft.
-        TransientError: the database was away, or another session keeps the bot locked.
+        TransientError: the database was unavailable, or another session keeps the bot locked.
     """
     with map_database_errors(), engine.begin() as connection:
         found = bot.read(connection, bot_id, lock=True)

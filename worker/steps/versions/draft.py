@@ -41,7 +41,7 @@ def read_draft(engine: sa.Engine, bot_id: str) -> bytes:
 
     Raises:
         UsageError: there is no such bot, it has no draft, or one that is too large.
-        TransientError: the database was away, or the draft was being replaced.
+        TransientError: the database was unavailable, or the draft was being replaced.
     """
     with map_database_errors(), engine.connect() as connection:
         draft = bot.read(connection, bot_id).draft
@@ -76,7 +76,7 @@ def write_draft(
 
     Raises:
         UsageError: the draft is not the one that the file was made from, or may be live.
-        TransientError: the database was away, or another session keeps the draft locked.
+        TransientError: the database was unavailable, or another session keeps the draft locked.
     """
     try:
         given = draft_file.read(text)

@@ -28,7 +28,7 @@ def list_versions(engine: sa.Engine, bot_id: str, *, setting: str = AUTO) -> Lis
 
     Raises:
         UsageError: there is no such bot, or several rows have its id.
-        TransientError: the database was away.
+        TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
         found = bot.read(connection, bot_id)

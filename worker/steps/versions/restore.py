@@ -48,7 +48,7 @@ def restore_version(
 
     Raises:
         UsageError: there is no such bot or version, it is the draft, or the draft may be live.
-        TransientError: the database was away, or another session keeps the bot locked.
+        TransientError: the database was unavailable, or another session keeps the bot locked.
     """
     with map_database_errors(), engine.begin() as connection:
         found = bot.read(connection, bot_id, lock=True)
