@@ -17,7 +17,7 @@ def states_page() -> str:
     return page(
         "States",
         "worker/core/policy/states.py, worker/core/publication/states.py",
-        "A run is one conversion of a fleet that somebody asked for; a batch is a slice of it, one "
+        "A run is one requested conversion of a fleet; a batch is a slice of it, one "
         "Celery task. Both change state only along the arrows below: the code names the states that "
         "an UPDATE leaves, and CHECK constraints hold the words in the database.",
         "## Runs",

@@ -55,7 +55,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "lease.unrenewed": "the database was unavailable when a lease was to be renewed; tried again",
     "keys.kept": "Redis is unavailable: old keys stay until the next prune",
     "lock.waited": "an upgrade gave way to the platform's traffic and tries again",
-    "message.refused": "what somebody put into the queue is no message of ours: it is gone",
+    "message.refused": "the queue held a message that is not flowshift's: it was dropped",
     "orphan.signalled": "a server that no guardian watches any more gets a signal to end",
     "output.printed": "what a library or a node type printed, a line each",
     "partition.dropped": "a partition older than the cut-off was detached and dropped",

@@ -1,6 +1,6 @@
 """The one way out: whatever a command prints goes through here, to a terminal and into a pipe alike.
 
-People and strangers choose names, ids, prompts, messages and reasons. Nothing in them may act on a
+Names, ids, prompts, messages and reasons are untrusted. Nothing in them may act on a
 terminal, turn the direction of writing round, forge a line or be read as markup: so every text is
 escaped (worker/core/printable.py) when it is made here, line breaks included, and whatever reaches a
 console in another way when it is rendered. A test holds every other module to it.

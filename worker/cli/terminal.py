@@ -1,4 +1,4 @@
-"""A stranger's text on a terminal: nothing in it may move the cursor or turn the direction round."""
+"""Untrusted text on a terminal: nothing in it may move the cursor or turn the direction round."""
 
 from __future__ import annotations
 

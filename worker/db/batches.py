@@ -126,7 +126,7 @@ def is_locked_for_work(connection: sa.Connection, ref: BatchRef) -> bool:
 
 
 def renew(connection: sa.Connection, batch: Batch, *, lease_s: int) -> bool:
-    """Let the lease end `lease_s` from now; False where the claim is no longer the last one."""
+    """Let the lease end `lease_s` from now; False if the claim is no longer the last one."""
     return bool(
         connection.execute(
             sa.update(batches).where(*_claimed(batch)).values(lease_until=_lease(lease_s))

@@ -45,7 +45,7 @@ def is_watched(connection: sa.Connection) -> bool:
 def bots_not_lockable(connection: sa.Connection, bot_ids: Sequence[str]) -> frozenset[str]:
     """Which of these bots can be read, and not be locked: a policy hides them from updates.
 
-    Empty where another transaction has locked one of them: nothing is known then.
+    Empty if another transaction has locked one of them: nothing is known then.
     """
     return _not_lockable(connection, "bots WHERE bot_id = ANY(%s)", "FOR NO KEY UPDATE", bot_ids)
 

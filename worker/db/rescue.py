@@ -48,7 +48,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 def begin_sweep(connection: sa.Connection) -> bool:
-    """Keep other sweeps away until the transaction ends; False where one is under way."""
+    """Keep other sweeps away until the transaction ends; False if one is under way."""
     key = sa.func.hashtextextended("flowshift.sweep", 0)
     return connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key))) or False
 

@@ -73,7 +73,7 @@ def has_own(connection: sa.Connection) -> bool:
 
 
 def need_own(connection: sa.Connection, what: str) -> None:
-    """Raise ConfigError where `what`, which outlives transactions, would meet a pooler."""
+    """Raise ConfigError if `what`, which outlives transactions, would meet a pooler."""
     if not has_own(connection):
         raise ConfigError(
             f"{what} needs a session of its own, and a connection pooler is in between "

@@ -114,7 +114,7 @@ def write(connection: sa.Connection, draft_id: uuid.UUID, graph: bytes) -> str |
 
 
 def archive(connection: sa.Connection, version_id: uuid.UUID) -> bool:
-    """Archive a locked version; False where it was not stored."""
+    """Archive a locked version; False if it was not stored."""
     with driver(connection).cursor() as cursor:
         cursor.execute(
             "UPDATE bot_workflow_versions SET status = 'archived', updated_at = now()"
@@ -157,7 +157,7 @@ _COPY: Final = f"""
 
 
 def copy(connection: sa.Connection, version_id: uuid.UUID, name: str, status: str) -> bool:
-    """Insert a version as a copy of another, unknown columns included; False where none came of it."""
+    """Insert a version as a copy of another, unknown columns included; False if none was inserted."""
     columns = copied_columns(connection)
     query = sql.SQL(_COPY).format(
         columns=sql.SQL(", ").join(columns),
@@ -184,7 +184,7 @@ _DIFFER: Final = f"""
 
 
 def restore(connection: sa.Connection, draft_id: uuid.UUID, version_id: uuid.UUID) -> bool | None:
-    """Let a locked draft do what a version does; False where it did already, None where it failed."""
+    """Let a locked draft do what a version does; False if it did already, None if it failed."""
     ids = [draft_id, version_id]
     with driver(connection).cursor() as cursor:
         row = cursor.execute(_DIFFER, ids).fetchone()

@@ -32,7 +32,7 @@ class Publisher(Protocol):
     """A client that shows progress to people."""
 
     def publish(self, progress: Progress) -> bool:
-        """Show `progress`; False where something newer is shown already, or Redis is unavailable."""
+        """Show `progress`; False if something newer is shown already, or Redis is unavailable."""
 
 
 # KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…
@@ -152,7 +152,7 @@ class RedisPublisher:
     def claim_refresh(self) -> bool:
         """Whether it falls to us to show everything again: to one in `REFRESH_S` seconds.
 
-        By Redis's clock, since a worker's may be wrong. False, too, where Redis is unavailable.
+        By Redis's clock, since a worker's may be wrong. False also if Redis is unavailable.
         """
         try:
             return bool(

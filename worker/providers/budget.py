@@ -16,7 +16,7 @@ class Budget(Protocol):
         """What may be spent; None if there is no budget, so that nothing may."""
 
     def reserve(self) -> None:
-        """Count a request that is about to be made; BudgetSpentError where none is left."""
+        """Count a request that is about to be made; BudgetSpentError if none is left."""
 
     def spend(self, tokens: int, money: Decimal) -> None:
         """Count what a request took, whatever the limits say."""

@@ -64,7 +64,7 @@ class Queue(Protocol):
     def is_empty(self) -> bool:
         """Whether the queue was seen to hold no message that waits for a worker.
 
-        False where it is unavailable.
+        False if it is unavailable.
         """
 
 

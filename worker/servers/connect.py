@@ -29,7 +29,7 @@ _ALL_RIGHTS = Rights("flowshift")
 class Servers(msgspec.Struct, frozen=True):
     """URLs of the servers, as psycopg, redis-py and py-amqp read them. They hold passwords.
 
-    `queue_url` is empty where the queue is in the same Redis as the progress.
+    `queue_url` is empty if the queue is in the same Redis as the progress.
     """
 
     database_url: str
@@ -102,7 +102,7 @@ def check(servers: Servers, settings: Settings) -> None:
 
 
 def check_database(url: str, settings: Settings) -> None:
-    """Connect to PostgreSQL once; ConfigError where that fails or it is older than 13."""
+    """Connect to PostgreSQL once; ConfigError if that fails or it is older than 13."""
     engine = create_engine(
         database_url(url),
         lock_timeout_ms=settings.lock_timeout_ms,
@@ -116,7 +116,7 @@ def check_database(url: str, settings: Settings) -> None:
 
 
 def check_redis_and_queue(servers: Servers, settings: Settings) -> None:
-    """Connect to Redis and to the queue once; ConfigError where one cannot be used."""
+    """Connect to Redis and to the queue once; ConfigError if one cannot be used."""
     for url, setting, rights in _each_redis(servers, settings):
         check_redis(url, setting=setting, rights=rights)
     if servers.has_rabbitmq:

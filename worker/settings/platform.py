@@ -19,7 +19,7 @@ _PROGRAM: Final = "a command, or python: and the name of an entry point"
 
 
 def program(value: str) -> tuple[str, ...]:
-    """The words of a command; none where the value is empty. An entry point is one word.
+    """The words of a command; none if the value is empty. An entry point is one word.
 
     Raises:
         ValueError: a quotation mark is not closed, or nothing is named.

@@ -42,7 +42,7 @@ class Unlike(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
     """What holding the corpus against a platform came to.
 
-    `platform` is empty where no word of the platform's is connected: then only our own checklist and
+    `platform` is empty if no program of the platform is connected: then only our own checklist and
     engines were asked. `warnings` counts workflows by the code of what is known not to be equal.
     """
 

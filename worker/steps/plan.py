@@ -42,7 +42,7 @@ def plan_run(engine: sa.Engine, run_id: int, *, actor: str) -> None:
 
 
 def _plan_step(connection: sa.Connection, run: Run) -> bool:
-    """Add the next batches; False where every bot is in one."""
+    """Add the next batches; False if every bot is in one."""
     planned = planning.plan_ranges(
         connection,
         run.run_id,

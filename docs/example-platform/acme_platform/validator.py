@@ -9,7 +9,7 @@ MOST_TOKENS = 8192
 
 
 def objections(graph: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with a graph; nothing where the platform takes it."""
+    """Everything that is wrong with a graph; nothing if the platform takes it."""
     nodes = {node["id"]: node for node in graph["nodes"]}
     found = []
     for node in nodes.values():

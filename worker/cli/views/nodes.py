@@ -78,7 +78,7 @@ def executed(node: NodeRecord) -> ShownNode:
 
 
 def trace_time(trace: Trace) -> str:
-    """How long an execution took; none where it never began."""
+    """How long an execution took; none if it never began."""
     began = trace.error is None or trace.elapsed_us > 0
     return milliseconds(trace.elapsed_us if began else None)
 

@@ -145,7 +145,7 @@ class Execution:
         self.steps_run += 1
 
     def check_characters(self) -> None:
-        """Raise ValueError where the nodes have handed on more than they may together."""
+        """Raise ValueError if the nodes have handed on more than they may together."""
         if self.characters > self.limits.max_characters:
             raise ValueError(f"more than {self.limits.max_characters:,} characters")
 

@@ -53,7 +53,7 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Custom(msgspec.Struct, frozen=True):
-    """A node of an installation's own type: of each input, what V1 gives it and what it gives for none."""
+    """A custom node: of each input, what V1 gives it and what it gives for none."""
 
     id: NodeId
     type: CustomNode[Any]
@@ -188,7 +188,7 @@ def _run(
     responses: list[str],
     recorder: Recorder,
 ) -> None:
-    """Run a node of an installation's own, and add what it gives to what V1 hands on."""
+    """Run a node of a custom type, and add what it gives to what V1 hands on."""
     values: dict[Value | None, Any] = {"message": message}
     if found:
         texts = [text for texts in found.values() for text in texts]

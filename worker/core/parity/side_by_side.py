@@ -44,7 +44,7 @@ class Compared(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """Several messages taken together.
 
-    `same` is False where one differs, and None if none could be compared. `first` is the one to
+    `same` is False if one differs, and None if none could be compared. `first` is the one to
     look at: the first that differs, else the first of all.
     """
 

@@ -1,4 +1,4 @@
-"""Health: whether the database bears another batch now, judged from what was read of it.
+"""Health: whether the database can take another batch now, decided from what was read of it.
 
 Each check (`worker.core.policy.health_checks`) looks at one thing and says go, wait or stop, with a
 reason for a person. What could not be read is never go: it is `Unreadable`, and counts as wait once

@@ -5,7 +5,7 @@ the claim is true. Then it is at most 1 on average at any time, and (Ville's ine
 reaches x with a probability of at most 1/x: no plan of looks is needed, no correction for them.
 
 All are mixtures of likelihood ratios, in natural logarithms, since the E-values themselves do not
-fit into a float. `failed` of `executions` failed, in whatever order.
+fit into a float. `failed` of `executions` failed, in any order.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ _TEXTS: Final[tuple[tuple[str, Callable[[Group], str]], ...]] = (
 
 
 def preview(bots: Iterable[Published]) -> Preview:
-    """What a rollback of these bots would do; in one pass, in whatever order they come.
+    """What a rollback of these bots would do; in one pass, in any order.
 
     >>> bot = Published(bot_id="b", ours="1", live="1", content_hash=1, content_hash_now=1,
     ...                 workflow_hash=2, workflow_hash_now=3)

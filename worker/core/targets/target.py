@@ -89,7 +89,7 @@ class Target(msgspec.Struct, frozen=True):
         return decode_program(graph, self.rules, types)
 
     def check(self, graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
-        """Hold a draft against the checklist and this target's rule; empty where it passes."""
+        """Hold a draft against the checklist and this target's rule; empty if it passes."""
         return graph_check.check(graph, declared, self.rule)
 
     def checklist(

@@ -62,7 +62,7 @@ class LlmConfig(msgspec.Struct, frozen=True):
 
 
 class CustomConfig(msgspec.Struct, frozen=True):
-    """A node of an installation's own type: `data` is read as the type wants it."""
+    """A custom node: `data` is read as the type wants it."""
 
     type: CustomNode[Any]
     data: Any
@@ -120,7 +120,7 @@ def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
 
 
 def custom(data: Data, node_type: CustomNode[Any], refuse: Refuse) -> CustomConfig:
-    """Read the `data` of a node of an installation's own; what its type refuses is reported to `refuse`."""
+    """Read the `data` of a node of a custom type; what its type refuses is reported to `refuse`."""
     try:
         return CustomConfig(node_type, node_type.read(msgspec.json.encode(data)))
     except msgspec.DecodeError as error:

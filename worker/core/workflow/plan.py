@@ -127,7 +127,7 @@ class Plan:
             )
 
     def _read_response(self, node: PlannedNode) -> None:
-        """Find the response that a node of an installation's own takes: the first before it, if any."""
+        """Find the response that a node of a custom type takes: the first before it, if any."""
         if not self.llms or self.place[self.llms[0]] >= self.place[node.id]:
             return
         first = node.response = self.llms[0]

@@ -1,7 +1,7 @@
 """What V1 hands from node to node implicitly: the message, the context, the response.
 
 V1 has no ports. A target says, for each of V1's types, which port of V2 represents what (design
-section 2); a type of an installation's own says it of itself (`node_types.CustomNode`).
+section 2); a custom type says it itself (`node_types.CustomNode`).
 """
 
 from __future__ import annotations

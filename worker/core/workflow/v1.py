@@ -49,7 +49,7 @@ _objects = msgspec.json.Decoder(list[JsonObject])
 class Node(msgspec.Struct, frozen=True):
     """A node as V1 reads it: `config` normalised, `keys` and `data` as they are in the column.
 
-    `type` is `start`, `knowledge-retrieval`, `llm` or `end`, or one of the installation's own, whose
+    `type` is `start`, `knowledge-retrieval`, `llm` or `end`, or a custom type, whose
     `config` is a `CustomConfig`.
     """
 

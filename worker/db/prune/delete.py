@@ -187,7 +187,7 @@ def _place(executions: Executions) -> str:
 
 
 def _between(executions: Executions, end: str) -> str:
-    """SQL that spares partitions which hold none of the rows; nothing where a place says it all."""
+    """SQL that spares partitions which hold none of the rows; nothing if a place says it all."""
     if not executions.runs_spread:
         return ""
     since = executions.moment("since")

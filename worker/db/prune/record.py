@@ -36,7 +36,7 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lock(connection: sa.Connection) -> bool:
-    """Take the lock for as long as this connection lasts; False where another session has it."""
+    """Take the lock for as long as this connection lasts; False if another session has it."""
     return bool(connection.execute(_TRY_LOCK, {"key": _LOCK}).scalar_one())
 
 
@@ -90,7 +90,7 @@ def state_of(connection: sa.Connection, slot: dt.datetime) -> PruneState | None:
 
 
 def add(connection: sa.Connection, prune_id: int, gone: Mapping[str, int]) -> None:
-    """Count what a batch deleted, in the batch's own transaction; nothing where that is nothing."""
+    """Count what a batch deleted, in the batch's own transaction; nothing if that is nothing."""
     counts = {kind: number for kind, number in gone.items() if number}
     if counts:
         bound = {"prune_id": prune_id, "gone": msgspec.json.encode(counts).decode()}

@@ -79,7 +79,7 @@ def _serves_across_partitions(found: FoundTable, index: FoundIndex, wanted: Inde
 
 
 def obstacles(connection: sa.Connection, needs: Needs) -> tuple[str, ...]:
-    """Everything about the table that a person has to settle first; nothing where it is absent."""
+    """Everything about the table that a person has to settle first; nothing if it is absent."""
     found = find_table(connection, needs.table)
     if found is None:
         return ()

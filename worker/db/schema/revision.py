@@ -25,7 +25,7 @@ def current(connection: sa.Connection) -> str | None:
 
 
 def problems(revision: str | None, revisions: Revisions) -> tuple[str, ...]:
-    """What is wrong with being at `revision`; nothing where it is the newest.
+    """What is wrong with being at `revision`; nothing if it is the newest.
 
     >>> problems("0002", Revisions("0003", frozenset({"0002", "0003"})))
     ('the database is at revision 0002; `flowshift db upgrade` brings it to 0003',)

@@ -21,7 +21,7 @@ from worker.steps.rescue import lose_worker
 
 log = get_logger(__name__)
 
-TOO_SLOW = "it kept rows locked for too long without a word (FLOWSHIFT_STATEMENT_TIMEOUT_MS)"
+TOO_SLOW = "it kept rows locked for too long without a statement (FLOWSHIFT_STATEMENT_TIMEOUT_MS)"
 OUT_OF_MEMORY = "it ran out of memory"
 
 

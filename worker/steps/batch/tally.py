@@ -43,7 +43,7 @@ class Report(msgspec.Struct, frozen=True):
     """By code, the first `EXAMPLES` of the bots that failed with it."""
 
     def in_words(self) -> str:
-        """What came of the batch, for a person: what failed first, then the rest and which bots."""
+        """The result of the batch, for a person: what failed first, then the rest and which bots."""
         counts = self.counts
         parts = [
             self._failures(),

@@ -88,7 +88,7 @@ class _Pass:
         return int(stays)
 
     def _delete_nodes(self, run_id: str) -> bool:
-        """Delete the nodes of a run in batches; False where none could be."""
+        """Delete the nodes of a run in batches; False if none could be."""
         before = self._session.tally.gone["nodes"]
 
         def some(connection: sa.Connection, size: int) -> Piece:

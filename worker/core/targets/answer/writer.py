@@ -141,7 +141,7 @@ class _Writer:
         return "{{" + f"{text}.final_output" + "}}"
 
     def _give_context(self, node: DraftNode) -> None:
-        """Give a node of an installation's own its context; an answer node joins several."""
+        """Give a custom node its context; an answer node joins several."""
         planned = node.planned
         if len(planned.context) == 1:
             self.builder.map_and_connect("context", planned.context[0], planned.id)

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 # Placeholders that this engine replaces and V1 leaves alone, and what comes out as them here: the
-# engine replaces `{system_prompt}` last, and by nothing where no system prompt is mapped.
+# engine replaces `{system_prompt}` last, and by nothing if no system prompt is mapped.
 CARRIED: Final = {
     "{query}": "{{system_prompt}query}",
     "{system_prompt}": "{sys{system_prompt}tem_prompt}",
