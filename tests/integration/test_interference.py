@@ -12,7 +12,7 @@ from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db import interference
 from worker.errors import ConfigError
-from worker.steps.batch import settle, trial, validate, write_drafts
+from worker.steps.batch import chunks, settle, trial, validate, write_drafts
 
 
 def trigger(fleet: Fleet, when: str, on: str, body: str, *, constraint: bool = False) -> None:
@@ -90,7 +90,7 @@ def test_a_constraint_that_wants_what_is_written_later_in_the_batch_is_still_def
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several chunks, in each of which a draft is inserted before its backup."""
-    monkeypatch.setattr(settle, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 4)
     ids = fleet.add_many(9)
     trigger(
         fleet,
@@ -287,7 +287,7 @@ def test_a_dry_run_says_of_every_bot_what_the_real_run_does(fleet: Fleet) -> Non
 def test_a_dry_run_keeps_no_row_locked_from_one_chunk_to_the_next(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 2)
     fleet.add_many(3)
     run = fleet.planned(dry_run=True)
     write = write_drafts.write_drafts

@@ -18,7 +18,8 @@ from tests.integration.conftest import Run
 from tests.pooler import PGBOUNCER, Mind, minding, pgbouncer
 from worker import runtime
 from worker.db import session
-from worker.db.engine import check_server, create_engine, database_url, place
+from worker.db.engine import check_server, create_engine, database_url
+from worker.db.hosts import place
 from worker.db.schema.check import check
 from worker.errors import ConfigError
 from worker.settings import Settings

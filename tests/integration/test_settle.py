@@ -18,7 +18,7 @@ from worker.db.bots import Basis
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import TransientError
-from worker.steps.batch import convert, decide, settle
+from worker.steps.batch import chunks, convert, decide, settle
 from worker.steps.batch.decide import Decided
 
 Json = dict[str, Any]
@@ -296,7 +296,7 @@ def test_what_cannot_be_written_in_time_is_left_to_another_batch(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = fleet.add_many(10)
-    monkeypatch.setattr(settle, "CHUNK_ROWS", 6)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 6)
     monkeypatch.setattr(settle, "HELD_S", 0.0)
     for listed in (False, True):
         run = fleet.planned(allow_overlap=True, **({"bot_ids": tuple(ids)} if listed else {}))
@@ -366,7 +366,7 @@ def test_the_more_messages_the_fewer_bots_are_written_at_a_time() -> None:
         for n in range(1_000)
     ]
     sizes = [
-        [len(chunk) for chunk in settle.chunks(decided, RunOptions(trials=trials))]
+        [len(chunk) for chunk in chunks.chunks(decided, RunOptions(trials=trials))]
         for trials in (None, Trials(("a", "b", "c", "d"), 4))
     ]
     assert sizes == [[500, 500], [100] * 10]

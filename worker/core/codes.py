@@ -54,7 +54,6 @@ FAILURE_CODES: Final = (
     "worker_lost",
     "internal_error",
 )
-_RANK: Final = {code: rank for rank, code in enumerate(FAILURE_CODES)}
 
 WarningCode = Literal[
     "renamed_node",
@@ -251,23 +250,6 @@ class ConversionWarning(msgspec.Struct, frozen=True):
     code: WarningCode
     node: str | None
     message: str
-
-
-def first_issue(issues: list[Issue]) -> tuple[Issue, tuple[str, ...]]:
-    """The issue that counts, and the codes of the rest, in the order of `FAILURE_CODES`.
-
-    Raises:
-        ValueError: there is no issue.
-
-    >>> first_issue([Issue("cycle", "", "a cycle"), Issue("start_count", "", "no start")])
-    (Issue(code='start_count', path='', message='no start'), ('cycle',))
-    """
-    if not issues:
-        raise ValueError("no issue to choose from")
-    ordered = sorted(issues, key=lambda issue: _RANK[issue.code])
-    first = ordered[0]
-    rest = dict.fromkeys(issue.code for issue in ordered if issue.code != first.code)
-    return first, tuple(rest)
 
 
 def parse_differences(text: str) -> tuple[WarningCode, ...]:

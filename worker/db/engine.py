@@ -14,7 +14,7 @@ from sqlalchemy import exc
 
 from worker.db import session
 from worker.db import sqlstate as states
-from worker.db.hosts import hosts_of, make_url
+from worker.db.hosts import make_url, place
 from worker.errors import ConfigError, SlowError, TransientError
 
 SETTING = session.SETTING
@@ -170,30 +170,6 @@ def refuse_old_server(number: int, name: str, where: str) -> None:
         raise ConfigError(
             f"{where} is PostgreSQL {name}; {OLDEST_SERVER} or newer is needed", setting=SETTING
         )
-
-
-def place(url: sa.URL) -> str:
-    """Where a URL leads, for people, without its password.
-
-    >>> place(database_url("postgresql://me:secret@db.example/platform"))
-    "database 'platform' at db.example:5432 as user 'me'"
-    >>> place(database_url("postgresql://me:secret@a,b:5433/platform?target_session_attrs=primary"))
-    "database 'platform' at a:5432, b:5433 as user 'me'"
-    >>> place(database_url("postgresql:///platform?host=/run/postgresql"))
-    "database 'platform' at /run/postgresql"
-    """
-    shown = [_shown(host, port) for host, port in hosts_of(url)]
-    database = repr(url.database) if url.database else "(the default one)"
-    user = f" as user {url.username!r}" if url.username else ""
-    return f"database {database} at {', '.join(shown)}{user}"
-
-
-def _shown(host: str, port: str) -> str:
-    if not host:
-        return "the local socket"
-    if host.startswith("/"):
-        return host
-    return f"{f'[{host}]' if ':' in host else host}:{port or 5432}"
 
 
 @contextmanager

@@ -59,3 +59,27 @@ def _host(text: str) -> tuple[str, str]:
     if found is None:
         raise ValueError(text)
     return unquote(found["ipv6"] or found["name"] or ""), found["port"] or ""
+
+
+def place(url: sa.URL) -> str:
+    """Where a URL leads, for people, without its password.
+
+    >>> place(make_url("postgresql://me:secret@db.example/platform"))
+    "database 'platform' at db.example:5432 as user 'me'"
+    >>> place(make_url("postgresql://me:secret@a,b:5433/platform?target_session_attrs=primary"))
+    "database 'platform' at a:5432, b:5433 as user 'me'"
+    >>> place(make_url("postgresql:///platform?host=/run/postgresql"))
+    "database 'platform' at /run/postgresql"
+    """
+    shown = [_shown(host, port) for host, port in hosts_of(url)]
+    database = repr(url.database) if url.database else "(the default one)"
+    user = f" as user {url.username!r}" if url.username else ""
+    return f"database {database} at {', '.join(shown)}{user}"
+
+
+def _shown(host: str, port: str) -> str:
+    if not host:
+        return "the local socket"
+    if host.startswith("/"):
+        return host
+    return f"{f'[{host}]' if ':' in host else host}:{port or 5432}"

@@ -14,9 +14,9 @@ from worker.db.engine import (
     database_url,
     is_transient,
     map_database_errors,
-    place,
     refuse_old_server,
 )
+from worker.db.hosts import place
 from worker.errors import ConfigError, TransientError
 
 NOWHERE = "postgresql://me:s3cret@127.0.0.1:1/platform"

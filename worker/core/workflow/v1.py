@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from worker.core.codes import Issue, first_issue, quote
+from worker.core.codes import Issue, quote
+from worker.core.first_issue import first_issue
 from worker.core.workflow import config
 from worker.core.workflow.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
 from worker.core.workflow.json_values import (

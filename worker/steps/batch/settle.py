@@ -12,7 +12,7 @@ not written yet is left to a batch of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Final
 
@@ -25,6 +25,7 @@ from worker.db.engine import sqlstate
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.db.sqlstate import LOCK_NOT_AVAILABLE
+from worker.steps.batch.chunks import chunks, ready_of
 from worker.steps.batch.decide import Converted, Decided
 from worker.steps.batch.halving import (
     ERRORS,
@@ -45,12 +46,6 @@ WAIT_MS: Final = 50
 
 MOST_WAITS: Final = 12
 """Such waits that may time out in one batch before it stops waiting: as many as find one bot by halving."""
-
-CHUNK_ROWS: Final = 500
-"""Drafts and executions written at a time."""
-
-CHUNK_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of drafts and executions written at a time."""
 
 LATE_BOTS: Final = 10
 """Bots that changed since they were decided on and are decided on again under the lock, at most."""
@@ -270,27 +265,6 @@ class Settler:
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._until
-
-
-def chunks(decided: Sequence[Decided], options: RunOptions) -> Iterator[list[Decided]]:
-    """What is written at a time, in order: bounded by bytes, and by rows of drafts and executions."""
-    rows = 1 + (0 if options.trials is None else options.trials.per_bot)
-    most = max(1, CHUNK_ROWS // rows)
-    chunk: list[Decided] = []
-    size = 0
-    for one in decided:
-        if chunk and (len(chunk) >= most or size + one.size > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(one)
-        size += one.size
-    if chunk:
-        yield chunk
-
-
-def ready_of(some: Iterable[Decided]) -> list[Converted]:
-    """The drafts among what was decided."""
-    return [one.what for one in some if isinstance(one.what, Converted)]
 
 
 def _refused(one: Decided, error: DatabaseError) -> LedgerRow | Left:

@@ -11,7 +11,8 @@ from worker.db.prune import executions as table
 from worker.db.prune.executions import Executions
 from worker.db.prune.piece import Piece
 from worker.log import get_logger
-from worker.steps.prune.session import Session, StoppedError, TooMuchError
+from worker.steps.prune.errors import StoppedError, TooMuchError
+from worker.steps.prune.session import Session
 
 log = get_logger(__name__)
 

@@ -25,7 +25,8 @@ from worker.db.prune.executions import Executions
 from worker.db.prune.partitions import Leaving, Old
 from worker.db.prune.piece import Piece
 from worker.log import get_logger
-from worker.steps.prune.session import Session, TooMuchError
+from worker.steps.prune.errors import TooMuchError
+from worker.steps.prune.session import Session
 
 log = get_logger(__name__)
 

@@ -25,10 +25,11 @@ from worker.db.prune.record import Prune, PruneState
 from worker.db.session import has_own
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
+from worker.steps.prune.errors import LeftError, StoppedError
 from worker.steps.prune.executions import delete_executions
 from worker.steps.prune.own import delete_own
 from worker.steps.prune.partitions import Dropper
-from worker.steps.prune.session import LeftError, Session, StoppedError
+from worker.steps.prune.session import Session
 from worker.steps.prune.tally import Moved, Tally
 
 log = get_logger(__name__)

@@ -24,8 +24,9 @@ from worker.db.prune import partitions, record
 from worker.db.prune.piece import Piece
 from worker.db.session import has_own
 from worker.db.sqlstate import CANCELLED, LOCKED
-from worker.errors import FlowshiftError, StaleError, TransientError
+from worker.errors import StaleError, TransientError
 from worker.log import get_logger
+from worker.steps.prune.errors import LeftError, StoppedError, TooMuchError
 from worker.steps.prune.tally import Moved, Tally
 
 log = get_logger(__name__)
@@ -42,31 +43,6 @@ FAULTS: Final = 8
 # What the platform's schema refuses: a foreign key (also one deferred to the commit, or one that
 # hides its rows), another constraint, a trigger that raises.
 _REFUSED: Final = ("23", "27", "P0", "38", "39")
-
-
-class StoppedError(FlowshiftError):
-    """The check said stop."""
-
-
-class LeftError(FlowshiftError):
-    """The check said wait, or the time is up (`is_out_of_time`): a later call goes on."""
-
-    def __init__(self, message: str, *, is_out_of_time: bool) -> None:
-        super().__init__(message)
-        self.is_out_of_time = is_out_of_time
-
-
-class TooMuchError(FlowshiftError):
-    """A batch of a single row takes too long, or cannot be done now (`is_locked`, `is_refused`).
-
-    `is_locked`: it needs what another session has locked. `is_refused`: a constraint or a trigger of
-    the platform's does not let it go; the message is the server's.
-    """
-
-    def __init__(self, message: str, *, is_locked: bool = False, is_refused: bool = False) -> None:
-        super().__init__(message)
-        self.is_locked = is_locked
-        self.is_refused = is_refused
 
 
 def always_go() -> Verdict:

@@ -1,0 +1,36 @@
+"""What is locked and written at a time of what was decided about a batch's bots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from worker.db.runs import RunOptions
+from worker.steps.batch.decide import Converted, Decided
+
+CHUNK_ROWS: Final = 500
+"""Drafts and executions written at a time."""
+
+CHUNK_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of drafts and executions written at a time."""
+
+
+def chunks(decided: Sequence[Decided], options: RunOptions) -> Iterator[list[Decided]]:
+    """What is written at a time, in order: bounded by bytes, and by rows of drafts and executions."""
+    rows = 1 + (0 if options.trials is None else options.trials.per_bot)
+    most = max(1, CHUNK_ROWS // rows)
+    chunk: list[Decided] = []
+    size = 0
+    for one in decided:
+        if chunk and (len(chunk) >= most or size + one.size > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(one)
+        size += one.size
+    if chunk:
+        yield chunk
+
+
+def ready_of(some: Iterable[Decided]) -> list[Converted]:
+    """The drafts among what was decided."""
+    return [one.what for one in some if isinstance(one.what, Converted)]
