@@ -51,6 +51,12 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "audit": Entry("audit:audit", "Show who did what, when and why"),
     },
     "Publish": {
+        "publish": Entry("publish:publish", "Make proven drafts the live versions, wave by wave"),
+        "publications": Entry("publish:publications", "List publications, the newest first"),
+        "publication": Entry("publish:publication", "Show one publication and its waves"),
+        "go": Entry("publish:go", "Let publication N go on: accept its wave, begin the next"),
+        "hold": Entry("publish:hold", "Hold publication N: no other bot is published"),
+        "stop": Entry("publish:stop", "Stop publication N for good: what is out stays out"),
         "rollback": Entry("rollback:rollback", "Let V1 answer again for bots that are published"),
     },
     "Look at bots": {

@@ -47,10 +47,11 @@ def start_and_report(request: Request, starting: Starting) -> int:
             say(f"target {run.options.target}: {finding}", err=True)
         if starting.detach:
             return _detached(current, run, as_json=starting.as_json)
-        _follow(current, run.run_id, quiet=starting.as_json)
+        follow_to_end(current, run.run_id, quiet=starting.as_json)
         if starting.verbose and not starting.as_json:
             for row in outcomes_of(current.engine, run.run_id):
-                say(outcome_line(row, validates=KINDS[run.kind].validates))
+                kind = KINDS[run.kind]
+                say(outcome_line(row, validates=kind.validates, done=kind.done))
         return print_report(current, run.run_id, as_json=starting.as_json)
 
 
@@ -84,7 +85,8 @@ def _detached(current: Runtime, run: Run, *, as_json: bool) -> int:
     return 0
 
 
-def _follow(current: Runtime, run_id: int, *, quiet: bool) -> None:
+def follow_to_end(current: Runtime, run_id: int, *, quiet: bool) -> None:
+    """Follow a run until it is over, with a worker of our own if there is none."""
     with (
         WorkerPresent(current, quiet=quiet) as worker,
         said_when_interrupted(run_id, has_own_worker=lambda: worker.is_own),

@@ -208,6 +208,17 @@ def hand_back(connection: sa.Connection, ref: BatchRef, *, worker: str) -> bool:
     )
 
 
+def give_back(connection: sa.Connection, batch: Batch) -> bool:
+    """Give back a claimed batch that may not be done now: no loss, no fault."""
+    return bool(
+        connection.execute(
+            sa.update(batches)
+            .where(*_claimed(batch))
+            .values(state="pending", lease_until=None, enqueued_at=None)
+        ).rowcount
+    )
+
+
 def postpone(
     connection: sa.Connection,
     ref: BatchRef,

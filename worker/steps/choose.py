@@ -32,6 +32,11 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
         raise UsageError(
             f"run {parent.run_id} is still {words(parent.state)}: {what} it when it is over"
         )
+    if request.retry_of is not None and parent.kind == "publish":
+        raise UsageError(
+            f"run {parent.run_id} published: its bots are converted and proven again, then published by"
+            " `flowshift publish --bot-id`"
+        )
     if parent.ledger_pruned_at is not None:
         raise UsageError(f"the outcomes of run {parent.run_id} were pruned: start a new run")
     return parent

@@ -47,7 +47,7 @@ def print_summary(to: Console, report: RunReport) -> None:
 
     In a validation, drafts that do what V1 does are called `validated`.
     """
-    progress, validates = report.progress, KINDS[report.run.kind].validates
+    progress, kind = report.progress, KINDS[report.run.kind]
     to.line()
     to.print(
         Text(label(progress), "bold").append(f" in {duration(progress.elapsed_s)}", "not bold")
@@ -56,7 +56,7 @@ def print_summary(to: Console, report: RunReport) -> None:
         to.print(f"  {progress.reason}")
     if (target := target_of(report.run.options)) is not None:
         print_target(to, target)
-    to.print(_outcomes(progress, report.codes, validates=validates))
+    to.print(_outcomes(progress, report.codes, validates=kind.validates, done=kind.done))
     for line in parity_lines(progress, report.overhead):
         to.print(line)
     if flagged := report.codes.get("skipped:flagged_without_version"):
@@ -115,16 +115,17 @@ def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text
         yield Text(f"           {bot.bot_id}  {span(bot.overhead_us)}")
 
 
-def outcome_line(row: OutcomeRow, *, validates: bool) -> str:
+def outcome_line(row: OutcomeRow, *, validates: bool, done: str = "") -> str:
     """What a run did for one bot."""
     passed = validates and row.outcome == "unchanged"
+    name = done if done and row.outcome == "converted" else row.outcome
     code = f" {row.code}" if row.code else ""
     warnings = f", {row.warnings} warnings" if row.warnings else ""
     message = f": {row.message}" if row.message else ""
-    return f"{row.bot_id}  {'validated' if passed else row.outcome}{code}{warnings}{message}"
+    return f"{row.bot_id}  {'validated' if passed else name}{code}{warnings}{message}"
 
 
-def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool) -> Table:
+def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool, done: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("outcome")
     table.add_column("bots", justify="right")
@@ -136,7 +137,7 @@ def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool) 
             for code, count in codes.items()
             if code.startswith(f"{outcome}:")
         ]
-        name: str = outcome
+        name: str = done if done and outcome == "converted" else outcome
         if validates and outcome == "unchanged":
             name, compared = "validated", progress.counts.validated
             why += [f"not compared {total - compared:,}"] if total > compared else []

@@ -19,7 +19,7 @@ RunState = Literal[
     "cancelled",
     "failed",
 ]
-RunKind = Literal["convert", "validate"]
+RunKind = Literal["convert", "validate", "publish"]
 BatchState = Literal["pending", "running", "done", "failed"]
 
 RUN_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)

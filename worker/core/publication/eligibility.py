@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from worker.core.codes import quote
+from worker.core.targets.detect import of_types
 
 Code = Literal[
     "busy",
@@ -19,6 +20,7 @@ Code = Literal[
     "draft_edited",
     "not_proven",
     "v1_changed",
+    "stale_target",
     "node_type_missing",
 ]
 CODES: Final[tuple[Code, ...]] = get_args(Code)
@@ -58,11 +60,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person allowed, and the node types that the platform has (None: all are taken to be there)."""
+    """What a person allowed, and what the platform has: its node types and its target (None: any)."""
 
     publish_edited: bool = False
     live_drafts: bool = False
     node_types: frozenset[str] | None = None
+    target: str | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -147,6 +150,13 @@ def _node_types(seen: Seen, rules: Rules) -> str:
     return f"the platform has no node type {', '.join(map(quote, missing[:_SHOWN]))}{more}"
 
 
+def _stale_target(seen: Seen, rules: Rules) -> str:
+    own = of_types(seen.node_types).name
+    if rules.target is None or own == rules.target:
+        return ""
+    return f"the draft is one for the target {own}, and the platform's is {rules.target}"
+
+
 _CHECKS: Final[dict[Code, Callable[[Seen, Rules], str]]] = {
     "busy": _busy,
     "duplicate_bot_id": _duplicate,
@@ -157,5 +167,6 @@ _CHECKS: Final[dict[Code, Callable[[Seen, Rules], str]]] = {
     "draft_edited": _edited,
     "not_proven": _not_proven,
     "v1_changed": _v1_changed,
+    "stale_target": _stale_target,
     "node_type_missing": _node_types,
 }

@@ -13,6 +13,7 @@ from worker.core.publication.states import (
     WAVE_TRANSITIONS,
     states_before,
 )
+from worker.db import run_transitions
 from worker.db.bulk import driver
 from worker.db.publication.locks import lock_state
 from worker.db.publication.rollback import Place, Returned, live_bots
@@ -134,6 +135,8 @@ _END: Final = """
     RETURNING p.state
 """
 
+_RUNS: Final = "SELECT run_id FROM flowshift.waves WHERE publication_id = %s AND run_id IS NOT NULL"
+
 _END_WAVES: Final = """
     UPDATE flowshift.waves w SET state = 'rolled_back', decided_at = now()
     WHERE w.publication_id = %(id)s AND w.state = ANY(%(before)s)
@@ -174,6 +177,12 @@ def end(connection: sa.Connection, publication_id: int, which: Which, reason: st
         cursor.execute(_END_WAVES, {**given, "before": waves_before})
         cursor.execute(_END, {**given, "before": before})
         row = cursor.fetchone()
+        if row is not None and row[0] != "held":
+            cursor.execute(_RUNS, [publication_id])
+            for (run_id,) in cursor.fetchall():
+                run_transitions.apply(
+                    connection, run_id, "cancelled", reason=reason, actor="flowshift"
+                )
     return None if row is None else str(row[0])
 
 

@@ -24,6 +24,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     `mark` is shown beside a run of this kind, empty for the usual one. `validates` says that its
     outcome `unchanged` is a draft that was executed and does what V1 does: shown as `validated`.
+    `done` is what its outcome `converted` is shown as, empty for the same word.
     """
 
     name: RunKind
@@ -32,3 +33,4 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     default_trials: Callable[[Request], str]
     mark: str = ""
     validates: bool = False
+    done: str = ""

@@ -8,7 +8,8 @@ from typing import Final
 from worker.core.policy.states import RunKind
 from worker.steps.batch.convert import CONVERT
 from worker.steps.batch.kind import Kind
+from worker.steps.batch.publish import PUBLISH
 from worker.steps.batch.validate import VALIDATE
 
-KINDS: Final[Mapping[RunKind, Kind]] = {kind.name: kind for kind in (CONVERT, VALIDATE)}
+KINDS: Final[Mapping[RunKind, Kind]] = {kind.name: kind for kind in (CONVERT, VALIDATE, PUBLISH)}
 """By the name that the run's row holds."""

@@ -19,7 +19,7 @@ READY = Seen(
     workflow_hash=2,
     proof=Proof(1, 2),
 )
-RULES = Rules(node_types=frozenset({"start", "llm", "end"}))
+RULES = Rules(node_types=frozenset({"start", "llm", "end"}), target="guide")
 
 NOT: dict[Code, dict[str, Any]] = {
     "busy": {"is_locked": False},
@@ -31,6 +31,7 @@ NOT: dict[Code, dict[str, Any]] = {
     "draft_edited": {"is_ours": False},
     "not_proven": {"proof": Proof(9, 2)},
     "v1_changed": {"workflow_hash": 3},
+    "stale_target": {"node_types": frozenset({"start", "answer"})},
     "node_type_missing": {"node_types": frozenset({"start", "sms"})},
 }
 

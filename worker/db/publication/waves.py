@@ -1,0 +1,268 @@
+"""Publications and their waves: planned as rows, moved along the tables of legal transitions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.publication.coverage import Candidate, kinds_of
+from worker.core.publication.states import PublicationState, WaveState
+from worker.core.publication.versions import NextDraft
+from worker.core.publication.waves import Plan
+from worker.db.bulk import driver
+from worker.db.publication.tables import publication_bots, publications, waves
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person allowed, and the target that the platform has."""
+
+    target: str
+    publish_edited: bool = False
+    live_drafts: bool = False
+    next_draft: NextDraft = "empty"
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication as it stands."""
+
+    publication_id: int
+    state: PublicationState
+    held_from: PublicationState | None
+    held_because: str | None
+    state_reason: str | None
+    source_run_id: int | None
+    requested_by: str
+    bot_count: int
+    options: Options
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+
+
+class Wave(msgspec.Struct, frozen=True, kw_only=True):
+    """A wave as it stands; `pending` and `live` are counted from its bots."""
+
+    number: int
+    label: str
+    state: WaveState
+    run_id: int | None
+    bot_count: int
+    published: int
+    skipped: int
+    failed: int
+    rolled_back: int
+    pending: int
+    live: int
+    accepted_by: str | None
+
+
+_FIELDS: Final = [publications.c[name] for name in Publication.__struct_fields__]
+
+
+def get(connection: sa.Connection, publication_id: int) -> Publication | None:
+    """A publication, None if there is none."""
+    query = sa.select(*_FIELDS).where(publications.c.publication_id == publication_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _publication(row)
+
+
+def newest(connection: sa.Connection, limit: int) -> list[Publication]:
+    """The newest publications, the newest first."""
+    query = sa.select(*_FIELDS).order_by(publications.c.publication_id.desc()).limit(limit)
+    return [_publication(row) for row in connection.execute(query)]
+
+
+def _publication(row: sa.Row[Any]) -> Publication:
+    values = row._asdict()
+    values["options"] = msgspec.convert(values["options"] or {"target": "guide"}, Options)
+    return Publication(**values)
+
+
+_WAVES: Final = sa.text("""
+    SELECT w.number, w.label, w.state, w.run_id, w.bot_count, w.published, w.skipped, w.failed,
+           w.rolled_back, w.accepted_by,
+           (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
+             AND b.wave = w.number AND b.state = 'pending') AS pending,
+           (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
+             AND b.wave = w.number AND b.state IN ('published', 'confirmed')) AS live
+    FROM flowshift.waves w WHERE w.publication_id = :id ORDER BY w.number
+""")
+
+
+def of(connection: sa.Connection, publication_id: int) -> list[Wave]:
+    """The waves of a publication, in their order."""
+    return [Wave(**row._asdict()) for row in connection.execute(_WAVES, {"id": publication_id})]
+
+
+def of_run(connection: sa.Connection, run_id: int) -> tuple[int, int] | None:
+    """The publication and the wave that a run publishes."""
+    query = sa.select(waves.c.publication_id, waves.c.number).where(waves.c.run_id == run_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+# -- planning --------------------------------------------------------------------------------------
+
+
+def create(
+    connection: sa.Connection,
+    *,
+    request_id: str,
+    source_run_id: int | None,
+    options: Options,
+    requested_by: str,
+) -> tuple[int, bool]:
+    """The publication of a request, and whether it is new; on repeat the one that exists."""
+    row = connection.execute(
+        sa.text(
+            "INSERT INTO flowshift.publications (request_id, source_run_id, options, requested_by)"
+            " VALUES (:request_id, :run_id, CAST(:options AS jsonb), :actor)"
+            " ON CONFLICT (request_id) DO NOTHING RETURNING publication_id"
+        ),
+        {
+            "request_id": request_id,
+            "run_id": source_run_id,
+            "options": msgspec.json.encode(options).decode(),
+            "actor": requested_by,
+        },
+    ).scalar_one_or_none()
+    if row is not None:
+        return row, True
+    known = sa.select(publications.c.publication_id).where(publications.c.request_id == request_id)
+    return connection.execute(known).scalar_one(), False
+
+
+def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None:
+    """Write a plan down: its waves, and every bot in one of them."""
+    connection.execute(
+        sa.insert(waves),
+        [
+            {
+                "publication_id": publication_id,
+                "number": number,
+                "label": wave.label,
+                "bot_count": wave.size,
+            }
+            for number, wave in enumerate(plan.waves, 1)
+        ],
+    )
+    with driver(connection).cursor() as cursor:
+        for number, bot_ids in plan.members():
+            cursor.execute(
+                "INSERT INTO flowshift.publication_bots (bot_id, publication_id, wave)"
+                " SELECT unnest(%b::text[]), %b, %b",
+                (bot_ids, publication_id, number),
+            )
+    connection.execute(
+        sa.update(publications)
+        .where(publications.c.publication_id == publication_id)
+        .values(bot_count=len(plan.bot_ids))
+    )
+
+
+_CANDIDATES: Final = """
+    SELECT n.bot_id, d.types, l.codes
+    FROM unnest(%b::text[]) AS n (bot_id)
+    LEFT JOIN LATERAL (
+        SELECT jsonb_object_agg(t.type, t.count) AS types FROM (
+            SELECT one ->> 'type' AS type, count(*) AS count
+            FROM bot_workflow_versions v, jsonb_array_elements(
+                CASE WHEN jsonb_typeof(v.graph -> 'nodes') = 'array' THEN v.graph -> 'nodes'
+                     ELSE '[]' END) AS one
+            WHERE v.bot_id = n.bot_id AND v.status = 'draft' AND one ->> 'type' IS NOT NULL
+            GROUP BY 1) t) d ON true
+    LEFT JOIN LATERAL (
+        SELECT jsonb_path_query_array(l.warnings, '$[*].code') AS codes FROM flowshift.ledger l
+        WHERE l.bot_id = n.bot_id AND l.run_id = %b) l ON true
+"""
+
+
+def candidates(
+    connection: sa.Connection, bot_ids: Sequence[str], run_id: int | None
+) -> Iterator[Candidate]:
+    """What the drafts of these bots hold; warnings are those of the run."""
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_CANDIDATES, (list(bot_ids), run_id))
+        for bot_id, types, codes in cursor:
+            yield Candidate(bot_id, kinds_of(types or {}, codes or ()))
+
+
+def bots_of_run(connection: sa.Connection, run_id: int) -> list[str]:
+    """The bots whose drafts a run wrote, or left as they were."""
+    query = sa.text(
+        "SELECT bot_id FROM flowshift.ledger WHERE run_id = :id"
+        " AND outcome IN ('converted', 'unchanged') ORDER BY bot_id"
+    )
+    return list(connection.execute(query, {"id": run_id}).scalars())
+
+
+def pending_bots(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
+    """The bots of a wave that are still to be published."""
+    b = publication_bots.c
+    query = sa.select(b.bot_id).where(
+        b.publication_id == publication_id, b.wave == wave, b.state == "pending"
+    )
+    return list(connection.execute(query.order_by(b.bot_id)).scalars())
+
+
+# -- states: the caller has `lock_state(alone=True)` -------------------------------------------------
+
+
+def move(
+    connection: sa.Connection,
+    publication_id: int,
+    state: PublicationState,
+    *,
+    reason: str | None = None,
+    held_from: str | None = None,
+) -> None:
+    """Take a publication to a state; `held_from` is where a held one goes back to."""
+    is_over = state in ("completed", "stopped")
+    connection.execute(
+        sa.update(publications)
+        .where(publications.c.publication_id == publication_id)
+        .values(
+            state=state,
+            state_reason=reason,
+            held_from=held_from,
+            held_because="person" if held_from else None,
+            finished_at=sa.func.now() if is_over else None,
+            version=publications.c.version + 1,
+            moved_at=sa.func.now(),
+        )
+    )
+
+
+def move_wave(
+    connection: sa.Connection, publication_id: int, number: int, state: WaveState, **values: Any
+) -> None:
+    """Take a wave to a state."""
+    connection.execute(
+        sa.update(waves)
+        .where(waves.c.publication_id == publication_id, waves.c.number == number)
+        .values(state=state, **values)
+    )
+
+
+def confirm_bots(connection: sa.Connection, publication_id: int, wave: int) -> None:
+    """The bots of a wave that was accepted are confirmed."""
+    b = publication_bots.c
+    connection.execute(
+        sa.update(publication_bots)
+        .where(b.publication_id == publication_id, b.wave == wave, b.state == "published")
+        .values(state="confirmed", moved_at=sa.func.now())
+    )
+
+
+def count(
+    connection: sa.Connection, publication_id: int, wave: int, *, published: int, skipped: int
+) -> None:
+    """Count what a batch did, in its transaction."""
+    connection.execute(
+        sa.update(waves)
+        .where(waves.c.publication_id == publication_id, waves.c.number == wave)
+        .values(published=waves.c.published + published, skipped=waves.c.skipped + skipped)
+    )

@@ -1,0 +1,39 @@
+"""End a wave's publishing once no bot of it is left: it is watched from then on."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from worker.db.engine import map_database_errors
+from worker.db.publication import waves
+from worker.db.publication.locks import lock_state
+from worker.log import get_logger
+
+log = get_logger(__name__)
+
+
+def settle(engine: sa.Engine, publication_id: int, wave: int) -> bool:
+    """Take a wave without pending bots, and its publication, to `watching`; says whether it did.
+
+    Called after each of its batches has committed: the last one finds none pending. On repeat
+    nothing changes.
+    """
+    with map_database_errors(), engine.begin() as connection:
+        if waves.pending_bots(connection, publication_id, wave):
+            return False
+        lock_state(connection, publication_id, alone=True)
+        return settle_locked(connection, publication_id, wave)
+
+
+def settle_locked(connection: sa.Connection, publication_id: int, wave: int) -> bool:
+    """The same for a caller that has the publication's state locked."""
+    found = waves.get(connection, publication_id)
+    one = next((w for w in waves.of(connection, publication_id) if w.number == wave), None)
+    if found is None or one is None or one.pending:
+        return False
+    if found.state != "publishing" or one.state != "publishing":
+        return False
+    waves.move_wave(connection, publication_id, wave, "watching", watched_from=sa.func.now())
+    waves.move(connection, publication_id, "watching")
+    log.info("wave.published", publication_id=publication_id, wave=wave, bots=one.published)
+    return True
