@@ -67,6 +67,24 @@ def test_a_validation_that_failed_counts_until_one_passes(fleet: Fleet) -> None:
     assert still_broken(fleet) == {}
 
 
+def test_a_run_that_neither_writes_nor_tries_drafts_says_nothing_of_a_bot(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(validate="none")
+    good = fleet.drafts()["a"]
+    spoil_draft(fleet, "a")
+    fleet.run(kind="validate", of_run=1)
+    fleet.set_draft("a", good)
+    fleet.run(kind="validate", of_run=1)
+    assert still_broken(fleet) == {}
+    fleet.execute("ALTER TABLE flowshift.runs DROP CONSTRAINT runs_kind_known")
+
+    fleet.execute("UPDATE flowshift.runs SET kind = 'other' WHERE run_id = 3")
+    assert still_broken(fleet) == {"a": "2 parity_mismatch"}, "it takes nothing back"
+
+    fleet.execute("UPDATE flowshift.runs SET kind = 'other' WHERE run_id = 2")
+    assert still_broken(fleet) == {}, "it adds nothing"
+
+
 def test_a_validation_takes_no_failed_conversion_back(fleet: Fleet) -> None:
     fleet.add("a", a_workflow())
     fleet.run(validate="none")

@@ -9,6 +9,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy import circuit_breaker
+from worker.core.policy.run_kinds import WRITES_DRAFTS
 from worker.core.policy.states import OVER
 from worker.db.expressions import BOTS_COUNTED
 from worker.db.runs import Run
@@ -62,7 +63,9 @@ def overlapping(connection: sa.Connection, run_id: int) -> tuple[int, str] | Non
     chosen bots are in batches; until the transaction ends no other run is compared.
     """
     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OVERLAP_LOCK)))
-    row = connection.execute(_OVERLAPPING, {"run_id": run_id, "over": sorted(OVER)}).first()
+    row = connection.execute(
+        _OVERLAPPING, {"run_id": run_id, "over": sorted(OVER), "writes": list(WRITES_DRAFTS)}
+    ).first()
     return None if row is None else (row.run_id, row.state)
 
 
@@ -73,7 +76,7 @@ _OVERLAPPING = sa.text(
     FROM flowshift.runs AS mine
     JOIN flowshift.runs AS theirs
       ON theirs.run_id <> mine.run_id AND theirs.state <> ALL (:over)
-     AND mine.kind = 'convert' AND theirs.kind = 'convert'
+     AND mine.kind = ANY(:writes) AND theirs.kind = ANY(:writes)
      AND NOT (mine.dry_run AND theirs.state = 'paused')
     WHERE mine.run_id = :run_id AND (
         (mine.options ->> 'selection' = 'all' AND (

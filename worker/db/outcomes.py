@@ -7,7 +7,7 @@ What counts for the fleet is a bot's latest real outcome, of bots that still exi
 - a validation that failed is a failure, until a later validation passes or the bot is converted;
 - a validation that passed takes back what a trial found (`execution_failed`, `parity_mismatch`), and
   no other failure of a conversion: it looked at a draft that is there, and that conversion left none;
-- a validation that skipped the bot says nothing.
+- a validation that skipped the bot says nothing, and neither does a run of any other kind.
 
 Looked up by the ledger's key (bot_id, run_id) from its index of failures: one row a bot, or none.
 """
@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 import sqlalchemy as sa
+
+from worker.core.policy.run_kinds import TRIES_DRAFTS, WRITES_DRAFTS
 
 Kind = Literal["failures", "warnings"]
 
@@ -82,28 +84,30 @@ def _source(kind: Kind, run_id: int | None) -> str:
 
 
 def _values(run_id: int | None, code: str | None) -> dict[str, Any]:
-    return {"run_id": run_id, "code": code, "examples": EXAMPLES}
+    return {"run_id": run_id, "code": code, "examples": EXAMPLES, **_KINDS}
 
+
+_KINDS: Final = {"writes": list(WRITES_DRAFTS), "tries": list(TRIES_DRAFTS)}
 
 _OF_A_TRIAL = "('execution_failed', 'parity_mismatch')"
 
 _FAILURES = f"""
     SELECT f.bot_id, f.run_id, f.code, f.message, CAST(NULL AS text) AS node
     FROM flowshift.ledger f JOIN flowshift.runs r ON r.run_id = f.run_id AND NOT r.dry_run
-    WHERE f.outcome = 'failed'
+    WHERE f.outcome = 'failed' AND (r.kind = ANY(:writes) OR r.kind = ANY(:tries))
       AND f.code = COALESCE(CAST(:code AS text), f.code)
       AND EXISTS (SELECT FROM bots b WHERE b.bot_id = f.bot_id)
       AND NOT EXISTS (
           SELECT FROM flowshift.ledger n
           JOIN flowshift.runs nr ON nr.run_id = n.run_id AND NOT nr.dry_run
           WHERE n.bot_id = f.bot_id AND n.run_id > f.run_id AND (
-              nr.kind = 'convert'
-              OR (n.outcome IN ('failed', 'unchanged')
-                  AND (r.kind = 'validate' OR f.code IN {_OF_A_TRIAL}))))
-      AND NOT (r.kind = 'validate' AND COALESCE((
+              nr.kind = ANY(:writes)
+              OR (nr.kind = ANY(:tries) AND n.outcome IN ('failed', 'unchanged')
+                  AND (r.kind = ANY(:tries) OR f.code IN {_OF_A_TRIAL}))))
+      AND NOT (r.kind = ANY(:tries) AND COALESCE((
           SELECT o.outcome = 'failed' AND o.code NOT IN {_OF_A_TRIAL}
           FROM flowshift.ledger o
-          JOIN flowshift.runs c ON c.run_id = o.run_id AND NOT c.dry_run AND c.kind = 'convert'
+          JOIN flowshift.runs c ON c.run_id = o.run_id AND NOT c.dry_run AND c.kind = ANY(:writes)
           WHERE o.bot_id = f.bot_id ORDER BY o.run_id DESC LIMIT 1), false))
 """  # noqa: S608  (constants)
 
@@ -128,11 +132,11 @@ _WARNINGS = """
 """
 
 _LATEST = """
-      AND NOT r.dry_run AND r.kind = 'convert'
+      AND NOT r.dry_run AND r.kind = ANY(:writes)
       AND EXISTS (SELECT FROM bots b WHERE b.bot_id = l.bot_id)
       AND NOT EXISTS (
           SELECT FROM flowshift.ledger n
-          JOIN flowshift.runs nr ON nr.run_id = n.run_id AND NOT nr.dry_run AND nr.kind = 'convert'
+          JOIN flowshift.runs nr ON nr.run_id = n.run_id AND NOT nr.dry_run AND nr.kind = ANY(:writes)
           WHERE n.bot_id = l.bot_id AND n.run_id > l.run_id)
 """
 
