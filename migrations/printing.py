@@ -25,7 +25,7 @@ _HEAD = """\
 --
 -- Run it as the owner of the platform's tables, each statement by itself: psql -v ON_ERROR_STOP=1 -f FILE
 -- (not with --single-transaction: indexes on tables in use are built outside of transactions).
--- If a statement fails, the rest can be printed anew when its cause is gone: what is done is left out.
+-- If a statement fails, the rest can be printed again when its cause is gone: what is done is left out.
 
 SET client_encoding = 'UTF8';
 
@@ -39,7 +39,7 @@ SET idle_in_transaction_session_timeout = 0;
 _GUARD = """\
 DO $$ BEGIN
     IF (SELECT string_agg(version_num, ', ') FROM {table}) IS DISTINCT FROM {start} THEN
-        RAISE EXCEPTION 'this was printed for a database at revision {name}: print it anew';
+        RAISE EXCEPTION 'this was printed for a database at revision {name}: print it again';
     END IF;
 END $$;
 
@@ -47,7 +47,7 @@ END $$;
 _GUARD_OF_NOTHING = """\
 DO $$ BEGIN
     IF to_regclass('{table}') IS NOT NULL THEN
-        RAISE EXCEPTION 'this was printed for a database without flowshift: print it anew';
+        RAISE EXCEPTION 'this was printed for a database without flowshift: print it again';
     END IF;
 END $$;
 

@@ -29,7 +29,7 @@ _A_TIME = 100
 class Claim(msgspec.Struct, frozen=True):
     """A batch that a worker has claimed and not ended; `overdue_s` since its lease ran out.
 
-    `is_lost` is false where the worker may live, and have been unable to renew the lease.
+    `is_lost` is false if the worker may live, and have been unable to renew the lease.
     """
 
     ref: BatchRef

@@ -86,7 +86,7 @@ _GRAPH: Final = f"""
 
 
 def graph(connection: sa.Connection, version_id: uuid.UUID) -> tuple[bytes | None, str]:
-    """The graph of a version as JSON, None where it is over `MAX_GRAPH_BYTES`, and its state.
+    """The graph of a version as JSON, None if it is over `MAX_GRAPH_BYTES`, and its state.
 
     Raises:
         LookupError: there is no such version any more.
@@ -107,7 +107,7 @@ _WRITE: Final = f"""
 
 
 def write(connection: sa.Connection, draft_id: uuid.UUID, graph: bytes) -> str | None:
-    """Replace the graph of a locked draft; its new state, None where it was not stored as given."""
+    """Replace the graph of a locked draft; its new state, None if it was not stored as given."""
     with driver(connection).cursor() as cursor:
         row = cursor.execute(_WRITE, [JsonText(graph), draft_id, JsonText(graph)]).fetchone()
     return row[1] if row is not None and row[0] else None

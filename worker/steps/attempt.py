@@ -238,7 +238,7 @@ class _Attempt:
         )
 
     def _fault(self, ids: Sequence[str], write: Callable[[Sequence[str]], None]) -> Fault | None:
-        """Write within a savepoint; what came of it, None if it was taken."""
+        """Write within a savepoint; the error, None if it was accepted."""
         try:
             with self.connection.begin_nested():
                 write(ids)

@@ -39,7 +39,7 @@ class Proof(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A bot, its draft and its proof as they stand while both rows are locked.
 
-    `is_locked` is false where another session has one of the rows: then the rest says nothing.
+    `is_locked` is false if another session has one of the rows: then the rest says nothing.
     `rows` is how many rows have the bot's id. `content_hash` is of the draft's graph and variables,
     None if there is no draft or it has no node; `is_ours` where a run wrote this graph.
     `workflow_hash` is of V1's column as text, None if it is null; `v1_problem` says why V1 does

@@ -69,7 +69,7 @@ def need_draft_not_live(bot: Bot, *, live_drafts: bool) -> None:
     if bot.uses_v2 and newest_published(bot.versions) is None and not live_drafts:
         raise UsageError(
             f"draft_would_go_live: bot {quote(bot.bot_id)} is flagged V2 and has no published version,"
-            " so the platform may serve its draft; --live-drafts writes it all the same"
+            " so the platform may serve its draft; --live-drafts writes it anyway"
         )
 
 

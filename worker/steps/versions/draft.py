@@ -25,7 +25,7 @@ log = get_logger(__name__)
 class Written(msgspec.Struct, frozen=True):
     """What became of a graph that a person wrote.
 
-    With `issues` nothing was written. `changed` is false where the draft held it already.
+    With `issues` nothing was written. `changed` is false if the draft held it already.
     """
 
     bot_id: str

@@ -15,7 +15,7 @@ from worker.steps.versions import bot
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A bot's versions, and which of them answers now: None where V1 answers, or nothing does."""
+    """A bot's versions, and which of them answers now: None if V1 answers, or nothing does."""
 
     bot_id: str
     uses_v2: bool
