@@ -55,7 +55,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             "core: convert": lambda: [convert(workflow) for workflow in workflows],
             "core: checklist": lambda: [graph_check.check(graph) for _, graph in graphs],
             "core: execute V1 and V2, compare": lambda: [
-                trial.prove(one.bot_id, workflow, one.graph)
+                trial.try_draft(one.bot_id, workflow, one.graph)
                 for one, workflow in zip(ready, workflows, strict=True)
             ],
             "insert drafts, hashed": lambda: drafts.insert_drafts(connection, graphs),
@@ -63,15 +63,15 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             "insert ledger": lambda: insert_ledger(connection, 10**9, 1, ledger),
         }
         executions = [row for one in ready for row in one.executions]
-        proofs = {
-            one.bot_id: trial.prove(one.bot_id, workflow, one.graph)
+        trial_results = {
+            one.bot_id: trial.try_draft(one.bot_id, workflow, one.graph)
             for one, workflow in zip(ready, workflows, strict=True)
         }
         with_drafts: dict[str, Callable[[], object]] = {
             "executions as rows": lambda: [
                 as_row(bot, one, equipment.target.recording)
-                for bot, proof in proofs.items()
-                for one in proof.executions
+                for bot, trial_result in trial_results.items()
+                for one in trial_result.executions
             ],
             "insert executions": lambda: insert_executions(
                 connection, "bench", executions, now=equipment.clock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fleet import Fleet, a_workflow
-from worker.core.parity.trial import Proof
+from worker.core.parity.trial import TrialResult
 from worker.steps.batch.trial import Trial
 
 
@@ -73,16 +73,16 @@ def test_a_draft_or_a_workflow_that_changes_while_it_is_executed_is_not_proven(
 ) -> None:
     ids = fleet.add_many(3, prefix="x")
     run = fleet.run(validate="none")
-    prove = Trial.prove
+    try_draft = Trial.try_draft
 
-    def meanwhile(self: Trial, bot_id: str, *arguments: object, **options: object) -> Proof:
+    def meanwhile(self: Trial, bot_id: str, *arguments: object, **options: object) -> TrialResult:
         if bot_id == ids[0]:
             fleet.set_draft(bot_id, {**fleet.drafts()[bot_id], "note": "meanwhile"})
         if bot_id == ids[1]:
             fleet.change(bot_id, a_workflow("meanwhile {question}"))
-        return prove(self, bot_id, *arguments, **options)  # type: ignore[arg-type]
+        return try_draft(self, bot_id, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Trial, "prove", meanwhile)
+    monkeypatch.setattr(Trial, "try_draft", meanwhile)
     validation = fleet.run(kind="validate", of_run=run.run_id)
 
     noted = fleet.rows("SELECT bot_id, run_id FROM flowshift.proofs")

@@ -129,16 +129,16 @@ def test_a_draft_that_does_something_else_fails_its_bot_and_stays_ours(
     fleet.add_many(3)
 
     def faulty(*arguments: Any) -> Any:
-        proof = prove(*arguments)
+        trial_result = try_draft(*arguments)
         if arguments[1] != "bot-00001":
-            return proof
+            return trial_result
         return msgspec.structs.replace(
-            proof, agreed=False, code="parity_mismatch", message="another answer"
+            trial_result, agreed=False, code="parity_mismatch", message="another answer"
         )
 
-    prove = trial.Trial.prove
+    try_draft = trial.Trial.try_draft
     with monkeypatch.context() as patch:
-        patch.setattr(trial.Trial, "prove", faulty)
+        patch.setattr(trial.Trial, "try_draft", faulty)
         first = fleet.run()
     assert first.state == "completed_with_failures"
     assert fleet.outcomes(first.run_id)["bot-00001"] == "failed parity_mismatch"

@@ -24,9 +24,9 @@ def test_the_bench_of_the_platforms_word_asks_about_every_draft(
     bench = platform_word.Bench(100)
     try:
         decided = [one.what for one in bench.both()]
-        proofs = [one.proof for one in decided if isinstance(one, Converted)]
-        assert len(proofs) > 50
-        assert all(proof is not None and proof.agreed for proof in proofs)
+        results = [one.trial_result for one in decided if isinstance(one, Converted)]
+        assert len(results) > 50
+        assert all(trial_result is not None and trial_result.agreed for trial_result in results)
     finally:
         bench.close()
 

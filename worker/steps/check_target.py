@@ -98,7 +98,7 @@ def _outcome(one: Decided) -> LedgerRow:
     what = one.what
     if isinstance(what, LedgerRow):
         return what
-    return judged(LedgerRow(what.bot_id, "converted", warnings=what.warnings), what.proof)
+    return judged(LedgerRow(what.bot_id, "converted", warnings=what.warnings), what.trial_result)
 
 
 def _kinds(cases: tuple[Case, ...], rows: list[LedgerRow]) -> tuple[Kind, ...]:

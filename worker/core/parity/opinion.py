@@ -9,7 +9,7 @@ import msgspec
 
 from worker.core.codes import quote
 from worker.core.parity.compare import compare
-from worker.core.parity.trial import Executed, Proof
+from worker.core.parity.trial import Executed, TrialResult
 from worker.core.parity.word import (
     Answer,
     Broke,
@@ -48,19 +48,22 @@ class Inquiry(msgspec.Struct, frozen=True):
     executions: tuple[Executed, ...] = ()
 
 
-def inquiry(word: Word, graph: bytes, proof: Proof | None, providers: Providers | None) -> Inquiry:
+def inquiry(
+    word: Word, graph: bytes, trial_result: TrialResult | None, providers: Providers | None
+) -> Inquiry:
     """What to ask about a draft.
 
     Its validator is asked about the draft, its engine about each message on which the draft did what
     V1 does: with `providers` None about none.
     """
     judged: tuple[Question, ...] = (Check(graph),) if word.checks else ()
-    if not word.executes or providers is None or proof is None or not proof.agreed:
+    if not word.executes or providers is None or trial_result is None or not trial_result.agreed:
         return Inquiry(judged)
     executed = tuple(
-        Execute(graph, one.message, results(one.trace.calls, providers)) for one in proof.executions
+        Execute(graph, one.message, results(one.trace.calls, providers))
+        for one in trial_result.executions
     )
-    return Inquiry(judged + executed, proof.executions)
+    return Inquiry(judged + executed, trial_result.executions)
 
 
 def opinion(asked: Inquiry, answers: Sequence[Answer]) -> Opinion | None:

@@ -47,7 +47,7 @@ class Met(msgspec.Struct, frozen=True):
         return ConversionWarning(self.code, None, self.message)
 
 
-class Proof(msgspec.Struct, frozen=True):
+class TrialResult(msgspec.Struct, frozen=True):
     """What trying a draft came to.
 
     `code` is None if it agreed with V1 on every message, and also where V1 itself gave no
@@ -91,13 +91,13 @@ class Equipment(msgspec.Struct, frozen=True):
         return tuple(one for one in self.target.differences if one.code not in self.strict)
 
 
-def prove(
+def try_draft(
     old: v1_engine.Program,
     new: Program,
     messages: Iterable[tuple[int, str, str]],
     equipment: Equipment,
     variables: Variables = NO_VARIABLES,
-) -> Proof:
+) -> TrialResult:
     """Run both on every (number, message, session id); the worst that happened is the result.
 
     Raises:
@@ -150,7 +150,7 @@ def prove(
             said = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
             met.setdefault(one.code, Met(one.code, said))
     found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
-    return Proof(
+    return TrialResult(
         executions=tuple(executions),
         agreed=not faults and undecided is None and bool(executions),
         code=found,

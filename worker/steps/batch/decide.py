@@ -12,7 +12,7 @@ import msgspec
 from worker.core.codes import ConversionWarning
 from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
-from worker.core.parity.trial import Equipment, Proof
+from worker.core.parity.trial import Equipment, TrialResult
 from worker.core.parity.word import Word
 from worker.core.targets.convert import convert_checked
 from worker.core.targets.registry import DEFAULT
@@ -54,7 +54,7 @@ NOTHING_ELSE: Final = Asked()
 class Converted(msgspec.Struct, frozen=True):
     """A bot whose draft is ready to be written.
 
-    `proof` is None if it was not executed; its executions are `executions`, ready to be recorded.
+    `trial_result` is None if it was not executed; `executions` are its executions, to be recorded.
     `inquiry` is what the platform is to be asked, until it was.
     """
 
@@ -62,7 +62,7 @@ class Converted(msgspec.Struct, frozen=True):
     graph: bytes
     warnings: tuple[ConversionWarning, ...]
     has_draft: bool
-    proof: Proof | None = None
+    trial_result: TrialResult | None = None
     executions: tuple[ExecutionRow, ...] = ()
     inquiry: Inquiry | None = None
 
@@ -122,12 +122,12 @@ def _heard(one: Decided, found: Opinion | None) -> Decided:
     what = one.what
     if isinstance(what, LedgerRow):
         return one
-    if found is not None and (what.proof is None or found.code == "platform_refused"):
+    if found is not None and (what.trial_result is None or found.code == "platform_refused"):
         return Decided(one.basis, refused(what.bot_id, found), math.inf)
-    proof = what.proof
-    if found is not None and proof is not None:
-        proof = disproved(proof, found)
-    what = msgspec.structs.replace(what, proof=proof, inquiry=None)
+    trial_result = what.trial_result
+    if found is not None and trial_result is not None:
+        trial_result = disproved(trial_result, found)
+    what = msgspec.structs.replace(what, trial_result=trial_result, inquiry=None)
     return Decided(one.basis, what, math.inf)
 
 
@@ -152,10 +152,10 @@ def decide(
     try:
         workflow = v1.decode(row.workflow, defaults)
         draft = convert_checked(workflow, asked.target)
-        proof = None if trial is None else trial.prove(row.bot_id, workflow, draft.graph)
-        proof = _strictly(draft.warnings, proof, asked.strict)
-        inquiry = None if equipment is None else ask_about(draft.graph, proof, equipment)
-        return _converted(row, draft.graph, draft.warnings, proof, asked.target, inquiry)
+        trial_result = None if trial is None else trial.try_draft(row.bot_id, workflow, draft.graph)
+        trial_result = _strictly(draft.warnings, trial_result, asked.strict)
+        inquiry = None if equipment is None else ask_about(draft.graph, trial_result, equipment)
+        return _converted(row, draft.graph, draft.warnings, trial_result, asked.target, inquiry)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
@@ -192,31 +192,33 @@ def _would_go_live(row: BotRow) -> LedgerRow:
 
 
 def _strictly(
-    warnings: Iterable[ConversionWarning], proof: Proof | None, strict: Container[str]
-) -> Proof | None:
-    """The proof of a draft of which a difference is known that was asked to be a failure."""
+    warnings: Iterable[ConversionWarning], trial_result: TrialResult | None, strict: Container[str]
+) -> TrialResult | None:
+    """The trial result of a draft of which a difference is known that was asked to be a failure."""
     first = next((one for one in warnings if one.code in strict), None)
-    if first is None or (proof is not None and proof.code is not None):
-        return proof
-    proof = proof or Proof((), agreed=False)
+    if first is None or (trial_result is not None and trial_result.code is not None):
+        return trial_result
+    trial_result = trial_result or TrialResult((), agreed=False)
     message = f"{first.code} is a failure here (strict): {first.message}"
-    return msgspec.structs.replace(proof, agreed=False, code="parity_mismatch", message=message)
+    return msgspec.structs.replace(
+        trial_result, agreed=False, code="parity_mismatch", message=message
+    )
 
 
 def _converted(
     row: BotRow,
     graph: bytes,
     warnings: tuple[ConversionWarning, ...],
-    proof: Proof | None,
+    trial_result: TrialResult | None,
     target: Target,
     inquiry: Inquiry | None,
 ) -> Converted:
-    if proof is None:
+    if trial_result is None:
         return Converted(row.bot_id, graph, warnings, row.has_draft, inquiry=inquiry)
     # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
-    executions = tuple(as_row(row.bot_id, one, target.recording) for one in proof.executions)
-    proof = msgspec.structs.replace(proof, executions=())
-    return Converted(row.bot_id, graph, warnings, row.has_draft, proof, executions, inquiry)
+    executions = tuple(as_row(row.bot_id, one, target.recording) for one in trial_result.executions)
+    trial_result = msgspec.structs.replace(trial_result, executions=())
+    return Converted(row.bot_id, graph, warnings, row.has_draft, trial_result, executions, inquiry)
 
 
 def _size(execution: ExecutionRow) -> int:

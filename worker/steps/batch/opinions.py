@@ -10,24 +10,26 @@ import msgspec
 
 from worker.core.engine.replay import Replay
 from worker.core.parity.opinion import Inquiry, Opinion, inquiry, opinion
-from worker.core.parity.trial import Equipment, Proof
+from worker.core.parity.trial import Equipment, TrialResult
 from worker.core.parity.word import Word
 from worker.db.ledger import LedgerRow
 
 _T = TypeVar("_T")
 
 
-def ask_about(graph: bytes, proof: Proof | None, equipment: Equipment) -> Inquiry | None:
+def ask_about(
+    graph: bytes, trial_result: TrialResult | None, equipment: Equipment
+) -> Inquiry | None:
     """What to ask the platform about a draft; None if it has no word, or need not be asked.
 
     A draft that failed already is not asked about. Its engine is asked where echo answers: what live
     models said cannot be asked for again.
     """
     word = equipment.platform
-    if word is None or (proof is not None and proof.code is not None):
+    if word is None or (trial_result is not None and trial_result.code is not None):
         return None
     _, providers = equipment.pair()
-    return inquiry(word, graph, proof, None if isinstance(providers, Replay) else providers)
+    return inquiry(word, graph, trial_result, None if isinstance(providers, Replay) else providers)
 
 
 def hear(
@@ -53,8 +55,10 @@ def refused(bot_id: str, found: Opinion) -> LedgerRow:
     return LedgerRow(bot_id, "failed", found.code, found.message)
 
 
-def disproved(proof: Proof, found: Opinion) -> Proof:
-    """The proof of a draft that the platform's engine does not agree with."""
+def disproved(trial_result: TrialResult, found: Opinion) -> TrialResult:
+    """The trial result of a draft that the platform's engine does not agree with."""
     if found.code == "platform_refused":
         raise ValueError("a refused draft is not proven")
-    return msgspec.structs.replace(proof, agreed=False, code=found.code, message=found.message)
+    return msgspec.structs.replace(
+        trial_result, agreed=False, code=found.code, message=found.message
+    )

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine.execution import NO_VARIABLES, Variables
-from worker.core.parity import trial as proofs
+from worker.core.parity import trial as trials
 from worker.core.parity.messages import Trials
 from worker.core.parity.recording import ExecutionRow, session_id
-from worker.core.parity.trial import Equipment, Proof
+from worker.core.parity.trial import Equipment, TrialResult
 from worker.core.workflow.v1 import Workflow
 from worker.db.batches import Batch
 from worker.db.ledger import LedgerRow
@@ -47,44 +47,44 @@ class Trial(msgspec.Struct, frozen=True):
             return None
         return cls(batch.run_id, batch.request_id, options.trials, equipment)
 
-    def prove(
+    def try_draft(
         self, bot_id: str, workflow: Workflow, graph: bytes, variables: Variables = NO_VARIABLES
-    ) -> Proof:
+    ) -> TrialResult:
         """Execute a bot's draft beside its workflow, on the messages that are this bot's."""
         try:
             new = self.equipment.target.decode(graph, self.equipment.registry)
         except BotError as error:
-            return Proof((), agreed=False, code="execution_failed", message=str(error))
+            return TrialResult((), agreed=False, code="execution_failed", message=str(error))
         messages = [
             (number, message, session_id(self.run_id, number))
             for number, message in self.trials.of(bot_id)
         ]
         old = v1_engine.prepare(workflow)
-        return proofs.prove(old, new, messages, self.equipment, variables)
+        return trials.try_draft(old, new, messages, self.equipment, variables)
 
 
-def judged(row: LedgerRow, proof: Proof | None) -> LedgerRow:
+def judged(row: LedgerRow, trial_result: TrialResult | None) -> LedgerRow:
     """A bot's outcome after its draft was tried: a draft that fails is a failed bot.
 
     A known difference of the target that was met is a warning, once for each kind.
     """
-    if proof is None or row.outcome not in ("converted", "unchanged"):
+    if trial_result is None or row.outcome not in ("converted", "unchanged"):
         return row
-    if proof.code is not None:
+    if trial_result.code is not None:
         return msgspec.structs.replace(
             row,
             outcome="failed",
-            code=proof.code,
-            message=proof.message,
-            overhead_us=proof.overhead_us,
+            code=trial_result.code,
+            message=trial_result.message,
+            overhead_us=trial_result.overhead_us,
         )
     known = {warning.code for warning in row.warnings}
-    met = tuple(one.warning() for one in proof.known if one.code not in known)
+    met = tuple(one.warning() for one in trial_result.known if one.code not in known)
     return msgspec.structs.replace(
         row,
-        message=proof.message,
-        overhead_us=proof.overhead_us,
-        agreed=proof.agreed,
+        message=trial_result.message,
+        overhead_us=trial_result.overhead_us,
+        agreed=trial_result.agreed,
         warnings=row.warnings + met,
     )
 

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from worker.core.engine.execution import Variables
 from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
-from worker.core.parity.trial import Proof
+from worker.core.parity.trial import TrialResult
 from worker.core.targets.detect import written_for
 from worker.core.workflow import v1, v2
 from worker.core.workflow.config import Defaults
@@ -61,7 +61,7 @@ class Tried(msgspec.Struct, frozen=True):
     executions: tuple[ExecutionRow, ...]
     version: str
     workflow_hash: int | None
-    proof: Proof
+    trial_result: TrialResult
     inquiry: Inquiry | None = None
 
 
@@ -144,7 +144,7 @@ def _heard(one: Tried | LedgerRow, found: Opinion | None) -> Tried | LedgerRow:
     if found is not None and found.code == "platform_refused":
         row = refused(row.bot_id, found)
     elif found is not None:
-        row = judged(LedgerRow(row.bot_id, "unchanged"), disproved(one.proof, found))
+        row = judged(LedgerRow(row.bot_id, "unchanged"), disproved(one.trial_result, found))
     return msgspec.structs.replace(one, row=row, inquiry=None)
 
 
@@ -187,13 +187,15 @@ def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow
         message = f"its draft is no V2 graph: {where}{issues[0].message}"
         raise BotError("execution_failed", message)
     variables = Variables(_mapping(one.environment), _mapping(one.conversation))
-    proof = trial.prove(one.bot_id, workflow, graph, variables)
+    trial_result = trial.try_draft(one.bot_id, workflow, graph, variables)
     recording = trial.equipment.target.recording
-    executions = tuple(as_row(one.bot_id, execution, recording) for execution in proof.executions)
-    row = judged(LedgerRow(one.bot_id, "unchanged"), proof)
-    asked = ask_about(graph, proof, trial.equipment)
-    proof = msgspec.structs.replace(proof, executions=())
-    return Tried(row, executions, one.version, one.workflow_hash, proof, asked)
+    executions = tuple(
+        as_row(one.bot_id, execution, recording) for execution in trial_result.executions
+    )
+    row = judged(LedgerRow(one.bot_id, "unchanged"), trial_result)
+    asked = ask_about(graph, trial_result, trial.equipment)
+    trial_result = msgspec.structs.replace(trial_result, executions=())
+    return Tried(row, executions, one.version, one.workflow_hash, trial_result, asked)
 
 
 def _within(text: bytes | None, size: int, limit: int, name: str) -> bytes:

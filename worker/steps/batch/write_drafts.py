@@ -103,8 +103,10 @@ def write_drafts(
 
 def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:
     """The outcomes, after what executing the drafts showed."""
-    proofs = {one.bot_id: one.proof for one in ready}
-    return [row if isinstance(row, Left) else judged(row, proofs.get(row.bot_id)) for row in rows]
+    trial_results = {one.bot_id: one.trial_result for one in ready}
+    return [
+        row if isinstance(row, Left) else judged(row, trial_results.get(row.bot_id)) for row in rows
+    ]
 
 
 def not_kept(

@@ -10,7 +10,7 @@ from worker import nodes
 from worker.core.corpus.building import Case
 from worker.core.corpus.corpus import MESSAGES, corpus
 from worker.core.engine import v1 as v1_engine
-from worker.core.parity.trial import Equipment, prove
+from worker.core.parity.trial import Equipment, try_draft
 from worker.core.targets.convert import convert_checked
 from worker.core.targets.registry import TARGETS
 from worker.core.targets.target import Target
@@ -63,11 +63,11 @@ def test_a_draft_of_it_does_what_v1_does(case: Case, chosen: Target) -> None:
     draft = convert_checked(workflow, chosen)
     messages = [(number, text, "s") for number, text in enumerate(MESSAGES, start=1)]
 
-    proof = prove(
+    trial_result = try_draft(
         v1_engine.prepare(workflow),
         chosen.decode(draft.graph, equipment.registry),
         messages,
         equipment,
     )
 
-    assert (proof.agreed, proof.code, proof.message) == (True, None, None)
+    assert (trial_result.agreed, trial_result.code, trial_result.message) == (True, None, None)

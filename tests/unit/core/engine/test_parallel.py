@@ -23,7 +23,7 @@ from worker.core.engine import v2 as engine
 from worker.core.engine.parallel import Pool, walk
 from worker.core.engine.registry import register
 from worker.core.parity.recording import as_row
-from worker.core.parity.trial import Equipment, prove
+from worker.core.parity.trial import Equipment, try_draft
 from worker.core.targets.convert import convert
 from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
@@ -387,15 +387,15 @@ def test_a_draft_is_proved_side_by_side_and_recorded_as_it_ran(
             clock.now = 101
             return super().generate(*arguments, **keys)
 
-    proof = prove(
+    trial_result = try_draft(
         v1_engine.prepare(decoded),
         GUIDE.decode(convert(decoded).graph),
         [(1, "hi", "s-1")],
         Equipment(lambda: (Echo(), Late()), clock, BUILT_IN, pool=threads),
     )
 
-    assert proof.agreed
-    rows = as_row("bot-1", proof.executions[0], GUIDE.recording).nodes
+    assert trial_result.agreed
+    rows = as_row("bot-1", trial_result.executions[0], GUIDE.recording).nodes
     assert {row.node_id: (row.since_us, row.elapsed_us) for row in rows} == {
         "start": (0, 0),
         "a": (0, 1_000_000),

@@ -18,7 +18,7 @@ from worker.core.engine import v2 as v2_engine
 from worker.core.engine.replay import Replay
 from worker.core.parity.compare import compare
 from worker.core.parity.known import judge
-from worker.core.parity.trial import Equipment, prove
+from worker.core.parity.trial import Equipment, try_draft
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
 from worker.core.workflow import v1
@@ -161,16 +161,16 @@ def test_the_overhead_of_a_draft_leaves_out_what_the_model_took() -> None:
         return replay, replay
 
     text = json.dumps(A_PROMPT).encode()
-    proof = prove(
+    trial_result = try_draft(
         v1_engine.prepare(v1.decode(text, Defaults())),
         GUIDE.decode(convert_text(text, Defaults()).graph),
         [(1, "hello", "s-1"), (2, "bye", "s-2")],
         Equipment(pair, moody.clock, BUILT_IN),
     )
 
-    assert proof.agreed
+    assert trial_result.agreed
     assert moody.now == 4.0, "each message was asked once"
-    assert proof.overhead_us == 0
+    assert trial_result.overhead_us == 0
 
 
 def test_the_overhead_of_a_call_that_only_v2_makes_leaves_it_out_too() -> None:
@@ -182,16 +182,16 @@ def test_the_overhead_of_a_call_that_only_v2_makes_leaves_it_out_too() -> None:
 
     text = json.dumps(A_PROMPT).encode()
     other = json.dumps(A_PROMPT | {"nodes": [*A_PROMPT["nodes"][:1], ANOTHER, END]}).encode()
-    proof = prove(
+    trial_result = try_draft(
         v1_engine.prepare(v1.decode(text, Defaults())),
         GUIDE.decode(convert_text(other, Defaults()).graph),
         [(1, "hello", "s-1")],
         Equipment(pair, moody.clock, BUILT_IN),
     )
 
-    assert proof.code == "parity_mismatch"
+    assert trial_result.code == "parity_mismatch"
     assert moody.now == 4.0, "V1's call and V2's"
-    assert proof.overhead_us == 0
+    assert trial_result.overhead_us == 0
 
 
 def test_a_failure_is_not_remembered_but_its_time_is() -> None:

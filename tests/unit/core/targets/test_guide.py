@@ -27,7 +27,7 @@ from tests.builders import (
 from tests.graphs import Clock, a_plain_graph, run
 from tests.strategies import examples, messages, templates, workflows
 from worker.core.engine import v1 as v1_engine
-from worker.core.parity.trial import Equipment, Proof, prove
+from worker.core.parity.trial import Equipment, TrialResult, try_draft
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
 from worker.core.targets.guide.rendering import carried, render, trimmed
@@ -158,7 +158,9 @@ def test_a_template_that_is_trimmed_warns_once_for_a_bot() -> None:
 # -- trials ----------------------------------------------------------------------------------------
 
 
-def proof(workflow: Json, message: str, *, strict: bool = False, edit: Json | None = None) -> Proof:
+def trial_result(
+    workflow: Json, message: str, *, strict: bool = False, edit: Json | None = None
+) -> TrialResult:
     """A trial of a workflow's draft, whose first LLM's data may be edited."""
     column = as_text(workflow)
     graph = json.loads(convert_text(column, DEFAULTS).graph)
@@ -171,11 +173,11 @@ def proof(workflow: Json, message: str, *, strict: bool = False, edit: Json | No
         strict=frozenset({"prompt_trimmed"} if strict else ()),
     )
     old = v1_engine.prepare(v1.decode(column, DEFAULTS))
-    return prove(old, GUIDE.decode(as_text(graph)), [(1, message, "s")], equipment)
+    return try_draft(old, GUIDE.decode(as_text(graph)), [(1, message, "s")], equipment)
 
 
 def test_trimming_alone_agrees_and_is_told() -> None:
-    found = proof(a_workflow(an_llm(prompt_template="{question}")), " hi ")
+    found = trial_result(a_workflow(an_llm(prompt_template="{question}")), " hi ")
 
     assert (found.agreed, found.code) == (True, None)
     assert [one.code for one in found.known] == ["prompt_trimmed"]
@@ -183,7 +185,7 @@ def test_trimming_alone_agrees_and_is_told() -> None:
 
 
 def test_trimming_is_a_failure_where_it_is_meant_to_be_one() -> None:
-    found = proof(a_workflow(an_llm(prompt_template="{question}")), " hi ", strict=True)
+    found = trial_result(a_workflow(an_llm(prompt_template="{question}")), " hi ", strict=True)
 
     assert (found.agreed, found.code, found.known) == (False, "parity_mismatch", ())
 
@@ -191,16 +193,16 @@ def test_trimming_is_a_failure_where_it_is_meant_to_be_one() -> None:
 def test_a_placeholder_that_a_message_brings_is_told() -> None:
     workflow = a_workflow(an_llm(prompt_template="{question}"))
 
-    assert [one.code for one in proof(workflow, "a{system_prompt}b").known] == [
+    assert [one.code for one in trial_result(workflow, "a{system_prompt}b").known] == [
         "placeholder_removed"
     ]
-    assert [one.code for one in proof(workflow, "{system_prompt} b").known] == [
+    assert [one.code for one in trial_result(workflow, "{system_prompt} b").known] == [
         "placeholder_removed", "prompt_trimmed",
     ]  # fmt: skip
 
 
 def test_a_difference_beside_trimming_is_no_known_one() -> None:
-    found = proof(
+    found = trial_result(
         a_workflow(an_llm(prompt_template="{question}")),
         " hi ",
         edit={"prompt_template": "{question}!"},
@@ -210,6 +212,6 @@ def test_a_difference_beside_trimming_is_no_known_one() -> None:
 
 
 def test_nothing_known_is_told_where_both_agree() -> None:
-    found = proof(a_workflow(an_llm(prompt_template="{question}")), "hi")
+    found = trial_result(a_workflow(an_llm(prompt_template="{question}")), "hi")
 
     assert (found.agreed, found.known) == (True, ())
