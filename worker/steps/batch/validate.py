@@ -12,57 +12,40 @@ a person changed meanwhile is not recorded, and its bot skipped.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.engine.execution import Variables
 from worker.core.parity.opinion import Inquiry, Opinion
-from worker.core.parity.recording import ExecutionRow, as_row
-from worker.core.parity.trial import TrialResult
-from worker.core.targets.detect import written_for
-from worker.core.workflow import v1, v2
+from worker.core.parity.recording import ExecutionRow
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.text import MAX_BYTES
 from worker.db import drafts, ledger
 from worker.db.batches import Batch
-from worker.db.drafts import MAX_GRAPH_BYTES, DraftToTry
 from worker.db.interference import is_watched
 from worker.db.ledger import LedgerRow
 from worker.db.publication.proofs import Agreed
 from worker.db.recordings import unrecorded
 from worker.db.runs import ECHO
-from worker.errors import BotError, BudgetSpentError, StaleError, TransientError, UsageError
+from worker.errors import StaleError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.halving import NotKeptError, write_halving
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
-from worker.steps.batch.opinions import ask_about, disproved, hear, refused
+from worker.steps.batch.opinions import disproved, hear, refused
 from worker.steps.batch.proven import note_proofs
-from worker.steps.batch.stale import stale_row
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial, fault, judged, not_recorded, record
+from worker.steps.batch.try_draft import Tried, try_draft
 from worker.steps.request import Request
 
 log = get_logger(__name__)
 
 AT_A_TIME: Final = 50
 """Drafts read at a time: with every one at its limit, 1 GiB at most."""
-
-
-class Tried(msgspec.Struct, frozen=True):
-    """A bot whose draft was executed: its outcome, and what there is to record."""
-
-    row: LedgerRow
-    executions: tuple[ExecutionRow, ...]
-    version: str
-    workflow_hash: int | None
-    trial_result: TrialResult
-    inquiry: Inquiry | None = None
 
 
 def validate_batch(batch: Batch, runtime: Runtime) -> Report:
@@ -146,66 +129,6 @@ def _heard(one: Tried | LedgerRow, found: Opinion | None) -> Tried | LedgerRow:
     elif found is not None:
         row = judged(LedgerRow(row.bot_id, "unchanged"), disproved(one.trial_result, found))
     return msgspec.structs.replace(one, row=row, inquiry=None)
-
-
-# -- core ------------------------------------------------------------------------------------------
-
-
-def try_draft(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow:
-    """Execute a bot's draft beside V1, or say why not.
-
-    Raises:
-        TransientError: a provider's budget could not be read; nothing is known.
-    """
-    try:
-        return _try(one, defaults, trial)
-    except TransientError:
-        raise
-    except BudgetSpentError as error:
-        return LedgerRow(one.bot_id, "skipped", "budget_spent", str(error))
-    except BotError as error:
-        return LedgerRow(one.bot_id, "failed", error.code, str(error))
-    except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
-        return fault(one.bot_id, error)
-
-
-def _try(one: DraftToTry, defaults: Defaults, trial: Trial) -> Tried | LedgerRow:
-    if one.version is None or one.graph_bytes is None:
-        return LedgerRow(one.bot_id, "skipped", "no_draft")
-    if one.workflow_bytes is None or (one.workflow is not None and v1.is_json_null(one.workflow)):
-        return LedgerRow(one.bot_id, "skipped", "no_workflow")
-    workflow_text = _within(one.workflow, one.workflow_bytes, MAX_BYTES, "workflow")
-    graph = _within(one.graph, one.graph_bytes, MAX_GRAPH_BYTES, "draft")
-    if v2.is_empty(graph):
-        return LedgerRow(one.bot_id, "skipped", "no_draft", "its draft has no nodes")
-    own, target = written_for(graph), trial.equipment.target
-    if own is not target:
-        return stale_row(one.bot_id, own.name, target.name)
-    workflow = v1.decode(workflow_text, defaults)
-    if issues := trial.equipment.target.check(graph, trial.equipment.registry):
-        where = f"{issues[0].path}: " if issues[0].path else ""
-        message = f"its draft is no V2 graph: {where}{issues[0].message}"
-        raise BotError("execution_failed", message)
-    variables = Variables(_mapping(one.environment), _mapping(one.conversation))
-    trial_result = trial.try_draft(one.bot_id, workflow, graph, variables)
-    recording = trial.equipment.target.recording
-    executions = tuple(
-        as_row(one.bot_id, execution, recording) for execution in trial_result.executions
-    )
-    row = judged(LedgerRow(one.bot_id, "unchanged"), trial_result)
-    asked = ask_about(graph, trial_result, trial.equipment)
-    trial_result = msgspec.structs.replace(trial_result, executions=())
-    return Tried(row, executions, one.version, one.workflow_hash, trial_result, asked)
-
-
-def _within(text: bytes | None, size: int, limit: int, name: str) -> bytes:
-    if text is None:
-        raise BotError("too_large", f"its {name} has {size:,} bytes of JSON; at most {limit:,}")
-    return text
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 # -- save ------------------------------------------------------------------------------------------
