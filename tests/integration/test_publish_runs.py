@@ -21,7 +21,8 @@ from worker.steps.batch import publish as batch_step
 from worker.steps.batch.kinds import KINDS
 from worker.steps.finish import finish_run
 from worker.steps.publication import control
-from worker.steps.publication.control import Going, Wanted
+from worker.steps.publication.control import Going
+from worker.steps.publication.plan import Wanted
 
 BOTS = [f"bot-{n:05d}" for n in range(6)]
 

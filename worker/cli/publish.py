@@ -37,7 +37,8 @@ from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps.enqueue import top_up
 from worker.steps.publication import control
-from worker.steps.publication.control import Going, Wanted
+from worker.steps.publication.control import Going
+from worker.steps.publication.plan import Wanted, look
 from worker.steps.publication.report import newest_publications, publication_of
 from worker.steps.target import read_target
 
@@ -150,7 +151,7 @@ def publish(
                 next_draft=next_draft,
             ),
         )
-        planned = control.look(current, wanted)
+        planned = look(current, wanted)
         if not as_json:
             print_plan(planned)
         if dry_run:

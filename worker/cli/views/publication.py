@@ -9,7 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
 from worker.db.publication.waves import Publication, Wave
-from worker.steps.publication.control import Planned
+from worker.steps.publication.plan import Planned
 
 
 def print_plan(planned: Planned) -> None:
