@@ -263,7 +263,7 @@ SPOILED = {
             "CREATE TRIGGER t BEFORE INSERT ON flowshift.ledger FOR EACH ROW EXECUTE FUNCTION f()"
         ),
         EVERYTHING[6],
-        "no outcome was kept; a trigger or a rule may be why",
+        "flowshift.ledger kept 0 of 3 outcomes (a trigger?): drop what was added to the table",
     ),
 }
 

@@ -206,14 +206,14 @@ def test_a_migration_with_if_not_exists_accepts_what_is_there(
     converted(engine, fleet)
     before = catalog(engine)
 
-    own = "ALTER TABLE bot_workflow_versions ADD COLUMN library_name varchar(100)"
+    own = "ALTER TABLE bot_workflow_versions ADD COLUMN team_name varchar(100)"
     tolerant = (
         f"{COLUMN}; {TABLE}; {own}".replace("ADD COLUMN", "ADD COLUMN IF NOT EXISTS")
     ).replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS")
     run_script(engine, tolerant)
 
     new = {row[:3] for row in catalog(engine) - before}
-    assert new == {("columns", "bot_workflow_versions", "library_name")}
+    assert new == {("columns", "bot_workflow_versions", "team_name")}
     assert is_ready(engine)
     assert fleet.run().counts.unchanged == 1
     fleet.engine.dispose()
