@@ -16,8 +16,9 @@ from worker.core.codes import WARNING_CODES, WarningCode
 from worker.core.targets.convert import convert
 from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import v1
-from worker.core.workflow.config import DEFAULT_TEMPLATE, KnowledgeConfig, LlmConfig
+from worker.core.workflow.config import KnowledgeConfig, LlmConfig
 from worker.core.workflow.json_values import NodeId, id_text
+from worker.core.workflow.v1_texts import DEFAULT_TEMPLATE
 from worker.core.workflow.v2 import RESERVED_IDS
 
 

@@ -17,7 +17,6 @@ from worker.core.codes import quote
 from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.text import platform_value
 
-DEFAULT_TEMPLATE: Final = "Context: {context}\nQuestion: {question}\nAnswer:"
 DEFAULT_DATASET: Final = "default-dataset"
 
 _PROVIDERS: Final = (

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from worker.core.workflow.config import DEFAULT_TEMPLATE
+from worker.core.workflow.v1_texts import DEFAULT_TEMPLATE
 
 
 class Llm(BaseModel):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+DEFAULT_TEMPLATE: Final = "Context: {context}\nQuestion: {question}\nAnswer:"
+"""The prompt template of an LLM node that has none."""
+
 SEPARATOR: Final = "\n\n"
 """The separator between the documents of a context."""
 

@@ -13,6 +13,7 @@ from tests.builders import DEFAULTS, as_text, exactly
 from tests.strategies import examples, json_values
 from worker.core.workflow import config
 from worker.core.workflow.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.workflow.v1_texts import DEFAULT_TEMPLATE
 
 
 def raw(data: dict[str, Any]) -> dict[str, Raw]:
@@ -183,7 +184,7 @@ def test_a_prompt_that_is_no_text_is_refused_only_where_it_counts(value: Any) ->
 
 @pytest.mark.parametrize("value", [None, "", 0, False, [], {}])
 def test_a_prompt_that_python_takes_for_nothing_is_none(value: Any) -> None:
-    assert an_llm_config(prompt=value).template == config.DEFAULT_TEMPLATE
+    assert an_llm_config(prompt=value).template == DEFAULT_TEMPLATE
 
 
 # -- numbers -------------------------------------------------------------------------------------

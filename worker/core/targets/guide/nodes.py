@@ -13,7 +13,7 @@ from worker.core.targets.guide.rendering import render
 from worker.core.workflow import config
 from worker.core.workflow.calls import Providers
 from worker.core.workflow.node_types import Node
-from worker.core.workflow.v1_texts import SEPARATOR
+from worker.core.workflow.v1_texts import DEFAULT_TEMPLATE, SEPARATOR
 
 
 class LlmData(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class LlmData(msgspec.Struct, frozen=True):
 
     model: str = config.Defaults().model
     provider: str = config.Defaults().provider
-    prompt_template: str = config.DEFAULT_TEMPLATE
+    prompt_template: str = DEFAULT_TEMPLATE
     temperature: int | float = 0.7
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 4000
 
