@@ -257,13 +257,13 @@ def loses_nothing(spoiled: Spoiled, found: Readiness, real: Outcomes) -> bool:
 def prunes(spoiled: Spoiled, found: Readiness) -> bool:
     """Whether a prune deletes every old execution that nothing refers to, and its dry run said so."""
     before = spoiled.count()
-    told, result = spoiled.look(), spoiled.prune()
+    planned, result = spoiled.look(), spoiled.prune()
     left = spoiled.count()
-    if result is None or told is None:
+    if result is None or planned is None:
         return False
     gone, kept = (result.gone.get(kind, 0) for kind in ("runs", "kept"))
     assert gone == before - left, result
     if found.ready:
-        assert told.gone.get("runs", 0) == gone, told
+        assert planned.gone.get("runs", 0) == gone, planned
         assert (result.state, kept) == ("done", left), result
     return left == (before if spoiled.spoil.keeps else 0) and not spoiled.orphans()

@@ -210,8 +210,8 @@ def test_a_run_says_its_target_and_why(fleet: Fleet, flowshift: Run) -> None:
     assert (listed["options"]["target"], listed["options"]["target_reason"]) == ("answer", why)
     for command in (("status",), ("db", "check", "--no-try")):
         assert f"target answer: {why}" in " ".join(flowshift(*command)[1].split())
-        told = json.loads(flowshift(*command, "--json")[1])["target"]
-        assert told == {"target": "answer", "reason": why, "finding": None}
+        shown = json.loads(flowshift(*command, "--json")[1])["target"]
+        assert shown == {"target": "answer", "reason": why, "finding": None}
 
 
 def settings_with(fleet: Fleet, **values: Any) -> Runtime:
@@ -322,8 +322,8 @@ class TestSwitch:
         assert "stale_target" in said
         assert "the draft is one for guide, and the platform's target is answer" in said
         assert "the same calls and the same answer on each of them" in said
-        told = json.loads(flowshift("show", "a", "--json")[1])
-        assert (told["draft_target"], told["target"]["target"]) == ("guide", "answer")
+        shown = json.loads(flowshift("show", "a", "--json")[1])
+        assert (shown["draft_target"], shown["target"]["target"]) == ("guide", "answer")
         code, out, _ = flowshift("test", "a")
         assert (code, "stale_target" in out) == (1, True)
         code, _, _ = flowshift("test", "a", "--target", "guide")

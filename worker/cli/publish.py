@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -42,36 +43,25 @@ from worker.steps.publication.plan import Wanted, look
 from worker.steps.publication.report import newest_publications, publication_of
 from worker.steps.target import read_target
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 publication_argument = click.argument("publication_id", metavar="N", type=RUN)
 detach_option = click.option(
     "--detach", is_flag=True, help="Begin the wave and return; `watch` follows its run."
 )
 
 
+def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]:
+    """An option that takes a file of bot ids."""
+    return click.option(name, type=TextFile(), metavar="FILE", show_default="none", help=help_text)
+
+
 @click.command()
 @optional_run_argument
 @bot_ids_option
-@click.option(
-    "--first",
-    type=TextFile(),
-    metavar="FILE",
-    show_default="none",
-    help="The bots in this file go first, one id a line.",
-)
-@click.option(
-    "--last",
-    type=TextFile(),
-    metavar="FILE",
-    show_default="none",
-    help="The bots in this file go last.",
-)
-@click.option(
-    "--never",
-    type=TextFile(),
-    metavar="FILE",
-    show_default="none",
-    help="The bots in this file are left out.",
-)
+@_bots_file_option("--first", "The bots in this file go first, one id a line.")
+@_bots_file_option("--last", "The bots in this file go last.")
+@_bots_file_option("--never", "The bots in this file are left out.")
 @click.option(
     "--waves", type=TEXT, metavar="WAVES", default=DEFAULT_WAVES, help="How many go when."
 )

@@ -212,7 +212,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "internal_error": "Read the message and traceback (`flowshift show BOT`) and report them; retry later",
     "renamed_node": "Change whatever outside the workflow names the node",
     "implicit_context": _LOOK,
-    "context_not_used": "Remove the edge, or the key, whichever was not meant",
+    "context_not_used": "Remove the edge or the key, if it was a mistake",
     "implicit_response": _LOOK,
     "join_node": "Register the node type `text-join` with the platform before publishing",
     "end_takes_first_llm": "If the last answer was meant, connect it in the draft",

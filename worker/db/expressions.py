@@ -11,7 +11,7 @@ from worker.db.tables import batches
 BOTS_COUNTED: Final[sa.ColumnElement[int]] = (
     batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
 )
-"""How many bots of a batch have an outcome, whichever it is."""
+"""How many bots of a batch have an outcome of any kind."""
 
 
 def seconds(count: float) -> sa.ColumnElement[Any]:

@@ -104,7 +104,7 @@ AS_THE_PLATFORM: Final = Recording(
     answer="final_response",
     node_status={"succeeded": "completed", "failed": "failed", "skipped": "skipped"},
 )
-"""How the platform records executions, whichever of its engines ran them."""
+"""How the platform records executions of all its engines."""
 
 
 def by_name(targets: Iterable[Target]) -> dict[str, Target]:
