@@ -83,6 +83,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA flowshift TO :"role
 REVOKE UPDATE ON flowshift.ledger, flowshift.audit, flowshift.gate_readings FROM :"role";
 -- A backup is made once: no worker changes or deletes one.
 REVOKE UPDATE, DELETE ON flowshift.backups FROM :"role";
+-- That a backup of the database was verified is said by who takes backups: the tables' owner.
+REVOKE INSERT, UPDATE, DELETE ON flowshift.database_backups FROM :"role";
 -- The upgrade's own notes.
 REVOKE INSERT, UPDATE, DELETE ON flowshift.alembic_version, flowshift.created_objects FROM :"role";
 

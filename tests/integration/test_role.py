@@ -92,6 +92,8 @@ FORBIDDEN = [
     "UPDATE flowshift.audit SET actor = 'somebody else'",
     "UPDATE flowshift.ledger SET outcome = 'converted', code = NULL",
     "UPDATE flowshift.gate_readings SET outcome = 'passed'",
+    "UPDATE flowshift.database_backups SET verified_by = 'me', verified_at = now(), differences = 0",
+    "INSERT INTO flowshift.database_backups (backup_id) VALUES (gen_random_uuid())",
     "TRUNCATE flowshift.audit",
     "UPDATE flowshift.alembic_version SET version_num = '0001'",
     "DELETE FROM flowshift.created_objects",

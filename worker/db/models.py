@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from worker.db.columns import metadata
+from worker.db.database_backups.tables import TABLES as BACKUP_TABLES
 from worker.db.platform_tables import PLATFORM_TABLES
 from worker.db.publication.tables import TABLES as PUBLICATION_TABLES
 from worker.db.tables import RUN_TABLES
 
-OUR_TABLES = (*RUN_TABLES, *PUBLICATION_TABLES)
+OUR_TABLES = (*RUN_TABLES, *PUBLICATION_TABLES, *BACKUP_TABLES)
 
 __all__ = ["OUR_TABLES", "PLATFORM_TABLES", "metadata"]
