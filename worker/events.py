@@ -14,6 +14,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "account.not_created": "no such account could be made: the servers run as another one",
     "batch.converted": "a batch committed: the one line to count by",
     "batch.failed": "a batch failed as a whole; `flowshift retry` takes its bots again",
+    "bots.quarantined": "the gate gave single bots back to V1, the wave goes on",
     "batch.waited": "a batch may not begin yet: by the database's health, or its run's limits",
     "batch.faulted": "a batch stopped on an error that is no bot's (with its traceback, if it is ours)",
     "batch.halved": "the database refused a draft: the batch is halved to find which",

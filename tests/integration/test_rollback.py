@@ -31,7 +31,7 @@ def publishing(fleet: Fleet) -> Publishing:
 
 def roll_back(publishing: Publishing, bot_ids: Sequence[str] = BOTS, **how: Any) -> dict[str, str]:
     with publishing.fleet.engine.begin() as connection:
-        returned = roll_back_bots(connection, 1, bot_ids, **how)
+        returned = roll_back_bots(connection, 1, bot_ids, v1_problem=publishing.problem, **how)
     return {one.bot_id: one.state for one in returned}
 
 
@@ -94,6 +94,42 @@ def test_where_v1_is_gone_the_version_stays(publishing: Publishing) -> None:
     assert outcomes[BOTS[0]] == outcomes[BOTS[1]] == "no_way_back"
     assert publishing.is_live(BOTS[0])
     assert publishing.state(BOTS[0]) == "published"
+
+
+def test_where_v1_was_edited_it_is_read_under_the_lock_and_decides(publishing: Publishing) -> None:
+    asked: list[bytes] = []
+    publishing.fleet.change(BOTS[0], a_workflow("new {question}"))
+    publishing.fleet.change(BOTS[1], {"nodes": [], "edges": []})
+    publishing.fleet.execute(
+        "UPDATE bots SET workflow = to_json(repeat('x', 5000000)) WHERE bot_id = 'bot-00002'"
+    )
+
+    def problem(text: bytes) -> str:
+        asked.append(text)
+        return publishing.problem(text)
+
+    with publishing.fleet.engine.begin() as connection:
+        returned = roll_back_bots(connection, 1, BOTS, v1_problem=problem)
+
+    assert [one.state for one in returned] == [
+        "rolled_back",
+        "no_way_back",
+        "no_way_back",
+        "rolled_back",
+        "rolled_back",
+    ]
+    assert [publishing.is_live(bot_id) for bot_id in BOTS] == [False, True, True, False, False]
+    assert len(asked) == 2  # neither those that are as they were, nor one that is too large
+
+
+def test_where_v1_broke_after_it_was_switched_back_by_hand_it_stays_back(
+    publishing: Publishing,
+) -> None:
+    publishing.fleet.execute(
+        "UPDATE bots SET use_workflow_v2 = false, workflow = '{}' WHERE bot_id = 'bot-00000'"
+    )
+
+    assert roll_back(publishing, [BOTS[0]]) == {BOTS[0]: "rolled_back"}
 
 
 def test_a_bot_that_is_gone_or_was_switched_back_by_hand_is_rolled_back(
@@ -270,9 +306,8 @@ def test_the_preview_says_what_a_rollback_would_do(change: str, publishing: Publ
         assert set(changed) <= {group, "returns"}
         assert said.digest != before.digest
     outcomes = list(roll_back(publishing).values())
-    if change != "an edit of V1 that does not run":  # which the preview alone reads
-        assert outcomes.count("superseded") == said.newer_version.bots
-        assert outcomes.count("no_way_back") == said.no_way_back.bots
+    assert outcomes.count("superseded") == said.newer_version.bots
+    assert outcomes.count("no_way_back") == said.no_way_back.bots
 
 
 def test_a_draft_that_a_person_edits_changes_no_preview(publishing: Publishing) -> None:

@@ -164,7 +164,7 @@ def test_a_rollback_that_was_killed_is_taken_up(flowshift: Run, publishing: Publ
         assert rolling.begin(connection, 1)
         assert not rolling.begin(connection, 1)
     with publishing.fleet.engine.begin() as connection:
-        roll_back_bots(connection, 1, BOTS)
+        roll_back_bots(connection, 1, BOTS, v1_problem=publishing.problem)
 
     assert publication(publishing)[0] == "rolling_back"
     assert flowshift("rollback", "--publication", "1", "--yes")[0] == 0
@@ -230,6 +230,33 @@ def test_a_locked_bot_comes_again_until_it_is_free(publishing: Publishing) -> No
     assert result.stays == 0
     assert seen[0] == Moved(4, 5, "another session has their rows locked")
     assert live(publishing) == []
+
+
+def test_v1_that_breaks_after_the_look_keeps_its_bot_on_v2(publishing: Publishing) -> None:
+    """The edit that breaks it commits while the rollback waits for the row."""
+    fleet = publishing.fleet
+    person = fleet.engine.connect()
+    person.exec_driver_sql(
+        "UPDATE bots SET workflow = '{\"nodes\": []}' WHERE bot_id = 'bot-00002'"
+    )
+
+    def commit(_seconds: float) -> None:
+        person.commit()
+        person.close()
+
+    result = step.roll_back(
+        fleet.current,
+        Which(),
+        digest=step.look(fleet.current, Which()).preview.digest,
+        actor="test",
+        reason=None,
+        show=lambda _: None,
+        sleep=commit,
+    )
+
+    assert result.bots == {"rolled_back": 4, "no_way_back": 1}
+    assert live(publishing) == ["bot-00002"]
+    assert publishing.state("bot-00002") == "published"
 
 
 def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing) -> None:

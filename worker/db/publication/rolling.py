@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from worker.core.publication.states import (
     PUBLICATION_TRANSITIONS,
     WAVE_TRANSITIONS,
+    HeldBecause,
     states_before,
 )
 from worker.db import run_transitions
 from worker.db.bulk import driver
 from worker.db.publication.locks import lock_state
-from worker.db.publication.rollback import Place, Returned, live_bots
+from worker.db.publication.rollback import Place, live_bots
 
 _PAGE: Final = 2_000
 
@@ -103,7 +104,9 @@ def lock(connection: sa.Connection, publication_ids: Iterable[int]) -> None:
 _BEGIN: Final = """
     UPDATE flowshift.publications
     SET state = 'rolling_back', held_from = NULL, held_because = NULL, finished_at = NULL,
-        options = options || jsonb_build_object('rolled_back_from', COALESCE(held_from, state)),
+        options = options || jsonb_build_object(
+            'rolled_back_from', COALESCE(held_from, state),
+            'rolled_back_because', COALESCE(held_because, %s)),
         version = version + 1, moved_at = now()
     WHERE publication_id = %s AND state = ANY(%s)
 """
@@ -125,9 +128,10 @@ _END: Final = """
     UPDATE flowshift.publications p
     SET state = n.state,
         held_from = CASE WHEN n.state = 'held' THEN p.options ->> 'rolled_back_from' END,
-        held_because = CASE WHEN n.state = 'held' THEN 'person' END,
+        held_because = CASE WHEN n.state = 'held'
+                            THEN COALESCE(p.options ->> 'rolled_back_because', 'person') END,
         finished_at = CASE WHEN n.state <> 'held' THEN now() END,
-        options = p.options - 'rolled_back_from', state_reason = %(reason)s,
+        options = p.options - 'rolled_back_from' - 'rolled_back_because', state_reason = %(reason)s,
         version = p.version + 1, moved_at = now()
     FROM next n
     WHERE p.publication_id = %(id)s
@@ -151,11 +155,16 @@ _END_WAVES: Final = """
 """
 
 
-def begin(connection: sa.Connection, publication_id: int) -> bool:
-    """Take a publication into `rolling_back`; False if it is there already. Needs `lock`."""
+def begin(
+    connection: sa.Connection, publication_id: int, *, because: HeldBecause = "person"
+) -> bool:
+    """Take a publication into `rolling_back`; False if it is there already. Needs `lock`.
+
+    `because` is why it is held afterwards if a part of it stays out and it was not held before.
+    """
     before = list(states_before(PUBLICATION_TRANSITIONS, "rolling_back"))
     with driver(connection).cursor() as cursor:
-        cursor.execute(_BEGIN, [publication_id, before])
+        cursor.execute(_BEGIN, [because, publication_id, before])
         return cursor.rowcount == 1
 
 
@@ -184,19 +193,3 @@ def end(connection: sa.Connection, publication_id: int, which: Which, reason: st
                     connection, run_id, "cancelled", reason=reason, actor="flowshift"
                 )
     return None if row is None else str(row[0])
-
-
-_COUNT: Final = """
-    UPDATE flowshift.waves w SET rolled_back = w.rolled_back + n.bots
-    FROM (SELECT wave, count(*) AS bots FROM flowshift.publication_bots
-          WHERE publication_id = %s AND bot_id = ANY(%s) GROUP BY wave) n
-    WHERE w.publication_id = %s AND w.number = n.wave
-"""
-
-
-def count(connection: sa.Connection, publication_id: int, returned: Iterable[Returned]) -> None:
-    """Count what a batch has rolled back in the waves' rows, in the batch's transaction."""
-    bot_ids = [one.bot_id for one in returned if one.state == "rolled_back"]
-    if bot_ids:
-        with driver(connection).cursor() as cursor:
-            cursor.execute(_COUNT, [publication_id, bot_ids, publication_id])

@@ -16,6 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.publication.preview import Preview, Published, preview
+from worker.core.publication.states import HeldBecause
 from worker.db import audit
 from worker.db.engine import map_database_errors
 from worker.db.publication import previews, rolling
@@ -42,8 +43,6 @@ class Look(msgspec.Struct, frozen=True):
 
     publication_ids: tuple[int, ...]
     preview: Preview
-    stays: frozenset[str] = frozenset()
-    """Bots with no way back: V1 is gone, or does not run."""
 
     @property
     def bots(self) -> int:
@@ -95,6 +94,7 @@ def roll_back(
     reason: str | None,
     show: Callable[[Moved], None],
     sleep: Sleep = time.sleep,
+    because: HeldBecause = "person",
 ) -> Result:
     """Give the bots back to V1, round after round. Ctrl-C ends it after the batch at work.
 
@@ -106,17 +106,16 @@ def roll_back(
         TransientError: the database stayed unavailable; what is back stays back.
     """
     with map_database_errors(), current.engine.begin() as connection:
-        seen = _begin(connection, which, digest, actor, reason, current)
+        seen = _begin(connection, which, digest, actor, reason, because, current)
         queue = [
-            (publication_id, [one.bot_id for one in places if one.bot_id not in seen.stays])
+            (publication_id, [one.bot_id for one in places])
             for publication_id in seen.publication_ids
             for places in [rolling.places(connection, publication_id, which)]
         ]
     counts: Counter[Back] = Counter()
-    counts["no_way_back"] = len(seen.stays)
     interrupted = False
     try:
-        _rounds(current.engine, queue, counts, show=show, sleep=sleep)
+        _rounds(current, queue, counts, show=show, sleep=sleep)
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -148,23 +147,18 @@ def _need_known(connection: sa.Connection, which: Which) -> None:
 def _look(connection: sa.Connection, which: Which, current: Runtime) -> Look:
     ids = rolling.concerned(connection, which)
     problem = v1_problem(current.defaults)
-    stays: set[str] = set()
 
     def bots() -> Iterator[Published]:
         for publication_id in ids:
-            for one in previews.published(
+            yield from previews.published(
                 connection,
                 publication_id,
                 problem,
                 wave=which.wave,
                 bot_ids=None if which.bot_ids is None else list(which.bot_ids),
-            ):
-                if one.does == "no_way_back":
-                    stays.add(one.bot_id)
-                yield one
+            )
 
-    found = preview(bots())
-    return Look(tuple(ids), found, frozenset(stays))
+    return Look(tuple(ids), preview(bots()))
 
 
 def _begin(
@@ -173,6 +167,7 @@ def _begin(
     digest: str | None,
     actor: str,
     reason: str | None,
+    because: HeldBecause,
     current: Runtime,
 ) -> Look:
     """Stop the publications, look again while nothing of them moves, and note who rolls back."""
@@ -184,7 +179,7 @@ def _begin(
             f" preview (its plan is {seen.preview.digest}), then run the command again"
         )
     for publication_id in seen.publication_ids:
-        rolling.begin(connection, publication_id)
+        rolling.begin(connection, publication_id, because=because)
         _note(connection, "rolling_back", publication_id, actor, reason, plan=seen.preview.digest)
     return seen
 
@@ -212,7 +207,7 @@ def _note(
 
 
 def _rounds(
-    engine: sa.Engine,
+    current: Runtime,
     queue: list[tuple[int, list[str]]],
     counts: Counter[Back],
     *,
@@ -231,7 +226,7 @@ def _rounds(
             while rest:
                 batch, rest = rest[:BATCH], rest[BATCH:]
                 try:
-                    busy = _batch(engine, publication_id, batch, counts)
+                    busy = _batch(current, publication_id, batch, counts)
                     faults = 0
                 except TransientError as error:
                     busy, waiting = batch, str(error)
@@ -247,13 +242,14 @@ def _rounds(
 
 
 def _batch(
-    engine: sa.Engine, publication_id: int, bot_ids: list[str], counts: Counter[Back]
+    current: Runtime, publication_id: int, bot_ids: list[str], counts: Counter[Back]
 ) -> list[str]:
     """Roll back a batch; returns the bots that come again."""
-    with map_database_errors(), engine.begin() as connection:
+    with map_database_errors(), current.engine.begin() as connection:
         connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-        returned = roll_back_bots(connection, publication_id, bot_ids)
-        rolling.count(connection, publication_id, returned)
+        returned = roll_back_bots(
+            connection, publication_id, bot_ids, v1_problem=v1_problem(current.defaults)
+        )
     counts.update(one.state for one in returned if one.state != "busy")
     return [one.bot_id for one in returned if one.state == "busy"]
 
