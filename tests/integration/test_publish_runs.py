@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -334,6 +335,23 @@ def test_a_dry_run_shows_the_waves_and_what_keeps_bots_out(
     assert publishing.fleet.rows("SELECT FROM flowshift.publications") == []
     _, out, _ = flowshift("publish", "1", "--dry-run")
     assert "1 bots would be skipped: not_proven" in out
+
+
+def test_the_bots_in_a_file_are_published_and_no_others(
+    flowshift: Command, publishing: Publishing, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.txt"
+    part.write_text(f"{BOTS[1]}\n{BOTS[3]}\n")
+
+    code, _, err = flowshift("publish", "1", "--bots-from", str(part), "--yes")
+    assert (code, "name what to publish" in err) == (2, True)
+    code, _, _ = flowshift(
+        "publish", "--bots-from", str(part), "--waves", "all", "--yes", "--detach"
+    )
+    assert code == 0
+    work(publishing, 2)
+
+    assert live(publishing) == [BOTS[1], BOTS[3]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from worker.cli.arguments import RUN, TEXT
 from worker.cli.files import TextFile, listed
 from worker.cli.options import (
     bot_ids_option,
+    bots_from_option,
     count_option,
     json_option,
     optional_run_argument,
@@ -59,6 +60,7 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
 @click.command()
 @optional_run_argument
 @bot_ids_option
+@bots_from_option
 @_bots_file_option("--first", "The bots in this file go first, one id a line.")
 @_bots_file_option("--last", "The bots in this file go last.")
 @_bots_file_option("--never", "The bots in this file are left out.")
@@ -92,6 +94,7 @@ def publish(
     *,
     run_id: int | None,
     bot_ids: tuple[str, ...],
+    bots_from: TextIO | None,
     first: TextIO | None,
     last: TextIO | None,
     never: TextIO | None,
@@ -117,11 +120,12 @@ def publish(
     Examples:
       flowshift publish 3 --dry-run
       flowshift publish 3 --waves "1, canaries, 10 %, all"
-      flowshift publish --bot-id bot_000005 --yes
+      flowshift publish --bots-from first-hundred.txt --yes
     """
     configure_logging()
-    if (run_id is None) == (not bot_ids):
-        raise UsageError("name what to publish: a run's number, or --bot-id")
+    named = listed(bot_ids, bots_from, "bot ids")
+    if (run_id is None) == (named is None):
+        raise UsageError("name what to publish: a run's number, or --bot-id or --bots-from")
     try:
         steps = parse_waves(waves)
         wishes = Wishes(*(listed((), file, "bot ids") or () for file in (first, last, never)))
@@ -131,7 +135,7 @@ def publish(
         target = read_target(current.engine, None, current.settings.target).target
         wanted = Wanted(
             run_id=run_id,
-            bot_ids=bot_ids or None,
+            bot_ids=named,
             steps=steps,
             wishes=wishes,
             options=Options(

@@ -101,7 +101,7 @@ def insert_executions(
         )
         written = {found for (found,) in cursor.fetchall()}
         pairs = [(key, row) for key, row in zip(ids, rows, strict=True) if key in written]
-        is_whole = _insert_nodes(connection, pairs, now)
+        is_whole = insert_nodes(connection, pairs, now)
     left = {row.bot_id for key, row in zip(ids, rows, strict=True) if key not in written}
     return frozenset(row.bot_id for _, row in pairs) - left if is_whole else frozenset()
 
@@ -129,10 +129,10 @@ def unrecorded(
         return frozenset(bot_id for (bot_id,) in cursor.fetchall())
 
 
-def _insert_nodes(
+def insert_nodes(
     connection: sa.Connection, executions: Sequence[tuple[uuid.UUID, ExecutionRow]], now: float
 ) -> bool:
-    """Whether the server says that it wrote all of them."""
+    """Record the nodes of executions that are there; whether the server says that it wrote all."""
     rows = list(
         chain.from_iterable(
             ((key, _ago_us(execution, now) - node.since_us, node) for node in execution.nodes)
