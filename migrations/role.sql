@@ -97,7 +97,8 @@ SELECT format(
 
 -- The role that publishes and rolls back. -----------------------------------------------------------
 
--- All that workers may, and besides only this: which of the two a bot runs, and what a version's status is.
+-- All that workers may, and besides only this: which of the two a bot runs, what a version's status is, and,
+-- for `flowshift restore`, the variables of a draft.
 \if :with_publisher
     SELECT format('CREATE ROLE %I LOGIN', :'publisher')
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'publisher') \gexec
@@ -109,7 +110,8 @@ SELECT format(
     FROM :"publisher";
     GRANT :"role" TO :"publisher";
     GRANT UPDATE (use_workflow_v2) ON :"platform".bots TO :"publisher";
-    GRANT UPDATE (status, graph, updated_at) ON :"platform".bot_workflow_versions TO :"publisher";
+    GRANT UPDATE (status, graph, updated_at, environment_variables, conversation_variables)
+        ON :"platform".bot_workflow_versions TO :"publisher";
 \endif
 
 COMMIT;

@@ -52,8 +52,9 @@ def test_platforms_with_other_types_and_more_columns_have_all_four_commands(
     fleet.run()
     platforms.script(fleet.engine, MORE_COLUMNS)
     fleet.execute(
-        "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph)"
-        " VALUES (gen_random_uuid(), 'bot_0001', 'v1.0', 'published', '{\"nodes\": []}')"
+        "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph, published_at)"
+        " VALUES (gen_random_uuid(), 'bot_0001', 'v0.9', 'published', '{\"x\": []}', '2026-01-02'),"
+        " (gen_random_uuid(), 'bot_0001', 'v1.0', 'published', '{\"nodes\": []}', '2026-01-01')"
     )
     document = json.loads(flowshift("draft", BOT)[1])
     document["mine"] = True
@@ -68,6 +69,7 @@ def test_platforms_with_other_types_and_more_columns_have_all_four_commands(
     found = json.loads(flowshift("versions", BOT, "--json")[1])
     assert {one["version"]: one["status"] for one in found["versions"]} == {
         "draft": "draft",
+        "v0.9": "published",
         "v1.0": "archived",
         "v1.1": "archived",
     }

@@ -153,10 +153,11 @@ def _text(file: BinaryIO) -> bytes:
 @_version_argument
 @reason_option
 def archive(*, bot_id: str, version: str, reason: str | None) -> int:
-    """Archive VERSION of a bot: never the live one, nor the draft.
+    """Archive VERSION of a bot: never the live one, the draft, or its only published version.
 
-    This is no way back: `flowshift restore` makes a version the draft again. API keys that name an
-    archived version keep it.
+    This is no way back: `flowshift rollback` lets V1 answer again, and `flowshift restore` makes a version
+    the draft again. API keys that name an archived version keep it. If a publication counts the version as
+    live though a later one is, it is noted there as superseded. Run it as flowshift_publisher.
 
     \b
     Examples:
@@ -187,7 +188,7 @@ def restore(
 
     VERSION stays as it is, and so does what is live. A draft that a person made is kept first, as an
     archived version with the next free number. A draft that the platform may serve is not replaced
-    without --live-drafts.
+    without --live-drafts. If the variables differ, run it as flowshift_publisher.
 
     \b
     Examples:
@@ -211,4 +212,6 @@ def restore(
         say(f"the draft that {bot_id} had is kept as {restored.kept} (archived)")
     said = "is now the draft" if restored.changed else "is what the draft holds already"
     say(f"{version} of {bot_id} {said}")
+    if restored.note is not None:
+        say(restored.note)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, cast
 
@@ -68,6 +69,20 @@ def lock(connection: sa.Connection, bot_id: str) -> None:
             "SELECT id FROM bot_workflow_versions WHERE bot_id = %s ORDER BY id FOR NO KEY UPDATE",
             [bot_id],
         )
+
+
+_DENIED: Final = """
+    SELECT current_user::varchar, string_agg(name, ', ' ORDER BY place)::varchar
+    FROM unnest(%s::text[]) WITH ORDINALITY AS n (name, place)
+    WHERE NOT has_column_privilege('bot_workflow_versions', name, 'UPDATE')
+"""
+
+
+def denied_columns(connection: sa.Connection, columns: Sequence[str]) -> tuple[str, str] | None:
+    """The role, and those of these columns of a version that it may not update; None if it may all."""
+    with driver(connection).cursor() as cursor:
+        row = cursor.execute(_DENIED, [list(columns)]).fetchone()
+    return None if row is None or row[1] is None else (row[0], row[1])
 
 
 def of_bot(connection: sa.Connection, bot_id: str) -> list[Version]:
@@ -169,6 +184,27 @@ def copy(connection: sa.Connection, version_id: uuid.UUID, name: str, status: st
         return cursor.execute(query, [name, version_id, version_id]).fetchall() == [(True,)]
 
 
+_DIFFER: Final = f"""
+    SELECT d.graph <> o.graph, {variables("d")} <> {variables("o")}
+    FROM bot_workflow_versions d, bot_workflow_versions o WHERE d.id = %s AND o.id = %s
+"""  # noqa: S608  (constants)
+
+
+class Differ(msgspec.Struct, frozen=True):
+    """In what two versions differ."""
+
+    graph: bool
+    variables: bool
+
+
+def differ(connection: sa.Connection, draft_id: uuid.UUID, version_id: uuid.UUID) -> Differ:
+    """In what two locked versions of a bot differ."""
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_DIFFER, [draft_id, version_id])
+        [row] = cursor.fetchall()  # both are locked
+        return Differ(*row)
+
+
 # The variables only where they differ: a converting role may not write them.
 _RESTORE: Final = f"""
     UPDATE bot_workflow_versions d SET graph = o.graph, updated_at = now(){{more}}
@@ -177,19 +213,17 @@ _RESTORE: Final = f"""
 """  # noqa: S608  (constants)
 _VARIABLES: Final = """, environment_variables = o.environment_variables,
     conversation_variables = o.conversation_variables"""
-_DIFFER: Final = f"""
-    SELECT {variables("d")} <> {variables("o")}, d.graph <> o.graph
-    FROM bot_workflow_versions d, bot_workflow_versions o WHERE d.id = %s AND o.id = %s
-"""  # noqa: S608  (constants)
 
 
-def restore(connection: sa.Connection, draft_id: uuid.UUID, version_id: uuid.UUID) -> bool | None:
-    """Let a locked draft do what a version does; False if it did already, None if it failed."""
-    ids = [draft_id, version_id]
+def restore(
+    connection: sa.Connection,
+    draft_id: uuid.UUID,
+    version_id: uuid.UUID,
+    *,
+    with_variables: bool,
+) -> bool:
+    """Let a locked draft do what a version does; False if it was not stored."""
+    statement = sql.SQL(_RESTORE.format(more=_VARIABLES if with_variables else ""))
     with driver(connection).cursor() as cursor:
-        row = cursor.execute(_DIFFER, ids).fetchone()
-        if row == (False, False):
-            return False
-        more = _VARIABLES if row is not None and row[0] else ""
-        cursor.execute(sql.SQL(_RESTORE.format(more=more)), ids)
-        return True if cursor.fetchall() == [(True,)] else None
+        cursor.execute(statement, [draft_id, version_id])
+        return cursor.fetchall() == [(True,)]

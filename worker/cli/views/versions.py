@@ -87,5 +87,7 @@ def print_written(written: Written) -> None:
         say(f"nothing was written to the draft of {written.bot_id}: correct the file", err=True)
     elif written.changed:
         say(f"the draft of {written.bot_id} is written: flowshift test executes it")
+        if written.note is not None:
+            say(written.note)
     else:
         say(f"the draft of {written.bot_id} holds this already")

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from worker.core.codes import quote
 from worker.core.publication.live import draft_of, newest_published
 from worker.db import versions
+from worker.db.engine import SETTING
 from worker.db.versions import Version
-from worker.errors import BotError, UsageError
+from worker.errors import BotError, ConfigError, UsageError
 from worker.steps import find
 
 
@@ -80,3 +81,20 @@ def not_stored(bot_id: str, what: str) -> BotError:
         f"{what} of {quote(bot_id)} was not stored as written: does a trigger, rule or policy on"
         " bot_workflow_versions change it? Nothing was changed",
     )
+
+
+def need_update(connection: sa.Connection, *columns: str) -> None:
+    """Refuse, before anything is written, what the role may not write of a version.
+
+    Raises:
+        ConfigError: the role lacks the right on one of these columns; it says which role has it.
+    """
+    denied = versions.denied_columns(connection, columns)
+    if denied is not None:
+        role, names = denied
+        raise ConfigError(
+            f"the role {role} has no right to UPDATE {names} of bot_workflow_versions. Nothing was"
+            " changed; connect as flowshift_publisher, to which the SQL of `flowshift db role` gives it,"
+            " or as the tables' owner",
+            setting=SETTING,
+        )

@@ -18,6 +18,7 @@ from worker.runtime import Runtime
 from worker.steps.target import choose_target
 from worker.steps.versions import bot
 from worker.steps.versions.bot import Bot, need_draft_not_live, not_stored
+from worker.steps.versions.publications import note_on_draft
 
 log = get_logger(__name__)
 
@@ -25,7 +26,8 @@ log = get_logger(__name__)
 class Written(msgspec.Struct, frozen=True):
     """What became of a graph that a person wrote.
 
-    With `issues` nothing was written. `changed` is false if the draft held it already.
+    With `issues` nothing was written. `changed` is false if the draft held it already. `note` says
+    what a publication makes of it, None if nothing.
     """
 
     bot_id: str
@@ -34,6 +36,7 @@ class Written(msgspec.Struct, frozen=True):
     state: str
     changed: bool
     issues: tuple[Issue, ...] = ()
+    note: str | None = None
 
 
 def read_draft(engine: sa.Engine, bot_id: str) -> bytes:
@@ -93,12 +96,14 @@ def write_draft(
         need_draft_not_live(found, live_drafts=live_drafts)
         _need_state(found, expected)
         after = _write(connection, found, given.graph)
+        note = None
         if after != expected:
+            note = note_on_draft(connection, bot_id)
             detail = {"bot_id": bot_id, "before": expected, "after": after}
             audit.record(connection, None, actor, "draft.written", reason, detail)
     if after != expected:
         log.info("draft.written", actor=actor, bot_id=bot_id, before=expected, after=after)
-    return Written(bot_id, target.name, expected, after, after != expected)
+    return Written(bot_id, target.name, expected, after, after != expected, note=note)
 
 
 def _expected(bot_id: str, origin: Origin | None, state: str | None) -> str:

@@ -15,20 +15,26 @@ from worker.db.versions import Version
 from worker.errors import TransientError, UsageError
 from worker.log import get_logger
 from worker.steps.versions import bot
-from worker.steps.versions.bot import Bot, need_draft_not_live, not_stored
+from worker.steps.versions.bot import Bot, need_draft_not_live, need_update, not_stored
+from worker.steps.versions.publications import note_on_draft
 
 log = get_logger(__name__)
 
 _DRAFT: Final = "draft"
+_VARIABLES: Final = ("environment_variables", "conversation_variables")
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What became of the draft: whether it `changed`, and the version that keeps what it held."""
+    """What became of the draft: whether it `changed`, and the version that keeps what it held.
+
+    `note` says what a publication makes of it, None if nothing.
+    """
 
     bot_id: str
     version: str
     changed: bool
     kept: str | None = None
+    note: str | None = None
 
 
 def restore_version(
@@ -48,6 +54,7 @@ def restore_version(
 
     Raises:
         UsageError: there is no such bot or version, it is the draft, or the draft may be live.
+        ConfigError: the variables differ, and the role may not write them.
         TransientError: the database was unavailable, or another session keeps the bot locked.
     """
     with map_database_errors(), engine.begin() as connection:
@@ -60,6 +67,8 @@ def restore_version(
         if restored.changed:
             detail = {"bot_id": bot_id, "version": name, "kept": restored.kept}
             audit.record(connection, None, actor, "draft.restored", reason, detail)
+            note = note_on_draft(connection, bot_id, version.version_id)
+            restored = msgspec.structs.replace(restored, note=note)
     if restored.changed:
         log.info("draft.restored", actor=actor, bot_id=bot_id, version=name, kept=restored.kept)
     return restored
@@ -74,13 +83,18 @@ def _restore(connection: sa.Connection, found: Bot, version: Version) -> Restore
                 " draft, or a trigger changes it. Nothing was changed: look with `flowshift versions`"
             )
         return Restored(bot_id, name, changed=True)
+    differ = versions.differ(connection, found.draft.version_id, version.version_id)
+    if not (differ.graph or differ.variables):
+        return Restored(bot_id, name, changed=False)
+    need_update(connection, "graph", "updated_at", *(_VARIABLES if differ.variables else ()))
     kept = None
     if not versions.is_kept(connection, found.draft.version_id):
         kept = _keep(connection, found, found.draft)
-    changed = versions.restore(connection, found.draft.version_id, version.version_id)
-    if changed is None:
+    if not versions.restore(
+        connection, found.draft.version_id, version.version_id, with_variables=differ.variables
+    ):
         raise not_stored(bot_id, "the draft")
-    return Restored(bot_id, name, changed=changed, kept=kept)
+    return Restored(bot_id, name, changed=True, kept=kept)
 
 
 def _keep(connection: sa.Connection, found: Bot, draft: Version) -> str:
