@@ -133,6 +133,7 @@ def running(
     count: int = 1,
     processes: int = 2,
     with_beat: bool = True,
+    beats: int = 1,
     besides: Mapping[str, Environment] = {},
 ) -> Iterator[Supervisor]:
     """Live workers that die of the bots in `tests.killers`, and a beat, kept running.
@@ -147,9 +148,9 @@ def running(
         )
         for program in (worker_program(processes, name=f"w{n}") for n in range(count))
     ]
-    if with_beat:
+    for number in range(beats if with_beat else 0):
         beat = beat_program(tmp_path / f"beat-{uuid.uuid4().hex[:6]}")
-        programs.append(Program("beat", beat.command, environment))
+        programs.append(Program(f"beat{number or ''}", beat.command, environment))
     with Supervisor(programs, shutdown_s=20, log_dir=tmp_path / "log") as supervisor:
         yield supervisor
         family = [psutil.Process(pid) for pid in supervisor.pids.values()]

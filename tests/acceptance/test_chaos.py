@@ -10,6 +10,20 @@ import pytest
 pytestmark = pytest.mark.acceptance
 
 
+def test_a_publication_and_its_rollback_hold_through_kills_outages_and_many_operators() -> None:
+    played = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--seed", "1", "--round", "3", "--bots", "150"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "round 3 of seed 1: 150 bots, published and rolled back" in played.stdout
+    assert "others at once" in played.stdout
+    assert "FAIL" not in played.stdout
+
+
 def test_a_round_of_chaos_prints_its_ledger_and_everything_held() -> None:
     played = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "--seed", "3", "--round", "2", "--bots", "300"],

@@ -223,8 +223,8 @@ def _giving_back(scene: Scene, server: str, end: End) -> End:
     return give_back
 
 
-_OF_PROCESSES = (kill_child, kill_worker, kill_beat, kill_command, stop_worker)
-_OF_SERVERS = (
+OF_PROCESSES = (kill_child, kill_worker, kill_beat, kill_command, stop_worker)
+OF_SERVERS = (
     freeze_redis,
     stop_redis,
     empty_redis,
@@ -233,7 +233,7 @@ _OF_SERVERS = (
     stop_postgres,
     terminate_backends,
 )
-_OF_MESSAGES = (repeat_messages, send_garbage)
+OF_MESSAGES = (repeat_messages, send_garbage)
 
-FAULTS: tuple[Fault, ...] = (*_OF_PROCESSES, *_OF_SERVERS, *_OF_SERVERS, *_OF_MESSAGES)
+FAULTS: tuple[Fault, ...] = (*OF_PROCESSES, *OF_SERVERS, *OF_SERVERS, *OF_MESSAGES)
 """As often as each may happen in one round."""

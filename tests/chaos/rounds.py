@@ -17,9 +17,11 @@ from celery import Celery
 
 from tests.chaos.faults import FAULTS, Done, End, Scene
 from tests.chaos.platform import Platform
+from tests.chaos.publications import PublicationRound
 from tests.fleet import Fleet
 from tests.invariants import redis_agrees, verdicts
 from tests.live import Environment, calm, running
+from tests.roles import Role, grant
 from tests.servers import PrivateServers, private_servers
 from worker import runtime
 from worker.app import configuration
@@ -30,18 +32,27 @@ ROUND_S = 180
 
 BATCH_SIZE = 10
 
+PUBLISHED_EVERY = 3
+"""Every third round publishes and rolls back a fleet of its own."""
+
 
 class Stage:
     """Servers, workers, and a fleet, for as many rounds as there is time for."""
 
     def __init__(
-        self, servers: PrivateServers, scene: Scene, fleet: Fleet, work: Path, bots: int
+        self,
+        servers: PrivateServers,
+        scene: Scene,
+        fleet: Fleet,
+        work: Path,
+        bots: int,
+        environment: Environment,
     ) -> None:
         self.bots = bots
         self.scene = scene
         self.fleet = fleet
         self.namespace = fleet.current.settings.namespace
-        self.environment = environment_of(fleet.current.settings)
+        self.environment = environment
         self.platform = Platform(fleet, fleet.current.settings.database_url)
         self._servers = servers
         self._work = work
@@ -52,8 +63,11 @@ class Stage:
         """Everything started; ended at the end."""
         with ExitStack() as stack:
             servers = stack.enter_context(private_servers(directory / "servers"))
+            url = servers.postgres.make_database("chaos")
+            publisher = Role("chaos_publisher", "chaos")
+            grant(url, Role("chaos_worker", "chaos"), publisher)
             settings = Settings(
-                database_url=servers.postgres.make_database("chaos"),
+                database_url=url,
                 redis_url=servers.redis.url,
                 namespace=f"chaos-{os.getpid()}",
                 data_dir=str(directory / "data"),
@@ -63,10 +77,10 @@ class Stage:
             sender = Celery("chaos", set_as_current=False)
             sender.conf.update(configuration(current))
             stack.callback(sender.close)
-            environment = environment_of(settings)
-            supervisor = stack.enter_context(running(environment, directory, count=2))
+            environment = environment_of(settings, publisher)
+            supervisor = stack.enter_context(running(environment, directory, count=2, beats=2))
             scene = Scene(servers, supervisor, sender, "chaos")
-            stage = cls(servers, scene, Fleet(current), directory, bots)
+            stage = cls(servers, scene, Fleet(current), directory, bots, environment)
             stack.callback(stage.platform.close)
             yield stage
 
@@ -75,10 +89,15 @@ class Stage:
         """Where progress is shown."""
         return self._servers.redis.url
 
+    @property
+    def commands_log(self) -> Path:
+        """What the commands print."""
+        return self._work / "log" / "commands.log"
+
     def start_run(self, backup: str) -> subprocess.Popen[bytes]:
         """Start a run by the command, which goes on following it; `backup` says where V1 is kept."""
         arguments = ["migrate", "--json", "--batch-size", str(BATCH_SIZE), "--validate", "sample:2"]
-        with (self._work / "log" / "commands.log").open("ab") as log:
+        with self.commands_log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "worker", *arguments],
                 env={**self.environment, "FLOWSHIFT_BACKUP": backup},
@@ -88,11 +107,11 @@ class Stage:
             )
 
 
-def environment_of(settings: Settings) -> Environment:
+def environment_of(settings: Settings, publisher: Role) -> Environment:
     """The environment of processes on the stage: whatever waits, waits shortly."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith("FLOWSHIFT_")},
-        "FLOWSHIFT_DATABASE_URL": settings.database_url,
+        "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url),
         "FLOWSHIFT_REDIS_URL": settings.redis_url,
         "FLOWSHIFT_NAMESPACE": settings.namespace,
         "FLOWSHIFT_DATA_DIR": settings.data_dir,
@@ -106,8 +125,10 @@ def environment_of(settings: Settings) -> Environment:
 
 def play(stage: Stage, seed: int, number: int) -> int:
     """Play a round and print it; 0 where everything held, 1 where not, 2 where it did not end."""
-    began = time.monotonic()
     draw = random.Random(f"{seed}/{number}")
+    if number % PUBLISHED_EVERY == 0:
+        return _play_publication(stage, draw, f"round {number} of seed {seed}")
+    began = time.monotonic()
     wanted, for_fleet = draw.random() < 0.6, random.Random(draw.random())
     is_new = wanted or not stage.fleet.rows("SELECT FROM bots LIMIT 1")
     if is_new:
@@ -128,6 +149,23 @@ def play(stage: Stage, seed: int, number: int) -> int:
     progress = stage.fleet.progress(ended)
     print(f"  run {ended} {progress.state}, {time.monotonic() - began:.0f} s\n", flush=True)
     return int(any(verdict.faults for verdict in found))
+
+
+def _play_publication(stage: Stage, draw: random.Random, name: str) -> int:
+    began = time.monotonic()
+    print(f"{name}: {stage.bots:,} bots, published and rolled back", flush=True)
+    one = PublicationRound(stage.scene, stage.fleet, stage.environment, stage.commands_log, draw)
+    found = one.play(stage.bots, began + ROUND_S)
+    if found is None:
+        print(f"FAIL V1 answers again within {ROUND_S} s\n", flush=True)
+        return 2
+    for verdict in found:
+        print(f"  {verdict}")
+    print(f"  {time.monotonic() - began:.0f} s\n", flush=True)
+    if failed := any(verdict.faults for verdict in found):
+        return int(failed)
+    one.forget()
+    return 0
 
 
 class _Round:

@@ -1,0 +1,92 @@
+"""Publication beside a platform that is in use: people edit, publish, save V1 and delete meanwhile."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from tests.beside import Beside
+from tests.chaos.platform import a_variant
+from tests.fleet import Fleet
+from tests.live import Environment, running, tending
+from tests.operating import Operator
+from tests.publication_invariants import must_hold
+from tests.roles import Role, grant
+from worker.settings import Settings
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.fixture
+def publisher(
+    settings: Settings, quick: Environment, role: Role, admin: sa.Engine
+) -> Iterator[Environment]:
+    """The environment of processes that may publish, and no more."""
+    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", uuid.uuid4().hex)
+    grant(settings.database_url, role, made)
+    yield {**quick, "FLOWSHIFT_DATABASE_URL": made.url(settings.database_url)}
+    with psycopg.connect(settings.database_url.replace("+psycopg", "")) as connection:
+        connection.execute(f"DROP OWNED BY {made.name}")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE {made.name}"))
+
+
+FEW_PEOPLE = {"serve": 6.0, "edit": 0.4}
+MANY_PEOPLE = {"serve": 3.0, "edit": 3.0, "change": 0.3, "publish": 0.5, "delete": 0.05}
+
+
+def test_people_lose_nothing_from_the_first_wave_to_the_rollback(
+    fleet: Fleet, publisher: Environment, settings: Settings, tmp_path: Path
+) -> None:
+    for kind in ("plain", "joined", "bare"):
+        fleet.add_many(60, f"{kind}-", a_variant(kind, 1))
+    fleet.run(validate="sample:1")
+    beside, operator = Beside(fleet), Operator(fleet, publisher)
+    beside.order(doing=FEW_PEOPLE, people_everywhere=True)
+    with (
+        running(publisher, tmp_path) as supervisor,
+        beside.working(settings.database_url, tmp_path / "platform.log", seed=1),
+    ):
+        operator.publish("--waves", "50 %, all")
+        tending(supervisor, lambda: operator.state == "watching")
+        beside.order(doing=MANY_PEOPLE)
+        while not operator.is_over:
+            operator.go()
+            tending(supervisor, lambda: operator.state != "publishing")
+        tending(supervisor, lambda: saved_across(fleet) and published_over(fleet))
+        assert operator.count("confirmed") > 30
+        operator.roll_back("--all", codes=(1,))
+        done = len(beside.journal())
+        tending(supervisor, lambda: len(beside.journal()) > done + 20)
+    assert operator.state == "rolled_back"
+    assert operator.count("superseded") > 0
+    assert operator.count("rolled_back") > 30
+    assert operator.count("skipped") > 0
+    must_hold(fleet, beside)
+
+
+def saved_across(fleet: Fleet) -> bool:
+    """Whether an editor that showed a bot's draft before its publication has saved after it."""
+    return bool(
+        fleet.rows(
+            "SELECT FROM platform_journal j JOIN flowshift.publication_bots p USING (bot_id)"
+            " WHERE j.kind = 'draft' AND p.version_id IS NOT NULL AND j.at > p.published_at"
+            " AND jsonb_array_length(j.said::jsonb -> 'nodes') > 2 LIMIT 1"
+        )
+    )
+
+
+def published_over(fleet: Fleet) -> bool:
+    """Whether a person has published over a version of ours."""
+    return bool(
+        fleet.rows(
+            "SELECT FROM platform_journal j JOIN flowshift.publication_bots p USING (bot_id)"
+            " WHERE j.kind = 'published' AND p.version_id IS NOT NULL AND j.at > p.published_at"
+            " LIMIT 1"
+        )
+    )
