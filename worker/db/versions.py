@@ -93,6 +93,17 @@ def of_bot(connection: sa.Connection, bot_id: str) -> list[Version]:
         return [Version(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
 
 
+def has_v1(connection: sa.Connection, bot_id: str) -> bool:
+    """Whether a bot has a workflow of V1; JSON null is none."""
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM bots WHERE bot_id = %s AND workflow IS NOT NULL"
+            " AND workflow::text !~ '^\\s*null\\s*$')",
+            [bot_id],
+        )
+        return cursor.fetchall() == [(True,)]
+
+
 _GRAPH: Final = f"""
     SELECT CASE WHEN octet_length(v.graph::text) <= %s THEN v.graph::text END,
            {_STATE.format(row="v")}::varchar

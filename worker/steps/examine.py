@@ -32,6 +32,7 @@ from worker.errors import BotError
 from worker.steps import find
 from worker.steps.batch.kinds import KINDS
 from worker.steps.target import choose_target
+from worker.steps.versions.standing import Standing, read_standing
 
 Cause = Literal["edited", "outdated", "conversion", "engine"]
 
@@ -69,10 +70,11 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True):
     `history` is the newest outcome first, `validated` where a validation passed; `timings` are the
     nodes of the newest execution, the slowest first; `changes` say how the draft differs from V1;
     `examined` is None without a draft.
-    `target` is the platform's.
+    `target` is the platform's. `standing`: what answers now, and what publications say of the bot.
     """
 
     view: BotView
+    standing: Standing
     history: tuple[LedgerView, ...]
     executions: tuple[Execution, ...]
     timings: tuple[NodeExecution, ...]
@@ -113,6 +115,12 @@ def examine_bot(
     with map_database_errors(), engine.connect() as connection:
         view = find.bot(connection, bot_id)
         choice = choose_target(connection, asked, setting)
+        standing = read_standing(
+            connection,
+            bot_id,
+            uses_v2=view.uses_v2,
+            serves_drafts=TARGETS[choice.target].serves_drafts,
+        )
         history = inspect.history(connection, bot_id)
         last = executions.of_bot(connection, bot_id, EXECUTIONS_READ)
         newest = last[0].execution_id if last else None
@@ -120,6 +128,7 @@ def examine_bot(
     target = target_to_try(view.graph, choice, asked)
     return Examination(
         view=view,
+        standing=standing,
         target=choice,
         history=tuple(map(_as_shown, history)),
         executions=tuple(last),

@@ -14,11 +14,11 @@ from worker.cli.views.executions import execution_fields, print_executions
 from worker.cli.views.graph import v1_tree, v2_tree
 from worker.cli.views.nodes import status_text
 from worker.cli.views.parity import change_text, print_verdict, verdict_fields
+from worker.cli.views.standing import answers_text, print_standing, standing_fields
 from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
-from worker.core.targets.registry import TARGETS
 from worker.db.executions import NodeExecution
-from worker.db.inspect import BotView, LedgerView
+from worker.db.inspect import LedgerView
 from worker.steps.batch.kinds import KINDS
 from worker.steps.examine import Examination
 
@@ -41,6 +41,7 @@ def bot_fields(found: Examination) -> dict[str, Any]:
         **values,
         "has_backup": found.view.has_backup,
         "history": found.history,
+        **standing_fields(found.standing),
         "changes": found.changes,
         "target": found.target,
         "draft_target": None if found.examined is None else found.examined.target,
@@ -60,9 +61,10 @@ def _timing_fields(node: NodeExecution) -> dict[str, Any]:
 def print_bot(out: Console, found: Examination) -> None:
     """Print a bot for a person."""
     view = found.view
-    state = _runs(view, serves_drafts=TARGETS[found.target.target].serves_drafts)
+    state = answers_text(found.standing.answers, uses_v2=view.uses_v2)
     backup = _BACKUPS[view.backup]
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
+    print_standing(out, found.standing)
     _print_history(out, found.history)
     if view.workflow is not None:
         out.print(v1_tree(view.workflow))
@@ -80,16 +82,6 @@ def print_bot(out: Console, found: Examination) -> None:
     if found.examined is not None:
         print_verdict(out, view, found.examined, found.target.target)
     _print_executions(out, found)
-
-
-def _runs(view: BotView, *, serves_drafts: bool) -> str:
-    if not view.uses_v2:
-        return "runs V1"
-    if not view.is_published and serves_drafts and view.has_draft:
-        return "flagged V2 without a published version (its draft is live)"
-    if not view.is_published:
-        return "flagged V2 without a published version (it cannot answer)"
-    return "runs V2"
 
 
 def _print_executions(out: Console, found: Examination) -> None:

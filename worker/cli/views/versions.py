@@ -9,9 +9,11 @@ import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
 from worker.cli.terminal import plain
+from worker.cli.views.standing import answers_text, print_disagreement
 from worker.db.versions import Version
 from worker.steps.versions.draft import Written
 from worker.steps.versions.listing import Listed
+from worker.steps.versions.standing import Standing
 
 ISSUES_SHOWN: Final = 50
 _TIMES: Final = {"created_at": 100, "updated_at": 120, "published_at": 0}
@@ -19,17 +21,27 @@ _TIMES: Final = {"created_at": 100, "updated_at": 120, "published_at": 0}
 
 
 def versions_fields(listed: Listed) -> dict[str, Any]:
-    """A bot's versions as JSON."""
+    """A bot's versions as JSON; `live` is the name of the one that answers, null if V1 or nothing does."""
+    standing = listed.standing
     return {
         "bot_id": listed.bot_id,
         "uses_v2": listed.uses_v2,
-        "live": None if listed.live is None else listed.live.version,
-        "versions": [_fields(one, listed) for one in listed.versions],
+        "live": None if standing.live is None else standing.live.version,
+        "answers": standing.answers,
+        "versions": [_fields(one, standing) for one in standing.versions],
     }
 
 
-def _fields(one: Version, listed: Listed) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(one), "is_live": one == listed.live, "whose": _whose(one)}
+def _fields(one: Version, standing: Standing) -> dict[str, Any]:
+    part = standing.made_by(one)
+    return {
+        **msgspec.structs.asdict(one),
+        "is_live": one == standing.live,
+        "whose": _whose(one),
+        "publication_id": None if part is None else part.publication_id,
+        "wave": None if part is None else part.wave,
+        "publication_state": None if part is None else part.state,
+    }
 
 
 def _whose(one: Version) -> str:
@@ -38,8 +50,11 @@ def _whose(one: Version) -> str:
 
 def print_versions(out: Console, listed: Listed) -> None:
     """Print a bot's versions, a line each."""
-    out.print(Text(plain(listed.bot_id), "bold").append(f"  {_answers(listed)}", "not bold"))
-    if not listed.versions:
+    standing = listed.standing
+    says = answers_text(standing.answers, uses_v2=listed.uses_v2)
+    out.print(Text(plain(listed.bot_id), "bold").append(f"  {says}", "not bold"))
+    print_disagreement(out, standing)
+    if not standing.versions:
         out.print("no versions")
         return
     times = [name for name, least in _TIMES.items() if out.width >= least]
@@ -47,29 +62,29 @@ def print_versions(out: Console, listed: Listed) -> None:
     for name in ("version", "status"):
         table.add_column(name, overflow="fold")
     table.add_column("nodes", justify="right", no_wrap=True)
-    table.add_column("whose", no_wrap=True)
+    table.add_column("graph by", no_wrap=True)
+    if standing.parts:
+        table.add_column("published by", overflow="fold")
     for name in times:
         table.add_column(f"{name.removesuffix('_at')} (UTC)", no_wrap=True)
-    for one in listed.versions:
-        is_live = one == listed.live
+    for one in standing.versions:
+        is_live = one == standing.live
         table.add_row(
             Text(plain(one.version), "bold green" if is_live else ""),
             Text(plain(one.status) + (" (live)" if is_live else "")),
             f"{one.nodes:,}",
             _whose(one),
+            *([_published_by(one, standing)] if standing.parts else []),
             *(_time(getattr(one, name)) for name in times),
         )
     out.print(table)
 
 
-def _answers(listed: Listed) -> str:
-    if not listed.uses_v2:
-        return "runs V1"
-    if listed.live is None:
-        return "flagged V2 without a published version (it cannot answer)"
-    if listed.live.status == "draft":
-        return "flagged V2 without a published version (its draft is live)"
-    return f"runs {plain(listed.live.version)}"
+def _published_by(one: Version, standing: Standing) -> str:
+    part = standing.made_by(one)
+    if part is not None:
+        return f"{part.publication_id}, wave {part.wave}"
+    return "–" if one.published_at is None else "person"
 
 
 def _time(at: datetime | None) -> str:

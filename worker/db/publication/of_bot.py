@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -66,6 +67,51 @@ def parts(connection: sa.Connection, bot_id: str) -> list[Part]:
         cursor.execute(_PARTS, [bot_id])
         names = Part.__struct_fields__
         return [Part(**dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+
+
+class TakenBack(msgspec.Struct, frozen=True):
+    """Who gave a bot back to V1, and why; `reason` is None if none was given."""
+
+    publication_id: int
+    wave: int
+    version: str | None
+    state: BotState
+    at: dt.datetime
+    actor: str | None
+    reason: str | None
+
+
+# A rollback notes who began it, and its batches follow: within a day, by the index on the time.
+_WHO: Final = """
+    SELECT actor, reason FROM flowshift.audit
+    WHERE at <= %(at)s AND at > %(at)s - interval '1 day'
+      AND action IN ('publication.rolling_back', 'publication.quarantined')
+      AND detail ->> 'publication' = %(id)s::text
+    ORDER BY at DESC, id DESC LIMIT 1
+"""
+
+
+def taken_back(connection: sa.Connection, found: Iterable[Part]) -> TakenBack | None:
+    """The last time that V1 was made to answer again, of a bot's parts; None if it never was."""
+    last = max((one for one in found if one.is_taken_back), key=_moved_at, default=None)
+    if last is None:
+        return None
+    with driver(connection).cursor() as cursor:
+        values = {"at": last.moved_at, "id": last.publication_id}
+        who = cursor.execute(_WHO, values).fetchone() or (None, None)
+    return TakenBack(
+        publication_id=last.publication_id,
+        wave=last.wave,
+        version=last.version,
+        state=last.state,
+        at=last.moved_at,
+        actor=who[0],
+        reason=last.message or who[1],
+    )
+
+
+def _moved_at(part: Part) -> dt.datetime:
+    return part.moved_at
 
 
 _SUPERSEDE: Final = """

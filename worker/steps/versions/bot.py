@@ -48,6 +48,18 @@ def read(connection: sa.Connection, bot_id: str, *, lock: bool = False) -> Bot:
     Raises:
         UsageError: there is no such bot, or several rows have its id.
     """
+    uses_v2 = flag(connection, bot_id, lock=lock)
+    if lock:
+        versions.lock(connection, bot_id)
+    return Bot(bot_id, uses_v2, tuple(versions.of_bot(connection, bot_id)))
+
+
+def flag(connection: sa.Connection, bot_id: str, *, lock: bool = False) -> bool:
+    """Whether a bot is flagged V2; with `lock` its row stays so until the transaction ends.
+
+    Raises:
+        UsageError: there is no such bot, or several rows have its id.
+    """
     flags = versions.flags(connection, bot_id, lock=lock)
     if not flags:
         find.bot(connection, bot_id)
@@ -56,9 +68,7 @@ def read(connection: sa.Connection, bot_id: str, *, lock: bool = False) -> Bot:
         raise UsageError(
             f"{len(flags):,} rows of bots have the id {quote(bot_id)}: remove all but one"
         )
-    if lock:
-        versions.lock(connection, bot_id)
-    return Bot(bot_id, flags[0], tuple(versions.of_bot(connection, bot_id)))
+    return flags[0]
 
 
 def need_draft_not_live(bot: Bot, *, live_drafts: bool) -> None:
