@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -17,7 +16,7 @@ class IsVersion(HasStatus, Protocol):
     """A version of a bot: its id and its name besides."""
 
     @property
-    def version_id(self) -> uuid.UUID:
+    def version_id(self) -> object:
         """Its id."""
 
     @property
@@ -37,7 +36,7 @@ class IsPart(Protocol):
         """The wave that the bot is in."""
 
     @property
-    def version_id(self) -> uuid.UUID | None:
+    def version_id(self) -> object:
         """The version that was made of its draft."""
 
     @property
