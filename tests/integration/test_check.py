@@ -53,6 +53,11 @@ TABLES = [
     ("flowshift.publication_bots", "flowshift"),
     ("flowshift.gate_readings", "flowshift"),
     ("flowshift.proofs", "flowshift"),
+    ("flowshift.database_backups", "flowshift"),
+    ("flowshift.gate_looks", "flowshift"),
+    ("flowshift.gate_bots", "flowshift"),
+    ("flowshift.gate_bad_minutes", "flowshift"),
+    ("flowshift.gate_control_minutes", "flowshift"),
 ]
 
 

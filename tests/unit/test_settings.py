@@ -97,6 +97,15 @@ def test_heartbeats_rarer_than_a_third_of_a_lease_are_refused() -> None:
     )
 
 
+def test_a_soak_that_ends_before_a_wave_could_pass_is_refused() -> None:
+    assert load({"FLOWSHIFT_GATE_MAX_SOAK_S": "1800"}).gate_max_soak_s == 1_800
+
+    assert str(refused(FLOWSHIFT_GATE_MAX_SOAK_S="1799")) == (
+        "FLOWSHIFT_GATE_MAX_SOAK_S: it is 1799, less than FLOWSHIFT_GATE_MIN_SOAK_S (1800), so that no "
+        "wave could pass: set it to at least as much"
+    )
+
+
 def test_a_default_fits_its_own_setting() -> None:
     defaults = msgspec.structs.asdict(Settings())
     environ = {f"{PREFIX}{name.upper()}": str(value) for name, value in defaults.items()}

@@ -42,6 +42,7 @@ BY_HAND = {
     "platform_engine": ("python:", "python: ", "node 'engine.js", " "),
     "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
+    "gate_ignore": ("*", " ", "a||b", "x" * 201, "a*b*c*d*e*f", "|".join("abcdefghijklmnopqrstu")),
 }
 """Settings whose type does not say all, and values that they refuse."""
 

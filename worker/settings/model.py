@@ -15,6 +15,7 @@ from worker.settings.connect import Connect
 from worker.settings.display import Display
 from worker.settings.expected import extra
 from worker.settings.field import variable
+from worker.settings.gate import Gate
 from worker.settings.health import Health
 from worker.settings.limits import Limits
 from worker.settings.platform import Platform
@@ -22,7 +23,7 @@ from worker.settings.refusal import refusal
 from worker.settings.retention import Retention
 
 
-class Settings(Platform, frozen=True, kw_only=True):
+class Settings(Gate, frozen=True, kw_only=True):
     """What a process of flowshift runs with."""
 
     def __post_init__(self) -> None:
@@ -37,6 +38,7 @@ class Settings(Platform, frozen=True, kw_only=True):
             except ValueError as error:
                 raise refusal(name, kind, value, str(error)) from error
         _check_heartbeat(self.heartbeat_s, self.lease_s)
+        _check_soak(self.gate_min_soak_s, self.gate_max_soak_s)
 
 
 def _check_heartbeat(heartbeat_s: int, lease_s: int) -> None:
@@ -50,6 +52,16 @@ def _check_heartbeat(heartbeat_s: int, lease_s: int) -> None:
         )
 
 
+def _check_soak(min_soak_s: int, max_soak_s: int) -> None:
+    """Refuse an end of the soak before which no wave could pass."""
+    if max_soak_s < min_soak_s:
+        raise ConfigError(
+            f"it is {max_soak_s}, less than {variable('gate_min_soak_s')} ({min_soak_s}), so that no wave "
+            "could pass: set it to at least as much",
+            setting=variable("gate_max_soak_s"),
+        )
+
+
 GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
     Connect,
     Batches,
@@ -58,6 +70,7 @@ GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
     Retention,
     Display,
     Platform,
+    Gate,
 )
 
 USUAL: Final = (

@@ -16,6 +16,7 @@ from worker.db.publication.tables import (
     publications,
     waves,
 )
+from worker.db.publication.traffic_tables import TABLES as TRAFFIC_TABLES
 from worker.db.schema.catalog import FoundTable, find_table
 from worker.db.tables import (
     SCHEMA,
@@ -136,6 +137,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     publication_bots: ("UPDATE", "DELETE"),
     gate_readings: ("DELETE",),
     proofs: ("UPDATE", "DELETE"),
+    **dict.fromkeys(TRAFFIC_TABLES, ("UPDATE", "DELETE")),
 }
 
 _LOCKED_OUT = sa.text("""

@@ -1,0 +1,191 @@
+"""Looking at a wave: what the platform's executions came to, on real PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import Fleet
+from tests.traffic import Traffic, counts, metric
+from worker.core.publication.baseline import Count
+from worker.core.publication.gate import judge
+from worker.errors import UsageError
+
+
+@pytest.fixture
+def traffic(fleet: Fleet) -> Traffic:
+    """A wave of three bots, out for two hours."""
+    traffic = Traffic(fleet)
+    traffic.wave(1, "a", "b", "c")
+    return traffic
+
+
+def test_a_wave_without_executions_is_read_as_such(traffic: Traffic) -> None:
+    reading = traffic.look()
+
+    assert counts(reading) == counts(reading, "slow") == counts(reading, "costly") == (0, 0)
+    assert (reading.bots, reading.quarantined, reading.is_whole) == (3, 0, True)
+    assert round(reading.until_s - reading.since_s) == 7_200
+    assert judge(reading).outcome == "watching"
+
+
+def test_a_wave_that_is_not_there_is_named(traffic: Traffic) -> None:
+    with pytest.raises(UsageError, match="there is no wave 7 of publication 1"):
+        traffic.look(7)
+
+
+def test_a_wave_of_which_nothing_is_out_yet_is_not_whole(traffic: Traffic) -> None:
+    traffic.wave(2, "d", state="publishing", bots="pending")
+
+    reading = traffic.look(2)
+
+    assert (reading.bots, reading.is_whole, counts(reading)) == (0, False, (0, 0))
+
+
+def test_executions_of_the_version_that_was_published_count_and_no_others(traffic: Traffic) -> None:
+    traffic.ask("a", 3)
+    traffic.ask("b", 2, status="failed", error="boom")
+    traffic.ask("a", 5, status="failed", version=None)
+    traffic.ask("a", 5, status="failed", version=traffic.versions["b"])
+    traffic.ask("a", 5, status="failed", session="flowshift:run-1:message-1")
+    traffic.ask("a", 5, status="failed", session="flowshift:test")
+
+    reading = traffic.look()
+
+    assert counts(reading) == (2, 5)
+    assert metric(reading).bots_failing == 1
+
+
+def test_a_session_that_is_not_known_counts(traffic: Traffic) -> None:
+    traffic.ask("a", 2, session=None)
+    traffic.ask("a", 2, session="Flowshift:run")
+
+    assert counts(traffic.look()) == (0, 4)
+
+
+def test_a_client_that_hangs_up_is_neither_success_nor_failure(traffic: Traffic) -> None:
+    traffic.ask("a", 4, status="failed", error="Cancelled by client")
+    traffic.ask("a", 4, status="failed", error="Cancelled by client: gone\nafter 3 s")
+    traffic.ask("a", 1, status="failed", error="Upstream: Cancelled by client")
+    traffic.ask("a", 1, status="failed", error=None)
+    traffic.ask("a", 1)
+
+    assert counts(traffic.look()) == (2, 3)
+    assert counts(traffic.look(gate_ignore="none")) == (10, 11)
+    assert counts(traffic.look(gate_ignore="*client*|b_om")) == (1, 2)
+
+
+def test_a_hostile_message_is_looked_at_no_further_than_needed(traffic: Traffic) -> None:
+    traffic.ask("a", 1, status="failed", error="a" * 1_000_000 + "b")
+    traffic.ask("a", 1, status="failed", error="a" * 999 + "b" + "c" * 1_000_000)
+
+    assert counts(traffic.look(gate_ignore="*a*a*a*b")) == (1, 1)
+
+
+def test_what_runs_beyond_the_limit_has_failed_and_what_runs_within_it_is_left_out(
+    traffic: Traffic,
+) -> None:
+    traffic.ask("a", 2, status="running", ago="299 seconds", elapsed_ms=None)
+    traffic.ask("a", 3, status="running", ago="302 seconds", elapsed_ms=None)
+    traffic.ask("a", 4, elapsed_ms=301_000, ago="10 minutes")
+    traffic.ask("a", 5, elapsed_ms=None)
+
+    assert counts(traffic.look()) == (7, 12)
+    assert counts(traffic.look(gate_running_s=600)) == (0, 9)
+
+
+def test_an_execution_of_which_nothing_is_known_is_left_out(traffic: Traffic) -> None:
+    traffic.ask("a", 2, status="paused", ago="9 minutes")
+
+    assert counts(traffic.look()) == (0, 0)
+
+
+def test_slow_and_costly_are_what_is_over_the_limits(traffic: Traffic) -> None:
+    traffic.ask("a", 1, elapsed_ms=30_000, tokens=20_000)
+    traffic.ask("a", 1, elapsed_ms=30_001, tokens=20_000)
+    traffic.ask("b", 1, elapsed_ms=30_000, tokens=20_001)
+    traffic.ask("b", 1, elapsed_ms=None, tokens=None)
+
+    reading = traffic.look()
+
+    assert (counts(reading), counts(reading, "slow"), counts(reading, "costly")) == (
+        (0, 4),
+        (1, 4),
+        (1, 4),
+    )
+    assert counts(traffic.look(gate_slow_ms=29_999), "slow") == (3, 4)
+    assert counts(traffic.look(gate_costly=19_999), "costly") == (3, 4)
+
+
+def test_a_metric_of_which_the_platform_notes_nothing_is_left_out(traffic: Traffic) -> None:
+    traffic.ask("a", 1, elapsed_ms=None, tokens=None)
+
+    assert [one.metric for one in traffic.look().metrics] == ["failed"]
+
+
+def test_the_first_executions_of_a_bot_count_and_no_more(traffic: Traffic) -> None:
+    """Of 3 bots 47 executions each: what came later does not count for the wave."""
+    traffic.ask("a", 40, ago="30 minutes")
+    traffic.ask("a", 7, ago="20 minutes", status="failed")
+    traffic.ask("a", 500, ago="5 minutes", status="failed")
+    traffic.ask("b", 1, ago="5 minutes", status="failed")
+
+    reading = traffic.look()
+
+    assert counts(reading) == (8, 48)
+    assert metric(reading).bots_failing == 2
+    (suspect,) = reading.suspects
+    assert suspect.bot_id == "a"
+    assert suspect.metrics[0].count == Count(507, 547)
+
+
+def test_a_bot_that_is_out_no_more_leaves_the_reading(traffic: Traffic) -> None:
+    traffic.ask("a", 9, ago="1 hour", status="failed")
+    traffic.ask("a", 9, status="failed")
+    traffic.ask("b", 3)
+    assert counts(traffic.look()) == (18, 21)
+
+    traffic.fleet.execute(
+        "UPDATE flowshift.publication_bots SET state = 'quarantined' WHERE bot_id = 'a'"
+    )
+    reading = traffic.look()
+
+    assert (counts(reading), reading.bots, reading.quarantined) == ((0, 3), 3, 1)
+    assert reading.suspects == ()
+    assert reading.recent.count == Count(0, 3)
+
+
+def test_the_last_five_minutes_are_read_by_themselves(traffic: Traffic) -> None:
+    traffic.ask("a", 5, status="failed", ago="290 seconds")
+    traffic.ask("b", 4, status="failed", ago="10 seconds")
+    traffic.ask("c", 4, ago="10 seconds")
+    traffic.ask("a", 7, status="failed", ago="310 seconds")
+
+    recent = traffic.look().recent
+
+    assert (recent.count, recent.bots) == (Count(9, 13), 2)
+
+
+def test_the_control_is_what_others_did_in_the_minutes_in_which_the_wave_failed(
+    traffic: Traffic,
+) -> None:
+    traffic.fleet.execute("UPDATE flowshift.waves SET state = 'passed'")
+    traffic.wave(2, "x", "y")
+    for ago in ("1 hour", "90 minutes", "4 minutes"):
+        traffic.ask("a", 10, ago=ago)
+    traffic.ask("b", 3, status="failed", ago="1 hour")
+    traffic.ask("x", 1, status="failed", ago="1 hour")
+    traffic.ask("y", 1, ago="90 minutes")
+
+    reading = traffic.look(2)
+
+    assert metric(reading).control == Count(3, 13)
+    assert metric(reading, "slow").control == Count()
+
+
+def test_v1_is_the_control_where_nothing_else_is(traffic: Traffic) -> None:
+    traffic.ask("a", 1, status="failed", ago="1 hour")
+    traffic.ask("b", 1, status="failed", ago="4 minutes")
+    for ago in ("1 hour", "4 minutes", "30 minutes"):
+        traffic.ask("c", 2, ago=ago, version=None)
+
+    assert metric(traffic.look()).control == Count(0, 4)

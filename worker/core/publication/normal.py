@@ -1,0 +1,80 @@
+"""What a wave is held against, found at its first look and kept: bets are fair on what was said before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from worker.core.publication.baseline import (
+    METRICS,
+    NOTHING,
+    Baseline,
+    Count,
+    Metric,
+    baseline,
+    refuted_rate,
+)
+from worker.core.publication.e_values import log_e_above
+from worker.core.publication.minimum import cap
+
+
+class Normal(msgspec.Struct, frozen=True, kw_only=True):
+    """What is normal by each metric."""
+
+    failed: Baseline
+    slow: Baseline
+    costly: Baseline
+
+    def of(self, metric: Metric) -> Baseline:
+        """What is normal by one metric."""
+        found: Baseline = getattr(self, metric)
+        return found
+
+
+def normal(v1: Mapping[Metric, Count], waves: Mapping[Metric, Count]) -> Normal:
+    """What is normal, by the executions of V1 and of the waves that were accepted before.
+
+    >>> normal({}, {"failed": Count(9, 900)}).failed.source
+    'waves'
+    """
+    by = {m: baseline(m, v1=v1.get(m, NOTHING), waves=waves.get(m, NOTHING)) for m in METRICS}
+    return Normal(failed=by["failed"], slow=by["slow"], costly=by["costly"])
+
+
+def cap_of(bots: int, against: Normal, metrics: Iterable[Metric], p1: float) -> int:
+    """How many executions of each bot count, so that the wave can pass by every metric."""
+    lowest = min(refuted_rate(against.of(metric).p0, p1) for metric in metrics)
+    return cap(bots, lowest)
+
+
+def least_bad(p0: float, false_share: float) -> int:
+    """How many of a bot's executions have to be bad before that can matter at all.
+
+    >>> least_bad(0.02, 0.05), least_bad(0.9, 0.05)
+    (2, 56)
+    """
+    bad: int = 1
+    while log_e_above(bad, bad, p0) < -math.log(false_share):
+        bad += 1
+    return bad
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Normal)
+
+
+def encode(against: Normal) -> str:
+    """As JSON."""
+    return _encoder.encode(against).decode()
+
+
+def decode(text: str) -> Normal:
+    """From JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _decoder.decode(text)

@@ -1,0 +1,124 @@
+"""What executions of a minute came to: counts that can be added, of bots and of the control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from worker.core.publication.baseline import METRICS, Count, Metric
+
+Who = Literal["wave", "waves", "v1"]
+"""Whose executions: bots of the wave, those of waves that are out, or of V1."""
+
+DIGITS: Final = {"failed": "1357", "slow": "2367", "costly": "4567"}
+"""An execution is a digit: 1 failed, 2 slow, 4 costly, or their sum. Which digits count, by metric."""
+
+FIRST: Final = 1_000
+"""So many first executions of a bot are kept one by one: more than a wave ever counts of one bot."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """How many executions there were, and how many of them failed, were slow, were costly.
+
+    `timed` had a duration and `metered` a number of tokens; without one an execution is neither
+    slow nor costly.
+    """
+
+    executions: int = 0
+    failed: int = 0
+    slow: int = 0
+    costly: int = 0
+    timed: int = 0
+    metered: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together.
+
+        >>> Tally(3, 1).plus(Tally(2, 2, timed=2))
+        Tally(executions=5, failed=3, slow=0, costly=0, timed=2, metered=0)
+        """
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return Tally(*(one + two for one, two in pairs))
+
+    def count(self, metric: Metric) -> Count:
+        """In the sense of one metric."""
+        return Count(getattr(self, metric), self.executions)
+
+    def measures(self, metric: Metric) -> bool:
+        """Whether the executions say anything about a metric.
+
+        >>> Tally(5).measures("slow"), Tally(5, timed=1).measures("slow"), Tally().measures("slow")
+        (False, True, True)
+        """
+        known = {"failed": self.executions, "slow": self.timed, "costly": self.metered}
+        return known[metric] > 0 or self.executions == 0
+
+
+NONE: Final = Tally()
+
+
+class Minute(msgspec.Struct, frozen=True, kw_only=True):
+    """Executions of one minute: of a bot of the wave, or of the control, where `bot_id` is empty.
+
+    `first` has a digit for each of them in their order, as far as kept. `is_out`: the bot
+    answers with this version now. `is_recent`: of the last five minutes.
+    """
+
+    who: Who
+    minute_s: float
+    tally: Tally
+    bot_id: str = ""
+    first: str = ""
+    is_out: bool = True
+    is_recent: bool = False
+
+
+class Bot(msgspec.Struct, frozen=True):
+    """A bot's executions, and the first of them one by one."""
+
+    tally: Tally = NONE
+    first: str = ""
+
+    def plus(self, minute: Minute) -> Bot:
+        """With those of a later minute."""
+        return Bot(self.tally.plus(minute.tally), (self.first + minute.first)[:FIRST])
+
+
+def by_bot(minutes: Sequence[Minute]) -> dict[str, Bot]:
+    """The wave's executions by bot."""
+    bots: dict[str, Bot] = {}
+    for one in sorted(minutes, key=lambda one: (one.minute_s, one.is_recent)):
+        if one.who == "wave":
+            bots[one.bot_id] = bots.get(one.bot_id, Bot()).plus(one)
+    return bots
+
+
+def bad_minutes(minutes: Sequence[Minute], metric: Metric) -> frozenset[float]:
+    """The minutes in which an execution of the wave was bad, in the sense of a metric."""
+    return frozenset(
+        one.minute_s for one in minutes if one.who == "wave" and getattr(one.tally, metric)
+    )
+
+
+def control_of(minutes: Sequence[Minute]) -> dict[tuple[Who, Metric], Count]:
+    """What the control did in the minutes in which the wave was bad: by who and metric."""
+    bad = {metric: bad_minutes(minutes, metric) for metric in METRICS}
+    found: dict[tuple[Who, Metric], Count] = {}
+    for one in minutes:
+        for metric in METRICS:
+            if one.who != "wave" and one.minute_s in bad[metric]:
+                found[one.who, metric] = add(
+                    found.get((one.who, metric), Count()), one.tally.count(metric)
+                )
+    return found
+
+
+def add(one: Count, two: Count) -> Count:
+    """Both together.
+
+    >>> add(Count(1, 4), Count(2, 6))
+    Count(failed=3, executions=10)
+    """
+    return Count(one.failed + two.failed, one.executions + two.executions)
