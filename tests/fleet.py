@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -193,9 +194,11 @@ class Fleet:
             ref = BatchRef(run_id, number)
             return admission.claim(connection, ref, worker=worker, lease_s=60, target_ms=target_ms)
 
-    def convert(self, run_id: int, number: int, *, target_ms: int = 0) -> Report:
+    def convert(
+        self, run_id: int, number: int, *, worker: str = "test", target_ms: int = 0
+    ) -> Report:
         """Do one batch, whatever its kind; StaleError if there is nothing to do."""
-        batch = self.claim(run_id, number, target_ms=target_ms)
+        batch = self.claim(run_id, number, worker=worker, target_ms=target_ms)
         if batch is None:
             raise StaleError
         return KINDS[batch.kind].run(batch, self.current)
@@ -215,9 +218,9 @@ class Fleet:
         return self.progress(run.run_id)
 
     def try_convert(self, run_id: int, batch: int) -> Report | None:
-        """Do one batch; None where there is nothing to do."""
+        """Do one batch, each thread as a worker of its own; None where there is nothing to do."""
         try:
-            return self.convert(run_id, batch)
+            return self.convert(run_id, batch, worker=threading.current_thread().name)
         except StaleError:
             return None
 

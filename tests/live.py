@@ -200,6 +200,16 @@ def audited(fleet: Fleet, run_id: int) -> set[str]:
     return {row.action for row in rows}
 
 
+def blamed(fleet: Fleet, run_id: int) -> list[tuple[str, str]]:
+    """What the audit trail of a run holds against its workers and bots: actions with their reasons."""
+    rows = fleet.rows(
+        "SELECT action, reason FROM flowshift.audit WHERE run_id = :r"
+        " AND action IN ('batch.lost', 'batch.split', 'bot.gave_up') ORDER BY 1, 2",
+        r=run_id,
+    )
+    return [(row.action, row.reason) for row in rows]
+
+
 def losses(fleet: Fleet, run_id: int) -> int:
     """How many workers the batches of a run have lost."""
     query = "SELECT sum(losses) AS n FROM flowshift.batches WHERE run_id = :r"

@@ -20,7 +20,7 @@ from tests.fleet import Fleet, a_workflow
 from tests.killers import SLOW
 from tests.live import (
     Environment,
-    audited,
+    blamed,
     calm,
     children,
     eventually,
@@ -134,7 +134,7 @@ def test_workers_that_live_through_an_outage_longer_than_their_leases_are_not_co
         tending(supervisor, calm(lambda: not fleet.rows(OVERDUE)))
         end.touch()
         tending(supervisor, calm(is_over(fleet, run_id)))
-    assert audited(fleet, run_id) & {"batch.lost", "batch.split", "bot.gave_up"} == set()
+    assert blamed(fleet, run_id) == []
     assert losses(fleet, run_id) == 0
     assert fleet.outcomes(run_id) == dict.fromkeys(names, "converted")
 

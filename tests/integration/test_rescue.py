@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.fleet import Fleet, a_workflow
 from worker.core.parity.overhead import measure
@@ -18,7 +19,7 @@ from worker.core.workflow import v1
 from worker.db import batches, heartbeats, ledger, rescue, run_transitions, runs
 from worker.db.heartbeats import Identity, Sign
 from worker.db.split import split
-from worker.errors import StaleError
+from worker.errors import StaleError, TransientError
 from worker.steps.batch import lease
 from worker.steps.batch.lifecycle import hand_back_batch
 from worker.steps.finish import finish_run
@@ -110,6 +111,35 @@ def test_a_claimed_batch_is_no_other_workers_until_its_worker_is_known_to_be_los
     assert lose_worker(fleet.engine, "one", "it died", actor="test") == set()
     assert fleet.convert(run.run_id, 1).counts.converted == 2
     assert state(fleet, run.run_id).losses == 1
+
+
+def test_a_batch_that_a_sweep_has_locked_is_asked_for_again_by_the_worker_that_claimed_it(
+    fleet: Fleet,
+) -> None:
+    """Taken for somebody else's, it would have been let go by its own worker, and counted as lost."""
+    fleet.add_many(2)
+    run = fleet.planned()
+    claimed(fleet, run.run_id)
+    let_pass(fleet, 61)
+    with fleet.engine.begin() as sweeping:
+        (overdue,) = rescue.claims_overdue(sweeping, heartbeat_s=10, patience_s=15)
+        assert not overdue.is_lost
+        with pytest.raises(TransientError, match=f"batch 1 of run {run.run_id} is locked"):
+            claimed(fleet, run.run_id)
+    assert claimed(fleet, run.run_id).attempt == 2
+
+
+def test_a_batch_that_another_worker_claimed_is_not_asked_for_again_though_it_is_locked(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(2)
+    run = fleet.planned()
+    claimed(fleet, run.run_id)
+    with fleet.engine.begin() as other:
+        other.execute(sa.text("SELECT 1 FROM flowshift.batches FOR UPDATE"))
+        with fleet.engine.begin() as connection:
+            ref = BatchRef(run.run_id, 1)
+            assert batches.claim(connection, ref, worker="two", lease_s=60) is None
 
 
 def test_a_batch_whose_lease_ran_out_is_found_once_however_many_sweep(fleet: Fleet) -> None:

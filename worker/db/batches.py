@@ -14,6 +14,7 @@ from worker.core.policy.states import BatchState, RunKind
 from worker.db.expressions import seconds
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
+from worker.errors import TransientError
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,15 +53,19 @@ def claim(connection: sa.Connection, ref: BatchRef, *, worker: str, lease_s: int
     run. A batch whose worker died stays claimed until that is known: until the pool reports the
     death, or the lease runs out (`worker.steps.rescue`). `worker` names one process; it may claim
     again what it has claimed.
+
+    Raises:
+        TransientError: it is this worker's, and another transaction has the row locked, such as a
+            sweep's. That is not waited for: with the run's row locked, it could be a wait in a circle.
     """
-    free = (
+    named = (
         sa.select(batches.c.number)
         .join(runs, runs.c.run_id == batches.c.run_id)
-        .where(
-            *_named(ref),
-            sa.or_(batches.c.state == "pending", _is_claimed_by(worker)),
-            runs.c.state == "running",
-        )
+        .where(*_named(ref), runs.c.state == "running")
+    )
+    own = _is_claimed_by(worker)
+    free = (
+        named.where(sa.or_(batches.c.state == "pending", own))
         .with_for_update(skip_locked=True, of=batches)
         .cte("free")
     )
@@ -91,6 +96,8 @@ def claim(connection: sa.Connection, ref: BatchRef, *, worker: str, lease_s: int
         )
     ).one_or_none()
     if row is None:
+        if connection.scalar(named.where(own)) is not None:  # nobody else will do it
+            raise TransientError(f"batch {ref.number} of run {ref.run_id} is locked at the moment")
         return None
     return Batch(
         ref=ref,
