@@ -9,6 +9,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from tests.fleet import Fleet
+from worker.db.bots import read_chunks
 from worker.db.bulk import driver
 from worker.db.engine import check_server, create_engine, database_url, map_database_errors
 from worker.errors import ConfigError, TransientError
@@ -162,6 +164,34 @@ def test_ctrl_c_and_the_order_to_stop_are_raised_though_the_driver_hides_them(
 
     with pytest.raises(order), map_database_errors(), engine.connect():
         pass
+
+
+def test_rows_that_are_no_longer_read_while_the_server_went_away_are_a_passing_error(
+    fleet: Fleet,
+) -> None:
+    """A batch that fails closes what it reads from: that must not end its worker's task."""
+    ids = fleet.add_many(3)
+    cursors: list[psycopg.ServerCursor[Any]] = []
+
+    class Kept(psycopg.ServerCursor[Any]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            cursors.append(self)
+
+    @map_database_errors()
+    def read_and_lose_the_connection() -> None:
+        with fleet.engine.connect() as connection:
+            driver(connection).server_cursor_factory = Kept
+            chunks = read_chunks(connection, after=None, through=None, bot_ids=ids)
+            assert len(next(chunks)) == 3
+            pid = driver(connection).info.backend_pid
+            assert fleet.rows("SELECT pg_terminate_backend(:pid, 10000) AS ended", pid=pid)[0].ended
+            chunks.close()
+
+    with pytest.raises(TransientError):
+        read_and_lose_the_connection()
+    for cursor in cursors:  # the driver warns of one that could not be closed
+        cursor.close()
 
 
 def test_an_order_to_stop_that_is_being_followed_is_not_raised_again(engine: sa.Engine) -> None:

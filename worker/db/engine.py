@@ -212,11 +212,12 @@ def _passing(state: str | None, reason: str) -> str:
 def _interruption(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """What ended the driver's wait, where its own cleaning up failed and hid that.
 
-    `handled` was being handled before the driver was called: it is nothing new.
+    `handled` was being handled before the driver was called: it is nothing new. That a generator which
+    reads rows is closed is no order: its cursor cannot be closed where the connection is lost.
     """
     seen: BaseException | None = error
     while seen is not None and seen is not handled:
-        if not isinstance(seen, Exception):
+        if not isinstance(seen, Exception | GeneratorExit):
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
