@@ -12,6 +12,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "environment.ignored": "variables of Celery or Flower, or injected by Kubernetes, that change nothing",
     "account.created": "root's started servers got a system account of their own",
     "account.not_created": "no such account could be made: the servers run as another one",
+    "backup.taken": "a backup of the database is whole: its id, and how many bots it has",
+    "backup.verified": "a backup was restored and compared: how many files, tables and bots differ",
     "batch.converted": "a batch committed: the one line to count by",
     "batch.failed": "a batch failed as a whole; `flowshift retry` takes its bots again",
     "bots.quarantined": "the gate gave single bots back to V1, the wave goes on",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 
 import pytest
+import sqlalchemy as sa
 
 from tests.fleet import Fleet
 from worker.db.database_backups import record
@@ -16,13 +18,16 @@ def taken(fleet: Fleet, directory: str, *, hours_ago: float) -> uuid.UUID:
     """A backup on record."""
     backup_id = uuid.uuid4()
     with fleet.engine.begin() as connection:
-        record.begin(connection, backup_id, taken_by="test", directory=directory)
-    fleet.execute(
-        "UPDATE flowshift.database_backups SET taken_at = now() - make_interval(secs => :s)"
-        " WHERE backup_id = :id",
-        id=backup_id,
-        s=hours_ago * 3600,
-    )
+        now = connection.execute(sa.text("SELECT now()")).scalar_one()
+        record.add(
+            connection,
+            backup_id,
+            taken_at=now - dt.timedelta(hours=hours_ago),
+            taken_by="test",
+            directory=directory,
+            bots=3,
+            snapshot="1:1:",
+        )
     return backup_id
 
 
@@ -33,8 +38,6 @@ def verified(
         is_known = record.note_verified(
             connection,
             backup_id,
-            snapshot="1:1:",
-            bots=3,
             actor="test",
             duration_ms=5,
             differences=differences,

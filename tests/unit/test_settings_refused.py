@@ -31,6 +31,7 @@ NO_NUMBERS = (
 
 BY_HAND = {
     "data_dir": ("~nobody-here/x",),
+    "postgres_tools_dir": ("~nobody-here/x",),
     "providers": ("~nobody-here/x",),
     "namespace": ("Über Flow", "x" * 41, "flow\n", "-flow", "FLOW", " "),
     "business_hours": ("lunch", "mon-fri 9-18", "xyz 09:00-10:00", "09:75-10:00", "25:00-26:00"),

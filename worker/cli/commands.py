@@ -58,6 +58,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "hold": Entry("publish:hold", "Hold publication N: no other bot is published"),
         "stop": Entry("publish:stop", "Stop publication N for good: what is out stays out"),
         "rollback": Entry("rollback:rollback", "Let V1 answer again for bots that are published"),
+        "backup": Entry("backup:backup", "Back up the database into a directory, or verify one"),
     },
     "Look at bots": {
         "failures": Entry("failures:failures", "Show which bots are still broken, by code"),

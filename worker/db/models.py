@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from worker.db.backup_tables import TABLES as BACKUP_TABLES
 from worker.db.columns import metadata
-from worker.db.database_backups.tables import TABLES as BACKUP_TABLES
 from worker.db.platform_tables import PLATFORM_TABLES
 from worker.db.publication.tables import TABLES as PUBLICATION_TABLES
 from worker.db.publication.traffic_tables import TABLES as TRAFFIC_TABLES

@@ -43,6 +43,14 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True):
             check=path,
         ),
     ] = ""
+    postgres_tools_dir: Annotated[
+        str,
+        text(
+            "Where pg_dump and pg_restore are, for backups. Empty: looked for where they usually are.",
+            expected="a directory",
+            check=path,
+        ),
+    ] = ""
     namespace: Annotated[
         str,
         text(

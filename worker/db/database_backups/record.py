@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.db.database_backups.tables import database_backups
+from worker.db.backup_tables import database_backups
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,13 +26,25 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
 _FIELDS: Final = [database_backups.c[name] for name in Recorded.__struct_fields__]
 
 
-def begin(
-    connection: sa.Connection, backup_id: uuid.UUID, *, taken_by: str, directory: str
+def add(
+    connection: sa.Connection,
+    backup_id: uuid.UUID,
+    *,
+    taken_at: dt.datetime,
+    taken_by: str,
+    directory: str,
+    bots: int,
+    snapshot: str,
 ) -> None:
-    """Put a backup on record before it is taken: only what is on record can be verified here."""
+    """Put a backup on record: only what is on record here can be noted as verified."""
     connection.execute(
         sa.insert(database_backups).values(
-            backup_id=backup_id, taken_by=taken_by, directory=directory
+            backup_id=backup_id,
+            taken_at=taken_at,
+            taken_by=taken_by,
+            directory=directory,
+            bots=bots,
+            snapshot=snapshot,
         )
     )
 
@@ -41,8 +53,6 @@ def note_verified(
     connection: sa.Connection,
     backup_id: uuid.UUID,
     *,
-    snapshot: str,
-    bots: int,
     actor: str,
     duration_ms: int,
     differences: int,
@@ -52,8 +62,6 @@ def note_verified(
         sa.update(database_backups)
         .where(database_backups.c.backup_id == backup_id)
         .values(
-            snapshot=snapshot,
-            bots=bots,
             verified_at=sa.func.now(),
             verified_by=actor,
             duration_ms=duration_ms,
