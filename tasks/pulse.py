@@ -18,6 +18,7 @@ from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
 from worker.processes.pulse import LOOK_S, UNHURRIED_S, Look, Pulse
 from worker.queue import limits
+from worker.queue.choice import taken_queues
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
 
@@ -92,6 +93,7 @@ class Step(bootsteps.StartStopStep):
                 consumer.hostname,
                 self._pulse.sign,
                 instance_id=limits.INSTANCE,
+                queues=taken_queues(app),
             )
             self._heartbeat.start()
 
@@ -104,9 +106,12 @@ class Step(bootsteps.StartStopStep):
 
 
 def _seems_empty() -> bool:
-    """Whether no message waits; if that cannot be read, none does: an absent queue is noticed elsewhere."""
+    """Whether no message waits in the queues that this worker takes from.
+
+    If that cannot be read, none does: an absent queue is noticed elsewhere.
+    """
     try:
-        return CeleryQueue(app).is_empty()
+        return all(CeleryQueue(app).is_empty(queue) for queue in taken_queues(app))
     except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
         log.info("queue.unread", error=str(error))
         return True

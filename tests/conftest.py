@@ -252,6 +252,20 @@ def environment(settings: Settings, role: Role) -> dict[str, str]:
 
 
 @pytest.fixture
+def publisher(database: str, role: Role, admin: sa.Engine) -> Iterator[Role]:
+    """A publisher in this test's database."""
+    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", "p\"'$x")
+    grant(database, role, made)
+    yield made
+    engine = sa.create_engine(database_url(database))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP OWNED BY {made.name}")
+    engine.dispose()
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE {made.name}"))
+
+
+@pytest.fixture
 def fleet(current: Runtime) -> Fleet:
     """The bots of this test's own database, and runs over them."""
     return Fleet(current)

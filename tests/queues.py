@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from worker.core.policy.run_kinds import QueueName
 from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 
@@ -45,9 +46,10 @@ class TestQueue:
         """Whether it answers."""
         return self.answering
 
-    def is_empty(self) -> bool:
-        """Whether no message waits."""
-        return self.answering and not self.messages
+    def is_empty(self, queue: QueueName) -> bool:
+        """Whether no message waits in a queue."""
+        waiting = {"publish" if one.startswith("publish ") else "convert" for one in self.messages}
+        return self.answering and queue not in waiting
 
     def _enqueue(self, message: str) -> None:
         if not self.answering:

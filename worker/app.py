@@ -19,11 +19,14 @@ from celery import Celery, signals
 
 from worker import log as logging_setup
 from worker import runtime
+from worker.db.publication.rights import Publisher, publisher
 from worker.errors import ConfigError
 from worker.providers import chain
 from worker.queue import limits, rabbitmq
+from worker.queue.choice import choose_queues
 from worker.queue.environment import ignore
 from worker.queue.loader import ours
+from worker.queue.names import celery_queues
 from worker.runtime import Runtime
 from worker.servers import connect
 from worker.settings import Settings
@@ -96,6 +99,8 @@ def configuration(current: Runtime) -> dict[str, Any]:
         # The result of a batch is in PostgreSQL; a result backend would be one more thing to lose.
         "task_ignore_result": True,
         "task_default_queue": namespace,
+        # A queue that is not one of ours is a misspelt -Q, which would take nothing for ever.
+        "task_create_missing_queues": False,
         "task_serializer": "json",
         "accept_content": ["json"],
         "worker_consumer": "worker.queue.message_validation:Consumer",
@@ -141,6 +146,7 @@ def _every(task: str, seconds: float) -> dict[str, Any]:
 def _redis_settings(settings: Settings) -> dict[str, Any]:
     """What is different where the queue is Redis's."""
     return {
+        "task_queues": celery_queues(settings.namespace, quorum=False),
         "broker_transport_options": {
             "global_keyprefix": f"{settings.namespace}:queue:",
             "visibility_timeout": max(1_800, 3 * settings.time_limit_s),
@@ -230,10 +236,11 @@ def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: o
         instance.quiet = True
     ignore()
     try:
-        refuse_pool(options.get("pool") or options.get("pool_cls"))
+        limits.refuse_pool(options.get("pool") or options.get("pool_cls"))
         ours("tasks")
         current.registry  # noqa: B018  (loading is the check)
         connect.check(current.servers, current.settings)
+        choose_queues(app, options.get("queues"), _publisher(current))
         if current.live is not None:
             chain.check(current.live)
         _check_platform(current)
@@ -254,6 +261,15 @@ def _say_goodbye(**_: object) -> None:
     log.info("worker.stopped")
 
 
+def _publisher(current: Runtime) -> Publisher:
+    """The role that is connected. Its connection is closed again: no child may inherit it."""
+    try:
+        with current.engine.connect() as connection:
+            return publisher(connection)
+    finally:
+        current.engine.dispose()
+
+
 def _check_platform(current: Runtime) -> None:
     """Ask the platform's own word once, and end it: no child may inherit it."""
     if current.platform is not None:
@@ -264,29 +280,6 @@ def _check_platform(current: Runtime) -> None:
 @signals.beat_init.connect
 def _ignore_others(**_: object) -> None:
     ignore()
-
-
-def refuse_pool(pool: Any) -> None:
-    """Raise ConfigError for a pool in which a batch has no process of its own, or none at all.
-
-    `pool` is a class or a name, as Celery has it; None is its default, prefork.
-
-    >>> refuse_pool("gevent")
-    Traceback (most recent call last):
-    ...
-    worker.errors.ConfigError: the pool 'gevent' is not supported: a batch needs a process, whose \
-memory and time can be limited; start the worker with --pool=prefork
-    """
-    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "prefork")
-    name = name.partition(":")[0].rpartition(".")[2]
-    if name not in _POOLS:
-        raise ConfigError(
-            f"the pool {name!r} is not supported: a batch needs a process, whose memory and time can be "
-            "limited; start the worker with --pool=prefork"
-        )
-
-
-_POOLS = frozenset({"prefork", "processes", "solo"})
 
 
 def _stop(error: ConfigError) -> NoReturn:

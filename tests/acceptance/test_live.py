@@ -66,7 +66,7 @@ def test_migrate_starts_a_worker_when_the_one_that_worked_a_moment_ago_is_found_
     fleet: Fleet, environment: Environment, tmp_path: Path
 ) -> None:
     fleet.add_many(20)
-    killed = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0")
+    killed = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0", ("convert",))
     said = tmp_path / "said"
 
     def counted_on() -> bool:

@@ -21,6 +21,7 @@ from worker.errors import ConfigError
 from worker.runtime import Runtime
 from worker.servers.connect import Servers, check_rights
 from worker.servers.redis_rights import Rights, missing
+from worker.settings import Settings
 
 pytestmark = pytest.mark.acceptance
 
@@ -92,10 +93,11 @@ def tried(namespace: str) -> set[tuple[str, str]]:
 
 
 def test_a_user_with_the_granted_rights_runs_worker_beat_and_flower(
-    fleet: Fleet, quick: Environment, private: redis.Redis, tmp_path: Path
+    fleet: Fleet, quick: Environment, private: redis.Redis, tmp_path: Path, settings: Settings
 ) -> None:
+    owner = {**quick, "FLOWSHIFT_DATABASE_URL": settings.database_url}  # who may publish
     with watched(private) as seen:
-        run_a_fleet(fleet, quick, private, tmp_path)
+        run_a_fleet(fleet, owner, private, tmp_path)
 
     namespace = quick["FLOWSHIFT_NAMESPACE"]
     assert kinds(namespace, seen) - tried(namespace) == set()
@@ -111,9 +113,12 @@ def run_a_fleet(fleet: Fleet, quick: Environment, private: redis.Redis, tmp_path
         up = subprocess.Popen(command, env=environment, stderr=file, stdout=file)
     try:
         eventually(lambda: private.pubsub_numpat() == 1)  # Flower listens
-        run = flowshift(environment, "migrate", "--batch-size", "20")
+        run = flowshift(environment, "migrate", "--batch-size", "20", "--validate", "sample:1")
         assert run.returncode == 0, run.stderr
         assert "no worker answers" not in run.stderr
+        published = flowshift(environment, "publish", "1", "--waves", "all", "--yes")
+        assert published.returncode == 0, published.stderr
+        assert "no worker publishes" not in published.stderr
         # The worker restores what was not acknowledged, and gossips with what answers.
         eventually(lambda: "cmdstat_zrange" in private.info("commandstats"))
     finally:
@@ -140,7 +145,7 @@ def test_each_right_is_missed(private: redis.Redis) -> None:
 
 def test_each_kind_of_key_is_missed(private: redis.Redis) -> None:
     keys = {key for _, key in tried("here") if key.startswith("here:")}
-    assert len(keys) >= 17
+    assert len(keys) >= 19
     for one in keys:
         others = " ".join(f"~{key}" for key in sorted(keys - {one}))
         url = restrict(private, f"ACL SETUSER few ~here ~here??[369] {others} &* +@all")

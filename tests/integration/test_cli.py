@@ -212,7 +212,7 @@ def test_watch_says_when_nobody_works(
 
 def a_worker_works(fleet: Fleet) -> None:
     """The heartbeat of a worker that takes messages; there is no such process."""
-    me = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0")
+    me = Identity(uuid.uuid4(), "worker", "w@here", "here", 7, "0.1.0", ("convert",))
     with fleet.engine.begin() as connection:
         heartbeats.beat(connection, me, Sign(0.0, "it takes messages"))
 

@@ -44,17 +44,17 @@ def away() -> Iterator[Celery]:
     app.close()
 
 
-def messages(current: Runtime) -> list[dict[str, Any]]:
-    """What waits in the queue, first in first out."""
+def messages(current: Runtime, suffix: str = "") -> list[dict[str, Any]]:
+    """What waits in a queue, first in first out."""
     with redis.Redis.from_url(current.servers.redis_url) as client:
         namespace = current.settings.namespace
-        raw = client.lrange(f"{namespace}:queue:{namespace}", 0, -1)
+        raw = client.lrange(f"{namespace}:queue:{namespace}{suffix}", 0, -1)
     return [json.loads(one) for one in reversed(raw)]
 
 
 def test_a_message_holds_ids_and_what_flower_shows_of_it(app: Celery, current: Runtime) -> None:
     queue: Queue = CeleryQueue(app)
-    assert queue.is_empty()
+    assert queue.is_empty("convert")
 
     queue.enqueue_plan(3)
     assert queue.enqueue_batch(BATCH)
@@ -69,8 +69,22 @@ def test_a_message_holds_ids_and_what_flower_shows_of_it(app: Celery, current: R
         "flowshift.prune",
         "2026-03-31 03:30 UTC",
     )
-    assert not queue.is_empty()
+    assert not queue.is_empty("convert")
     assert queue.answers()
+
+
+def test_the_batches_of_a_publication_wait_in_a_queue_of_their_own(
+    app: Celery, current: Runtime
+) -> None:
+    queue: Queue = CeleryQueue(app)
+    assert queue.enqueue_batch(ToEnqueue(BatchRef(4, 1), "1 bots from b", "publish"))
+    assert (queue.is_empty("convert"), queue.is_empty("publish")) == (True, False)
+    assert messages(current) == []
+    [one] = messages(current, ":publish")
+    assert one["headers"]["task"] == "flowshift.publish_batch"
+
+    assert queue.enqueue_batch(BATCH)
+    assert not queue.is_empty("convert")
 
 
 def test_a_queue_that_is_away_says_so_and_is_left_alone_for_a_moment(
@@ -82,7 +96,7 @@ def test_a_queue_that_is_away_says_so_and_is_left_alone_for_a_moment(
         queue.enqueue_plan(3)
     with pytest.raises(QueueAwayError, match="refused"):
         queue.enqueue_prune(SLOT)
-    assert (queue.answers(), queue.is_empty()) == (False, False)
+    assert (queue.answers(), queue.is_empty("convert")) == (False, False)
 
     assert not queue.enqueue_batch(BATCH)
     assert (queue.is_away, queue.failed_last) == (True, True)

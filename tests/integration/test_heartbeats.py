@@ -15,6 +15,7 @@ from tests.live import eventually
 from tests.roles import Role
 from worker import log
 from worker.core.policy.processes import Process, ProcessKind, condition_of
+from worker.core.policy.run_kinds import QueueName
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
 from worker.processes.heartbeat import Heartbeat
@@ -23,9 +24,14 @@ from worker.servers.connect import Servers
 from worker.settings import Settings
 
 
-def somebody(kind: ProcessKind = "worker", host: str = "here", pid: int = 7) -> Identity:
+def somebody(
+    kind: ProcessKind = "worker",
+    host: str = "here",
+    pid: int = 7,
+    queues: tuple[QueueName, ...] = ("convert",),
+) -> Identity:
     """A process that keeps running."""
-    return Identity(uuid.uuid4(), kind, f"{kind}@{host}", host, pid, "0.1.0")
+    return Identity(uuid.uuid4(), kind, f"{kind}@{host}", host, pid, "0.1.0", queues)
 
 
 def begin(fleet: Fleet, me: Identity, sign: Sign | None = None) -> Identity:
@@ -49,10 +55,10 @@ def found(fleet: Fleet, **which: Any) -> list[Process]:
         return heartbeats.processes(connection, **which)
 
 
-def alive(fleet: Fleet, within_s: float = 30) -> int:
-    """How many workers take messages."""
+def alive(fleet: Fleet, within_s: float = 30, queue: QueueName = "convert") -> int:
+    """How many workers take messages of a queue."""
     with fleet.engine.connect() as connection:
-        return heartbeats.workers_alive(connection, within_s=within_s)
+        return heartbeats.workers_alive(connection, queue, within_s=within_s)
 
 
 def grow_old(fleet: Fleet, me: Identity, seconds: int) -> None:
@@ -106,6 +112,22 @@ def test_only_workers_that_work_and_are_not_stopped_are_alive(fleet: Fleet) -> N
     assert found(fleet, host="b")[0].stopped
 
 
+def test_a_worker_counts_for_the_queues_that_it_takes_messages_from(fleet: Fleet) -> None:
+    now = Sign(0.0)
+    begin(fleet, somebody(), now)
+    assert (alive(fleet), alive(fleet, queue="publish")) == (1, 0)
+    begin(fleet, somebody(host="b", queues=("publish",)), now)
+    begin(fleet, somebody(host="c", queues=("convert", "publish")), now)
+    assert (alive(fleet), alive(fleet, queue="publish")) == (2, 2)
+    assert {one.queues for one in found(fleet, host="c")} == {("convert", "publish")}
+
+
+def test_a_worker_of_the_version_before_counts_as_one_that_publishes_nothing(fleet: Fleet) -> None:
+    begin(fleet, somebody(queues=("convert", "publish")), Sign(0.0))
+    fleet.execute("UPDATE flowshift.heartbeats SET queues = DEFAULT")
+    assert (alive(fleet), alive(fleet, queue="publish")) == (1, 0)
+
+
 def test_rows_of_processes_that_are_gone_do_not_stay(fleet: Fleet) -> None:
     old = begin(fleet, somebody(host="gone"))
     grow_old(fleet, old, heartbeats.KEPT_S + 1)
@@ -150,7 +172,7 @@ def live(settings: Settings, role: Role) -> Iterator[Runtime]:
 def test_a_process_writes_by_itself_with_a_workers_rights_and_holds_no_connection(
     live: Runtime, fleet: Fleet
 ) -> None:
-    heart = Heartbeat(live, "worker", "w@h", lambda: Sign(0.0, "seen"))
+    heart = Heartbeat(live, "worker", "w@h", lambda: Sign(0.0, "seen"), queues=("convert",))
     heart.start()
     eventually(lambda: alive(fleet))
     eventually(lambda: not fleet.rows(CONNECTED))
@@ -172,7 +194,7 @@ def test_a_database_that_is_away_changes_nothing_but_the_row(
     live: Runtime, fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.configure(log_format="json", level="warning")
-    heart = Heartbeat(live, "worker", "w@h", lambda: Sign(0.0))
+    heart = Heartbeat(live, "worker", "w@h", lambda: Sign(0.0), queues=("convert",))
     fleet.execute("ALTER TABLE flowshift.heartbeats RENAME TO away")
     heart.beat()
     heart.beat()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 from psycopg import errors
@@ -15,7 +12,8 @@ from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform
 from tests.integration.test_role import FORBIDDEN, connected
 from tests.publishing import Publishing
-from tests.roles import Role, grant
+from tests.roles import Role
+from worker.db.publication import rights
 from worker.db.publication.rolling import Which
 from worker.db.schema.check import check
 from worker.errors import ConfigError
@@ -28,18 +26,6 @@ IT_MAY = (
     "UPDATE bots SET use_workflow_v2 = true",
     "UPDATE bot_workflow_versions SET status = 'published'",
 )
-
-
-@pytest.fixture
-def publisher(database: str, role: Role, admin: sa.Engine) -> Iterator[Role]:
-    """A publisher in this test's database."""
-    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", "p\"'$x")
-    grant(database, role, made)
-    yield made
-    with an_engine(database) as engine, engine.begin() as connection:
-        connection.exec_driver_sql(f"DROP OWNED BY {made.name}")
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP ROLE {made.name}"))
 
 
 def a_fleet(settings: Settings, url: str) -> Fleet:
@@ -83,6 +69,45 @@ def test_workers_are_refused_with_what_they_lack(
     workers.current.close()
 
     assert publishing.is_live("bot-00000")
+
+
+def test_workers_claim_no_batch_that_publishes_and_publishers_do(
+    fleet: Fleet, settings: Settings, role: Role, publisher: Role
+) -> None:
+    fleet.add_many(1)
+    run_id = fleet.planned().run_id
+    fleet.execute("UPDATE flowshift.runs SET kind = 'publish'")
+    workers, publishers = (
+        a_fleet(settings, url)
+        for url in (
+            role.url(settings.database_url),
+            publisher.url(settings.database_url),
+        )
+    )
+    assert workers.claim(run_id, target_ms=1_000) is None
+    [one] = fleet.rows("SELECT state, attempt FROM flowshift.batches")
+    assert tuple(one) == ("pending", 0)
+    assert publishers.claim(run_id, worker="p") is not None
+    fleet.execute("UPDATE flowshift.runs SET kind = 'validate'")
+    fleet.execute("UPDATE flowshift.batches SET state = 'pending'")
+    assert workers.claim(run_id) is not None
+    for theirs in (workers, publishers):
+        theirs.current.close()
+
+
+@pytest.mark.parametrize("who", ["worker", "publisher", "owner", "nobody's tables"])
+def test_the_catalogue_says_who_may_publish(
+    database: str, role: Role, publisher: Role, who: str, admin: sa.Engine
+) -> None:
+    urls = {"worker": role.url(database), "publisher": publisher.url(database), "owner": database}
+    empty = make_database(admin)
+    try:
+        with an_engine(urls.get(who, empty)) as engine, engine.connect() as connection:
+            found = rights.publisher(connection)
+            assert found.role == connection.scalar(sa.text("SELECT current_user"))
+    finally:
+        drop_database(admin, empty)
+    assert found.may_publish == (who != "worker")
 
 
 def test_beyond_that_it_may_no_more_than_workers(

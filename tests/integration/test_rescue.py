@@ -15,6 +15,7 @@ from tests.fleet import Fleet, a_workflow
 from worker.core.parity.overhead import measure
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
+from worker.core.policy.run_kinds import QueueName
 from worker.core.workflow import v1
 from worker.db import batches, heartbeats, ledger, rescue, run_transitions, runs
 from worker.db.heartbeats import Identity, Sign
@@ -57,22 +58,20 @@ def let_pass(fleet: Fleet, seconds: int) -> None:
     )
 
 
-def swept(fleet: Fleet, *, queue_is_empty: bool = False) -> Swept:
-    """What a sweep finds."""
-    found = look(fleet, queue_is_empty=queue_is_empty)
+def swept(fleet: Fleet, *empty: QueueName) -> Swept:
+    """What a sweep finds while these queues are empty."""
+    found = look(fleet, *empty)
     assert found is not None
     return found
 
 
-def look(fleet: Fleet, *, queue_is_empty: bool = False) -> Swept | None:
+def look(fleet: Fleet, *empty: QueueName) -> Swept | None:
     """What a sweep finds while another worker's heart beats, as it has for an hour."""
     beats(fleet, OTHER, unbroken_s=3_600)
-    return sweep(
-        fleet.engine, queue_is_empty=queue_is_empty, actor="sweep", lease_s=60, heartbeat_s=10
-    )
+    return sweep(fleet.engine, empty=empty, actor="sweep", lease_s=60, heartbeat_s=10)
 
 
-OTHER = Identity(uuid.uuid4(), "worker", "other@there", "there", 7, "0.1.0")
+OTHER = Identity(uuid.uuid4(), "worker", "other@there", "there", 7, "0.1.0", ("convert",))
 
 
 def beats(fleet: Fleet, who: Identity, *, unbroken_s: float, silent_s: float = 0) -> None:
@@ -165,12 +164,12 @@ def test_a_lease_that_ran_out_is_no_loss_until_its_worker_had_the_time_to_renew_
 ) -> None:
     fleet.add_many(1)
     run = fleet.planned()
-    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0", ("convert",))
     claimed(fleet, run.run_id, worker=f"me@here {me.instance_id.hex[:8]}/11")
     let_pass(fleet, 61)
 
     def is_lost() -> bool:
-        found = sweep(fleet.engine, queue_is_empty=False, actor="sweep", lease_s=60, heartbeat_s=10)
+        found = sweep(fleet.engine, empty=(), actor="sweep", lease_s=60, heartbeat_s=10)
         assert found is not None
         return bool(state(fleet, run.run_id).state != "running")
 
@@ -193,11 +192,11 @@ def test_a_worker_that_could_have_renewed_its_lease_or_is_silent_is_lost(
 ) -> None:
     fleet.add_many(1)
     run = fleet.planned()
-    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    me = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0", ("convert",))
     claimed(fleet, run.run_id, worker=f"me@here {me.instance_id.hex[:8]}/11")
     let_pass(fleet, 61)
     beats(fleet, me, unbroken_s=unbroken_s, silent_s=silent_s)
-    namesake = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0")
+    namesake = Identity(uuid.uuid4(), "worker", "me@here", "here", 9, "0.1.0", ("convert",))
     beats(fleet, namesake, unbroken_s=1)  # a container that began again
     swept(fleet)
     assert state(fleet, run.run_id).losses == 1
@@ -405,16 +404,16 @@ def test_with_an_empty_queue_a_batch_that_no_worker_claimed_is_enqueued_again(fl
     fleet.add_many(3)
     run = fleet.planned(batch_size=1)
     fleet.take(run.run_id, 2)
-    swept(fleet, queue_is_empty=True)
+    swept(fleet, "convert")
     assert fleet.take(run.run_id, 2) == []
     let_pass(fleet, 11)
-    assert swept(fleet, queue_is_empty=True).to_enqueue == (run.run_id,)
+    assert swept(fleet, "convert").to_enqueue == (run.run_id,)
     assert actions(fleet, run.run_id) == ["batch.resent"]
     [entry] = fleet.rows("SELECT reason, detail FROM flowshift.audit WHERE action = 'batch.resent'")
     assert entry.reason == "the queue lost the messages of these 2 batches"
     assert entry.detail == {"batches": [1, 2]}
     assert fleet.take(run.run_id, 2) == [1, 2]
-    swept(fleet, queue_is_empty=True)  # just sent: given its time
+    swept(fleet, "convert")  # just sent: given its time
     assert fleet.take(run.run_id, 2) == []
 
 
@@ -444,19 +443,56 @@ def test_a_message_that_later_ones_have_overtaken_is_sent_again(fleet: Fleet) ->
     assert fleet.take(run.run_id, 4) == [1]
 
 
+def publishes(fleet: Fleet, run_id: int) -> None:
+    """Make a run one that publishes."""
+    fleet.execute("UPDATE flowshift.runs SET kind = 'publish' WHERE run_id = :id", id=run_id)
+
+
+def test_each_queue_is_empty_or_deep_by_itself(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    converts, other = (fleet.planned(batch_size=1, kind=kind) for kind in ("convert", "validate"))
+    publishes(fleet, other.run_id)
+    for run in (converts, other):
+        fleet.take(run.run_id, 2)
+    let_pass(fleet, 11)
+    swept(fleet, "publish")
+    assert fleet.take(converts.run_id, 2) == [], "its queue is deep"
+    assert fleet.take(other.run_id, 2) == [1, 2]
+    let_pass(fleet, 11)
+    swept(fleet, "convert")
+    assert fleet.take(other.run_id, 2) == [], "its queue is deep"
+    assert fleet.take(converts.run_id, 2) == [1, 2]
+
+
+def test_a_message_is_overtaken_only_by_those_of_its_own_queue(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    waits, goes = (fleet.planned(batch_size=1, kind=kind) for kind in ("convert", "validate"))
+    publishes(fleet, waits.run_id)
+    fleet.take(waits.run_id, 2)
+    let_pass(fleet, 60)
+    fleet.take(goes.run_id, 1)
+    claimed(fleet, goes.run_id, 1)
+    swept(fleet)
+    assert fleet.take(waits.run_id, 2) == [], "no worker takes from the other queue yet"
+    fleet.take(waits.run_id, 3)
+    claimed(fleet, waits.run_id, 3)
+    swept(fleet)
+    assert fleet.take(waits.run_id, 3) == [1, 2]
+
+
 def test_a_run_that_no_worker_plans_is_planned_again_but_not_one_that_is_being_planned(
     fleet: Fleet,
 ) -> None:
     fleet.add_many(3)
     run = fleet.start()
-    assert swept(fleet, queue_is_empty=True).to_plan == ()
+    assert swept(fleet, "convert").to_plan == ()
     let_pass(fleet, 11)
-    assert swept(fleet).to_plan == ()  # its message may be waiting
+    assert swept(fleet, "publish").to_plan == ()  # its message may be waiting
     with fleet.engine.begin() as connection:
         runs.get(connection, run.run_id, lock=True)  # as its planner does
-        assert swept(fleet, queue_is_empty=True).to_plan == ()
-    assert swept(fleet, queue_is_empty=True).to_plan == (run.run_id,)
-    assert swept(fleet, queue_is_empty=True).to_plan == ()
+        assert swept(fleet, "convert").to_plan == ()
+    assert swept(fleet, "convert").to_plan == (run.run_id,)
+    assert swept(fleet, "convert").to_plan == ()
     assert actions(fleet, run.run_id) == ["run.replanned"]
 
 

@@ -37,7 +37,7 @@ def grow_old(fleet: Fleet, seconds: float) -> None:
 
 
 def a_worker(fleet: Fleet) -> Identity:
-    me = Identity(uuid.uuid4(), "worker", "worker@here", "here", 7, "0.1.0")
+    me = Identity(uuid.uuid4(), "worker", "worker@here", "here", 7, "0.1.0", ("convert",))
     with fleet.engine.begin() as connection:
         heartbeats.begin(connection, me)
         heartbeats.beat(connection, me, Sign(0.0))

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from worker.app import refuse_pool
 from worker.errors import ConfigError
 from worker.queue.environment import for_children, ignore
+from worker.queue.limits import refuse_pool
 from worker.settings import Settings, is_injected, load
 
 INJECTED = {

@@ -9,6 +9,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from worker.app import app
+from worker.cli import workers
 from worker.cli.arguments import RUN, TEXT
 from worker.cli.files import TextFile, listed
 from worker.cli.options import (
@@ -273,6 +274,7 @@ def _follow(current: Runtime, going: Going, *, detach: bool, as_json: bool) -> i
     top_up(current.engine, queue, going.run_id, window=current.settings.batch_window)
     if detach:
         say(f"follow it: flowshift watch {going.run_id}", err=as_json)
+        workers.hint(current, going.run_id)
         return 0
     follow_to_end(current, going.run_id, quiet=as_json)
     return print_report(current, going.run_id, as_json=as_json)

@@ -12,11 +12,13 @@ from worker.cli.arguments import Whole
 from worker.cli.refusal import logged
 from worker.cli.session import configure_logging, opened
 from worker.cli.signals import wait
+from worker.core.policy.run_kinds import QUEUES, QueueName
 from worker.processes.flower_program import flower_program, own_port, state_dir
 from worker.processes.supervisor import Supervisor, beat_program, worker_program
 from worker.processes.vitals import Vitals, max_age_s
 from worker.queue.dispatch import CeleryQueue
 from worker.queue.environment import for_children, ignore
+from worker.queue.names import celery_name
 
 
 @click.command()
@@ -27,26 +29,35 @@ from worker.queue.environment import for_children, ignore
     show_default="FLOWSHIFT_WORKER_PROCESSES",
     help="The worker has N child processes.",
 )
+@click.option(
+    "--queue",
+    type=click.Choice(QUEUES),
+    show_default="what its role may do",
+    help="The worker takes only these batches.",
+)
 @click.option("--beat/--no-beat", default=True, help="Run the beat.")
 @click.option("--flower/--no-flower", "with_flower", default=True, help="Run Flower.")
 @logged()
-def up(*, processes: int | None, beat: bool, with_flower: bool) -> int:
+def up(*, processes: int | None, queue: QueueName | None, beat: bool, with_flower: bool) -> int:
     """Run a worker, the beat and Flower in the foreground until Ctrl-C.
 
     A process that ends is started again, and so is one that lives without working (`flowshift
-    health`). On Ctrl-C or SIGTERM the worker finishes its batches, or hands them back, within 20
-    seconds.
+    health`). The worker does the batches that its database role may do: those of publications only as
+    `flowshift_publisher` or as the tables' owner. On Ctrl-C or SIGTERM it finishes its batches, or
+    hands them back, within 20 seconds.
 
     \b
     Examples:
       flowshift up
       flowshift up --processes 8 --no-flower
+      flowshift up --queue publish --no-beat --no-flower
     """
     configure_logging(verbose=True)
     with opened() as current:
         values = current.settings
         state = state_dir(values)
-        programs = [worker_program(processes or values.worker_processes)]
+        taken = celery_name(values.namespace, queue) if queue else None
+        programs = [worker_program(processes or values.worker_processes, queue=taken)]
         if beat:
             programs.append(beat_program(state / "celerybeat-schedule"))
         if with_flower:

@@ -81,14 +81,14 @@ def _detached(current: Runtime, run: Run, *, as_json: bool) -> int:
         print_json({"run_id": run.run_id, "state": run.state})
     else:
         say(f"run {run.run_id} is in the queue; follow it: flowshift watch {run.run_id}")
-    workers.hint(current)
+    workers.hint(current, run.run_id)
     return 0
 
 
 def follow_to_end(current: Runtime, run_id: int, *, quiet: bool) -> None:
     """Follow a run until it is over, with a worker of our own if there is none."""
     with (
-        WorkerPresent(current, quiet=quiet) as worker,
+        WorkerPresent(current, run_id, quiet=quiet) as worker,
         said_when_interrupted(run_id, has_own_worker=lambda: worker.is_own),
     ):
         follow(current, run_id, quiet=quiet, meanwhile=worker.tend)

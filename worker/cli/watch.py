@@ -33,7 +33,7 @@ def watch(*, run_id: int | None) -> int:
         if chosen is None:
             raise UsageError("there are no runs yet")
         if not progress_of(current.engine, chosen).is_over:
-            workers.hint(current)
+            workers.hint(current, chosen)
         with said_when_interrupted(chosen, has_own_worker=lambda: False):
             follow(current, chosen)
         return print_report(current, chosen)

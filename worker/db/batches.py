@@ -10,8 +10,10 @@ import sqlalchemy as sa
 from worker.core.parity.overhead import Overhead
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
+from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import BatchState, RunKind
 from worker.db.expressions import seconds
+from worker.db.publication.rights import MAY_PUBLISH
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
 from worker.errors import TransientError
@@ -49,10 +51,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 def claim(connection: sa.Connection, ref: BatchRef, *, worker: str, lease_s: int) -> Batch | None:
     """Claim a batch of a running run, and count the attempt.
 
-    None if there is nothing to do: it is done, another worker has claimed it, or the run does not
-    run. A batch whose worker died stays claimed until that is known: until the pool reports the
-    death, or the lease runs out (`worker.steps.rescue`). `worker` names one process; it may claim
-    again what it has claimed.
+    None if there is nothing to do: it is done, another worker has claimed it, the run does not
+    run, or it publishes, which this role may not. A batch whose worker died stays claimed until that is
+    known: until the pool reports the death, or the lease runs out (`worker.steps.rescue`). `worker`
+    names one process; it may claim again what it has claimed.
 
     Raises:
         TransientError: it is this worker's, and another transaction has the row locked, such as a
@@ -61,7 +63,11 @@ def claim(connection: sa.Connection, ref: BatchRef, *, worker: str, lease_s: int
     named = (
         sa.select(batches.c.number)
         .join(runs, runs.c.run_id == batches.c.run_id)
-        .where(*_named(ref), runs.c.state == "running")
+        .where(
+            *_named(ref),
+            runs.c.state == "running",
+            sa.or_(runs.c.kind.not_in(PUBLISHES), MAY_PUBLISH),
+        )
     )
     own = _is_claimed_by(worker)
     free = (

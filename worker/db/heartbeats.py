@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from worker.core.policy.processes import Process, ProcessKind
+from worker.core.policy.run_kinds import QueueName
 from worker.db import sqlstate as states
 from worker.db.engine import reason_of, sqlstate
 from worker.db.tables import heartbeats
@@ -28,7 +29,10 @@ _NOT_OUR_TABLES: Final = {states.NO_SUCH_SCHEMA, states.NO_SUCH_TABLE, states.NO
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who writes: `instance_id` is this very process, and no restart has the same again."""
+    """Who writes: `instance_id` is this very process, and no restart has the same again.
+
+    `queues` are those that it takes messages from.
+    """
 
     instance_id: uuid.UUID
     kind: ProcessKind
@@ -36,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
     host: str
     pid: int
     version: str
+    queues: tuple[QueueName, ...] = ()
 
 
 class Sign(msgspec.Struct, frozen=True):
@@ -89,6 +94,7 @@ def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float 
         host=me.host,
         pid=me.pid,
         version=me.version,
+        queues=list(me.queues),
         worked_at=worked_at,
         evidence=sign.evidence,
         problem=sign.problem,
@@ -134,17 +140,19 @@ def processes(connection: sa.Connection, *, host: str | None = None) -> list[Pro
         heartbeats.c.evidence,
         heartbeats.c.problem,
         heartbeats.c.stopped_at.is_not(None),
+        heartbeats.c.queues,
     ).where(_seconds_since(heartbeats.c.beat_at) <= KEPT_S)
     if host is not None:
         query = query.where(heartbeats.c.host == host)
     rows = connection.execute(query.order_by(heartbeats.c.kind, heartbeats.c.beat_at.desc()))
-    return [Process(*row) for row in rows]
+    return [msgspec.structs.replace(Process(*row), queues=tuple(row.queues)) for row in rows]
 
 
-def workers_alive(connection: sa.Connection, *, within_s: float) -> int:
-    """How many workers were seen to take messages within the last `within_s` seconds."""
+def workers_alive(connection: sa.Connection, queue: QueueName, *, within_s: float) -> int:
+    """How many workers were seen to take messages of a queue within the last `within_s` seconds."""
     query = sa.select(sa.func.count()).where(
         heartbeats.c.kind == "worker",
+        sa.literal(queue) == sa.any_(heartbeats.c.queues),
         heartbeats.c.stopped_at.is_(None),
         _seconds_since(heartbeats.c.worked_at) <= within_s,
         _seconds_since(heartbeats.c.beat_at) <= within_s,

@@ -17,9 +17,6 @@ from worker.db.heartbeats import longest_s
 from worker.db.platform_tables import bots
 from worker.db.tables import batches, heartbeats, runs
 
-MESSAGE_GRACE_S = 10
-"""A message that has gone this long without its batch being claimed may be lost."""
-
 CLOSE_GRACE_S = 5
 """A run whose last batch ended so long ago is not being finished by that batch's worker."""
 
@@ -192,68 +189,6 @@ def suspect(connection: sa.Connection, refs: Collection[BatchRef], losses: int) 
             )
         )
         .values(losses=sa.case((batches.c.bot_count > 1, losses), else_=0))
-    )
-
-
-def unpublish_lost(connection: sa.Connection, *, queue_is_empty: bool) -> dict[int, list[int]]:
-    """Give back pending batches whose message is lost; returns their numbers by run, in order.
-
-    A message is lost if it is `MESSAGE_GRACE_S` old and the queue is empty, or if a batch that was
-    published so much later has been claimed: a queue keeps its order. So a deep queue, or one that
-    no worker takes from, is left alone however old its messages are. A mistake costs one message.
-    """
-    overdue = batches.c.enqueued_at < _ago(MESSAGE_GRACE_S)
-    if not queue_is_empty:
-        overdue &= batches.c.enqueued_at < _delivered()
-    found = connection.execute(
-        sa.update(batches)
-        .where(
-            batches.c.run_id == runs.c.run_id,
-            runs.c.state == "running",
-            batches.c.state == "pending",
-            overdue,
-        )
-        .values(enqueued_at=None)
-        .returning(batches.c.run_id, batches.c.number)
-    ).all()
-    given_back: dict[int, list[int]] = {}
-    for run_id, number in sorted(found):
-        given_back.setdefault(run_id, []).append(number)
-    return given_back
-
-
-def take_to_plan(connection: sa.Connection, *, queue_is_empty: bool) -> list[int]:
-    """Runs whose planning was not finished, counted as enqueued now; send them after the commit.
-
-    By the same rule as `unpublish_lost`. A run that is being planned this moment is passed over.
-    """
-    overdue = runs.c.moved_at < _ago(MESSAGE_GRACE_S)
-    if not queue_is_empty:
-        overdue &= runs.c.moved_at < _delivered()
-    left = (
-        sa.select(runs.c.run_id)
-        .where(runs.c.state == "planning", overdue)
-        .with_for_update(skip_locked=True)
-        .cte("abandoned")
-    )
-    taken = connection.scalars(
-        sa.update(runs)
-        .where(runs.c.run_id == left.c.run_id)
-        .values(moved_at=sa.func.now())
-        .returning(runs.c.run_id)
-    )
-    return sorted(taken)
-
-
-def _delivered() -> sa.ScalarSelect[Any]:
-    """When the newest message that has surely been delivered was published, less the grace."""
-    other, its_run = batches.alias("other"), runs.alias("its_run")
-    newest = sa.func.max(other.c.enqueued_at)
-    return (
-        sa.select(newest - seconds(MESSAGE_GRACE_S))
-        .select_from(other.join(its_run, its_run.c.run_id == other.c.run_id))
-        .where(its_run.c.state == "running", other.c.state != "pending")
-        .scalar_subquery()
     )
 
 

@@ -244,6 +244,8 @@ heartbeats = Table(
     Column("evidence", sa.Text),  # by which
     Column("problem", sa.Text),  # what it says is wrong now
     time("stopped_at"),  # it stopped on request
+    # those that it takes messages from: convert, publish
+    Column("queues", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{convert}'")),
     CheckConstraint("kind IN ('worker', 'beat', 'flower', 'serve')", name="heartbeats_kind_known"),
     schema=SCHEMA,
     postgresql_with={"fillfactor": 50},

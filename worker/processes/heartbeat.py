@@ -11,13 +11,14 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from worker import __version__
 from worker.core.policy.processes import ProcessKind
+from worker.core.policy.run_kinds import QueueName
 from worker.db import heartbeats
 from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.db.heartbeats import Identity, Sign
@@ -65,10 +66,12 @@ class Heartbeat:
         work: Work,
         *,
         instance_id: uuid.UUID | None = None,
+        queues: Sequence[QueueName] = (),
     ) -> None:
         """`work` is asked at each beat, in the thread: it may take a moment, and may not raise.
 
-        `instance_id` is the one by which the process is known elsewhere, if it is.
+        `instance_id` is the one by which the process is known elsewhere, if it is. `queues` are
+        those that it takes messages from.
         """
         self.identity = Identity(
             instance_id or uuid.uuid4(),
@@ -77,6 +80,7 @@ class Heartbeat:
             socket.gethostname(),
             os.getpid(),
             __version__,
+            tuple(queues),
         )
         self._work = work
         self._every_s = current.settings.heartbeat_s

@@ -56,8 +56,13 @@ def celery(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "worker.celery_command", "--quiet", *arguments)
 
 
-def worker_program(processes: int, *, name: str = "worker", log_level: str = "info") -> Program:
-    """A worker with a pool of `processes`."""
+def worker_program(
+    processes: int, *, name: str = "worker", queue: str | None = None, log_level: str = "info"
+) -> Program:
+    """A worker with a pool of `processes`.
+
+    It takes messages of `queue`, as Celery calls it; without it, of all that its role may.
+    """
     arguments = (
         "worker",
         f"--concurrency={processes}",
@@ -65,6 +70,7 @@ def worker_program(processes: int, *, name: str = "worker", log_level: str = "in
         f"--loglevel={log_level}",
         "--without-mingle",
         "--without-gossip",
+        *((f"--queues={queue}",) if queue else ()),
     )
     return Program(name, celery(*arguments))
 

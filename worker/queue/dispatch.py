@@ -13,12 +13,14 @@ from celery.exceptions import OperationalError
 from kombu.exceptions import OperationalError as TransportError
 from redis.exceptions import RedisError
 
+from worker.core.policy.run_kinds import QueueName, queue_of
 from worker.core.printable import escape
 from worker.db.outbox import ToEnqueue
 from worker.errors import QueueAwayError
 from worker.log import get_logger
 from worker.queue import rabbitmq
 from worker.queue.away import Away
+from worker.queue.names import celery_name
 
 log = get_logger(__name__)
 
@@ -61,15 +63,15 @@ class Queue(Protocol):
     def answers(self) -> bool:
         """Whether the queue answers now; asks it."""
 
-    def is_empty(self) -> bool:
-        """Whether the queue was seen to hold no message that waits for a worker.
+    def is_empty(self, queue: QueueName) -> bool:
+        """Whether a queue was seen to hold no message that waits for a worker.
 
         False if it is unavailable.
         """
 
 
 class CeleryQueue:
-    """The queue that Celery's workers take their tasks from; one object for each process.
+    """The queues that Celery's workers take their tasks from; one object for each process.
 
     It remembers for a moment that the queue is unavailable (`worker.queue.away`).
     """
@@ -119,12 +121,16 @@ class CeleryQueue:
         self._failed_last = False
         return True
 
+    def _name(self, queue: QueueName) -> str:
+        return celery_name(self._app.conf.task_default_queue, queue)
+
     def _send_batch(self, batch: ToEnqueue) -> None:
         run_id, number = batch.ref.run_id, batch.ref.number
         with _map_queue_errors():
             self._app.send_task(
                 f"flowshift.{batch.kind}_batch",
                 kwargs={"run_id": run_id, "batch": number},
+                queue=self._name(queue_of(batch.kind)),
                 task_id=f"run-{run_id}-batch-{number}",
                 argsrepr="",
                 kwargsrepr=escape(f"run {run_id}, batch {number}: {batch.slice}"),
@@ -148,16 +154,16 @@ class CeleryQueue:
             return False
         return True
 
-    def is_empty(self) -> bool:
-        """Whether the queue was seen to hold no message that waits for a worker; see `Queue`."""
+    def is_empty(self, queue: QueueName) -> bool:
+        """Whether a queue was seen to hold no message that waits for a worker; see `Queue`."""
         connection = self._app.connection_for_read(connect_timeout=2)
         try:
             with connection:
-                name = self._app.conf.task_default_queue
-                queue = self._app.amqp.queues[name].bind(connection.default_channel)
+                known = self._app.amqp.queues[self._name(queue)]
+                bound = known.bind(connection.default_channel)
                 # Redis has no queue to declare, and kombu looks for one under a key without our prefix.
                 passive = connection.transport.driver_type != "redis"
-                declared: Any = queue.queue_declare(passive=passive)
+                declared: Any = bound.queue_declare(passive=passive)
                 return bool(declared.message_count == 0)
         except connection.channel_errors:  # there is none yet
             return True

@@ -14,8 +14,9 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+from worker.errors import ConfigError
 from worker.log import get_logger
 
 if sys.platform != "win32":
@@ -28,6 +29,8 @@ _MIB = 1024 * 1024
 # Before the pool forks: parent and children agree on it, and no restart has the same again.
 INSTANCE: Final = uuid.uuid4()
 """This worker and its children, from start to end; its heartbeat has it too (`worker.db.rescue`)."""
+
+_POOLS: Final = frozenset({"prefork", "processes", "solo"})
 
 _is_child = False
 
@@ -92,3 +95,23 @@ def how_it_ended(number: int, *, time_limit_s: int, memory_mb: int) -> str:
     if name == "SIGABRT":
         return f"{said}: perhaps it was out of memory, of which it may have {memory_mb:,} MB"
     return said
+
+
+def refuse_pool(pool: Any) -> None:
+    """Raise ConfigError for a pool in which a batch has no process of its own, or none at all.
+
+    `pool` is a class or a name, as Celery has it; None is its default, prefork.
+
+    >>> refuse_pool("gevent")
+    Traceback (most recent call last):
+    ...
+    worker.errors.ConfigError: the pool 'gevent' is not supported: a batch needs a process, whose \
+memory and time can be limited; start the worker with --pool=prefork
+    """
+    name = pool if isinstance(pool, str) else getattr(pool, "__module__", "prefork")
+    name = name.partition(":")[0].rpartition(".")[2]
+    if name not in _POOLS:
+        raise ConfigError(
+            f"the pool {name!r} is not supported: a batch needs a process, whose memory and time can be "
+            "limited; start the worker with --pool=prefork"
+        )

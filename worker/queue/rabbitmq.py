@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import amqp
 
 from worker.errors import ConfigError
+from worker.queue.names import celery_queues
 
 SETTING = "FLOWSHIFT_BROKER_URL"
 OLDEST = (3, 10)
@@ -73,6 +74,7 @@ def celery_settings(url: str, namespace: str) -> dict[str, Any]:
         },
         "task_default_queue_type": "quorum",
         "task_default_exchange_type": "direct",
+        "task_queues": celery_queues(namespace, quorum=True),
         "worker_detect_quorum_queues": True,
         "worker_consumer": "worker.queue.consumer:Consumer",
         "event_exchange": f"{namespace}-events",

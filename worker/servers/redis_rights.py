@@ -30,6 +30,8 @@ _OF_A_BINDING: Final = ("exists KEY", "sadd KEY v", "srem KEY v", "del KEY")
 _QUEUE: Final[Mapping[str, tuple[str, ...]]] = {
     "NAME": (*_OF_A_QUEUE, "rpush KEY v", "rpop KEY", "watch KEY"),
     "NAME\x06\x163": _OF_A_QUEUE,
+    "NAME:publish": (*_OF_A_QUEUE, "rpush KEY v", "rpop KEY", "watch KEY"),
+    "NAME:publish\x06\x163": _OF_A_QUEUE,
     "": ("time", "unwatch", "punsubscribe"),
     "x.NAME-control.pidbox": _OF_A_QUEUE,
     "x.reply.NAME-control.pidbox": _OF_A_QUEUE,

@@ -7,8 +7,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from worker.core.policy.processes import Process
-from worker.db import heartbeats
+from worker.core.policy.run_kinds import QueueName, queue_of
+from worker.db import heartbeats, runs
 from worker.db.engine import create_engine, database_url, map_database_errors
+from worker.db.publication.rights import Publisher, publisher
 
 TIMEOUT_S: Final = 5
 """How long a probe waits, for each of: the connection, a lock, the answer."""
@@ -45,11 +47,31 @@ def probe_processes(url: str, *, host: str | None = None) -> list[Process]:
         engine.dispose()
 
 
-def any_worker_works(engine: sa.Engine, *, within_s: float) -> bool:
-    """Whether a worker was seen to take messages within the last `within_s` seconds.
+def any_worker_works(engine: sa.Engine, queue: QueueName, *, within_s: float) -> bool:
+    """Whether a worker was seen to take messages of a queue within the last `within_s` seconds.
 
     Raises:
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        return heartbeats.workers_alive(connection, within_s=within_s) > 0
+        return heartbeats.workers_alive(connection, queue, within_s=within_s) > 0
+
+
+def queue_of_run(engine: sa.Engine, run_id: int) -> QueueName:
+    """The queue that the batches of a run wait in; any worker's if there is no such run.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return queue_of(runs.kind_of(connection, run_id) or "convert")
+
+
+def publisher_here(engine: sa.Engine) -> Publisher:
+    """The role that this process is connected as, and whether it may publish.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return publisher(connection)

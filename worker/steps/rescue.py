@@ -7,13 +7,16 @@ run goes on. A worker that shuts down gracefully, and a server that is unavailab
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.parity.overhead import measure
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
-from worker.db import audit, batches, ledger, rescue
+from worker.core.policy.run_kinds import QueueName
+from worker.db import audit, batches, ledger, lost_messages, rescue
 from worker.db.engine import map_database_errors
 from worker.db.ledger import LedgerRow
 from worker.db.rescue import Claim, Lost
@@ -63,14 +66,19 @@ def patience_s(lease_s: float) -> float:
 
 
 def sweep(
-    engine: sa.Engine, *, queue_is_empty: bool, actor: str, lease_s: float, heartbeat_s: float
+    engine: sa.Engine,
+    *,
+    empty: Collection[QueueName],
+    actor: str,
+    lease_s: float,
+    heartbeat_s: float,
 ) -> Swept | None:
     """Find what no worker looks after any more and make it ready to be enqueued; None if another
     sweep is under way.
 
     A lease that ran out while the database was unavailable is no loss until its worker has had the time to
     renew it: `lease_s` and `heartbeat_s` are how often workers do such things.
-    Say that the queue is empty only if it was seen to be. The caller enqueues what the
+    `empty` are the queues that were seen to be empty. The caller enqueues what the
     result names. Safe to repeat, and from several places at once.
     """
     with map_database_errors(), engine.begin() as connection:
@@ -88,13 +96,13 @@ def sweep(
                 continue
             why = f"its worker sends no heartbeat ({claim.worker})"
             _lose(connection, claim, why, actor=actor)
-        given_back = rescue.unpublish_lost(connection, queue_is_empty=queue_is_empty)
+        given_back = lost_messages.put_back_lost(connection, empty=empty)
         for run_id, numbers in given_back.items():
             reason = _lost_messages(len(numbers))
             log.warning("batch.unclaimed", run_id=run_id, batches=numbers[:50], reason=reason)
             detail = {"batches": numbers}
             audit.record(connection, run_id, actor, "batch.resent", reason, detail)
-        to_plan = rescue.take_to_plan(connection, queue_is_empty=queue_is_empty)
+        to_plan = lost_messages.take_to_plan(connection, empty=empty)
         for run_id in to_plan:
             reason = "no worker was planning it"
             log.warning("run.replanned", run_id=run_id, reason=reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from worker.core.policy.run_kinds import QUEUES
 from worker.errors import QueueAwayError, TransientError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
@@ -25,7 +26,7 @@ def sweep_once(current: Runtime, queue: Queue, *, actor: str) -> list[int]:
     """
     found = rescue.sweep(
         current.engine,
-        queue_is_empty=queue.is_empty(),
+        empty=[name for name in QUEUES if queue.is_empty(name)],
         actor=actor,
         lease_s=current.settings.lease_s,
         heartbeat_s=current.settings.heartbeat_s,

@@ -14,6 +14,8 @@ from worker.cli.views.summary import print_summary, summary_fields, target_of
 from worker.cli.views.target import print_target
 from worker.cli.views.units import percent
 from worker.core.policy.health import UNREAD, Verdict
+from worker.core.policy.processes import no_worker
+from worker.core.policy.run_kinds import queue_of
 from worker.core.targets.registry import TARGETS
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus, Overview
 from worker.steps.prune.calendar import PruneSchedule
@@ -59,6 +61,10 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
     if status.open_failures:
         to.print(_open_text(status.open_failures))
     to.print(working_line(status.processes, limit_s))
+    if status.pace is not None and status.report is not None:
+        missing = no_worker(queue_of(status.report.run.kind), status.processes, limit_s)
+        if missing:
+            to.print(Text(missing, "yellow"))
     to.print(prune_text(schedule))
     if status.executed.all.count:
         to.print(executed_table(status.executed))

@@ -11,6 +11,8 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from worker.core.policy.run_kinds import QueueName
+
 ProcessKind = Literal["worker", "beat", "flower", "serve"]
 KINDS: Final[tuple[ProcessKind, ...]] = get_args(ProcessKind)
 
@@ -26,6 +28,7 @@ class Process(msgspec.Struct, frozen=True):
     """The heartbeat of one process. Times are seconds ago, by the database's clock.
 
     `beat_s` since it wrote, `worked_s` since what it does was seen to work (None: never yet).
+    `queues` are those that it takes messages from.
     """
 
     instance_id: str
@@ -40,6 +43,7 @@ class Process(msgspec.Struct, frozen=True):
     evidence: str | None = None
     problem: str | None = None
     stopped: bool = False
+    queues: tuple[QueueName, ...] = ()
 
 
 def condition_of(process: Process, max_age_s: float) -> Condition:
@@ -159,6 +163,19 @@ def in_one_line(processes: Sequence[Process], max_age_s: float) -> str:
         if " works: " not in sentence or sentence.startswith("no ")
     ]
     return " · ".join([", ".join(good), *bad] if good else bad)
+
+
+NO_WORKER: Final[dict[QueueName, str]] = {
+    "convert": "no worker answers: start some with `flowshift up`",
+    "publish": "no worker publishes: start one as flowshift_publisher with `flowshift up --queue publish`",
+}
+"""What to say where no worker takes messages of a queue."""
+
+
+def no_worker(queue: QueueName, processes: Sequence[Process], max_age_s: float) -> str:
+    """What to say if no worker that works takes messages of a queue; empty if one does."""
+    found = working(processes, max_age_s)
+    return "" if any(queue in one.queues for one in found) else NO_WORKER[queue]
 
 
 def _counted(health: Health) -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
+from worker.db.publication.rights import RIGHTS
 from worker.db.schema.catalog import FoundTable
 from worker.db.schema.findings import Finding
 from worker.db.schema.labels import takes
 from worker.db.schema.privileges import denied_columns
-
-RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "bots": ("use_workflow_v2",),
-    "bot_workflow_versions": ("status", "graph", "updated_at"),
-}
-"""The columns that a publisher updates, as migrations/role.sql grants them."""
 
 LABELS: Final = ("published", "archived")
 

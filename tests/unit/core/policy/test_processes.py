@@ -12,8 +12,10 @@ from worker.core.policy.processes import (
     condition_of,
     health_of,
     in_one_line,
+    no_worker,
     why_useless,
 )
+from worker.core.policy.run_kinds import QueueName
 
 MAX_S = 60.0
 numbers = itertools.count()
@@ -28,11 +30,12 @@ def a_process(
     problem: str | None = None,
     stopped: bool = False,
     host: str = "h",
+    queues: tuple[QueueName, ...] = ("convert",),
 ) -> Process:
     """A process that works."""
     return Process(
         str(next(numbers)), kind, f"{kind}@{host}", host, 7, "0.1.0", started_s, beat_s, worked_s,
-        "seen", problem, stopped,
+        "seen", problem, stopped, queues,
     )  # fmt: skip
 
 
@@ -104,3 +107,12 @@ def test_a_process_that_runs_is_useless_once_it_has_shown_no_work_for_too_long(
 ) -> None:
     said = why_useless(process, uptime_s=uptime_s, max_age_s=MAX_S)
     assert (said is not None) is useless
+
+
+def test_only_a_worker_that_works_and_takes_from_a_queue_counts_for_it() -> None:
+    both = a_process(queues=("convert", "publish"))
+    gone = a_process(beat_s=300.0, queues=("publish",))
+    assert no_worker("publish", [a_process(), both], MAX_S) == ""
+    assert "start one as flowshift_publisher" in no_worker("publish", [a_process(), gone], MAX_S)
+    only = a_process(queues=("publish",))
+    assert no_worker("convert", [only], MAX_S).startswith("no worker answers")
