@@ -27,7 +27,7 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## Convert a sample fleet with everything started here (DEMO_EXIT=1 ends by itself)
+demo: $(READY) ## Convert, publish and roll back a sample fleet (DEMO_EXIT=1 ends by itself)
 	@$(BIN)/flowshift demo
 
 test: $(READY) ## Run every test, against servers started here or those of FLOWSHIFT_…_URL

@@ -34,7 +34,7 @@ def test_the_readme_shows_what_the_demo_prints(
     environment: Environment, settings: Settings
 ) -> None:
     owner = environment | {"FLOWSHIFT_DATABASE_URL": settings.database_url}
-    ended = flowshift(owner, "demo", "--bots", "200", "--exit")
+    ended = flowshift(owner, "demo", "--bots", "200", "--exit", timeout_s=250)
     assert ended.returncode == 0, ended.stderr
     printed = [shape(line) for line in ended.stdout.splitlines() if line.strip()]
 

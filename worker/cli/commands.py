@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Start": {
-        "demo": Entry("demo:demo", "Convert a sample fleet, with everything started for you"),
+        "demo": Entry("demo:demo", "Convert, publish and roll back a sample fleet"),
         "db": Entry("database:db", "Check, create and adopt the database's tables"),
         "check-target": Entry(
             "check_target:command", "Hold a built-in corpus against the platform's own word"

@@ -13,15 +13,17 @@ from worker.cli.options import target_option
 from worker.cli.printing import Text, console, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.signals import stoppable, wait
+from worker.cli.story import Story
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
+from worker.core.targets.registry import TARGETS
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.sample import PREFIX
 from worker.steps.examine import Examination, examine_bot
-from worker.steps.report import report_run
+from worker.steps.report import RunReport, report_run
 from worker.steps.request import Request
 from worker.steps.sample_fleet import add_sample_fleet
 from worker.steps.start import start_run
@@ -44,15 +46,17 @@ FAILURES_SHOWN = 5
     is_flag=True,
     default=lambda: os.environ.get("DEMO_EXIT") == "1",
     show_default="DEMO_EXIT=1 in the environment",
-    help="End when the run is over; do not wait for Ctrl-C.",
+    help="End when the story is over; do not wait for Ctrl-C.",
 )
 @target_option
 def demo(*, count: int, exits: bool, target: str | None) -> int:
-    """Convert a sample fleet from beginning to end, then stay up so that you can look around.
+    """Convert a sample fleet, publish a part of it and take it back, then stay up to look around.
 
     The command starts servers, a worker, the beat and Flower; their logs go to the data directory.
-    If you run it again, the sample fleet is there already and the run changes nothing. With `--target
-    answer` the sample's tables get the columns of that platform.
+    It converts and tries the fleet, publishes some of its bots in waves while simulated users write to
+    them, lets the gate catch a bot that is sick on V2, and rolls everything back. If you run it again,
+    the sample fleet is there already, and only the bots that were published get new drafts. With
+    `--target answer` the sample's tables get the columns of that platform.
 
     \b
     Examples:
@@ -77,13 +81,22 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
                 current, CeleryQueue(app), Request(target=target), requested_by=person()
             )
             progress = follow(current, run.run_id, meanwhile=supervisor.tend)
-            _explain(current, progress.run_id, target)
+            report = report_run(current.engine, progress.run_id, most_failures=FAILURES_SHOWN)
+            _explain(current, report, target)
+            story = Story(
+                current,
+                TARGETS[report.run.options.target],
+                supervisor.tend,
+                values.data_path / "demo",
+            )
+            told = story.tell(progress.run_id)
             say("")
             say(f"Flower: {flower_url(values, port)}")
             say("Look around: flowshift status · flowshift runs · flowshift show BOT")
             if not exits:
                 say("Everything keeps running; Ctrl-C stops it.")
                 wait(supervisor)
+            return 0 if told else 1
     return 0
 
 
@@ -96,10 +109,10 @@ def _programs(current: Runtime, port: int) -> list[Program]:
     ]
 
 
-def _explain(current: Runtime, run_id: int, asked: str | None) -> None:
+def _explain(current: Runtime, report: RunReport, asked: str | None) -> None:
     """Print what the run came to, and one of its bots."""
     out = console()
-    print_summary(out, report_run(current.engine, run_id, most_failures=FAILURES_SHOWN))
+    print_summary(out, report)
     out.line()
     out.print(Text("one bot, before and after", "bold"))
     bot_id = f"{PREFIX}{7:08d}"

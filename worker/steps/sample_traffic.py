@@ -21,9 +21,9 @@ from worker.core.parity.trial import Executed
 from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Providers, Trace
-from worker.db import traffic
+from worker.db import sample_traffic as database
 from worker.db.engine import map_database_errors
-from worker.db.traffic import Served
+from worker.db.sample_traffic import Served
 from worker.errors import BotError
 from worker.providers.echo import Echo
 from worker.runtime import Runtime
@@ -66,7 +66,7 @@ class SampleTraffic:
         self._rounds += 1
         message = BUILT_IN[self._rounds % len(BUILT_IN)]
         with map_database_errors(), self._current.engine.connect() as connection:
-            found = traffic.served(connection, bot_ids)
+            found = database.served(connection, bot_ids)
         counts = {"v1": 0, "v2": 0, "failed": 0}
         rows = []
         for one in found:
@@ -75,7 +75,7 @@ class SampleTraffic:
             if one.version_id is not None:
                 rows.append((one.version_id, self._row(one.bot_id, message, trace, began)))
         with map_database_errors(), self._current.engine.begin() as connection:
-            traffic.record(connection, rows, now=time.perf_counter())
+            database.record(connection, rows, now=time.perf_counter())
         return Answers(**counts)
 
     def _execute(self, one: Served, message: str) -> tuple[Trace, float]:
