@@ -36,8 +36,6 @@ from worker.providers.echo import Echo
 Json = dict[str, Any]
 
 HUNG_UP: Final = "Cancelled by client"
-MOST_OPEN: Final = 6
-"""So many editors are open at once."""
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +45,8 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     each. `failing` is the share of V2's executions in which the model does not answer, `sick` that
     of single bots; with `outage` it answers none. Executions of `silent` bots fail before their row
     is made. A client hangs up in a share `hang_up`. `loud` bots are asked so many times as often as
-    others. Without `people_everywhere` people work on a quarter of the bots.
+    others. So many `editors` are open at once, some of them for long. Without `people_everywhere`
+    people work on a quarter of the bots.
     """
 
     doing: dict[str, float] = {}
@@ -58,6 +57,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     silent: list[str] = []
     hang_up: float = 0.0
     loud: dict[str, int] = {}
+    editors: int = 6
     people_everywhere: bool = False
 
 
@@ -215,8 +215,8 @@ class Platform:
     # -- people ------------------------------------------------------------------------------------
 
     def edit(self, bot_id: str) -> None:
-        """Open an editor, or save in one that is open: some stay open for long."""
-        if len(self._open) < MOST_OPEN and self._draw.random() < 0.6:
+        """Open an editor, or save in one that is open."""
+        if len(self._open) < self.orders.editors and self._draw.random() < 0.6:
             found = self._at.execute(sql.OPEN, {"bot_id": bot_id}).fetchone()
             if found is not None:
                 self._open.append(Open(bot_id, *found))

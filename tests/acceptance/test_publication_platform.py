@@ -36,7 +36,7 @@ def publisher(
         connection.execute(sa.text(f"DROP ROLE {made.name}"))
 
 
-FEW_PEOPLE = {"serve": 6.0, "edit": 0.4}
+FEW_PEOPLE = {"serve": 6.0, "edit": 0.8}
 MANY_PEOPLE = {"serve": 3.0, "edit": 3.0, "change": 0.3, "publish": 0.5, "delete": 0.05}
 
 
@@ -47,7 +47,7 @@ def test_people_lose_nothing_from_the_first_wave_to_the_rollback(
         fleet.add_many(60, f"{kind}-", a_variant(kind, 1))
     fleet.run(validate="sample:1")
     beside, operator = Beside(fleet), Operator(fleet, publisher)
-    beside.order(doing=FEW_PEOPLE, people_everywhere=True)
+    beside.order(doing=FEW_PEOPLE, people_everywhere=True, editors=25)
     with (
         running(publisher, tmp_path) as supervisor,
         beside.working(settings.database_url, tmp_path / "platform.log", seed=1),
