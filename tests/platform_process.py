@@ -147,8 +147,11 @@ class Platform:
     def serve(self, bot_id: str) -> None:
         """Answer a message, by V1 or by the live version."""
         served = self._at.execute(sql.SERVE, {"bot_id": bot_id}).fetchall()
-        if len(served) != 1 or served[0][1] is None:
-            return  # gone, on V1, or in a state in which the platform's own reader fails
+        if not served or not served[0][0]:
+            return  # it is gone, or V1 answers, of which nothing is recorded
+        if len(served) > 1 or served[0][1] is None:
+            self._note("broken", bot_id, None)  # its reader fails
+            return
         [(_, version_id, graph)] = served
         if bot_id in self.orders.silent:
             self._note("failed_early", bot_id, version_id)

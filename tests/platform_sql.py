@@ -38,19 +38,19 @@ VALUES (%(kind)s, %(bot_id)s, %(version_id)s)
 
 # -- serving ---------------------------------------------------------------------------------------
 
-# One row a published version: its reader fails where there are two.
+# One row a published version, and one of nulls where there is none.
 SERVE: Final = """
 WITH seen AS (
-    SELECT b.bot_id, v.id AS version_id, v.graph::text AS graph FROM bots b
-    LEFT JOIN LATERAL (
+    SELECT b.bot_id, b.use_workflow_v2 AS flag, v.id AS version_id, v.graph::text AS graph
+    FROM bots b LEFT JOIN LATERAL (
         SELECT o.id, o.graph FROM bot_workflow_versions o
         WHERE b.use_workflow_v2 AND o.bot_id = b.bot_id AND o.status = 'published'
         ORDER BY o.published_at DESC NULLS FIRST) v ON true
     WHERE b.bot_id = %(bot_id)s
 ), noted AS (
-    INSERT INTO platform_journal (kind, bot_id, version_id)
-    SELECT 'served', bot_id, version_id FROM seen
-) SELECT bot_id, version_id, graph FROM seen
+    INSERT INTO platform_journal (at, kind, bot_id, version_id)
+    SELECT statement_timestamp(), 'served', bot_id, version_id FROM seen
+) SELECT flag, version_id, graph FROM seen
 """
 
 BEGIN_RUN: Final = """

@@ -52,6 +52,11 @@ def _flag_has_version(after: After) -> Iterator[str]:
     )
 
 
+def _reader_never_failed(after: After) -> Iterator[str]:
+    """At no moment at which the platform looked had a bot two published versions, or none with a flag."""
+    yield from (f"{one.bot_id} at {one.at}" for one in after.journal if one.kind == "broken")
+
+
 def _one_draft(after: After) -> Iterator[str]:
     rows = [one.bot_id for one in after.versions.values() if one.status == "draft"]
     yield from (
@@ -116,6 +121,11 @@ def _back_is_back(after: After) -> Iterator[str]:
             yield f"{row.bot_id} is {row.state}, and its flag is on"
         if after.versions[row.version_id].status != "published":
             yield f"the version of {row.bot_id}, which is {row.state}, is not published any more"
+
+
+def _v1_answered(after: After) -> Iterator[str]:
+    served = after.fleet.rows(_SERVED) if after.journal else ()
+    yield from (f"{row.bot_id} was served by {row.version}" for row in served)
 
 
 def _recorded(after: After) -> Iterator[str]:
@@ -212,6 +222,13 @@ _LEDGER = """
     JOIN flowshift.publications p ON r.request_id LIKE 'publication-' || p.publication_id || '-wave-%'
 """
 
+_SERVED = """
+    SELECT DISTINCT p.bot_id, p.version FROM flowshift.publication_bots p
+    JOIN flowshift.publications u USING (publication_id)
+    JOIN platform_journal j ON j.kind = 'served' AND j.version_id = p.version_id
+    WHERE p.state = 'rolled_back' AND u.state = 'rolled_back' AND j.at > u.finished_at
+"""
+
 _SNAPSHOTS = """
     SELECT bot_id, workflow_version_id AS version_id, count(DISTINCT graph_snapshot) AS graphs
     FROM workflow_execution_runs WHERE session_id NOT LIKE 'flowshift:%'
@@ -221,11 +238,13 @@ _SNAPSHOTS = """
 CLAIMS: dict[str, Callable[[After], Iterable[str]]] = {
     "no bot has two published versions": _one_published,
     "no bot has the flag without a published version": _flag_has_version,
+    "the platform's reader never failed": _reader_never_failed,
     "every bot has one draft": _one_draft,
     "a live bot is wholly published": _live_is_whole,
     "every draft is as promised": _draft_as_promised,
     "a bot that was not published is untouched": _not_published_is_untouched,
     "a bot that was rolled back answers with V1, and keeps its version": _back_is_back,
+    "after a rollback's end V1 answered": _v1_answered,
     "the ledger has every bot that a wave took, once": _recorded,
     "no edit is lost": _no_edit_lost,
     "nothing unproven went live": _nothing_unproven,

@@ -223,17 +223,19 @@ def _giving_back(scene: Scene, server: str, end: End) -> End:
     return give_back
 
 
-OF_PROCESSES = (kill_child, kill_worker, kill_beat, kill_command, stop_worker)
-OF_SERVERS = (
-    freeze_redis,
-    stop_redis,
-    empty_redis,
-    fill_redis,
-    stop_postgres,
-    stop_postgres,
-    terminate_backends,
-)
+OF_PROCESSES = (kill_child, kill_worker, kill_beat, stop_worker)
+OF_REDIS = (freeze_redis, stop_redis, empty_redis, fill_redis)
+OF_POSTGRES = (stop_postgres, stop_postgres, terminate_backends)
 OF_MESSAGES = (repeat_messages, send_garbage)
 
-FAULTS: tuple[Fault, ...] = (*OF_PROCESSES, *OF_SERVERS, *OF_SERVERS, *OF_MESSAGES)
+_OF_SERVERS = (*OF_REDIS, *OF_POSTGRES)
+
+FAULTS: tuple[Fault, ...] = (
+    *OF_PROCESSES[:3],
+    kill_command,
+    *OF_PROCESSES[3:],
+    *_OF_SERVERS,
+    *_OF_SERVERS,
+    *OF_MESSAGES,
+)
 """As often as each may happen in one round."""

@@ -19,10 +19,10 @@ from typing import Any
 
 from tests.beside import Beside
 from tests.chaos.faults import (
-    FAULTS,
     OF_MESSAGES,
+    OF_POSTGRES,
     OF_PROCESSES,
-    OF_SERVERS,
+    OF_REDIS,
     Done,
     End,
     Fault,
@@ -72,6 +72,7 @@ class PublicationRound:
         self._command: subprocess.Popen[bytes] | None = None
         self._others: list[subprocess.Popen[bytes]] = []
         self._codes: list[int] = []
+        self._kill_after_s: float | None = None
 
     def play(self, bots: int, until: float) -> list[Verdict] | None:
         """What holds afterwards; None if V1 does not answer again everywhere by then."""
@@ -117,9 +118,10 @@ class PublicationRound:
         Something of each kind is done in every round.
         """
         draw = self._draw
-        kinds = (OF_PROCESSES, OF_SERVERS, OF_MESSAGES, [self._operators], [self._kill_command])
+        of_commands = (self._operators, self._kill_command, self._kill_command)
+        kinds = (OF_PROCESSES, OF_POSTGRES, OF_REDIS, OF_MESSAGES, *([one] for one in of_commands))
         chosen: list[Fault] = [draw.choice(kind) for kind in kinds]
-        chosen += draw.choices(FAULTS, k=draw.randrange(4))
+        chosen += [draw.choice(draw.choice(kinds)) for _ in range(draw.randrange(3))]
         draw.shuffle(chosen)
         moments = sorted(draw.choices(range(bots * 17 // 10), k=len(chosen)))
         # Each with a source of its own: what one draws is no matter to the others.
@@ -145,12 +147,12 @@ class PublicationRound:
         if self._is_at_work():
             return False
         if operator.publication_id == 0:
-            self._give("publish", str(self._first_run), "--yes", "--detach", "--request-id", "r1",
-                       "--waves", WAVES)  # fmt: skip
+            asked = ("--yes", "--request-id", "r1", "--waves", WAVES)
+            self._give("publish", str(self._first_run), *asked, *self._detached())
             return False
         state = operator.state
         if state in ("watching", "held"):
-            self._give("go", str(operator.publication_id), "--detach")
+            self._give("go", str(operator.publication_id), *self._detached())
         elif state in ("completed", "stopped", "rolling_back"):
             self._give("rollback", "--all", "--yes")
         return state == "rolled_back"
@@ -167,16 +169,28 @@ class PublicationRound:
         code = self._command.poll()
         if code is not None:
             self._codes.append(code)
-            self._command = self._scene.command_pid = None
+            self._command = None
         return code is None
 
     def _give(self, *command: str) -> None:
-        self._command = self._begin(*command)
-        self._scene.command_pid = self._command.pid
+        self._command = begun = self._begin(*command)
+        after_s, self._kill_after_s = self._kill_after_s, None
+        if after_s is None:
+            return
+
+        def kill() -> None:
+            with suppress(ProcessLookupError):
+                os.kill(begun.pid, signal.SIGKILL)
+            print(f"            {' '.join(command[:2])} is killed", flush=True)
+
+        self._held.append((time.monotonic() + after_s, kill))
 
     def _begin(self, *command: str) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return self._operator.begin(*command, log=log)
+
+    def _detached(self) -> tuple[str, ...]:
+        return self._draw.choice(((), ("--detach",)))
 
     def _note_run(self) -> None:
         rows = self._fleet.rows(
@@ -190,17 +204,9 @@ class PublicationRound:
     # -- what is done to it --------------------------------------------------------------------
 
     def _kill_command(self, scene: Scene, draw: random.Random) -> Done:
-        """SIGKILL of the operator's command, whichever it is, after some time of its own."""
-        command = self._command
-        if command is None or command.poll() is not None:
-            return Done("no command is at work")
-        hold_s = draw.uniform(0, 2)
-
-        def kill() -> None:
-            with suppress(ProcessLookupError):
-                os.kill(command.pid, signal.SIGKILL)
-
-        return Done(f"SIGKILL to the operator's command in {hold_s:.1f} s", kill, hold_s)
+        """SIGKILL of the operator's next command, whichever it is, after some time of its own."""
+        self._kill_after_s = draw.uniform(0.3, 2.5)
+        return Done(f"SIGKILL to the operator's next command after {self._kill_after_s:.1f} s")
 
     def _operators(self, scene: Scene, draw: random.Random) -> Done:
         """Others give commands at the same time."""

@@ -30,6 +30,9 @@ BREAKS = {
     "no bot has the flag without a published version": (
         "UPDATE bots SET use_workflow_v2 = true WHERE bot_id = 'bot-00003'"
     ),
+    "the platform's reader never failed": (
+        "INSERT INTO platform_journal (kind, bot_id) VALUES ('broken', 'bot-00001')"
+    ),
     "every bot has one draft": (
         "UPDATE bot_workflow_versions SET status = 'archived'"
         " WHERE bot_id = 'bot-00001' AND status = 'draft'"
@@ -46,6 +49,11 @@ BREAKS = {
     ),
     "a bot that was rolled back answers with V1, and keeps its version": (
         "UPDATE bots SET use_workflow_v2 = true WHERE bot_id = 'bot-00000'"
+    ),
+    "after a rollback's end V1 answered": (
+        "UPDATE flowshift.publications SET state = 'rolled_back', finished_at = now();"
+        " INSERT INTO platform_journal (kind, bot_id, version_id) SELECT 'served', bot_id, version_id"
+        " FROM flowshift.publication_bots WHERE bot_id = 'bot-00000'"
     ),
     "the ledger has every bot that a wave took, once": (
         "DELETE FROM flowshift.ledger WHERE bot_id = 'bot-00001' AND run_id > 1"
@@ -110,5 +118,6 @@ def test_every_claim_holds_of_what_is_whole(fleet: Fleet, beside: Beside) -> Non
 
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_a_claim_that_is_broken_is_seen(claim: str, fleet: Fleet, beside: Beside) -> None:
-    fleet.execute(BREAKS[claim])
+    for statement in BREAKS[claim].split(";"):
+        fleet.execute(statement)
     assert claim in [one.claim for one in verdicts(fleet, beside) if one.faults]
