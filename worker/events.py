@@ -80,6 +80,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "provider.failed": "a model's provider gave no answer: the next one is asked",
     "provider.rested": "a provider failed too often, or asked for it: others are asked before it",
     "rollback.finished": "bots were given back to V1: how many, by what happened to them",
+    "wave.normal_found": "what a wave is held against was found: by V1, earlier waves, or default",
     "wave.published": "every bot of a wave is published or skipped: it is watched",
     "run.closed": "a run was over and no worker had finished it",
     "prune.finished": "a prune is over: what is gone, by kind; also in the audit trail",

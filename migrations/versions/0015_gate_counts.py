@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS flowshift.gate_bots (
     costly bigint NOT NULL DEFAULT 0,
     timed bigint NOT NULL DEFAULT 0,
     metered bigint NOT NULL DEFAULT 0,
+    seen bigint NOT NULL DEFAULT 0,
     first text NOT NULL DEFAULT '',
     slow_over_ms double precision,
     costly_over double precision,

@@ -71,3 +71,12 @@ class Gate(Platform, frozen=True, kw_only=True):
             "such as 0.05 for 5 %.",
         ),
     ] = 0.05
+    gate_baseline_h: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=168,
+            description="Hours before a wave in which V1's own executions are looked for, to know what "
+            "is normal. 0: none.",
+        ),
+    ] = 168

@@ -106,7 +106,8 @@ def _quarantine(reading: Reading, sick: int) -> Alarm | None:
     )
     quarantined = reading.quarantined + sick
     too_many = quarantined > reading.limits.quarantined_share * reading.bots
-    if not sick or not (too_many or control):
+    control_too = control is not None or _is_silent(reading.control_traffic, reading)
+    if not sick or not (too_many or control_too):
         return None
     return Alarm(
         kind="quarantine",
@@ -114,7 +115,7 @@ def _quarantine(reading: Reading, sick: int) -> Alarm | None:
         bots=quarantined,
         metric=control.metric if control else None,
         control=control.control if control else NOTHING,
-        control_too=control is not None,
+        control_too=control_too,
     )
 
 

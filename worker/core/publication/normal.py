@@ -22,11 +22,18 @@ from worker.core.publication.minimum import cap
 
 
 class Normal(msgspec.Struct, frozen=True, kw_only=True):
-    """What is normal by each metric."""
+    """What is normal by each metric, and how many visitors come.
+
+    `hours` before `until_s` were read of V1, and in an hour `control_an_hour` visitors came to the
+    bots that were out before; 0 where unknown.
+    """
 
     failed: Baseline
     slow: Baseline
     costly: Baseline
+    until_s: float = 0.0
+    hours: int = 0
+    control_an_hour: float = 0.0
 
     def of(self, metric: Metric) -> Baseline:
         """What is normal by one metric."""
@@ -34,14 +41,28 @@ class Normal(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def normal(v1: Mapping[Metric, Count], waves: Mapping[Metric, Count]) -> Normal:
+def normal(
+    v1: Mapping[Metric, Count],
+    waves: Mapping[Metric, Count],
+    *,
+    until_s: float = 0.0,
+    hours: int = 0,
+    control_an_hour: float = 0.0,
+) -> Normal:
     """What is normal, by the executions of V1 and of the waves that were accepted before.
 
     >>> normal({}, {"failed": Count(9, 900)}).failed.source
     'waves'
     """
     by = {m: baseline(m, v1=v1.get(m, NOTHING), waves=waves.get(m, NOTHING)) for m in METRICS}
-    return Normal(failed=by["failed"], slow=by["slow"], costly=by["costly"])
+    return Normal(
+        failed=by["failed"],
+        slow=by["slow"],
+        costly=by["costly"],
+        until_s=until_s,
+        hours=hours,
+        control_an_hour=control_an_hour,
+    )
 
 
 def cap_of(bots: int, against: Normal, metrics: Iterable[Metric], p1: float) -> int:

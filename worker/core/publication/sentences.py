@@ -67,7 +67,9 @@ def of_alarm(alarm: Alarm, reading: Reading) -> str:
         return said
     if alarm.kind == "silence":
         return f"{said}; nor to bots that were out before: an outage, and not this wave"
-    also = _share(alarm.control, alarm.metric or "failed")
+    if alarm.metric is None:
+        return f"{said}; nobody comes to bots that were out before: an outage, and not this wave"
+    also = _share(alarm.control, alarm.metric)
     return f"{said}; of bots that were out before, {also}: an outage, and not this wave"
 
 

@@ -23,7 +23,7 @@ class Tally(msgspec.Struct, frozen=True):
     """How many executions there were, and how many of them failed, were slow, were costly.
 
     `timed` had a duration and `metered` a number of tokens; without one an execution is neither
-    slow nor costly.
+    slow nor costly. `seen` are all that came, those included that count as nothing (yet).
     """
 
     executions: int = 0
@@ -32,12 +32,13 @@ class Tally(msgspec.Struct, frozen=True):
     costly: int = 0
     timed: int = 0
     metered: int = 0
+    seen: int = 0
 
     def plus(self, other: Tally) -> Tally:
         """Both together.
 
         >>> Tally(3, 1).plus(Tally(2, 2, timed=2))
-        Tally(executions=5, failed=3, slow=0, costly=0, timed=2, metered=0)
+        Tally(executions=5, failed=3, slow=0, costly=0, timed=2, metered=0, seen=0)
         """
         pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
         return Tally(*(one + two for one, two in pairs))
@@ -122,3 +123,12 @@ def add(one: Count, two: Count) -> Count:
     Count(failed=3, executions=10)
     """
     return Count(one.failed + two.failed, one.executions + two.executions)
+
+
+def columns_of(tallies: Sequence[Tally]) -> dict[str, list[int]]:
+    """By field a list of what each tally has there.
+
+    >>> columns_of([Tally(3, 1), Tally(2)])["executions"]
+    [3, 2]
+    """
+    return {name: [getattr(one, name) for one in tallies] for name in Tally.__struct_fields__}

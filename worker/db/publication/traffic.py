@@ -29,7 +29,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     ignored: tuple[str, ...]
     running_s: int
     slow_ms: int
-    costly_tokens: int
+    costly: int
 
 
 # Who takes longer than allowed has failed, whatever comes of it: so it was while it was running.
@@ -47,10 +47,10 @@ STATUS: Final = """
 _SEEN: Final = """
     SELECT e.bot_id::text COLLATE "default" AS bot_id, e.workflow_version_id::text AS version_id,
            e.id::text AS id, {created} AS at, {elapsed} AS elapsed, {tokens} AS tokens,
-           {status} AS failed
+           {status} AS failed, {session} AS session_id
     FROM workflow_execution_runs e
     WHERE e.created_at >= {since} AND e.created_at < {until}
-      AND NOT COALESCE(starts_with(e.session_id::text, :ours), false)
+      AND NOT COALESCE(starts_with({session}, :ours), false)
 """
 
 _MINUTES: Final = """
@@ -59,29 +59,31 @@ _MINUTES: Final = """
                     ELSE 'waves' END AS who,
                s.bot_id, s.id, s.at, s.elapsed, s.tokens, s.failed, p.state = ANY (:live) AS is_out,
                COALESCE(s.elapsed > COALESCE(g.slow_over_ms, :slow_ms), false) AS slow,
-               COALESCE(s.tokens > COALESCE(g.costly_over, :costly_tokens), false) AS costly
+               COALESCE(s.tokens > COALESCE(g.costly_over, :costly), false) AS costly
         FROM seen s
         JOIN flowshift.publication_bots p
           ON p.bot_id = s.bot_id AND p.version_id::text = s.version_id
         JOIN flowshift.waves w ON w.publication_id = p.publication_id AND w.number = p.wave
         LEFT JOIN flowshift.gate_bots g
           ON g.publication_id = p.publication_id AND g.wave = p.wave AND g.bot_id = p.bot_id
-        WHERE s.failed IS NOT NULL
-          AND (p.publication_id = :publication_id AND p.wave = :wave
-               OR p.state = ANY (:live) AND w.state IN ('passed', 'accepted'))
+        WHERE p.publication_id = :publication_id AND p.wave = :wave
+           OR s.failed IS NOT NULL AND p.state = ANY (:live) AND w.state IN ('passed', 'accepted')
         UNION ALL
         SELECT 'v1', s.bot_id, s.id, s.at, s.elapsed, s.tokens, s.failed, true,
-               COALESCE(s.elapsed > :slow_ms, false), COALESCE(s.tokens > :costly_tokens, false)
+               COALESCE(s.elapsed > :slow_ms, false), COALESCE(s.tokens > :costly, false)
         FROM seen s WHERE s.failed IS NOT NULL AND s.version_id IS NULL
     )
     SELECT j.who, CASE WHEN j.who = 'wave' THEN j.bot_id ELSE '' END AS bot_id,
            EXTRACT(epoch FROM date_trunc('minute', j.at))::float8 AS minute_s,
            j.is_out, j.at >= now() - make_interval(secs => :recent_s) AS is_recent,
-           count(*), count(*) FILTER (WHERE j.failed), count(*) FILTER (WHERE j.slow),
-           count(*) FILTER (WHERE j.costly), count(j.elapsed), count(j.tokens),
-           CASE WHEN j.who = 'wave' THEN left(string_agg(
+           count(j.failed), count(*) FILTER (WHERE j.failed),
+           count(*) FILTER (WHERE j.slow AND j.failed IS NOT NULL),
+           count(*) FILTER (WHERE j.costly AND j.failed IS NOT NULL),
+           count(j.elapsed) FILTER (WHERE j.failed IS NOT NULL),
+           count(j.tokens) FILTER (WHERE j.failed IS NOT NULL), count(*),
+           CASE WHEN j.who = 'wave' THEN COALESCE(left(string_agg(
                (j.failed::int + 2 * j.slow::int + 4 * j.costly::int)::text, ''
-               ORDER BY j.at, j.id), {first}) ELSE '' END
+               ORDER BY j.at, j.id), {first}), '') ELSE '' END
     FROM judged j GROUP BY 1, 2, 3, 4, 5
 """
 
@@ -109,7 +111,7 @@ def minutes(
             "wave": wave,
             "live": list(LIVE),
             "slow_ms": float(rules.slow_ms),
-            "costly_tokens": float(rules.costly_tokens),
+            "costly": float(rules.costly),
             "recent_s": BRAKE_S,
         },
     )
@@ -168,12 +170,13 @@ def columns(connection: sa.Connection) -> Columns:
 def seen_sql(found: Columns) -> str:
     """SQL for the executions of a stretch of time; takes what `bound` gives."""
     created, elapsed = "e.created_at::timestamptz", _number(found, "elapsed_time")
-    error = "e.error_message::text" if "error_message" in found else "NULL::text"
+    error = _text(found, "error_message")
     return _SEEN.format(
         created=created,
         elapsed=elapsed,
         tokens=_number(found, "total_tokens"),
         status=STATUS.format(error=error, looked_at=LOOKED_AT, elapsed=elapsed, created=created),
+        session=_text(found, "session_id"),
         since=_moment(found, "since"),
         until=_moment(found, "until"),
     )
@@ -202,6 +205,10 @@ def _is_number(found: Columns, name: str) -> bool:
 
 def _number(found: Columns, name: str) -> str:
     return f"e.{name}::float8" if _is_number(found, name) else "NULL::float8"
+
+
+def _text(found: Columns, name: str) -> str:
+    return f"e.{name}::text" if name in found else "NULL::text"
 
 
 def _moment(found: Columns, name: str) -> str:

@@ -27,8 +27,9 @@ def _count(name: str) -> Column[Any]:
     return Column(name, sa.BigInteger, nullable=False, server_default=text("0"))
 
 
-# One row a wave, from its first look on. What was created before `counted_until` is in the tables
-# below. `normal` is what the wave is held against (`worker.core.publication.normal`), found once.
+# One row a wave, from its first look on; `opened_at` is when its first bot was published. What was
+# created before `counted_until` is in the tables below. `normal` is what the wave is held against
+# (`worker.core.publication.normal`), found once.
 gate_looks = Table(
     "gate_looks",
     metadata,
@@ -40,7 +41,8 @@ gate_looks = Table(
 )
 
 # Of a bot all its executions, and by a digit each the first ones in their order: 1 failed, 2 slow,
-# 4 costly, or their sum. `timed` and `metered` say how many had a duration, and a number of tokens.
+# 4 costly, or their sum. `timed` and `metered` say how many had a duration, and a number of tokens;
+# `seen` counts those as well that were ignored.
 # What is known of V1: over how much a bot is slow and costly, and when visitors came.
 gate_bots = Table(
     "gate_bots",
@@ -53,6 +55,7 @@ gate_bots = Table(
     _count("costly"),
     _count("timed"),
     _count("metered"),
+    _count("seen"),
     Column("first", sa.Text, nullable=False, server_default=text("''")),
     Column("slow_over_ms", sa.Float),
     Column("costly_over", sa.Float),

@@ -237,6 +237,20 @@ def test_after_a_day_too_little_is_inconclusive() -> None:
     assert judge(a_reading(metric(0, 70), after_s=24 * HOUR)).outcome == "passed"
 
 
+def test_a_bot_falls_silent_with_all_others_in_an_outage() -> None:
+    silent = BotReading(bot_id="mute", expected=16.0)
+    reading = a_reading(
+        metric(0, 80), suspects=(silent,), control_traffic=Traffic(expected=80.0, seen=0)
+    )
+
+    outcome, sentence = said(reading)
+    assert (outcome, sentence.partition("; ")[2]) == (
+        "disturbed",
+        "nobody comes to bots that were out before: an outage, and not this wave",
+    )
+    assert judge(reading).quarantined == ()
+
+
 def test_silence_never_passes() -> None:
     for after_s in (HOUR, 30 * HOUR):
         assert judge(a_reading(metric(0, 0), after_s=after_s)).outcome != "passed"
