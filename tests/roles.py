@@ -50,7 +50,7 @@ def psql(database: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     password = {"PGPASSWORD": url.password} if url.password else {}
     where = url.set(password=None).render_as_string()
     return subprocess.run(
-        [_psql(), "--no-psqlrc", *arguments, where],
+        [psql_path(), "--no-psqlrc", *arguments, where],
         env={**os.environ, **password},
         capture_output=True,
         text=True,
@@ -62,7 +62,8 @@ def _libpq(database: str) -> sa.URL:
     return database_url(database).set(drivername="postgresql")
 
 
-def _psql() -> str:
+def psql_path() -> str:
+    """The psql of this machine."""
     try:
         return str(find_binaries().initdb.with_name("psql"))
     except ConfigError:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
+import yaml
 from psycopg import errors
 
 from migrations import upgrade as schema
@@ -12,7 +18,7 @@ from tests.fleet import Fleet
 from tests.integration.test_migrations import an_engine, make_platform
 from tests.integration.test_role import FORBIDDEN, connected
 from tests.publishing import Publishing
-from tests.roles import Role
+from tests.roles import FILE, Role, psql_path
 from worker.db.publication import rights
 from worker.db.publication.rolling import Which
 from worker.db.schema.check import check
@@ -108,6 +114,51 @@ def test_the_catalogue_says_who_may_publish(
     finally:
         drop_database(admin, empty)
     assert found.may_publish == (who != "worker")
+
+
+def test_the_stacks_own_script_makes_both_roles_with_their_passwords(
+    database: str, admin: sa.Engine
+) -> None:
+    """The script of docker-compose.yml, by the names of this test and with the psql of this machine."""
+    made = {which: f"flowshift_test_{uuid.uuid4().hex[:16]}" for which in ("worker", "publisher")}
+    stack = yaml.safe_load((FILE.parents[1] / "docker-compose.yml").read_text())
+    [script] = stack["services"]["roles"]["command"]
+    sets = f"--set=role={made['worker']} --set=publisher={made['publisher']}"
+    script = script.replace("--file=/role.sql", f"{sets} --file={FILE}")
+    for which, name in made.items():
+        script = script.replace(f"flowshift_{which}", name)
+    url = sa.make_url(database)
+    given = {
+        "PGHOST": str(url.query.get("host") or url.host),
+        "PGPORT": str(url.port or 5432),
+        "PGUSER": url.username,
+        "PGPASSWORD": url.password,
+        "PGDATABASE": url.database,
+        "WORKER_PASSWORD": "a'b\"$c",
+        "PUBLISHER_PASSWORD": "d\\e f",
+        "PATH": f"{Path(psql_path()).parent}:{os.environ['PATH']}",
+    }
+    try:
+        for _ in range(2):
+            done = subprocess.run(
+                ["sh", "-euc", script],
+                env={**os.environ, **{name: value for name, value in given.items() if value}},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+        for which, may in (("worker", False), ("publisher", True)):
+            theirs = Role(made[which], given[f"{which.upper()}_PASSWORD"] or "")
+            with an_engine(theirs.url(database)) as engine, engine.connect() as connection:
+                assert rights.publisher(connection) == rights.Publisher(made[which], may)
+    finally:
+        with an_engine(database) as engine, engine.begin() as connection:
+            for name in reversed(made.values()):
+                connection.exec_driver_sql(f"DROP OWNED BY {name}")
+        with admin.connect() as connection:
+            for name in reversed(made.values()):
+                connection.execute(sa.text(f"DROP ROLE {name}"))
 
 
 def test_beyond_that_it_may_no_more_than_workers(

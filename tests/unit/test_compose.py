@@ -18,6 +18,7 @@ import yaml
 from celery.bin.celery import celery
 
 from worker.cli import cli
+from worker.queue.names import celery_name
 from worker.settings import PREFIX, Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -26,10 +27,17 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 EXAMPLE = (CHECKOUT / ".env.example").read_text()
 
-OURS = {"migrate-db", "worker", "beat", "flower", "cli"}
-ONE_SHOT = {"migrate-db", "cli"}
+OURS = {"migrate-db", "worker", "publisher", "beat", "flower", "cli"}
+ONE_SHOT = {"migrate-db", "roles", "cli"}
 SETTINGS = {PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
-SECRETS = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "FLOWSHIFT_FLOWER_BASIC_AUTH"}
+SECRETS = {
+    "POSTGRES_PASSWORD",
+    "WORKER_PASSWORD",
+    "PUBLISHER_PASSWORD",
+    "REDIS_PASSWORD",
+    "FLOWSHIFT_FLOWER_BASIC_AUTH",
+}
+URLS = {"FLOWSHIFT_DATABASE_URL", "WORKER_DATABASE_URL", "PUBLISHER_DATABASE_URL"}
 # ${NAME}, ${NAME:-default}, ${NAME:?message}; $$ is a dollar sign for the container.
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 COMPOSE = next(
@@ -90,7 +98,7 @@ def seconds(duration: str) -> int:
 
 
 def test_every_service_is_one_that_these_tests_know() -> None:
-    assert set(SERVICES) == OURS | {"postgres", "redis"}
+    assert set(SERVICES) == OURS | {"postgres", "redis", "roles"}
 
 
 @each_of_ours
@@ -116,13 +124,14 @@ def test_whatever_keeps_running_has_a_health_check_and_is_started_again(name: st
     assert {"interval", "timeout", "retries", "start_period"} < set(service["healthcheck"])
 
 
-@pytest.mark.parametrize("name", ["worker", "beat", "flower"])
+@pytest.mark.parametrize("name", ["worker", "publisher", "beat", "flower"])
 def test_a_health_check_asks_for_the_heartbeat_of_what_runs_in_its_container(name: str) -> None:
     _, *words = SERVICES[name]["healthcheck"]["test"]
 
-    assert words == ["flowshift", "health", name, "--here"]
+    kind = "worker" if name == "publisher" else name
+    assert words == ["flowshift", "health", kind, "--here"]
     command, rest = command_of(words)
-    assert rest == [name, "--here"]
+    assert rest == [kind, "--here"]
     assert "--here" in {option for parameter in command.params for option in parameter.opts}
 
 
@@ -140,7 +149,7 @@ def test_no_secret_is_on_a_command_line(name: str) -> None:
 
     shown = [service.get(key) for key in ("entrypoint", "command", "healthcheck", "labels")]
     used = {match["name"] for text in strings_in(shown) for match in VARIABLE.finditer(text)}
-    assert not used & (SECRETS | {"FLOWSHIFT_DATABASE_URL"})
+    assert not used & (SECRETS | URLS)
 
 
 @pytest.mark.parametrize("secret", sorted(SECRETS))
@@ -195,6 +204,7 @@ def test_nobody_is_root() -> None:
     } == {
         "postgres": "postgres",
         "redis": "redis",
+        "roles": "postgres",
     }
     assert not any("user" in SERVICES[name] for name in OURS)
 
@@ -217,13 +227,37 @@ def test_a_worker_has_the_time_to_hand_back_what_it_cannot_finish() -> None:
 
 
 def test_nothing_works_before_the_tables_are_there() -> None:
-    for name in ("worker", "beat", "flower", "cli"):
+    for name in ("worker", "publisher", "beat", "flower", "cli"):
         assert SERVICES[name]["depends_on"] == {
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
-            "migrate-db": {"condition": "service_completed_successfully"},
+            "roles": {"condition": "service_completed_successfully"},
         }
+    assert SERVICES["roles"]["depends_on"] == {
+        "postgres": {"condition": "service_healthy"},
+        "migrate-db": {"condition": "service_completed_successfully"},
+    }
     assert SERVICES["migrate-db"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+
+
+def test_each_process_has_the_role_that_its_work_needs() -> None:
+    def who(name: str) -> tuple[str, str]:
+        environment = SERVICES[name]["environment"]
+        user = re.search(r"//(\w+)@", environment["FLOWSHIFT_DATABASE_URL"])
+        secret = VARIABLE.search(environment["PGPASSWORD"])
+        assert user
+        assert secret
+        return user[1], secret["name"]
+
+    assert {name: who(name) for name in OURS} == {
+        **dict.fromkeys(("migrate-db", "cli"), ("flowshift", "POSTGRES_PASSWORD")),
+        **dict.fromkeys(("worker", "beat", "flower"), ("flowshift_worker", "WORKER_PASSWORD")),
+        "publisher": ("flowshift_publisher", "PUBLISHER_PASSWORD"),
+    }
+    assert not any("--queues" in word for word in SERVICES["worker"]["command"])
+    queue = "--queues=${FLOWSHIFT_NAMESPACE:-flowshift}:publish"
+    assert queue in SERVICES["publisher"]["command"]
+    assert celery_name(Settings().namespace, "publish") == "flowshift:publish"
 
 
 def test_redis_keeps_what_it_was_given() -> None:
@@ -241,9 +275,16 @@ def test_what_is_kept_is_on_a_named_volume_that_our_user_may_write() -> None:
         "redis": ["redis-data:/data"],
         "beat": ["beat-state:/var/lib/flowshift"],
         "flower": ["flower-state:/var/lib/flowshift"],
+        "roles": ["./migrations/role.sql:/role.sql:ro"],
     }
+    assert (CHECKOUT / "migrations" / "role.sql").is_file()
     declared = set(yaml.safe_load(TEXT)["volumes"])
-    assert declared == {mount.partition(":")[0] for mounts in volumes.values() for mount in mounts}
+    assert declared == {
+        mount.partition(":")[0]
+        for mounts in volumes.values()
+        for mount in mounts
+        if not mount.startswith("./")
+    }
     # A new volume takes over the owner of the image's directory.
     assert "install -d -o flowshift -g flowshift -m 0700 /var/lib/flowshift" in DOCKERFILE
     assert "FLOWSHIFT_DATA_DIR=/var/lib/flowshift" in DOCKERFILE
