@@ -132,11 +132,18 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
     assert told["run"]["failures"][0]["bot_id"] == "bad"
     assert told["fleet"] == {
         "total_bots": 2,
+        "v1_bots": 2,
         "v2_bots": 0,
         "v2_unpublished": 0,
         "without_id": 0,
         "migrated_bots": 1,
         "drafts": 1,
+        "proven": 0,
+        "published_by_flowshift": 0,
+        "published_by_person": 0,
+        "rolled_back": 0,
+        "quarantined": 0,
+        "is_estimate": False,
     }
     assert told["executions_24h"] == []
 

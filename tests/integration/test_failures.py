@@ -16,7 +16,7 @@ from worker.db import outcomes
 def still_broken(fleet: Fleet) -> dict[str, str]:
     with fleet.engine.connect() as connection:
         found = list(outcomes.each(connection, "failures"))
-        assert sum(outcomes.counts(connection).values()) == len(found)
+        assert sum(outcomes.counts(connection).by_code.values()) == len(found)
         grouped = outcomes.groups(connection, "failures")
     assert sum(group.bots for group in grouped) == len({one.bot_id for one in found}) == len(found)
     return {one.bot_id: f"{one.run_id} {one.code}" for one in found}

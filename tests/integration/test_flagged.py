@@ -166,7 +166,7 @@ def test_show_status_and_the_summary_say_what_is_wrong_and_what_to_do(
     assert "--include-flagged converts it" in out
     shown = json.loads(flowshift("show", "a", "--json")[1])
     assert (shown["uses_v2"], shown["is_published"]) == (True, False)
-    assert "runs V2, " in flowshift("show", "b")[1]
+    assert "runs v1.0, which flowshift did not publish, " in flowshift("show", "b")[1]
 
 
 def test_a_message_by_name_may_say_it(fleet: Fleet) -> None:

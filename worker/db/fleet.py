@@ -1,31 +1,20 @@
-"""Questions about the whole fleet: the two that the platform's guide asks, and one of ours."""
+"""Questions about the whole fleet: executions, which the platform's guide asks for, and one of ours.
+
+How many bots there are of each kind is asked in `worker.db.overview`.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.parity.recording import SESSION_PREFIX
-from worker.db.backups import BESIDE_BOTS, IS_BACKED_UP
 from worker.db.expressions import seconds
-from worker.db.platform_tables import DRAFT, bots, execution_runs, versions
-
-
-class Overview(msgspec.Struct, frozen=True):
-    """How far the fleet is: the guide's first monitoring query, and the drafts that wait.
-
-    Bots without a workflow do not count. `v2_unpublished` are those of `v2_bots` without a published
-    version, which cannot answer; `without_id` those of `total_bots` that no run can take.
-    """
-
-    total_bots: int
-    v2_bots: int
-    v2_unpublished: int
-    migrated_bots: int
-    drafts: int
-    without_id: int
+from worker.db.platform_tables import bots, execution_runs, versions
 
 
 class ExecutionsOfStatus(msgspec.Struct, frozen=True):
@@ -35,26 +24,6 @@ class ExecutionsOfStatus(msgspec.Struct, frozen=True):
     count: int
     avg_time_ms: int | None
     avg_tokens: int | None
-
-
-def overview(connection: sa.Connection) -> Overview:
-    """Count the fleet."""
-    counted = (
-        sa.select(
-            sa.func.count(),
-            sa.func.count().filter(bots.c.use_workflow_v2),
-            sa.func.count().filter(IS_BACKED_UP),
-            sa.func.count().filter(bots.c.bot_id.is_(None)),
-        )
-        .select_from(BESIDE_BOTS)
-        .where(bots.c.workflow.is_not(None))
-    )
-    total, v2, migrated, without_id = connection.execute(counted).one()
-    drafts = connection.scalar(
-        sa.select(sa.func.count()).select_from(versions).where(versions.c.status == DRAFT)
-    )
-    unpublished = flagged_without_version(connection)
-    return Overview(total, v2, unpublished, migrated, drafts or 0, without_id)
 
 
 def flagged_without_version(connection: sa.Connection) -> int:
@@ -83,13 +52,21 @@ class Executions(msgspec.Struct, frozen=True):
     avg_tokens: int | None
 
 
+MOST_EXECUTIONS: Final = 100_000
+"""So many executions, the newest, are added up at most."""
+
+
 class Executed(msgspec.Struct, frozen=True):
-    """Executions of the last 24 hours: all, by who made them, and by status."""
+    """Executions of the last 24 hours: all, by who made them, and by status.
+
+    If there are more than `MOST_EXECUTIONS`, only the newest count: those from `since` on; else it is None.
+    """
 
     all: Executions
     traffic: Executions
     validation: Executions
     by_status: tuple[ExecutionsOfStatus, ...]
+    since: dt.datetime | None = None
 
 
 class _Sums(msgspec.Struct, frozen=True):
@@ -104,37 +81,44 @@ class _Sums(msgspec.Struct, frozen=True):
     tokens: int
 
 
-def executed(connection: sa.Connection) -> Executed:
-    """Add up the executions of the last 24 hours, in one pass over the index on their time.
+def executed(connection: sa.Connection, *, most: int = MOST_EXECUTIONS) -> Executed:
+    """Add up the newest executions of the last 24 hours, in one pass over the index on their time.
 
     Flowshift's own, which validate drafts, differ from real traffic in their session ids.
     """
-    since = sa.func.now() - seconds(86_400)
-    session = execution_runs.c.session_id.collate("C")  # LIKE needs a deterministic collation
+    r = execution_runs.c
+    newest = (
+        sa.select(r.session_id, r.status, r.elapsed_time, r.total_tokens, r.created_at)
+        .where(r.created_at > sa.func.now() - seconds(86_400))
+        .order_by(r.created_at.desc())
+        .limit(most)
+        .subquery()
+    ).c
+    session = newest.session_id.collate("C")  # LIKE needs a deterministic collation
     validates = sa.func.coalesce(session.startswith(SESSION_PREFIX), sa.false())
-    time_ms, tokens = execution_runs.c.elapsed_time, execution_runs.c.total_tokens
-    query = (
-        sa.select(
-            validates,
-            execution_runs.c.status,
-            sa.func.count(),
-            sa.func.count(time_ms),
-            sa.func.coalesce(sa.func.sum(time_ms), 0),
-            sa.func.count(tokens),
-            sa.func.coalesce(sa.func.sum(tokens), 0),
-        )
-        .where(execution_runs.c.created_at > since)
-        .group_by(validates, execution_runs.c.status)
-    )
-    groups = [_Sums(*row) for row in connection.execute(query)]
+    time_ms, tokens = newest.elapsed_time, newest.total_tokens
+    query = sa.select(
+        validates,
+        newest.status,
+        sa.func.count(),
+        sa.func.count(time_ms),
+        sa.func.coalesce(sa.func.sum(time_ms), 0),
+        sa.func.count(tokens),
+        sa.func.coalesce(sa.func.sum(tokens), 0),
+        sa.func.min(sa.cast(newest.created_at, sa.DateTime(timezone=True))),
+    ).group_by(validates, newest.status)
+    rows = connection.execute(query).all()
+    groups = [_Sums(*row[:-1]) for row in rows]
+    whole = _summed(groups)
     return Executed(
-        all=_summed(groups),
+        all=whole,
         traffic=_summed([group for group in groups if not group.validates]),
         validation=_summed([group for group in groups if group.validates]),
         by_status=tuple(
             _of_status(status, [group for group in groups if group.status == status])
             for status in sorted({group.status for group in groups})
         ),
+        since=min(row[-1] for row in rows) if whole.count >= most else None,
     )
 
 

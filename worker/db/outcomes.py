@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.policy.estimate import rounded
 from worker.core.policy.run_kinds import TRIES_DRAFTS, WRITES_DRAFTS
 
 Kind = Literal["failures", "warnings"]
@@ -68,13 +69,33 @@ def each(
         yield Found(**row)
 
 
-def counts(connection: sa.Connection) -> dict[str, int]:
+SAMPLED_FAILURES: Final = 20_000
+"""Failed rows of the ledger up to which each is looked at; of more, a share."""
+
+
+class Counts(msgspec.Struct, frozen=True):
     """How many bots of the fleet have failed last, by code, the most frequent first."""
+
+    by_code: dict[str, int]
+    is_estimate: bool
+
+
+def counts(connection: sa.Connection, *, most: int = SAMPLED_FAILURES) -> Counts:
+    """Count the bots that have failed last; a share of them, by a hash of their ids, if there are many."""
+    rows = connection.scalar(_FAILED_ROWS) or 0
+    share = max(1, -(-rows // most))
     query = (
         f"SELECT code, count(*) AS bots FROM ({_FAILURES}) f"  # noqa: S608  (constants)
-        " GROUP BY code ORDER BY 2 DESC, 1"
+        " WHERE mod(hashtext(bot_id), :share) = 0 GROUP BY code ORDER BY 2 DESC, 1"
     )
-    return {row.code: row.bots for row in connection.execute(sa.text(query), _values(None, None))}
+    found = connection.execute(sa.text(query), {**_values(None, None), "share": share})
+    by_code = {row.code: row.bots for row in found}
+    if share == 1:
+        return Counts(by_code, is_estimate=False)
+    return Counts({code: rounded(bots * share) for code, bots in by_code.items()}, is_estimate=True)
+
+
+_FAILED_ROWS: Final = sa.text("SELECT count(*) FROM flowshift.ledger WHERE outcome = 'failed'")
 
 
 def _source(kind: Kind, run_id: int | None) -> str:

@@ -10,9 +10,12 @@ import sqlalchemy as sa
 from worker.core.policy.health import Verdict
 from worker.core.policy.processes import Process
 from worker.core.targets.detect import Choice
-from worker.db import admission, fleet, heartbeats, outcomes
+from worker.db import admission, fleet, heartbeats, outcomes, overview
 from worker.db.engine import map_database_errors
-from worker.db.fleet import Executed, Overview
+from worker.db.fleet import Executed
+from worker.db.overview import Overview
+from worker.db.publication import active
+from worker.db.publication.active import Active
 from worker.db.runs import Run
 from worker.settings import Settings
 from worker.steps.report import RunReport, latest_run, report_run
@@ -36,7 +39,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment.
 
     `report` is None if there is no run; `pace` is None, and `health` empty, if its run is over.
-    `open_failures` counts the bots that are still broken, by code. `target` is the one that a run
+    `open_failures` counts the bots that are still broken, by code. `publications` are those that are not
+    over. `target` is the one that a run
     started now would be for.
     """
 
@@ -45,7 +49,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     health: Sequence[Verdict]
     fleet: Overview
     executed: Executed
-    open_failures: dict[str, int]
+    open_failures: outcomes.Counts
+    publications: Sequence[Active]
     processes: Sequence[Process]
     target: Choice
 
@@ -71,9 +76,10 @@ def read_status(
             report=report,
             pace=_pace(connection, report.run, settings) if report and is_active else None,
             health=health_now(engine, settings) if is_active else (),
-            fleet=fleet.overview(connection),
+            fleet=overview.overview(connection),
             executed=fleet.executed(connection),
             open_failures=outcomes.counts(connection),
+            publications=active.active(connection),
             processes=heartbeats.processes(connection),
             target=choose_target(connection, None, settings.target),
         )

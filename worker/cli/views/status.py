@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.terminal import plain
+from worker.cli.views.fleet import fleet_text, live_text, publication_lines
 from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import prune_text
@@ -17,7 +18,8 @@ from worker.core.policy.health import UNREAD, Verdict
 from worker.core.policy.processes import no_worker
 from worker.core.policy.run_kinds import queue_of
 from worker.core.targets.registry import TARGETS
-from worker.db.fleet import Executed, Executions, ExecutionsOfStatus, Overview
+from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
+from worker.db.outcomes import Counts
 from worker.steps.prune.calendar import PruneSchedule
 from worker.steps.status import Pace, Status
 
@@ -34,9 +36,12 @@ def status_fields(status: Status, schedule: PruneSchedule, limit_s: float) -> di
         "health": status.health,
         "target": status.target,
         "fleet": status.fleet,
-        "open_failures": status.open_failures,
+        "publications": status.publications,
+        "open_failures": status.open_failures.by_code,
+        "open_failures_are_estimates": status.open_failures.is_estimate,
         **processes_fields(status.processes, limit_s),
         "prune": schedule,
+        "executions_since": executed.since,
         "executions_24h": executed.by_status,
         "executions_24h_all": executed.all,
         "executions_24h_traffic": executed.traffic,
@@ -57,9 +62,7 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
         print_summary(to, status.report)
     to.line()
     _print_target(to, status)
-    to.print(fleet_text(status.fleet, serves_drafts=TARGETS[status.target.target].serves_drafts))
-    if status.open_failures:
-        to.print(_open_text(status.open_failures))
+    _print_fleet(to, status)
     to.print(working_line(status.processes, limit_s))
     if status.pace is not None and status.report is not None:
         missing = no_worker(queue_of(status.report.run.kind), status.processes, limit_s)
@@ -68,6 +71,17 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
     to.print(prune_text(schedule))
     if status.executed.all.count:
         to.print(executed_table(status.executed))
+
+
+def _print_fleet(to: Console, status: Status) -> None:
+    to.print(fleet_text(status.fleet, serves_drafts=TARGETS[status.target.target].serves_drafts))
+    if (live := live_text(status.fleet)) is not None:
+        to.print(live)
+    for one in status.publications:
+        for said in publication_lines(one):
+            to.print(said)
+    if status.open_failures.by_code:
+        to.print(_open_text(status.open_failures))
 
 
 def _print_target(to: Console, status: Status) -> None:
@@ -98,34 +112,16 @@ def health_lines(verdicts: Sequence[Verdict]) -> list[str]:
     ] or ["health: go"]
 
 
-def fleet_text(fleet: Overview, *, serves_drafts: bool = False) -> Text:
-    """The fleet in one line; with `serves_drafts` the platform runs drafts where nothing is published."""
-    means = "the platform runs their drafts" if serves_drafts else "they cannot answer"
-    unpublished = (
-        f" ({fleet.v2_unpublished:,} of them without a published version: {means})"
-        if fleet.v2_unpublished
-        else ""
-    )
-    without_id = (
-        f"; {fleet.without_id:,} of these rows have no bot_id: every run passes them over"
-        if fleet.without_id
-        else ""
-    )
-    return Text(
-        f"fleet: {fleet.total_bots:,} bots with a workflow, {fleet.migrated_bots:,} backed up, "
-        f"{fleet.v2_bots:,} on V2{unpublished}, {fleet.drafts:,} drafts{without_id}"
-    )
-
-
-def _open_text(open_failures: dict[str, int]) -> Text:
-    by_code = ", ".join(f"{code} {bots:,}" for code, bots in open_failures.items())
-    total = sum(open_failures.values())
-    return Text(f"still failed: {total:,} bots ({by_code}): flowshift failures", "red")
+def _open_text(open_failures: Counts) -> Text:
+    by_code = ", ".join(f"{code} {bots:,}" for code, bots in open_failures.by_code.items())
+    total = sum(open_failures.by_code.values())
+    about = "about " if open_failures.is_estimate else ""
+    return Text(f"still failed: {about}{total:,} bots ({by_code}): flowshift failures", "red")
 
 
 def executed_table(executed: Executed) -> Table:
     """Executions of the last 24 hours: all, by status, and by who made them where both did."""
-    table = Table(title="executions, last 24 hours", title_justify="left", box=None, pad_edge=False)
+    table = Table(title=_executed_title(executed), title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in ("count", "success", "average ms", "average tokens"):
         table.add_column(name, justify="right")
@@ -137,6 +133,12 @@ def executed_table(executed: Executed) -> Table:
     if executed.validation.count:
         _add_executed(table, "validation", executed.validation)
     return table
+
+
+def _executed_title(executed: Executed) -> str:
+    if executed.since is None:
+        return "executions, last 24 hours"
+    return f"executions, the newest {executed.all.count:,}: since {executed.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _add_executed(table: Table, name: str, entry: Executions | ExecutionsOfStatus) -> None:

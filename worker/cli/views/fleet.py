@@ -1,0 +1,85 @@
+"""The fleet and its publications in a few lines: what answers, what waits, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from worker.cli.printing import Text
+from worker.cli.terminal import plain
+from worker.cli.views.units import duration
+from worker.db.overview import Overview
+from worker.db.publication.active import Active
+
+REASON_WIDTH: Final = 500
+
+
+def fleet_text(fleet: Overview, *, serves_drafts: bool = False) -> Text:
+    """The fleet in one line; with `serves_drafts` the platform runs drafts where nothing is published."""
+    means = "the platform runs their drafts" if serves_drafts else "they cannot answer"
+    unpublished = (
+        f" ({fleet.v2_unpublished:,} of them without a published version: {means})"
+        if fleet.v2_unpublished
+        else ""
+    )
+    without_id = (
+        f"; {fleet.without_id:,} of these rows have no bot_id: every run passes them over"
+        if fleet.without_id
+        else ""
+    )
+    about = "about " if fleet.is_estimate else ""
+    return Text(
+        f"fleet: {about}{fleet.total_bots:,} bots with a workflow, {fleet.migrated_bots:,} backed up, "
+        f"{fleet.v2_bots:,} on V2{unpublished}, {fleet.drafts:,} drafts{without_id}"
+    )
+
+
+def live_text(fleet: Overview) -> Text | None:
+    """What answers, in one line; None if nothing was ever published, by whomever."""
+    back = fleet.rolled_back + fleet.quarantined
+    if not (fleet.published_by_flowshift or fleet.published_by_person or back):
+        return None
+    about = "about " if fleet.is_estimate else ""
+    parts = [
+        f"{about}{fleet.v1_bots:,} bots on V1",
+        f"{fleet.published_by_flowshift:,} on a version of flowshift",
+        f"{about}{fleet.published_by_person:,} on one of a person",
+        f"{fleet.rolled_back:,} rolled back",
+        f"{fleet.quarantined:,} quarantined",
+        f"{about}{fleet.proven:,} proven",
+    ]
+    return Text(f"live: {', '.join(parts)}")
+
+
+def publication_lines(one: Active) -> list[Text]:
+    """A publication that is not over: its state and since when, then the wave it is at and the gate."""
+    state = one.state.replace("_", " ")
+    style = "yellow" if one.state in ("held", "rolling_back") else ""
+    because = f" ({one.held_because})" if one.held_because else ""
+    said = one.reason or (one.sentence if one.state != "publishing" else None)
+    why = f": {plain(said, REASON_WIDTH)}" if said else ""
+    return [
+        Text(f"publication {one.publication_id}: ")
+        .append(f"{state}{because}", style)
+        .append(f" for {duration(one.moved_ago_s)}{why}"),
+        Text(f"  {', '.join(_place(one))}; {_gate(one)}"),
+    ]
+
+
+def _place(one: Active) -> list[str]:
+    if one.wave is None or one.wave_state is None:
+        wave = f"{one.waves:,} waves, all decided"
+    else:
+        state = "next" if one.wave_state == "pending" else one.wave_state
+        wave = f"wave {one.wave:,} of {one.waves:,} ({plain(one.label or '')}) {state}"
+    parts = [wave, f"{one.published:,} of {one.bot_count:,} bots published"]
+    if one.taken_back:
+        parts.append(f"{one.taken_back:,} taken back")
+    if one.skipped:
+        parts.append(f"{one.skipped:,} skipped")
+    return parts
+
+
+def _gate(one: Active) -> str:
+    if one.looked_ago_s is None:
+        return "the gate has not looked at it yet"
+    return f"the gate looked {duration(one.looked_ago_s)} ago"

@@ -1,0 +1,79 @@
+"""Publications that are not over, each with the wave that it is at: what is live, and what waits.
+
+A handful of rows by the index of open publications; nothing of their bots is counted: the waves'
+counters are written by the batches, in their transactions.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.publication.gate import GateMode
+from worker.core.publication.states import HeldBecause, PublicationState, WaveState
+
+
+class Active(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication that is not over.
+
+    `wave`, `label` and `wave_state` are of the wave that it is at: the one that works, is watched or waits
+    for a decision, else the next; None if every wave is decided. `sentence` is the gate's last verdict
+    on it, `looked_at` when the gate last looked. Of `bot_count` bots so many were `published`, of which so
+    many were `taken_back`, and so many `skipped`. Ages are seconds by the database's clock.
+    """
+
+    publication_id: int
+    state: PublicationState
+    held_because: HeldBecause | None
+    reason: str | None
+    gate: GateMode
+    requested_by: str
+    bot_count: int
+    published: int
+    skipped: int
+    taken_back: int
+    waves: int
+    wave: int | None
+    label: str | None
+    wave_state: WaveState | None
+    sentence: str | None
+    looked_at: dt.datetime | None
+    created_at: dt.datetime
+    moved_at: dt.datetime
+    moved_ago_s: float
+    looked_ago_s: float | None
+    version: int
+
+
+_COLUMNS: Final = """
+    SELECT p.publication_id, p.state, p.held_because, p.state_reason AS reason, p.gate, p.requested_by,
+           p.bot_count, t.published, t.skipped, t.taken_back, t.waves, w.number AS wave, w.label,
+           w.state AS wave_state, w.sentence, r.read_at AS looked_at, p.created_at, p.moved_at,
+           extract(epoch FROM now() - p.moved_at)::float8 AS moved_ago_s,
+           extract(epoch FROM now() - r.read_at)::float8 AS looked_ago_s, p.version
+    FROM flowshift.publications p
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS waves, COALESCE(sum(published), 0)::bigint AS published,
+               COALESCE(sum(skipped + failed), 0)::bigint AS skipped,
+               COALESCE(sum(rolled_back + quarantined), 0)::bigint AS taken_back
+        FROM flowshift.waves o WHERE o.publication_id = p.publication_id) t
+    LEFT JOIN LATERAL (
+        SELECT o.number, o.label, o.state, o.sentence FROM flowshift.waves o
+        WHERE o.publication_id = p.publication_id
+          AND o.state IN ('publishing', 'watching', 'failed', 'inconclusive', 'pending')
+        ORDER BY o.state = 'pending', o.number LIMIT 1) w ON true
+    LEFT JOIN LATERAL (
+        SELECT g.read_at FROM flowshift.gate_readings g
+        WHERE g.publication_id = p.publication_id AND g.wave = w.number
+        ORDER BY g.reading_id DESC LIMIT 1) r ON true
+"""
+
+_ACTIVE: Final = sa.text(f"{_COLUMNS} WHERE p.finished_at IS NULL ORDER BY p.publication_id")
+
+
+def active(connection: sa.Connection) -> list[Active]:
+    """The publications that are not over, the oldest first."""
+    return [Active(**row._asdict()) for row in connection.execute(_ACTIVE)]
