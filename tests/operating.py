@@ -44,7 +44,7 @@ class Operator:
 
     def go(self, codes: tuple[int, ...] = (0,)) -> None:
         """Let it go on."""
-        self.do("go", str(self.publication_id), "--detach", codes=codes)
+        self.do("go", str(self.publication_id), "--detach", "--reason", "seen", codes=codes)
 
     def roll_back(self, *options: str, codes: tuple[int, ...] = (0,)) -> Any:
         """Take it back: `1` where bots stay on V2."""

@@ -152,7 +152,7 @@ class PublicationRound:
             return False
         state = operator.state
         if state in ("watching", "held"):
-            self._give("go", str(operator.publication_id), *self._detached())
+            self._give("go", str(operator.publication_id), "--reason", "seen", *self._detached())
         elif state in ("completed", "stopped", "rolling_back"):
             self._give("rollback", "--all", "--yes")
         return state == "rolled_back"
@@ -214,8 +214,8 @@ class PublicationRound:
         bot_ids = [row.bot_id for row in self._fleet.rows("SELECT bot_id FROM bots ORDER BY 1")]
         choices = [
             ("hold", publication),
-            ("go", publication, "--detach"),
-            ("go", publication, "--detach"),
+            ("go", publication, "--detach", "--reason", "seen"),
+            ("go", publication, "--detach", "--reason", "seen"),
             ("rollback", "--bot-id", draw.choice(bot_ids), "--yes"),
             ("rollback", "--publication", publication, "--wave", "2", "--yes"),
             ("stop", publication),
