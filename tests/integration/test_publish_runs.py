@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_batch_that_is_delivered_twice_publishes_once(publishing: Publishing) 
     assert publishing.fleet.try_convert(run_id, 1) is None
     assert publishing.versions(BOTS[0]) == [("draft", "draft"), ("v1.0", "published")]
     assert read(publishing)[1][0].published == 5
-    assert publishing.fleet.outcomes(run_id) == dict.fromkeys(BOTS[:5], "converted")
+    assert publishing.fleet.outcomes(run_id) == dict.fromkeys(BOTS[:5], "published")
 
 
 def test_a_worker_that_is_killed_in_mid_batch_leaves_every_bot_as_it_was(
@@ -159,7 +160,7 @@ def test_a_worker_that_is_killed_in_mid_batch_leaves_every_bot_as_it_was(
     assert fleet.rows("SELECT FROM flowshift.ledger WHERE run_id = :id", id=run_id) == []
     assert read(publishing)[1][0].published == 0
 
-    assert fleet.convert(run_id, 1).counts.converted == 5  # the same process claims it again
+    assert fleet.convert(run_id, 1).counts.published == 5  # the same process claims it again
     assert live(publishing) == BOTS[:5]
     assert publishing.versions(BOTS[0]) == [("draft", "draft"), ("v1.0", "published")]
 
@@ -191,7 +192,7 @@ def test_what_a_person_edits_is_skipped_and_what_they_have_locked_comes_again(
         assert fleet.convert(run_id, 1).counts.bots == 4
         assert states(publishing)[0] == "publishing"
 
-    assert fleet.convert(run_id, 2).counts.converted == 1
+    assert fleet.convert(run_id, 2).counts.published == 1
     assert live(publishing) == [BOTS[0], *BOTS[2:5]]
     assert publishing.state(BOTS[1]) == "skipped draft_edited"
     assert states(publishing)[0] == "watching"
@@ -393,6 +394,61 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert "publishes wave 2" in flowshift("go", "1", "--detach")[1]
     assert flowshift("stop", "1")[1] == "publication 1 is stopped\n"
     assert json.loads(flowshift("publications", "--json")[1])[0]["state"] == "stopped"
+
+
+def test_what_was_published_and_what_was_not_is_counted_shown_and_explained(
+    flowshift: Command, publishing: Publishing
+) -> None:
+    publishing.fleet.execute("DELETE FROM flowshift.proofs WHERE bot_id = 'bot-00003'")
+    run_id = start(publishing, "all").run_id or 0
+    work(publishing, run_id)
+
+    counts = publishing.fleet.progress(run_id).counts
+    assert (counts.published, counts.converted, counts.skipped, counts.bots) == (4, 0, 1, 5)
+    shown = flowshift("status", str(run_id))[1]
+    assert re.search(r"published +4", shown)
+    assert "converted" not in shown
+    assert "skipped" in shown
+    [one] = [run for run in json.loads(flowshift("runs", "--json")[1]) if run["run_id"] == run_id]
+    assert (one["published"], one["converted"], one["bots_done"]) == (4, 0, 5)
+
+    code, out, _ = flowshift("failures", str(run_id))
+    assert code == 1
+    assert "not_proven  1 bots" in out
+    assert "bot-00003  run 2: no execution of a draft of this bot agreed with V1" in out
+    assert "next: Validate the draft, then publish again" in out
+    assert "1 bots failed or were skipped in run 2" in out
+    code, out, _ = flowshift("failures", str(run_id), "--code", "not_proven", "--json")
+    assert [found["bot_id"] for found in json.loads(out)["failures"]] == ["bot-00003"]
+    assert flowshift("failures", str(run_id), "--code", "busy")[0] == 0
+    assert flowshift("failures", "--fleet")[0] == 0, "V1 answers: nothing is broken"
+
+
+def test_a_skipped_bot_of_another_kind_of_run_is_no_failure(
+    flowshift: Command, publishing: Publishing
+) -> None:
+    publishing.fleet.add("nothing", None)
+    publishing.fleet.run()
+    assert publishing.fleet.outcomes(2)["nothing"] == "skipped no_workflow"
+    assert flowshift("failures", "2")[0] == 0
+
+
+def test_what_was_counted_as_converted_before_is_published_now_and_back(
+    publishing: Publishing,
+) -> None:
+    run_id = start(publishing, "all").run_id or 0
+    work(publishing, run_id)
+    fleet, before = publishing.fleet, publishing.fleet.progress(run_id).counts
+    schema.downgrade(fleet.engine, "0016")
+    columns = "converted, skipped"
+    [row] = fleet.rows(f"SELECT {columns} FROM flowshift.batches WHERE run_id = 2")
+    assert tuple(row) == (5, 0)
+    assert set(fleet.outcomes(1).values()) == {"converted"}
+    assert set(fleet.outcomes(run_id).values()) == {"converted"}
+    schema.upgrade(fleet.engine)
+    assert publishing.fleet.progress(run_id).counts == before
+    assert set(fleet.outcomes(1).values()) == {"converted"}
+    assert set(fleet.outcomes(run_id).values()) == {"published"}
 
 
 def test_a_downgrade_forgets_the_runs_and_leaves_the_bots(publishing: Publishing) -> None:

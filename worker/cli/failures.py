@@ -16,7 +16,7 @@ from worker.cli.options import (
 from worker.cli.printing import console, print_csv, print_json_with
 from worker.cli.session import configure_logging, opened
 from worker.cli.views.failures import HEADER, cells, group_fields, print_groups
-from worker.core.codes import FAILURE_CODES, WARNING_CODES
+from worker.core.codes import FAILURE_CODES, SKIP_CODES, WARNING_CODES
 from worker.db.outcomes import Found, Kind
 from worker.errors import UsageError
 from worker.steps.outcomes import each_outcome, outcomes_by_code
@@ -25,7 +25,7 @@ from worker.steps.outcomes import each_outcome, outcomes_by_code
 @click.command()
 @optional_run_argument
 @fleet_option
-@code_option(FAILURE_CODES, help_text="Only bots that failed with this code.")
+@code_option((*FAILURE_CODES, *SKIP_CODES), help_text="Only bots with this code.")
 @csv_option
 @json_option
 def failures(
@@ -35,7 +35,8 @@ def failures(
 
     Without RUN, the latest outcome of each bot that still exists counts. Dry runs do not count. A
     failed validation counts; one that passed clears what a trial found, but not a failed
-    conversion. With RUN: the bots that failed in that run, whatever happened since.
+    conversion. With RUN: the bots that failed in that run, whatever happened since, and if it
+    publishes, those that it skipped.
 
     The exit code is 1 if there are any, otherwise 0.
 
@@ -44,6 +45,7 @@ def failures(
       flowshift failures                      # what is still broken
       flowshift failures --code cycle --csv   # for a spreadsheet
       flowshift failures 3                    # what failed in run 3
+      flowshift failures 4 --code not_proven  # not published by run 4, and why
     """
     return _show("failures", run_id, fleet=fleet, code=code, as_csv=as_csv, as_json=as_json)
 

@@ -50,8 +50,7 @@ def start_and_report(request: Request, starting: Starting) -> int:
         follow_to_end(current, run.run_id, quiet=starting.as_json)
         if starting.verbose and not starting.as_json:
             for row in outcomes_of(current.engine, run.run_id):
-                kind = KINDS[run.kind]
-                say(outcome_line(row, validates=kind.validates, done=kind.done))
+                say(outcome_line(row, validates=KINDS[run.kind].validates))
         return print_report(current, run.run_id, as_json=starting.as_json)
 
 

@@ -9,8 +9,8 @@ import msgspec
 
 from worker.core.printable import escape
 
-Outcome = Literal["converted", "unchanged", "skipped", "failed"]
-OUTCOMES: Final[tuple[Outcome, ...]] = ("converted", "unchanged", "skipped", "failed")
+Outcome = Literal["converted", "unchanged", "published", "skipped", "failed"]
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 SKIP_CODES: Final = (
     "duplicate_bot_id",
@@ -88,7 +88,8 @@ DIFFERENCE_CODES: Final[tuple[WarningCode, ...]] = (
 MEANINGS: Final[Mapping[str, str]] = {
     "converted": "A draft was written, or in a dry run would have been",
     "unchanged": "The draft that is there says the same already",
-    "skipped": "There was nothing to convert, or a person's work would have been lost",
+    "published": "The draft is the live version now, and the bot runs on V2",
+    "skipped": "There was nothing to convert or to publish, or a person's work would have been lost",
     "failed": "The bot has no new draft; its V1 workflow goes on running as before",
     "duplicate_bot_id": "Several rows of `bots` have this id: which of them is the bot cannot be known",
     "no_workflow": "The column is empty, or holds JSON's null",
@@ -160,6 +161,7 @@ _LOOK: Final = "Nothing, if the bot answers as it should: the draft does what V1
 REMEDIES: Final[Mapping[str, str]] = {
     "converted": "Read its warnings, if it has any",
     "unchanged": "Nothing",
+    "published": "Nothing; `flowshift rollback` gives it back to V1",
     "skipped": "See the code",
     "failed": "See the code",
     "duplicate_bot_id": "Make the id unique (`flowshift db check` lists such ids), then run again",

@@ -197,6 +197,7 @@ def complete(
                 lease_until=None,
                 converted=counts.converted,
                 unchanged=counts.unchanged,
+                published=counts.published,
                 skipped=counts.skipped,
                 failed=counts.failed,
                 validated=counts.validated,

@@ -9,7 +9,11 @@ import sqlalchemy as sa
 from worker.db.tables import batches
 
 BOTS_COUNTED: Final[sa.ColumnElement[int]] = (
-    batches.c.converted + batches.c.unchanged + batches.c.skipped + batches.c.failed
+    batches.c.converted
+    + batches.c.unchanged
+    + batches.c.published
+    + batches.c.skipped
+    + batches.c.failed
 )
 """How many bots of a batch have an outcome of any kind."""
 

@@ -9,6 +9,8 @@ What counts for the fleet is a bot's latest real outcome, of bots that still exi
   no other failure of a conversion: it looked at a draft that is there, and that conversion left none;
 - a validation that skipped the bot says nothing, and neither does a run of any other kind.
 
+Of a run that publishes, the bots that it skipped count too: a person wants them live, and they are not.
+
 Looked up by the ledger's key (bot_id, run_id) from its index of failures: one row a bot, or none.
 """
 
@@ -21,7 +23,7 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.estimate import rounded
-from worker.core.policy.run_kinds import TRIES_DRAFTS, WRITES_DRAFTS
+from worker.core.policy.run_kinds import PUBLISHES, TRIES_DRAFTS, WRITES_DRAFTS
 
 Kind = Literal["failures", "warnings"]
 
@@ -108,7 +110,11 @@ def _values(run_id: int | None, code: str | None) -> dict[str, Any]:
     return {"run_id": run_id, "code": code, "examples": EXAMPLES, **_KINDS}
 
 
-_KINDS: Final = {"writes": list(WRITES_DRAFTS), "tries": list(TRIES_DRAFTS)}
+_KINDS: Final = {
+    "writes": list(WRITES_DRAFTS),
+    "tries": list(TRIES_DRAFTS),
+    "publishes": list(PUBLISHES),
+}
 
 _OF_A_TRIAL = "('execution_failed', 'parity_mismatch')"
 
@@ -136,6 +142,11 @@ _FAILURES_OF_RUN = """
     SELECT f.bot_id, f.run_id, f.code, f.message, CAST(NULL AS text) AS node
     FROM flowshift.ledger f
     WHERE f.run_id = :run_id AND f.outcome = 'failed'
+      AND f.code = COALESCE(CAST(:code AS text), f.code)
+    UNION ALL
+    SELECT f.bot_id, f.run_id, f.code, f.message, NULL
+    FROM flowshift.runs r JOIN flowshift.ledger f ON f.run_id = r.run_id
+    WHERE r.run_id = :run_id AND r.kind = ANY(:publishes) AND f.outcome = 'skipped'
       AND f.code = COALESCE(CAST(:code AS text), f.code)
 """
 

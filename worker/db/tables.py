@@ -89,6 +89,7 @@ batches = Table(
     Column("worker", sa.Text),
     count("converted"),
     count("unchanged"),
+    count("published"),
     count("skipped"),
     count("failed"),
     count("validated"),
@@ -146,7 +147,8 @@ ledger = Table(
     Column("overhead_us", sa.BigInteger),  # null where the draft was not executed
     time_now("recorded_at"),
     CheckConstraint(
-        "outcome IN ('converted', 'unchanged', 'skipped', 'failed')", name="ledger_outcome_known"
+        "outcome IN ('converted', 'unchanged', 'published', 'skipped', 'failed')",
+        name="ledger_outcome_known",
     ),
     CheckConstraint(
         "(outcome IN ('skipped', 'failed')) = (code IS NOT NULL)", name="ledger_code_says_why"

@@ -20,7 +20,7 @@ from celery import Celery
 
 from worker.core.event_text import shorten
 from worker.core.policy.batch_ref import BatchRef
-from worker.core.policy.progress import Progress
+from worker.core.policy.progress import Counts, Progress
 from worker.core.policy.states import RunState
 from worker.core.printable import escape
 from worker.log import get_logger
@@ -64,8 +64,7 @@ def describe(progress: Progress) -> str:
         f"{_duration(progress.eta_s)} left" if moves and progress.eta_s else "",
         "dry run" if progress.dry_run else "",
         f"{counts.bots:,}/{progress.bots_total:,} bots",
-        f"{counts.converted:,} converted",
-        f"{counts.unchanged:,} unchanged",
+        *_did(counts),
         f"{counts.skipped:,} skipped",
         f"{counts.validated:,} validated" if counts.validated else "",
         f"{progress.rate:,.0f} bots/s" if moves and progress.rate >= 0.5 else "",
@@ -74,6 +73,13 @@ def describe(progress: Progress) -> str:
     headline, share, *rest = parts
     first = f"{headline} {share}" if len(headline) == 1 else f"{headline} · {share}"
     return " · ".join([first, *filter(None, rest)])
+
+
+def _did(counts: Counts) -> list[str]:
+    """What was done, in the words of the run's kind: a run that publishes converts nothing."""
+    if counts.published:
+        return [f"{counts.published:,} published"]
+    return [f"{counts.converted:,} converted", f"{counts.unchanged:,} unchanged"]
 
 
 def failure_of(progress: Progress) -> str | None:

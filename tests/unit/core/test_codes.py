@@ -48,7 +48,8 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
 
 
 def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
-    assert OUTCOMES == get_args(Outcome) == ("converted", "unchanged", "skipped", "failed")
+    assert get_args(Outcome) == OUTCOMES
+    assert OUTCOMES == ("converted", "unchanged", "published", "skipped", "failed")
     assert SKIP_CODES == (
         "duplicate_bot_id",
         "no_workflow",

@@ -73,6 +73,7 @@ def test_progress_is_published_as_flat_fields() -> None:
         "bots_done": 1_255,
         "converted": 1_200,
         "unchanged": 30,
+        "published": 0,
         "skipped": 20,
         "failed": 5,
         "validated": 1_190,

@@ -9,7 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Text
 from worker.cli.terminal import plain
-from worker.core.codes import MEANINGS, REMEDIES, quote
+from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES, quote
 from worker.db.outcomes import Found, Group, Kind
 
 MESSAGE_CUT: Final = 300
@@ -53,6 +53,8 @@ def print_groups(out: Console, kind: Kind, run_id: int | None, found: Sequence[G
         if remedy := REMEDIES.get(group.code):
             out.print(f"  next: {remedy}")
     total = sum(group.bots for group in found)
-    what = "bots failed" if kind == "failures" else "warnings, each bot once for each code"
+    was_skipped = any(group.code in SKIP_CODES for group in found)
+    failed = "bots failed or were skipped" if was_skipped else "bots failed"
+    what = failed if kind == "failures" else "warnings, each bot once for each code"
     run = "" if run_id is None else f" {run_id}"
     out.print(f"{total:,} {what} {where}; all of them: flowshift {kind}{run} --csv")

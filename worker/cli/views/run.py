@@ -39,6 +39,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     bots_done: int
     converted: int
     unchanged: int
+    published: int
     skipped: int
     failed: int
     validated: int

@@ -12,18 +12,19 @@ from worker.cli.views.progress import label
 from worker.cli.views.run import run_fields
 from worker.cli.views.target import print_target
 from worker.cli.views.units import duration, span
-from worker.core.codes import OUTCOMES
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
 from worker.core.targets.detect import Choice
 from worker.db.run_results import Failure, OutcomeRow
 from worker.db.runs import RunOptions
+from worker.steps.batch.kind import Kind
 from worker.steps.batch.kinds import KINDS
 from worker.steps.report import RunReport
 
 _COLOURS: Final[Mapping[str, str]] = {
     "converted": "green",
     "unchanged": "cyan",
+    "published": "green",
     "skipped": "yellow",
     "failed": "red",
 }
@@ -56,7 +57,7 @@ def print_summary(to: Console, report: RunReport) -> None:
         to.print(f"  {progress.reason}")
     if (target := target_of(report.run.options)) is not None:
         print_target(to, target)
-    to.print(_outcomes(progress, report.codes, validates=kind.validates, done=kind.done))
+    to.print(_outcomes(progress, report.codes, kind))
     for line in parity_lines(progress, report.overhead):
         to.print(line)
     if flagged := report.codes.get("skipped:flagged_without_version"):
@@ -115,30 +116,29 @@ def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text
         yield Text(f"           {bot.bot_id}  {span(bot.overhead_us)}")
 
 
-def outcome_line(row: OutcomeRow, *, validates: bool, done: str = "") -> str:
+def outcome_line(row: OutcomeRow, *, validates: bool) -> str:
     """What a run did for one bot."""
     passed = validates and row.outcome == "unchanged"
-    name = done if done and row.outcome == "converted" else row.outcome
     code = f" {row.code}" if row.code else ""
     warnings = f", {row.warnings} warnings" if row.warnings else ""
     message = f": {row.message}" if row.message else ""
-    return f"{row.bot_id}  {'validated' if passed else name}{code}{warnings}{message}"
+    return f"{row.bot_id}  {'validated' if passed else row.outcome}{code}{warnings}{message}"
 
 
-def _outcomes(progress: Progress, codes: Mapping[str, int], *, validates: bool, done: str) -> Table:
+def _outcomes(progress: Progress, codes: Mapping[str, int], kind: Kind) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("outcome")
     table.add_column("bots", justify="right")
     table.add_column("why")
-    for outcome in OUTCOMES:
+    for outcome in kind.outcomes:
         total = getattr(progress.counts, outcome)
         why = [
             f"{code.partition(':')[2]} {count:,}"
             for code, count in codes.items()
             if code.startswith(f"{outcome}:")
         ]
-        name: str = done if done and outcome == "converted" else outcome
-        if validates and outcome == "unchanged":
+        name: str = outcome
+        if kind.validates and outcome == "unchanged":
             name, compared = "validated", progress.counts.validated
             why += [f"not compared {total - compared:,}"] if total > compared else []
             total = compared

@@ -33,6 +33,7 @@ class Counts(msgspec.Struct, frozen=True):
 
     converted: int = 0
     unchanged: int = 0
+    published: int = 0
     skipped: int = 0
     failed: int = 0
     validated: int = 0
@@ -45,7 +46,7 @@ class Counts(msgspec.Struct, frozen=True):
         >>> Counts(converted=3, failed=1, warnings=9).bots
         4
         """
-        return self.converted + self.unchanged + self.skipped + self.failed
+        return self.converted + self.unchanged + self.published + self.skipped + self.failed
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from worker.core.codes import Outcome
 from worker.core.policy.states import RunKind
 from worker.db.batches import Batch
 from worker.runtime import Runtime
@@ -24,7 +25,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
 
     `mark` is shown beside a run of this kind, empty for the usual one. `validates` says that its
     outcome `unchanged` is a draft that was executed and does what V1 does: shown as `validated`.
-    `done` is what its outcome `converted` is shown as, empty for the same word.
+    `outcomes` are those that a bot may have.
     """
 
     name: RunKind
@@ -33,4 +34,4 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     default_trials: Callable[[Request], str]
     mark: str = ""
     validates: bool = False
-    done: str = ""
+    outcomes: tuple[Outcome, ...] = ("converted", "unchanged", "skipped", "failed")

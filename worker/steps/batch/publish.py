@@ -77,9 +77,9 @@ PUBLISH: Final = Kind(
     check=_check,
     default_trials=lambda _: "none",
     mark="publication",
-    done="published",
+    outcomes=("published", "skipped", "failed"),
 )
-"""A wave of a publication: `converted` counts the bots that were published."""
+"""A wave of a publication."""
 
 
 def _place(engine: sa.Engine, batch: Batch) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _save(
 def _row(one: Outcome) -> LedgerRow:
     if one.refusal is not None:
         return LedgerRow(one.bot_id, "skipped", one.refusal.code, one.refusal.message)
-    return LedgerRow(one.bot_id, "converted")
+    return LedgerRow(one.bot_id, "published")
 
 
 def _give_back(engine: sa.Engine, batch: Batch, publication_id: int) -> None:
