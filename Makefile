@@ -67,6 +67,7 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.saves
 	$(BIN)/python -m bench.prune
 	$(BIN)/python -m bench.gate
+	$(BIN)/python -m bench.look --executions 1000000
 
 chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)

@@ -189,3 +189,69 @@ def test_v1_is_the_control_where_nothing_else_is(traffic: Traffic) -> None:
         traffic.ask("c", 2, ago=ago, version=None)
 
     assert metric(traffic.look()).control == Count(0, 4)
+
+
+def test_how_long_it_took_is_told_by_its_times_where_nothing_else_tells(traffic: Traffic) -> None:
+    for seconds in (29, 31, 299, 301):
+        (execution_id,) = traffic.ask("a", 1, elapsed_ms=None, ago="10 minutes")
+        traffic.fleet.execute(
+            "UPDATE workflow_execution_runs SET finished_at = started_at + :s * interval '1 second'"
+            " WHERE id = CAST(:id AS uuid)",
+            s=seconds,
+            id=execution_id,
+        )
+
+    reading = traffic.look()
+
+    assert (counts(reading), counts(reading, "slow")) == ((1, 4), (3, 4))
+
+
+def test_a_platform_without_some_columns_is_read_by_the_others(traffic: Traffic) -> None:
+    traffic.ask("a", 2)
+    traffic.ask("b", 1, status="failed", error="Cancelled by client")
+    traffic.fleet.execute(
+        "ALTER TABLE workflow_execution_runs DROP COLUMN elapsed_time, DROP COLUMN total_tokens,"
+        " DROP COLUMN error_message, DROP COLUMN finished_at, DROP COLUMN session_id"
+    )
+
+    reading = traffic.look()
+
+    assert [one.metric for one in reading.metrics] == ["failed"]
+    assert counts(reading) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (
+            "ALTER COLUMN created_at TYPE timestamp, ALTER COLUMN started_at TYPE timestamp,"
+            " ALTER COLUMN finished_at TYPE timestamp"
+        ),
+        "ALTER COLUMN elapsed_time TYPE numeric, ALTER COLUMN total_tokens TYPE double precision",
+        'ALTER COLUMN bot_id TYPE varchar(80) COLLATE "C"',
+        (
+            "DROP CONSTRAINT workflow_execution_runs_workflow_version_id_fkey,"
+            " ALTER COLUMN workflow_version_id TYPE text"
+        ),
+        (
+            'ALTER COLUMN error_message TYPE varchar COLLATE "POSIX", ALTER COLUMN status DROP DEFAULT,'
+            " ALTER COLUMN status TYPE word USING status::word"
+        ),
+    ],
+)
+def test_whatever_types_a_platform_has_it_is_read_alike(traffic: Traffic, change: str) -> None:
+    traffic.fleet.execute("CREATE TYPE word AS ENUM ('running', 'succeeded', 'failed', 'paused')")
+    traffic.ask("a", 2, ago="1 hour", elapsed_ms=31_000)
+    traffic.ask("b", 3, status="failed", tokens=20_001)
+    traffic.ask("b", 3, status="failed", error="Cancelled by client")
+    traffic.ask("b", 1, status="failed", error="CANCELLED BY CLIENT")
+    traffic.ask("b", 3, status="running")
+    traffic.fleet.execute(f"ALTER TABLE workflow_execution_runs {change}")
+
+    reading = traffic.look()
+
+    assert (counts(reading), counts(reading, "slow"), counts(reading, "costly")) == (
+        (4, 6),
+        (2, 6),
+        (3, 6),
+    )

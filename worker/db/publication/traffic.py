@@ -6,7 +6,7 @@ short, so whatever else happens on the platform is passed by. Nothing is locked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -32,22 +32,25 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     costly: int
 
 
-# Who takes longer than allowed has failed, whatever comes of it: so it was while it was running.
+# What takes longer than allowed has failed, whatever comes of it: so it was while it was running.
 # What is neither succeeded, failed nor running is not known to be either.
-STATUS: Final = """
-    CASE WHEN e.status::text = 'failed' THEN
-              CASE WHEN COALESCE(left({error}, {looked_at}) COLLATE "C" LIKE ANY
-                                 (CAST(:ignored AS text[])), false) THEN NULL ELSE true END
-         WHEN e.status::text = 'succeeded' THEN COALESCE({elapsed} > :running_s * 1000.0, false)
-         WHEN e.status::text = 'running' AND {created} < now() - make_interval(secs => :running_s)
-              THEN true
+_OVERRAN: Final = """(COALESCE({elapsed} > :running_s * 1000.0, false) OR
+                 e.status::text = 'running' AND {created} < now() - make_interval(secs => :running_s))"""
+
+_FAILED: Final = """
+    CASE WHEN NOT e.status::text IN ('succeeded', 'failed', 'running') THEN NULL
+         WHEN {overran} THEN true
+         WHEN e.status::text = 'succeeded' THEN false
+         WHEN e.status::text = 'failed'
+              AND NOT COALESCE(left({error}, {looked_at}) COLLATE "C"
+                               LIKE ANY (CAST(:ignored AS text[])), false) THEN true
     END
 """
 
 _SEEN: Final = """
     SELECT e.bot_id::text COLLATE "default" AS bot_id, e.workflow_version_id::text AS version_id,
            e.id::text AS id, {created} AS at, {elapsed} AS elapsed, {tokens} AS tokens,
-           {status} AS failed, {session} AS session_id
+           {failed} AS failed, {overran} AS overran, {session} AS session_id
     FROM workflow_execution_runs e
     WHERE e.created_at >= {since} AND e.created_at < {until}
       AND NOT COALESCE(starts_with({session}, :ours), false)
@@ -58,8 +61,7 @@ _MINUTES: Final = """
         SELECT CASE WHEN p.publication_id = :publication_id AND p.wave = :wave THEN 'wave'
                     ELSE 'waves' END AS who,
                s.bot_id, s.id, s.at, s.elapsed, s.tokens, s.failed, p.state = ANY (:live) AS is_out,
-               COALESCE(s.elapsed > COALESCE(g.slow_over_ms, :slow_ms), false) AS slow,
-               COALESCE(s.tokens > COALESCE(g.costly_over, :costly), false) AS costly
+               {slow_over_own} AS slow, {costly_over_own} AS costly
         FROM seen s
         JOIN flowshift.publication_bots p
           ON p.bot_id = s.bot_id AND p.version_id::text = s.version_id
@@ -70,7 +72,7 @@ _MINUTES: Final = """
            OR s.failed IS NOT NULL AND p.state = ANY (:live) AND w.state IN ('passed', 'accepted')
         UNION ALL
         SELECT 'v1', s.bot_id, s.id, s.at, s.elapsed, s.tokens, s.failed, true,
-               COALESCE(s.elapsed > :slow_ms, false), COALESCE(s.tokens > :costly, false)
+               {slow}, {costly}
         FROM seen s WHERE s.failed IS NOT NULL AND s.version_id IS NULL
     )
     SELECT j.who, CASE WHEN j.who = 'wave' THEN j.bot_id ELSE '' END AS bot_id,
@@ -102,7 +104,16 @@ def minutes(
     Those that are still running and may be are left out, and so are ours and those ignored.
     """
     found = columns(connection)
-    query = sa.text(_MINUTES.format(seen=seen_sql(found), first=FIRST))
+    query = sa.text(
+        _MINUTES.format(
+            seen=seen_sql(found),
+            first=FIRST,
+            slow=slow("NULL"),
+            costly=costly("NULL"),
+            slow_over_own=slow("g.slow_over_ms"),
+            costly_over_own=costly("g.costly_over"),
+        )
+    )
     rows = connection.execute(
         query,
         {
@@ -110,8 +121,6 @@ def minutes(
             "publication_id": publication_id,
             "wave": wave,
             "live": list(LIVE),
-            "slow_ms": float(rules.slow_ms),
-            "costly": float(rules.costly),
             "recent_s": BRAKE_S,
         },
     )
@@ -167,15 +176,28 @@ def columns(connection: sa.Connection) -> Columns:
     return found
 
 
+def slow(own: str) -> str:
+    """SQL: the execution `s` is slow, by the bot's own limit, or the one for all."""
+    return f"(s.overran OR COALESCE(s.elapsed > COALESCE({own}, :slow_ms), false))"
+
+
+def costly(own: str) -> str:
+    """SQL: the execution `s` is costly. What overran is not held against that: its tokens come late."""
+    return f"(NOT s.overran AND COALESCE(s.tokens > COALESCE({own}, :costly), false))"
+
+
 def seen_sql(found: Columns) -> str:
     """SQL for the executions of a stretch of time; takes what `bound` gives."""
-    created, elapsed = "e.created_at::timestamptz", _number(found, "elapsed_time")
-    error = _text(found, "error_message")
+    created, elapsed = "e.created_at::timestamptz", _elapsed(found)
+    overran = _OVERRAN.format(elapsed=elapsed, created=created)
     return _SEEN.format(
         created=created,
         elapsed=elapsed,
         tokens=_number(found, "total_tokens"),
-        status=STATUS.format(error=error, looked_at=LOOKED_AT, elapsed=elapsed, created=created),
+        overran=overran,
+        failed=_FAILED.format(
+            overran=overran, error=_text(found, "error_message"), looked_at=LOOKED_AT
+        ),
         session=_text(found, "session_id"),
         since=_moment(found, "since"),
         until=_moment(found, "until"),
@@ -187,16 +209,22 @@ def bound(rules: Rules, since: datetime, until: datetime | None) -> dict[str, An
     return {
         "ignored": list(rules.ignored),
         "running_s": rules.running_s,
+        "slow_ms": float(rules.slow_ms),
+        "costly": float(rules.costly),
         "ours": SESSION_PREFIX,
         "since": since.isoformat(),
         "until": "infinity" if until is None else until.isoformat(),
     }
 
 
-def measured(found: Columns) -> Sequence[str]:
+def measured(found: Columns) -> frozenset[str]:
     """The metrics that the platform's columns allow to measure."""
-    needs = {"failed": None, "slow": "elapsed_time", "costly": "total_tokens"}
-    return [metric for metric, name in needs.items() if name is None or _is_number(found, name)]
+    is_timed, is_metered = _elapsed(found) != _NO_NUMBER, _is_number(found, "total_tokens")
+    known = {"failed": True, "slow": is_timed, "costly": is_metered}
+    return frozenset(metric for metric, is_known in known.items() if is_known)
+
+
+_NO_NUMBER: Final = "NULL::float8"
 
 
 def _is_number(found: Columns, name: str) -> bool:
@@ -204,7 +232,17 @@ def _is_number(found: Columns, name: str) -> bool:
 
 
 def _number(found: Columns, name: str) -> str:
-    return f"e.{name}::float8" if _is_number(found, name) else "NULL::float8"
+    return f"e.{name}::float8" if _is_number(found, name) else _NO_NUMBER
+
+
+def _elapsed(found: Columns) -> str:
+    """SQL for the milliseconds that an execution took: as noted, else between its two times."""
+    noted = _number(found, "elapsed_time")
+    times = ("started_at", "finished_at")
+    if any(name not in found or found[name].category != "D" for name in times):
+        return noted
+    between = "EXTRACT(epoch FROM e.finished_at::timestamptz - e.started_at::timestamptz) * 1000"
+    return f"COALESCE({noted}, ({between})::float8)"
 
 
 def _text(found: Columns, name: str) -> str:

@@ -13,7 +13,15 @@ import sqlalchemy as sa
 from worker.core.publication.baseline import NOTHING, Count, Metric
 from worker.core.publication.states import LIVE
 from worker.core.publication.visits import DAY_H, at_least
-from worker.db.publication.traffic import Columns, Rules, bound, columns, seen_sql
+from worker.db.publication.traffic import (
+    Columns,
+    Rules,
+    bound,
+    columns,
+    costly,
+    seen_sql,
+    slow,
+)
 
 MOST_MS: Final = 15_000
 """Longest time of one statement here."""
@@ -30,7 +38,7 @@ COSTLIER: Final = 1.25
 
 # V1's rows name no version. Those of the version that a bot had before say how many come to it.
 _BEFORE: Final = """
-    SELECT b.bot_id, s.version_id IS NULL AS is_v1, s.failed, s.elapsed, s.tokens,
+    SELECT b.bot_id, s.version_id IS NULL AS is_v1, s.failed, s.overran, s.elapsed, s.tokens,
            floor(EXTRACT(epoch FROM s.at - CAST(:since AS timestamptz)) / 3600)::int2 AS hour,
            COALESCE(s.session_id, s.id) AS visitor
     FROM ({seen}) s
@@ -65,12 +73,11 @@ _FIND: Final = """
         SET slow_over_ms = excluded.slow_over_ms, costly_over = excluded.costly_over,
             visit_hours = excluded.visit_hours, visits = excluded.visits
     )
-    SELECT count(*) AS executions, count(*) FILTER (WHERE m.failed) AS failed,
-           count(*) FILTER (WHERE m.elapsed > COALESCE(v1.slow_over_ms, :slow_ms)) AS slow,
-           count(*) FILTER (WHERE m.tokens > COALESCE(v1.costly_over, :costly)) AS costly,
-           count(m.elapsed) AS timed, count(m.tokens) AS metered
-    FROM mine m LEFT JOIN v1 ON v1.bot_id = m.bot_id
-    WHERE m.is_v1 AND m.failed IS NOT NULL
+    SELECT count(*) AS executions, count(*) FILTER (WHERE s.failed) AS failed,
+           count(*) FILTER (WHERE {slow}) AS slow, count(*) FILTER (WHERE {costly}) AS costly,
+           count(s.elapsed) AS timed, count(s.tokens) AS metered
+    FROM mine s LEFT JOIN v1 ON v1.bot_id = s.bot_id
+    WHERE s.is_v1 AND s.failed IS NOT NULL
 """
 
 # Of bots that were out before, and of V1 where there are none, in the last day.
@@ -136,12 +143,12 @@ def find(
             least=LEAST_KNOWN,
             slower=SLOWER_MS,
             costlier=COSTLIER,
+            slow=slow("v1.slow_over_ms"),
+            costly=costly("v1.costly_over"),
         )
     )
     values = _values(publication_id, wave, rules, until - timedelta(hours=hours), until)
-    row = connection.execute(
-        query, {**values, "slow_ms": rules.slow_ms, "costly": rules.costly}
-    ).one()
+    row = connection.execute(query, values).one()
     return {
         "failed": Count(row.failed, row.executions),
         "slow": Count(row.slow, row.executions) if row.timed else NOTHING,
