@@ -85,6 +85,8 @@ REVOKE UPDATE ON flowshift.ledger, flowshift.audit, flowshift.gate_readings FROM
 REVOKE UPDATE, DELETE ON flowshift.backups FROM :"role";
 -- That a backup of the database was verified is said by who takes backups: the tables' owner.
 REVOKE INSERT, UPDATE, DELETE ON flowshift.database_backups FROM :"role";
+-- What `flowshift finish` cleared is cleared, and brought back, by the tables' owner alone.
+REVOKE INSERT, UPDATE, DELETE ON flowshift.finished_bots FROM :"role";
 -- The upgrade's own notes.
 REVOKE INSERT, UPDATE, DELETE ON flowshift.alembic_version, flowshift.created_objects FROM :"role";
 

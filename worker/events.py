@@ -79,6 +79,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "progress.unpublished": "Redis is unavailable: progress is published again later",
     "provider.failed": "a model's provider gave no answer: the next one is asked",
     "provider.rested": "a provider failed too often, or asked for it: others are asked before it",
+    "finish.ended": "V1 of bots was cleared, or brought back: how many, and how many were left out by why",
     "rollback.finished": "bots were given back to V1: how many, by what happened to them",
     "wave.normal_found": "what a wave is held against was found: by V1, earlier waves, or default",
     "wave.published": "every bot of a wave is published or skipped: it is watched",

@@ -94,6 +94,7 @@ FORBIDDEN = [
     "UPDATE flowshift.gate_readings SET outcome = 'passed'",
     "UPDATE flowshift.database_backups SET verified_by = 'me', verified_at = now(), differences = 0",
     "INSERT INTO flowshift.database_backups (backup_id) VALUES (gen_random_uuid())",
+    "DELETE FROM flowshift.finished_bots",
     "TRUNCATE flowshift.audit",
     "UPDATE flowshift.alembic_version SET version_num = '0001'",
     "DELETE FROM flowshift.created_objects",

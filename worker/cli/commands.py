@@ -59,6 +59,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "stop": Entry("publish:stop", "Stop publication N for good: what is out stays out"),
         "rollback": Entry("rollback:rollback", "Let V1 answer again for bots that are published"),
         "backup": Entry("backup:backup", "Back up the database into a directory, or verify one"),
+        "finish": Entry(
+            "finish:finish", "Clear V1 of bots that have run V2 for long; the last step"
+        ),
     },
     "Look at bots": {
         "failures": Entry("failures:failures", "Show which bots are still broken, by code"),

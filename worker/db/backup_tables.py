@@ -1,9 +1,10 @@
-"""The record of backups of the database: one row each, whether it was verified or not."""
+"""Tables of backups: the record of those of the database, and V1 of bots that are finished with it."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Table
+from sqlalchemy.dialects.postgresql import JSON
 
 from worker.db.columns import metadata, time, time_now
 from worker.db.tables import SCHEMA
@@ -32,4 +33,24 @@ database_backups = Table(
     schema=SCHEMA,
 )
 
-TABLES = (database_backups,)
+# V1 that `flowshift finish` has cleared, as it was: then the only copy in this database. `json` keeps its
+# text as it is. The hash is over the three texts. No foreign key, as for `backups`.
+finished_bots = Table(
+    "finished_bots",
+    metadata,
+    Column("bot_id", sa.Text, primary_key=True),
+    Column("workflow", JSON),  # bots.workflow
+    Column("legacy_workflow", JSON),  # bots.legacy_workflow
+    Column("backup", JSON),  # flowshift.backups
+    time("backed_up_at"),
+    Column("content_hash", sa.Text, nullable=False),
+    time_now("finished_at"),
+    Column("finished_by", sa.Text, nullable=False),
+    CheckConstraint(
+        "num_nonnulls(workflow, legacy_workflow, backup) > 0", name="finished_bots_hold_something"
+    ),
+    CheckConstraint("(backup IS NULL) = (backed_up_at IS NULL)", name="finished_bots_backup_whole"),
+    schema=SCHEMA,
+)
+
+TABLES = (database_backups, finished_bots)

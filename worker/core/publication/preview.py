@@ -38,6 +38,8 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     v1_runs: bool = True
     previous: str | None = None
     running: int = 0
+    is_finished: bool = False
+    """Its V1 was cleared by `flowshift finish`, which can bring it back."""
 
     @property
     def does(self) -> Does:
@@ -54,6 +56,11 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     def v1_edited(self) -> bool:
         """Whether V1 goes live with an edit that has not been live before."""
         return self.does == "returns" and self.workflow_hash_now != self.workflow_hash
+
+    @property
+    def finished(self) -> bool:
+        """Whether V1 is gone because it was cleared: it can be brought back."""
+        return self.does == "no_way_back" and self.is_finished
 
     @property
     def version_edited(self) -> bool:
@@ -79,7 +86,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     `returns` are the bots on which V1 answers again: among them `v1_edited`, where it goes live with
     an edit made since, and `version_edited`, where an edit of the live version stops being live.
     Left alone are `newer_version` (a version that this publication did not make is live),
-    `already_back`, `no_way_back` and `gone`. `running` executions are still at work.
+    `already_back`, `no_way_back` (among them `finished`, whose V1 can be brought back) and `gone`.
+    `running` executions are still at work.
     """
 
     returns: Group = Group()
@@ -88,6 +96,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     newer_version: Group = Group()
     already_back: Group = Group()
     no_way_back: Group = Group()
+    finished: Group = Group()
     gone: Group = Group()
     running: int = 0
     digest: str = ""
@@ -120,6 +129,7 @@ _TEXTS: Final[tuple[tuple[str, Callable[[Group], str]], ...]] = (
     ("version_edited", _line("an edit of the live version stops being live")),
     ("newer_version", _line("left alone, a later version is live")),
     ("no_way_back", _line("left alone, V1 is gone or does not run; restore the version before")),
+    ("finished", _line("V1 was cleared: `flowshift finish --undo` brings it back, then roll back")),
     ("already_back", _line("V1 answers already")),
     ("gone", _line("deleted since")),
 )
@@ -138,7 +148,7 @@ def preview(bots: Iterable[Published]) -> Preview:
     for bot in bots:
         names = [
             bot.does,
-            *(name for name in ("v1_edited", "version_edited") if getattr(bot, name)),
+            *(name for name in ("v1_edited", "version_edited", "finished") if getattr(bot, name)),
         ]
         for name in names:
             groups[name] = groups.get(name, Group()).add(bot.bot_id)

@@ -29,7 +29,8 @@ _READ: Final = f"""
               AND e.status::text = 'running' AND e.finished_at IS NULL)::int,
            CASE WHEN {workflow_hash("b")} <> p.workflow_hash
                  AND octet_length(b.workflow::text) <= {{max_bytes}} THEN b.workflow::text END,
-           octet_length(b.workflow::text) > {{max_bytes}}
+           octet_length(b.workflow::text) > {{max_bytes}},
+           EXISTS (SELECT FROM flowshift.finished_bots f WHERE f.bot_id = p.bot_id)
     FROM flowshift.publication_bots p
     LEFT JOIN bots b ON b.bot_id = p.bot_id
     LEFT JOIN bot_workflow_versions ours ON ours.id = p.version_id
@@ -67,7 +68,7 @@ def published(
 
 def _published(row: tuple[Any, ...], v1_problem: V1Problem) -> Published:
     (bot_id, exists, uses_v2, ours, live, content, content_now, workflow, workflow_now, *rest) = row
-    previous, running, text, is_too_large = rest
+    previous, running, text, is_too_large, is_finished = rest
     if text is not None and v1.is_json_null(text):
         workflow_now = None
     return Published(
@@ -83,4 +84,5 @@ def _published(row: tuple[Any, ...], v1_problem: V1Problem) -> Published:
         v1_runs=not is_too_large and (text is None or not v1_problem(text)),
         previous=previous,
         running=running,
+        is_finished=is_finished,
     )

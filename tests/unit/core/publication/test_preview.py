@@ -89,6 +89,7 @@ CHANGES = {
     "workflow_hash_now": 7,
     "v1_runs": False,
     "previous": "v0.9",
+    "is_finished": True,
 }
 
 
