@@ -17,8 +17,9 @@ CREATE TABLE platform_orders (
 """
 
 BEGIN: Final = """
-INSERT INTO platform_journal (kind, bot_id, said)
-SELECT 'workflow', bot_id, workflow::text FROM bots ORDER BY bot_id
+INSERT INTO platform_journal (kind, bot_id, version_id, said)
+SELECT 'workflow', bot_id, NULL, workflow::text FROM bots
+UNION ALL SELECT 'earlier', bot_id, id, NULL FROM bot_workflow_versions WHERE status = 'published'
 """
 
 ORDER: Final = """

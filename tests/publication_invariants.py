@@ -106,8 +106,8 @@ def _not_published_is_untouched(after: After) -> Iterator[str]:
     for row in newest(after):
         if row.went_out or not is_there(after, row) or after.said("published", row.bot_id):
             continue
-        before = any(one.bot_id == row.bot_id for one in after.ours.values())
-        if after.published.get(row.bot_id) and not before:
+        before = {one.version_id for one in after.said("earlier", row.bot_id)} | {*after.ours}
+        if any(one.id not in before for one in after.published.get(row.bot_id, ())):
             yield f"{row.bot_id} is {row.state}, and has a published version"
         if after.flags[row.bot_id]:
             yield f"{row.bot_id} is {row.state}, and its flag is on"
