@@ -138,7 +138,7 @@ def _recorded(after: After) -> Iterator[str]:
         outcomes = [
             (one.outcome, one.code) for one in said.get((row.publication_id, row.bot_id), [])
         ]
-        wanted = [("converted", None)] if row.went_out else [("skipped", row.code)]
+        wanted = [("published", None)] if row.went_out else [("skipped", row.code)]
         if outcomes != ([] if row.state == "pending" else wanted):
             yield f"{row.bot_id} is {row.state} {row.code or ''}, and the ledger says {outcomes}"
 

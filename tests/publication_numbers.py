@@ -36,8 +36,8 @@ def _counters(after: After) -> Iterator[str]:
 def _run_counters(after: After) -> Iterator[str]:
     for row in after.fleet.rows(_RUNS):
         counts = after.fleet.progress(row.run_id).counts
-        if (counts.converted, counts.skipped) != (row.converted, row.skipped):
-            yield f"run {row.run_id} says {counts}, rows say {row.converted}, {row.skipped}"
+        if (counts.published, counts.skipped) != (row.published, row.skipped):
+            yield f"run {row.run_id} says {counts}, rows say {row.published}, {row.skipped}"
         if row.publication_state in OVER and row.state not in RUN_OVER:
             yield f"run {row.run_id} is {row.state}, its publication {row.publication_state}"
 
@@ -78,7 +78,7 @@ def _is_of(bot: Any, publication: Any) -> bool:
 
 _RUNS = """
     SELECT r.run_id, r.state, p.state AS publication_state,
-           count(*) FILTER (WHERE l.outcome = 'converted') AS converted,
+           count(*) FILTER (WHERE l.outcome = 'published') AS published,
            count(*) FILTER (WHERE l.outcome = 'skipped') AS skipped
     FROM flowshift.runs r
     JOIN flowshift.publications p ON r.request_id LIKE 'publication-' || p.publication_id || '-wave-%'

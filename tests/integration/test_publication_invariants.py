@@ -75,7 +75,7 @@ BREAKS = {
     ),
     "counters of waves equal rows": "UPDATE flowshift.waves SET skipped = skipped + 1",
     "counters of runs equal rows, and no run outlives its publication": (
-        "UPDATE flowshift.batches SET converted = converted + 1 WHERE run_id = 2"
+        "UPDATE flowshift.batches SET published = published + 1 WHERE run_id = 2"
     ),
     "states of publications and waves agree": ("UPDATE flowshift.waves SET state = 'publishing'"),
     "the audit trail has what happened": (

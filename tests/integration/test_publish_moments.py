@@ -87,7 +87,7 @@ def test_what_a_person_does_while_a_batch_publishes_holds(
         batch = pool.submit(fleet.convert, run_id, 1)
         eventually(lambda: is_in_the_middle(fleet))
         DEEDS[deed](platform)
-        assert batch.result(60).counts.converted == 4
+        assert batch.result(60).counts.published == 4
     finish_run(fleet.engine, run_id, actor="test")
     control.stop(fleet.current, 1, actor="test", reason=None)
     must_hold(fleet, beside)
