@@ -1,11 +1,13 @@
 """The Celery tasks: an id in, one step, enqueue the next.
 
 By name, with JSON arguments: `flowshift.start_run`, `flowshift.plan_run`, `flowshift.convert_batch`,
-`flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`, `flowshift.prune`. From Python:
+`flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`, `flowshift.tick_publications`,
+`flowshift.prune`. From Python:
 `tasks.start_run(Request(...))`.
 """
 
 from tasks.prunes import prune, tick_prune
+from tasks.publications import tick_publications
 from tasks.runs import convert_batch, migrate, plan_run, refresh_progress, sweep, validate_batch
 from tasks.start import start_run
 
@@ -18,5 +20,6 @@ __all__ = [
     "start_run",
     "sweep",
     "tick_prune",
+    "tick_publications",
     "validate_batch",
 ]

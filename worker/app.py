@@ -26,7 +26,7 @@ from worker.queue import limits, rabbitmq
 from worker.queue.choice import choose_queues
 from worker.queue.environment import ignore
 from worker.queue.loader import ours
-from worker.queue.names import celery_queues
+from worker.queue.names import celery_name, celery_queues
 from worker.runtime import Runtime
 from worker.servers import connect
 from worker.settings import Settings
@@ -122,6 +122,10 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "beat_schedule": {
             "refresh-progress": _every("flowshift.refresh_progress", 5.0),
             "sweep": _every("flowshift.sweep", float(settings.sweep_s)),
+            # Sick bots go back to V1, which only some workers may do.
+            "tick-publications": _every(
+                "flowshift.tick_publications", settings.gate_s, celery_name(namespace, "publish")
+            ),
             # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
             "tick-prune": _every("flowshift.tick_prune", 60.0),
         },
@@ -133,14 +137,16 @@ def configuration(current: Runtime) -> dict[str, Any]:
     return common | _redis_settings(settings)
 
 
-def _every(task: str, seconds: float) -> dict[str, Any]:
+def _every(task: str, seconds: float, queue: str | None = None) -> dict[str, Any]:
     """An entry of the beat's schedule, tried again at once where the connection was lost meanwhile.
 
     The beat keeps its connection: with `task_publish_retry` off, as it is for the others, it would
     fail at every message from the first lost connection on.
     """
-    options = {"retry": True, "retry_policy": BEAT_RETRY}
-    return {"task": task, "schedule": seconds, "options": options}
+    options: dict[str, Any] = {"retry": True, "retry_policy": BEAT_RETRY}
+    if queue is not None:
+        options["queue"] = queue
+    return {"task": task, "schedule": float(seconds), "options": options}
 
 
 def _redis_settings(settings: Settings) -> dict[str, Any]:

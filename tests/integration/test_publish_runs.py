@@ -23,7 +23,7 @@ from worker.steps.batch import publish as batch_step
 from worker.steps.batch.kinds import KINDS
 from worker.steps.finish import finish_run
 from worker.steps.publication import control
-from worker.steps.publication.control import Going
+from worker.steps.publication.begin import Going
 from worker.steps.publication.plan import Wanted
 
 BOTS = [f"bot-{n:05d}" for n in range(6)]
@@ -52,7 +52,7 @@ def start(publishing: Publishing, text: str = "1, 2, all", *, target: str = "gui
 
 
 def go(publishing: Publishing) -> Going:
-    return control.go(publishing.fleet.current, 1, actor="me", reason=None)
+    return control.go(publishing.fleet.current, 1, actor="me", reason="enough")
 
 
 def work(publishing: Publishing, run_id: int | None) -> None:
@@ -281,7 +281,6 @@ def test_after_one_wave_was_rolled_back_the_rest_goes_on(
     assert flowshift("rollback", "--publication", "1", "--wave", "2", "--yes")[0] == 0
     assert states(publishing) == ("held", ["accepted", "rolled_back", "pending"])
 
-    assert go(publishing).run_id is None
     work(publishing, go(publishing).run_id)
     assert states(publishing) == ("watching", ["accepted", "rolled_back", "watching"])
     assert len(live(publishing)) == 3
@@ -386,12 +385,14 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert code == 0
     assert "publication 1 publishes wave 1: 1 bots" in out
     work(publishing, 2)
-    assert "flowshift go 1" in flowshift("publication", "1")[1]
+    assert "flowshift accept 1 --reason" in flowshift("publication", "1")[1]
     assert "watching" in flowshift("publications")[1]
     assert flowshift("hold", "1", "--reason", "why")[1] == "publication 1 is held\n"
     assert json.loads(flowshift("publication", "1", "--json")[1])["state_reason"] == "why"
-    assert "is watching again" in flowshift("go", "1", "--detach")[1]
-    assert "publishes wave 2" in flowshift("go", "1", "--detach")[1]
+    assert "is watching wave 1 again" in flowshift("go", "1", "--detach")[1]
+    code, _, err = flowshift("go", "1", "--detach")
+    assert (code, "say why: --reason" in err) == (2, True)
+    assert "publishes wave 2" in flowshift("accept", "1", "--reason", "enough", "--detach")[1]
     assert flowshift("stop", "1")[1] == "publication 1 is stopped\n"
     assert json.loads(flowshift("publications", "--json")[1])[0]["state"] == "stopped"
 

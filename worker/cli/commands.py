@@ -52,11 +52,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "Publish": {
         "publish": Entry("publish:publish", "Make proven drafts the live versions, wave by wave"),
-        "publications": Entry("publish:publications", "List publications, the newest first"),
-        "publication": Entry("publish:publication", "Show one publication and its waves"),
-        "go": Entry("publish:go", "Let publication N go on: accept its wave, begin the next"),
-        "hold": Entry("publish:hold", "Hold publication N: no other bot is published"),
-        "stop": Entry("publish:stop", "Stop publication N for good: what is out stays out"),
+        "publications": Entry("publication:publications", "List publications, the newest first"),
+        "publication": Entry("publication:publication", "Show one publication and its waves"),
+        "gate": Entry("gate:gate", "Show what the gate says of a wave, and why"),
+        "accept": Entry("gate:accept", "Accept a wave that the gate did not let pass"),
+        "go": Entry("publication:go", "Let publication N go on"),
+        "hold": Entry("publication:hold", "Hold publication N: no other bot is published"),
+        "stop": Entry("publication:stop", "Stop publication N for good: what is out stays out"),
         "rollback": Entry("rollback:rollback", "Let V1 answer again for bots that are published"),
         "backup": Entry("backup:backup", "Back up the database into a directory, or verify one"),
         "finish": Entry(

@@ -1,4 +1,4 @@
-"""The commands that publish wave by wave: publish, publications, publication, go, hold, stop."""
+"""The command that plans a publication and begins its first wave: publish."""
 
 from __future__ import annotations
 
@@ -8,49 +8,33 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from worker.app import app
-from worker.cli import workers
-from worker.cli.arguments import RUN, TEXT
+from worker.cli.arguments import TEXT
 from worker.cli.files import TextFile, listed
 from worker.cli.options import (
     bot_ids_option,
     bots_from_option,
-    count_option,
     json_option,
     optional_run_argument,
-    reason_option,
     yes_option,
 )
-from worker.cli.printing import confirm_count, console, print_json, say
+from worker.cli.printing import confirm_count, print_json
+from worker.cli.publication import detach_option, follow_going
 from worker.cli.session import configure_logging, opened, person
-from worker.cli.starting import follow_to_end, print_report
 from worker.cli.views.publication import (
     plan_fields,
     print_plan,
-    print_publication,
-    publication_fields,
-    publications_table,
 )
+from worker.core.publication.gate import GATE_MODES, GateMode
 from worker.core.publication.sizes import DEFAULT_WAVES, parse_waves
 from worker.core.publication.versions import NEXT_DRAFTS, NextDraft
 from worker.core.publication.waves import Wishes
 from worker.db.publication.waves import Options
 from worker.errors import UsageError
-from worker.queue.dispatch import CeleryQueue
-from worker.runtime import Runtime
-from worker.steps.enqueue import top_up
 from worker.steps.publication import control
-from worker.steps.publication.control import Going
 from worker.steps.publication.plan import Wanted, look
-from worker.steps.publication.report import newest_publications, publication_of
 from worker.steps.target import read_target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-publication_argument = click.argument("publication_id", metavar="N", type=RUN)
-detach_option = click.option(
-    "--detach", is_flag=True, help="Begin the wave and return; `watch` follows its run."
-)
 
 
 def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]:
@@ -80,6 +64,12 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
 @click.option(
     "--live-drafts", is_flag=True, help="Take bots whose platform may serve the draft now."
 )
+@click.option(
+    "--gate",
+    type=click.Choice(GATE_MODES),
+    show_default="FLOWSHIFT_GATE",
+    help="When a wave fails: observe and pause hold, rollback takes it back if nothing is lost.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show the waves, and what keeps bots out.")
 @click.option(
     "--request-id",
@@ -103,6 +93,7 @@ def publish(
     next_draft: NextDraft,
     publish_edited: bool,
     live_drafts: bool,
+    gate: GateMode | None,
     dry_run: bool,
     request_id: str | None,
     detach: bool,
@@ -112,8 +103,8 @@ def publish(
     """Make the drafts of RUN's bots, or of the bots you name, their live versions, wave by wave.
 
     Every bot is put into a wave; the first wave begins at once. A draft is published only if it is
-    the very content that agreed with V1. `flowshift go N` begins each further wave: nothing does so by
-    itself yet, and no execution is judged yet. Workers must run as the publisher's role.
+    the very content that agreed with V1. The gate looks at the executions of each wave: when it
+    passes, the next one begins. Workers must run as the publisher's role, and the beat must run.
 
     The exit code is 1 if a bot of the wave failed, or its run did not complete.
 
@@ -156,125 +147,10 @@ def publish(
         bots = len(planned.plan.bot_ids)
         confirm_count(f"{bots:,} bots are to go live, wave by wave.", bots, yes=yes)
         going = control.publish(
-            current, wanted, request_id=request_id or str(uuid.uuid4()), actor=person()
+            current,
+            wanted,
+            request_id=request_id or str(uuid.uuid4()),
+            actor=person(),
+            gate=gate,
         )
-        return _follow(current, going, detach=detach, as_json=as_json)
-
-
-@click.command()
-@publication_argument
-@reason_option
-@detach_option
-@json_option
-def go(*, publication_id: int, reason: str | None, detach: bool, as_json: bool) -> int:
-    """Let publication N go on.
-
-    If it is held, it goes back to what it was doing. If its wave is out, you accept that wave, with
-    --reason on record, and the next one begins; after the last one the publication is completed.
-    Bots that a failed batch left are published again.
-
-    \b
-    Examples:
-      flowshift go 1 --reason "an hour without errors"
-      flowshift go 1 --detach
-    """
-    configure_logging()
-    with opened() as current:
-        going = control.go(current, publication_id, actor=person(), reason=reason)
-        return _follow(current, going, detach=detach, as_json=as_json)
-
-
-@click.command()
-@publication_argument
-@reason_option
-def hold(*, publication_id: int, reason: str | None) -> int:
-    """Hold publication N: batches at work commit, no other bot is published.
-
-    `flowshift go N` lets it go on. What is out stays out; `flowshift rollback` takes it back.
-
-    \b
-    Examples:
-      flowshift hold 1 --reason "many complaints"
-    """
-    configure_logging()
-    with opened(needs_redis=False) as current:
-        changed = control.hold(current, publication_id, actor=person(), reason=reason)
-        say(f"publication {publication_id} is {'' if changed else 'already '}held")
-    return 0
-
-
-@click.command()
-@publication_argument
-@reason_option
-def stop(*, publication_id: int, reason: str | None) -> int:
-    """Stop publication N for good: what is out stays out, no other bot is published.
-
-    `flowshift rollback --publication N` takes back what is out.
-
-    \b
-    Examples:
-      flowshift stop 1 --reason "the rest waits for the next release"
-    """
-    configure_logging()
-    with opened(needs_redis=False) as current:
-        changed = control.stop(current, publication_id, actor=person(), reason=reason)
-        say(f"publication {publication_id} is {'' if changed else 'already '}stopped")
-    return 0
-
-
-@click.command()
-@count_option(20)
-@json_option
-def publications(*, limit: int, as_json: bool) -> int:
-    """List publications, the newest first.
-
-    \b
-    Examples:
-      flowshift publications
-      flowshift publications --limit 5 --json
-    """
-    configure_logging()
-    with opened(needs_redis=False) as current:
-        found = newest_publications(current.engine, limit)
-    if as_json:
-        print_json([publication_fields(*one) for one in found])
-    elif found:
-        console().print(publications_table(found))
-    else:
-        say("no publications yet: flowshift publish RUN --dry-run")
-    return 0
-
-
-@click.command()
-@publication_argument
-@json_option
-def publication(*, publication_id: int, as_json: bool) -> int:
-    """Show publication N: its state, and each wave with its run and its bots.
-
-    \b
-    Examples:
-      flowshift publication 1
-      flowshift publication 1 --json
-    """
-    configure_logging()
-    with opened(needs_redis=False) as current:
-        found, its = publication_of(current.engine, publication_id)
-    if as_json:
-        print_json(publication_fields(found, its))
-    else:
-        print_publication(console(), found, its)
-    return 0
-
-
-def _follow(current: Runtime, going: Going, *, detach: bool, as_json: bool) -> int:
-    say(f"publication {going.publication_id} {going.said}", err=as_json)
-    if going.run_id is None:
-        return 0
-    queue = CeleryQueue(app)
-    top_up(current.engine, queue, going.run_id, window=current.settings.batch_window)
-    if detach:
-        say(f"follow it: flowshift watch {going.run_id}", err=as_json)
-        workers.hint(current, going.run_id)
-        return 0
-    follow_to_end(current, going.run_id, quiet=as_json)
-    return print_report(current, going.run_id, as_json=as_json)
+        return follow_going(current, going, detach=detach, as_json=as_json)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from worker.core.publication.gate import GateMode
 from worker.core.publication.ignored import like_patterns
 from worker.settings.field import text
 from worker.settings.platform import Platform
@@ -14,6 +15,16 @@ from worker.settings.platform import Platform
 class Gate(Platform, frozen=True, kw_only=True):
     """How the gate counts executions after a wave, and by what it judges."""
 
+    gate: Annotated[
+        GateMode,
+        Meta(
+            description="What the gate does where `--gate` is not given, see "
+            "[Publish](../how-to/publish.md#the-gate). Counts where the publication is planned."
+        ),
+    ] = "pause"
+    gate_s: Annotated[
+        int, Meta(ge=1, le=300, description="Seconds between two looks of the gate.")
+    ] = 30
     gate_ignore: Annotated[
         str,
         text(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
+from worker.cli.views.units import duration
+from worker.core.policy.states import words
+from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
 from worker.steps.publication.plan import Planned
+from worker.steps.publication.report import Found
 
 
 def print_plan(planned: Planned) -> None:
@@ -30,9 +34,31 @@ def plan_fields(planned: Planned) -> dict[str, Any]:
     }
 
 
-def publication_fields(one: Publication, waves: Sequence[Wave]) -> dict[str, Any]:
-    """A publication for scripts."""
+def publications_fields(one: Publication, waves: Sequence[Wave]) -> dict[str, Any]:
+    """A publication of the list, for scripts."""
     return {**msgspec.to_builtins(one), "waves": msgspec.to_builtins(list(waves))}
+
+
+def publication_fields(found: Found) -> dict[str, Any]:
+    """One publication for scripts; `gate_late_s` is not null where the gate should have looked since."""
+    waves = [
+        {**msgspec.to_builtins(wave), "verdict": _verdict_fields(found, wave)}
+        for wave in found.waves
+    ]
+    return {
+        **msgspec.to_builtins(found.publication),
+        "gate_late_s": found.unlooked_s,
+        "waves": waves,
+    }
+
+
+def _verdict_fields(found: Found, wave: Wave) -> dict[str, Any] | None:
+    kept = found.verdicts.get(wave.number)
+    if kept is None:
+        return None
+    counts = {one.metric: msgspec.to_builtins(one.count) for one in kept.reading.metrics}
+    fields = {"read_at": kept.read_at, "outcome": kept.outcome, "sentence": kept.sentence}
+    return {**msgspec.to_builtins(fields), "metrics": counts}
 
 
 def publications_table(found: Iterable[tuple[Publication, Sequence[Wave]]]) -> Table:
@@ -56,29 +82,106 @@ def publications_table(found: Iterable[tuple[Publication, Sequence[Wave]]]) -> T
     return table
 
 
-def print_publication(to: Console, one: Publication, waves: Sequence[Wave]) -> None:
-    """Print a publication: its state, then a line for each wave."""
+def print_publication(to: Console, found: Found) -> None:
+    """Print a publication: its state, the gate's last look, a line for each wave, what to do next."""
+    one = found.publication
     why = f": {one.state_reason}" if one.state_reason else ""
-    to.print(f"publication {one.publication_id} is {one.state.replace('_', ' ')}{why}")
-    table = Table(box=None, pad_edge=False)
-    for name in ("wave", "bots", "pending", "live", "skipped", "rolled back", "run"):
-        table.add_column(name, justify="right")
-    for name in ("state", "accepted by"):
-        table.add_column(name, overflow="fold")
-    for wave in waves:
-        table.add_row(
-            f"{wave.number} ({wave.label})",
-            f"{wave.bot_count:,}",
-            f"{wave.pending:,}",
-            f"{wave.live:,}",
-            f"{wave.skipped:,}",
-            f"{wave.rolled_back:,}",
-            str(wave.run_id or ""),
-            Text(wave.state.replace("_", " ")),
-            Text(wave.accepted_by or ""),
+    to.print(f"publication {one.publication_id} is {words(one.state)}{why}")
+    for line in _gate_lines(found):
+        to.print(line)
+    to.print(waves_table(found, width=to.width))
+    for line in _next_lines(found):
+        to.print(line)
+
+
+def _gate_lines(found: Found) -> list[str]:
+    one = found.publication
+    looked = "has not looked yet"
+    if one.looked_at is not None:
+        looked = f"last looked {one.looked_at:%Y-%m-%d %H:%M:%S} UTC"
+    lines = [f"gate: {one.gate}; it {looked}"]
+    if found.unlooked_s is not None:
+        lines.append(
+            f"no look for {duration(found.unlooked_s)}: nothing judges this publication now. The beat and"
+            " a worker of the publisher's role must run: flowshift health"
         )
-    to.print(table)
-    if one.state == "watching":
-        to.print(f"accept the wave and begin the next: flowshift go {one.publication_id}")
-    elif one.state == "held":
-        to.print(f"let it go on: flowshift go {one.publication_id}")
+    return lines
+
+
+_COLUMNS: Final = {
+    "wave": 0,
+    "state": 0,
+    "bots": 0,
+    "live": 0,
+    "pending": 120,
+    "skipped": 120,
+    "taken back": 90,
+    "executions": 0,
+    "failed": 0,
+    "slow": 100,
+    "costly": 100,
+    "run": 80,
+    "accepted by": 140,
+}
+"""Each column, and the least width of a terminal on which it is shown."""
+
+_TEXTS: Final = ("wave", "state", "accepted by")
+
+
+def waves_table(found: Found, *, width: int) -> Table:
+    """The waves in their order, a line each: as many columns as fit into `width`."""
+    shown = [name for name, least in _COLUMNS.items() if width >= least]
+    table = Table(box=None, pad_edge=False)
+    for name in shown:
+        if name in _TEXTS:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for wave in found.waves:
+        cells = _cells(wave, found.verdicts.get(wave.number))
+        table.add_row(*(cells[name] for name in shown))
+    return table
+
+
+def _cells(wave: Wave, kept: Kept | None) -> dict[str, Text]:
+    metrics = {} if kept is None else {one.metric: one.count for one in kept.reading.metrics}
+    counts = {
+        name: Text(f"{metrics[name].failed:,}" if name in metrics else "")
+        for name in ("failed", "slow", "costly")
+    }
+    executions = f"{metrics['failed'].executions:,}" if "failed" in metrics else ""
+    back = wave.rolled_back + wave.quarantined
+    return {
+        "wave": Text(f"{wave.number} ({wave.label})"),
+        "state": Text(words(wave.state), "red" if wave.state == "failed" else ""),
+        "bots": Text(f"{wave.bot_count:,}"),
+        "live": Text(f"{wave.live:,}"),
+        "pending": Text(f"{wave.pending:,}"),
+        "skipped": Text(f"{wave.skipped:,}"),
+        "taken back": Text(f"{back:,}"),
+        "executions": Text(executions),
+        **counts,
+        "run": Text(str(wave.run_id or "")),
+        "accepted by": Text(wave.accepted_by or ""),
+    }
+
+
+def _next_lines(found: Found) -> list[str]:
+    """What the gate says of the wave that counts now, and what a person can do."""
+    one = found.publication
+    number = one.publication_id
+    judged = next((w for w in found.waves if w.state in _JUDGED), None)
+    lines = []
+    if judged is not None and judged.sentence:
+        lines.append(f"wave {judged.number}: {judged.sentence}")
+    if one.state == "watching" and judged is not None:
+        lines.append(f"the gate decides; to accept it now: flowshift accept {number} --reason TEXT")
+    if one.state == "held":
+        is_decided = judged is not None and judged.state in ("failed", "inconclusive")
+        reason = " --reason TEXT" if is_decided else ""
+        lines.append(f"let it go on: flowshift go {number}{reason}")
+        lines.append(f"or take it back: flowshift rollback --publication {number}")
+    return lines
+
+
+_JUDGED: Final = ("publishing", "watching", "inconclusive", "failed")

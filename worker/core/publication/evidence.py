@@ -120,6 +120,19 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return next(one for one in self.metrics if one.metric == "failed")
 
 
+def shown(reading: Reading) -> tuple[object, ...]:
+    """What a reading shows of its wave, the time aside: two looks that show the same are equal."""
+    metrics = ((m.metric, m.count, m.bots_failing, m.p0, m.p1) for m in reading.metrics)
+    return (
+        reading.bots,
+        reading.quarantined,
+        reading.is_whole,
+        reading.since_s,
+        tuple(bot.bot_id for bot in reading.suspects),
+        *metrics,
+    )
+
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Reading)
 

@@ -132,9 +132,9 @@ def of_quarantine(sick: Sequence[str]) -> str:
     """Which bots go back alone, "" for none.
 
     >>> of_quarantine(["b", "a"]), of_quarantine([])
-    ("; sick alone, and back on V1: 'b', 'a'", '')
+    ("; sick alone: 'b', 'a'", '')
     """
     if not sick:
         return ""
     more = f" and {len(sick) - _SHOWN:,} more" if len(sick) > _SHOWN else ""
-    return f"; sick alone, and back on V1: {', '.join(map(quote, sick[:_SHOWN]))}{more}"
+    return f"; sick alone: {', '.join(map(quote, sick[:_SHOWN]))}{more}"

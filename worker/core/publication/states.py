@@ -91,9 +91,15 @@ WAVE_TRANSITIONS: Final[Mapping[tuple[WaveState, WaveState], str]] = {
     ("watching", "passed"): "enough executions refute the rate of failures that would be too much",
     ("watching", "failed"): "too many executions failed, or too many of its bots were quarantined",
     ("watching", "inconclusive"): "it was watched for as long as allowed, and too little was seen",
+    ("watching", "accepted"): "a person accepted it before the gate decided, with a reason",
     ("watching", "rolled_back"): "a person rolled it back while it was watched",
     ("inconclusive", "accepted"): "a person accepted it, with a reason: it is never judged again",
     ("inconclusive", "rolled_back"): "a person rolled it back",
+    ("failed", "accepted"): "a person accepted it in spite of that, with a reason: as above",
+    (
+        "failed",
+        "publishing",
+    ): "a person let it go on, with a reason, before it was all out: only executions since then count",
     ("failed", "rolled_back"): "the gate or a person rolled it back",
     ("passed", "rolled_back"): "a person rolled it back later",
     ("accepted", "rolled_back"): "a person rolled it back later",
@@ -124,7 +130,7 @@ def states_before(transitions: Mapping[tuple[State, State], str], new: State) ->
     """The states that an UPDATE to `new` may leave.
 
     >>> states_before(WAVE_TRANSITIONS, "accepted")
-    ('inconclusive',)
+    ('watching', 'inconclusive', 'failed')
     >>> states_before(BOT_TRANSITIONS, "rolled_back")
     ('published', 'confirmed')
     """

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication.evidence import Reading, decode, encode
+from worker.core.publication.evidence import Reading, decode, encode, shown
 from worker.core.publication.gate import Outcome, Verdict
 
 
@@ -33,8 +33,26 @@ _OF_WAVE: Final = sa.text("""
 """)
 
 
+_LAST_TWO: Final = sa.text("""
+    SELECT reading_id, read_at, outcome, sentence, reading::text AS reading
+    FROM flowshift.gate_readings WHERE publication_id = :publication_id AND wave = :wave
+    ORDER BY reading_id DESC LIMIT 2
+""")
+
+_FORGET: Final = sa.text("DELETE FROM flowshift.gate_readings WHERE reading_id = :reading_id")
+
+
 def keep(connection: sa.Connection, reading: Reading, verdict: Verdict) -> None:
-    """Add a verdict with its reading, in the transaction of what follows from it."""
+    """Add a verdict with its reading, in the transaction of what follows from it.
+
+    Of readings that say the same, one after the other, the first and the last are kept: a wave that
+    is watched for a day without an execution has two rows.
+    """
+    place = {"publication_id": reading.publication_id, "wave": reading.wave}
+    before = connection.execute(_LAST_TWO, place).all()
+    now = (verdict.outcome, shown(reading))
+    if len(before) == 2 and all((row.outcome, shown(decode(row.reading))) == now for row in before):
+        connection.execute(_FORGET, {"reading_id": before[0].reading_id})
     connection.execute(
         _INSERT,
         {
@@ -45,6 +63,21 @@ def keep(connection: sa.Connection, reading: Reading, verdict: Verdict) -> None:
             "reading": encode(reading).decode(),
         },
     )
+
+
+_NEWEST: Final = sa.text("""
+    SELECT DISTINCT ON (wave) wave, read_at, outcome, sentence, reading::text AS reading
+    FROM flowshift.gate_readings WHERE publication_id = :publication_id
+    ORDER BY wave, reading_id DESC
+""")
+
+
+def newest(connection: sa.Connection, publication_id: int) -> dict[int, Kept]:
+    """The last verdict of each wave that has one."""
+    return {
+        row.wave: Kept(row.read_at, row.outcome, row.sentence, decode(row.reading))
+        for row in connection.execute(_NEWEST, {"publication_id": publication_id})
+    }
 
 
 def of_wave(

@@ -54,6 +54,7 @@ publications = Table(
     time_now("created_at"),
     time_now("moved_at"),
     time("finished_at"),
+    time("looked_at"),  # the gate's last look
     CheckConstraint(_among("state", PUBLICATION_STATES), name="publications_state_known"),
     CheckConstraint(
         "(state = 'held') = (held_from IS NOT NULL) AND (state = 'held') = (held_because IS NOT NULL)",

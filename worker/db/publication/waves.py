@@ -10,7 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.publication.coverage import Candidate, kinds_of
-from worker.core.publication.states import PublicationState, WaveState
+from worker.core.publication.gate import GateMode
+from worker.core.publication.states import HeldBecause, PublicationState, WaveState
 from worker.core.publication.versions import NextDraft
 from worker.core.publication.waves import Plan
 from worker.db.bulk import driver
@@ -32,14 +33,18 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     publication_id: int
     state: PublicationState
     held_from: PublicationState | None
-    held_because: str | None
+    held_because: HeldBecause | None
     state_reason: str | None
+    gate: GateMode
+    version: int
     source_run_id: int | None
     requested_by: str
     bot_count: int
     options: Options
     created_at: dt.datetime
+    moved_at: dt.datetime
     finished_at: dt.datetime | None
+    looked_at: dt.datetime | None
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,10 +58,16 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     published: int
     skipped: int
     failed: int
+    quarantined: int
     rolled_back: int
     pending: int
     live: int
+    started_at: dt.datetime | None
+    watched_from: dt.datetime | None
+    decided_at: dt.datetime | None
+    sentence: str | None
     accepted_by: str | None
+    accepted_reason: str | None
 
 
 _FIELDS: Final = [publications.c[name] for name in Publication.__struct_fields__]
@@ -83,7 +94,8 @@ def _publication(row: sa.Row[Any]) -> Publication:
 
 _WAVES: Final = sa.text("""
     SELECT w.number, w.label, w.state, w.run_id, w.bot_count, w.published, w.skipped, w.failed,
-           w.rolled_back, w.accepted_by,
+           w.quarantined, w.rolled_back, w.started_at, w.watched_from, w.decided_at,
+           w.sentence, w.accepted_by, w.accepted_reason,
            (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
              AND b.wave = w.number AND b.state = 'pending') AS pending,
            (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
@@ -114,12 +126,13 @@ def create(
     source_run_id: int | None,
     options: Options,
     requested_by: str,
+    gate: GateMode = "pause",
 ) -> tuple[int, bool]:
     """The publication of a request, and whether it is new; on repeat the one that exists."""
     row = connection.execute(
         sa.text(
-            "INSERT INTO flowshift.publications (request_id, source_run_id, options, requested_by)"
-            " VALUES (:request_id, :run_id, CAST(:options AS jsonb), :actor)"
+            "INSERT INTO flowshift.publications (request_id, source_run_id, options, requested_by, gate)"
+            " VALUES (:request_id, :run_id, CAST(:options AS jsonb), :actor, :gate)"
             " ON CONFLICT (request_id) DO NOTHING RETURNING publication_id"
         ),
         {
@@ -127,6 +140,7 @@ def create(
             "run_id": source_run_id,
             "options": msgspec.json.encode(options).decode(),
             "actor": requested_by,
+            "gate": gate,
         },
     ).scalar_one_or_none()
     if row is not None:
@@ -199,6 +213,15 @@ def bots_of_run(connection: sa.Connection, run_id: int) -> list[str]:
     return list(connection.execute(query, {"id": run_id}).scalars())
 
 
+def any_pending(connection: sa.Connection, publication_id: int, wave: int) -> bool:
+    """Whether a bot of a wave is still to be published."""
+    b = publication_bots.c
+    of_wave = sa.exists().where(
+        b.publication_id == publication_id, b.wave == wave, b.state == "pending"
+    )
+    return bool(connection.scalar(sa.select(of_wave)))
+
+
 def pending_bots(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
     """The bots of a wave that are still to be published."""
     b = publication_bots.c
@@ -206,55 +229,6 @@ def pending_bots(connection: sa.Connection, publication_id: int, wave: int) -> l
         b.publication_id == publication_id, b.wave == wave, b.state == "pending"
     )
     return list(connection.execute(query.order_by(b.bot_id)).scalars())
-
-
-# -- states: the caller has `lock_state(alone=True)` -------------------------------------------------
-
-
-def move(
-    connection: sa.Connection,
-    publication_id: int,
-    state: PublicationState,
-    *,
-    reason: str | None = None,
-    held_from: str | None = None,
-) -> None:
-    """Take a publication to a state; `held_from` is where a held one goes back to."""
-    is_over = state in ("completed", "stopped")
-    connection.execute(
-        sa.update(publications)
-        .where(publications.c.publication_id == publication_id)
-        .values(
-            state=state,
-            state_reason=reason,
-            held_from=held_from,
-            held_because="person" if held_from else None,
-            finished_at=sa.func.now() if is_over else None,
-            version=publications.c.version + 1,
-            moved_at=sa.func.now(),
-        )
-    )
-
-
-def move_wave(
-    connection: sa.Connection, publication_id: int, number: int, state: WaveState, **values: Any
-) -> None:
-    """Take a wave to a state."""
-    connection.execute(
-        sa.update(waves)
-        .where(waves.c.publication_id == publication_id, waves.c.number == number)
-        .values(state=state, **values)
-    )
-
-
-def confirm_bots(connection: sa.Connection, publication_id: int, wave: int) -> None:
-    """The bots of a wave that was accepted are confirmed."""
-    b = publication_bots.c
-    connection.execute(
-        sa.update(publication_bots)
-        .where(b.publication_id == publication_id, b.wave == wave, b.state == "published")
-        .values(state="confirmed", moved_at=sa.func.now())
-    )
 
 
 def count(

@@ -1,39 +1,40 @@
-"""Plan a publication and move it on by hand: publish, go, hold, stop."""
+"""Plan a publication, and move it by hand: publish, go, accept, hold, stop."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.states import OVER as RUN_OVER
-from worker.core.publication.states import PUBLICATION_TRANSITIONS
-from worker.core.targets.convert import CONVERTER_VERSION
-from worker.db import audit, outbox, planning, run_transitions, runs
+from worker.core.publication.gate import GateMode
+from worker.core.publication.states import PUBLICATION_TRANSITIONS, PublicationState
+from worker.db import outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
-from worker.db.publication import waves
+from worker.db.publication import moves, waves
+from worker.db.publication.anew import count_anew
 from worker.db.publication.locks import lock_state
 from worker.db.publication.waves import Publication, Wave
-from worker.db.runs import RunOptions
 from worker.errors import UsageError
+from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of
 from worker.steps.publication.settle import settle_locked
+from worker.steps.publication.state import move_runs, need, note, wave_in
 
-BATCH: Final = 200
-
-
-class Going(msgspec.Struct, frozen=True):
-    """A publication, and the run that publishes its wave now; None if none does."""
-
-    publication_id: int
-    run_id: int | None
-    said: str
+log = get_logger(__name__)
 
 
-def publish(current: Runtime, wanted: Wanted, *, request_id: str, actor: str) -> Going:
+def publish(
+    current: Runtime,
+    wanted: Wanted,
+    *,
+    request_id: str,
+    actor: str,
+    gate: GateMode | None = None,
+) -> Going:
     """Plan a publication as rows and begin its first wave. On repeat the first one is returned.
+
+    `gate` is what the gate does with its waves; None is what the settings say.
 
     Raises:
         UsageError: there is no such run, or no bot to publish; nothing was changed.
@@ -45,39 +46,99 @@ def publish(current: Runtime, wanted: Wanted, *, request_id: str, actor: str) ->
             source_run_id=wanted.run_id,
             options=wanted.options,
             requested_by=actor,
+            gate=gate or current.settings.gate,
         )
         if not is_new:
             run_ids = [one.run_id for one in waves.of(connection, publication_id) if one.run_id]
             return Going(publication_id, run_ids[-1] if run_ids else None, "is there already")
         waves.add_plan(connection, publication_id, plan_of(connection, wanted, str(publication_id)))
-        _note(connection, publication_id, "created", actor, None)
+        note(connection, publication_id, "created", actor, None)
         lock_state(connection, publication_id, alone=True)
-        return _begin_next(connection, publication_id, actor)
+        return _begin_first(connection, publication_id, actor)
+
+
+def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> Going:
+    first = wave_in(waves.of(connection, publication_id), "pending")
+    if first is None:
+        return begin_next(connection, publication_id, actor)
+    moves.move(connection, publication_id, "publishing")
+    return begin(connection, need(connection, publication_id), first, actor)
 
 
 # -- moving on -------------------------------------------------------------------------------------
 
 
 def go(current: Runtime, publication_id: int, *, actor: str, reason: str | None) -> Going:
-    """Let a publication go on: resume what is held, else accept the wave that is watched.
+    """Let a publication go on: resume what is held, accept what the gate would not let pass.
+
+    A wave that failed, was inconclusive or is still watched is accepted, which needs a `reason`. One
+    that failed before it was all out is published on, and so is one that was disturbed: only
+    executions since now count for it.
 
     Raises:
-        UsageError: there is no such publication, or it is over or rolling back, or its wave is still
-            being published.
+        UsageError: there is no such publication, or it is over or rolling back, or a reason is
+            needed and not given.
     """
     with map_database_errors(), current.engine.begin() as connection:
-        lock_state(connection, publication_id, alone=True)
-        found = _need(connection, publication_id)
-        for wave in waves.of(connection, publication_id):
-            settle_locked(connection, publication_id, wave.number)
-        found = _need(connection, publication_id)
-        if found.state == "held" and found.held_from is not None:
+        found = _locked(connection, publication_id)
+        its = waves.of(connection, publication_id)
+        decided = wave_in(its, "failed", "inconclusive")
+        if found.state == "held" and decided is not None:
+            why = _need_reason(reason, f"wave {decided.number} is {decided.state}")
+            if decided.pending:
+                return _publish_on(connection, found, decided, actor, why)
+            return _accept(connection, found, decided, actor, why, goes_on=True)
+        if found.state == "held":
             return _resume(connection, found, actor, reason)
-        if found.state == "watching":
-            return _accept(connection, found, actor, reason)
+        watched = wave_in(its, "watching")
+        if found.state == "watching" and watched is not None:
+            what = f"wave {watched.number} is watched, and the gate decides"
+            why = _need_reason(reason, what)
+            return _accept(connection, found, watched, actor, why, goes_on=True)
+        if found.state in ("watching", "planned"):
+            return begin_next(connection, publication_id, actor)
         if found.state == "publishing":
             return _publish_rest(connection, found, actor)
         raise UsageError(f"publication {publication_id} is {found.state}: it cannot go on")
+
+
+def accept(
+    current: Runtime, publication_id: int, wave: int | None, *, actor: str, reason: str
+) -> Going:
+    """Accept a wave that the gate did not let pass; it is never judged again.
+
+    Without `wave` it is the one that is watched, was inconclusive or failed. Its bots are confirmed.
+    The next wave begins, unless a person or a health check holds the publication.
+
+    Raises:
+        UsageError: there is no such publication or wave, or the wave is not to be accepted.
+    """
+    with map_database_errors(), current.engine.begin() as connection:
+        found = _locked(connection, publication_id)
+        its = waves.of(connection, publication_id)
+        one = _to_accept(found, its, wave)
+        why = _need_reason(reason, f"wave {one.number} is {one.state}")
+        goes_on = found.held_because not in ("person", "health")
+        return _accept(connection, found, one, actor, why, goes_on=goes_on)
+
+
+def _to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
+    waiting = wave_in(its, "watching", "inconclusive", "failed")
+    one = waiting if number is None else next((w for w in its if w.number == number), None)
+    name = f"publication {found.publication_id}"
+    if one is None:
+        what = "no wave to accept" if number is None else f"no wave {number}"
+        raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
+    if found.state not in ("watching", "held"):
+        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
+    if waiting is None or one.number != waiting.number:
+        raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
+    if one.pending:
+        raise UsageError(
+            f"{one.pending:,} bots of wave {one.number} are not out yet: `flowshift go"
+            f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
+        )
+    return one
 
 
 def hold(current: Runtime, publication_id: int, *, actor: str, reason: str | None) -> bool:
@@ -88,16 +149,25 @@ def hold(current: Runtime, publication_id: int, *, actor: str, reason: str | Non
     """
     with map_database_errors(), current.engine.begin() as connection:
         lock_state(connection, publication_id, alone=True)
-        found = _need(connection, publication_id)
-        if found.state == "held":
-            return False
-        if (found.state, "held") not in PUBLICATION_TRANSITIONS or found.state == "rolling_back":
-            raise UsageError(f"publication {publication_id} is {found.state}: it cannot be held")
+        found = need(connection, publication_id)
         why = reason or f"held by {actor}"
-        waves.move(connection, publication_id, "held", reason=why, held_from=found.state)
-        _move_run(connection, publication_id, "paused", why, actor)
-        _note(connection, publication_id, "held", actor, reason)
+        if found.state == "held" and found.held_because != "health":
+            return False
+        held_from = _moving(found, "held")
+        moves.hold(connection, publication_id, held_from=held_from, because="person", reason=why)
+        move_runs(connection, publication_id, "paused", why, actor)
+        note(connection, publication_id, "held", actor, reason)
+        log.info("publication.held", publication_id=publication_id, because="person", reason=why)
         return True
+
+
+def _moving(found: Publication, new: PublicationState) -> PublicationState:
+    """The state that a publication is to be held from."""
+    if found.state == "held" and found.held_from is not None:
+        return found.held_from
+    if (found.state, new) not in PUBLICATION_TRANSITIONS or found.state == "rolling_back":
+        raise UsageError(f"publication {found.publication_id} is {found.state}: it cannot be held")
+    return found.state
 
 
 def stop(current: Runtime, publication_id: int, *, actor: str, reason: str | None) -> bool:
@@ -108,139 +178,110 @@ def stop(current: Runtime, publication_id: int, *, actor: str, reason: str | Non
     """
     with map_database_errors(), current.engine.begin() as connection:
         lock_state(connection, publication_id, alone=True)
-        found = _need(connection, publication_id)
+        found = need(connection, publication_id)
         if found.state == "stopped":
             return False
         if (found.state, "stopped") not in PUBLICATION_TRANSITIONS or found.state == "rolling_back":
             raise UsageError(f"publication {publication_id} is {found.state}: it cannot be stopped")
         why = reason or f"stopped by {actor}"
-        waves.move(connection, publication_id, "stopped", reason=why)
-        _move_run(connection, publication_id, "cancelled", why, actor)
-        _note(connection, publication_id, "stopped", actor, reason)
+        moves.move(connection, publication_id, "stopped", reason=why)
+        move_runs(connection, publication_id, "cancelled", why, actor)
+        note(connection, publication_id, "stopped", actor, reason)
+        log.info("publication.stopped", publication_id=publication_id, reason=why)
         return True
 
 
-def _need(connection: sa.Connection, publication_id: int) -> Publication:
-    found = waves.get(connection, publication_id)
-    if found is None:
-        raise UsageError(
-            f"there is no publication {publication_id}: `flowshift publications` lists them"
-        )
-    return found
-
-
-def _move_run(
-    connection: sa.Connection, publication_id: int, state: str, why: str, actor: str
-) -> None:
+def _locked(connection: sa.Connection, publication_id: int) -> Publication:
+    """The publication with its state locked, a wave that is all out settled."""
+    lock_state(connection, publication_id, alone=True)
+    need(connection, publication_id)
     for wave in waves.of(connection, publication_id):
-        if wave.run_id is not None:
-            run_transitions.apply(connection, wave.run_id, state, reason=why, actor=actor)  # type: ignore[arg-type]
+        settle_locked(connection, publication_id, wave.number)
+    return need(connection, publication_id)
+
+
+def _need_reason(reason: str | None, what: str) -> str:
+    if reason is None or not reason.strip():
+        raise UsageError(f"{what}. To accept it all the same, say why: --reason TEXT")
+    return reason
 
 
 def _resume(connection: sa.Connection, found: Publication, actor: str, reason: str | None) -> Going:
+    """Back to what it was doing; of a disturbed wave only executions since now count."""
     publication_id = found.publication_id
-    waves.move(connection, publication_id, found.held_from or "publishing")
-    _note(connection, publication_id, "resumed", actor, reason)
-    found = _need(connection, publication_id)
-    if found.state == "publishing":
-        for wave in waves.of(connection, publication_id):
-            settle_locked(connection, publication_id, wave.number)
-        found = _need(connection, publication_id)
-    if found.state == "planned":
-        return _begin_next(connection, publication_id, actor)
+    was_disturbed = found.held_because == "disturbed"
+    moves.move(connection, publication_id, found.held_from or "publishing")
+    note(connection, publication_id, "resumed", actor, reason)
+    log.info("publication.resumed", publication_id=publication_id, actor=actor)
+    found = _locked(connection, publication_id)
+    judged = wave_in(waves.of(connection, publication_id), "publishing", "watching")
+    if was_disturbed and judged is not None:
+        count_anew(connection, publication_id, judged.number)
     if found.state == "publishing":
         return _publish_rest(connection, found, actor)
-    return Going(publication_id, None, "is watching again: `go` once more accepts its wave")
+    if judged is None:
+        return begin_next(connection, publication_id, actor)
+    return Going(publication_id, None, f"is watching wave {judged.number} again")
+
+
+def _publish_on(
+    connection: sa.Connection, found: Publication, wave: Wave, actor: str, reason: str
+) -> Going:
+    """Publish the rest of a wave that failed before it was out, judged by what comes from now on."""
+    publication_id = found.publication_id
+    moves.move_wave(connection, publication_id, wave.number, "publishing")
+    count_anew(connection, publication_id, wave.number)
+    moves.move(connection, publication_id, "publishing")
+    note(connection, publication_id, "resumed", actor, reason, wave=wave.number)
+    log.warning("publication.resumed", publication_id=publication_id, actor=actor, wave=wave.number)
+    return _publish_rest(connection, need(connection, publication_id), actor)
 
 
 def _publish_rest(connection: sa.Connection, found: Publication, actor: str) -> Going:
     """Go on with the wave that is being published: its run, or a new one if that is over."""
     publication_id = found.publication_id
-    wave = next((w for w in waves.of(connection, publication_id) if w.state == "publishing"), None)
+    wave = wave_in(waves.of(connection, publication_id), "publishing")
     if wave is None:  # it was rolled back meanwhile
-        return _begin_next(connection, publication_id, actor)
+        return begin_next(connection, publication_id, actor)
     run = runs.get(connection, wave.run_id) if wave.run_id is not None else None
     if run is None or run.state in RUN_OVER:
-        return _begin(connection, found, wave, actor)
+        return begin(connection, found, wave, actor)
     if run.state == "paused":
         outbox.put_back_all(connection, run.run_id)
         run_transitions.apply(connection, run.run_id, "running", reason=None, actor=actor)
     return Going(publication_id, run.run_id, f"publishes wave {wave.number}")
 
 
-def _accept(connection: sa.Connection, found: Publication, actor: str, reason: str | None) -> Going:
-    """A person accepts the wave that is watched: its bots are confirmed, the next wave begins."""
+def _accept(
+    connection: sa.Connection,
+    found: Publication,
+    wave: Wave,
+    actor: str,
+    reason: str,
+    *,
+    goes_on: bool,
+) -> Going:
+    """A person accepts a wave: it is never judged again, its bots are confirmed, the next begins."""
     publication_id = found.publication_id
-    wave = next((w for w in waves.of(connection, publication_id) if w.state == "watching"), None)
-    if wave is not None:
-        waves.move_wave(
-            connection,
-            publication_id,
-            wave.number,
-            "accepted",
-            accepted_by=actor,
-            accepted_reason=reason or "let go on by a person",
-            decided_at=sa.func.now(),
-        )
-        waves.confirm_bots(connection, publication_id, wave.number)
-        _note(connection, publication_id, "accepted", actor, reason, wave=wave.number)
-    return _begin_next(connection, publication_id, actor)
-
-
-def _begin_next(connection: sa.Connection, publication_id: int, actor: str) -> Going:
-    found = _need(connection, publication_id)
-    wave = next((w for w in waves.of(connection, publication_id) if w.state == "pending"), None)
-    if wave is None:
-        waves.move(connection, publication_id, "completed")
-        _note(connection, publication_id, "completed", actor, None)
-        return Going(publication_id, None, "is completed: every wave is out")
-    waves.move(connection, publication_id, "publishing")
-    return _begin(connection, found, wave, actor)
-
-
-def _begin(connection: sa.Connection, found: Publication, wave: Wave, actor: str) -> Going:
-    """Make the run that publishes what is pending of a wave; it runs once this commits."""
-    publication_id = found.publication_id
-    bot_ids = waves.pending_bots(connection, publication_id, wave.number)
-    attempt = f":{wave.run_id}" if wave.run_id is not None else ""
-    run, _ = runs.create(
-        connection,
-        request_id=f"publication-{publication_id}-wave-{wave.number}{attempt}",
-        kind="publish",
-        options=RunOptions(selection="listed", batch_size=BATCH, target=found.options.target),
-        dry_run=False,
-        requested_by=actor,
-        converter_version=CONVERTER_VERSION,
-    )
-    planned = planning.plan_listed(connection, run.run_id, bot_ids, BATCH)
-    runs.note_planned(
-        connection,
-        run.run_id,
-        through=None,
-        batch_count=planned.batches,
-        bot_count=planned.bots,
-    )
-    run_transitions.apply(connection, run.run_id, "running", reason=None, actor=actor)
-    waves.move_wave(
+    moves.move_wave(
         connection,
         publication_id,
         wave.number,
-        "publishing",
-        run_id=run.run_id,
-        started_at=sa.func.now(),
+        "accepted",
+        accepted_by=actor,
+        accepted_reason=reason,
+        decided_at=sa.func.now(),
     )
-    _note(connection, publication_id, "publishing", actor, None, wave=wave.number)
-    return Going(publication_id, run.run_id, f"publishes wave {wave.number}: {planned.bots:,} bots")
-
-
-def _note(
-    connection: sa.Connection,
-    publication_id: int,
-    what: str,
-    actor: str,
-    reason: str | None,
-    **detail: object,
-) -> None:
-    said = f"publication {publication_id}{f': {reason}' if reason else ''}"
-    values = {"publication": publication_id, **detail}
-    audit.record(connection, None, actor, f"publication.{what}", said, values)
+    note(connection, publication_id, "accepted", actor, reason, wave=wave.number, was=wave.state)
+    log.info("wave.accepted", publication_id=publication_id, wave=wave.number, was=wave.state)
+    is_confirmed = moves.confirm_bots(connection, publication_id, wave.number) is None
+    if not goes_on:
+        said = f"is still held: `flowshift go {publication_id}` lets it go on"
+        return Going(publication_id, None, f"accepted wave {wave.number}, and {said}")
+    if not is_confirmed:
+        moves.move(connection, publication_id, "watching")
+        said = (
+            f"accepted wave {wave.number}: its bots are being confirmed, then the next one begins"
+        )
+        return Going(publication_id, None, said)
+    return begin_next(connection, publication_id, actor)

@@ -1,13 +1,54 @@
-"""Read publications with their waves."""
+"""Read publications with their waves, and what the gate said of them."""
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
 import sqlalchemy as sa
 
+from worker.core.publication.gate import Verdict, judge
 from worker.db.engine import map_database_errors
-from worker.db.publication import waves
+from worker.db.publication import readings, turns, waves
+from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
+from worker.runtime import Runtime
+from worker.steps.publication.state import need
+
+MISSED_LOOKS: Final = 4
+"""After so many looks that did not come, the gate is taken for absent."""
+
+LEAST_S: Final = 60.0
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A publication with its waves, and the last verdict of each that has one.
+
+    `unlooked_s` is set if the gate should have looked so many seconds ago, and did not.
+    """
+
+    publication: Publication
+    waves: list[Wave]
+    verdicts: dict[int, Kept]
+    unlooked_s: float | None = None
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate said of a wave, and what it says of the same reading now."""
+
+    publication: Publication
+    wave: Wave
+    kept: Kept | None = None
+    again: Verdict | None = None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the verdict that was stored follows from the reading that was stored."""
+        if self.kept is None or self.again is None:
+            return True
+        said = (self.kept.outcome, self.kept.sentence)
+        return said == (self.again.outcome, self.again.sentence)
 
 
 def newest_publications(engine: sa.Engine, limit: int) -> list[tuple[Publication, list[Wave]]]:
@@ -29,9 +70,54 @@ def publication_of(engine: sa.Engine, publication_id: int) -> tuple[Publication,
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        found = waves.get(connection, publication_id)
-        if found is None:
-            raise UsageError(
-                f"there is no publication {publication_id}: `flowshift publications` lists them"
-            )
-        return found, waves.of(connection, publication_id)
+        return need(connection, publication_id), waves.of(connection, publication_id)
+
+
+def read_publication(current: Runtime, publication_id: int) -> Found:
+    """A publication with its waves, their verdicts, and whether the gate looks.
+
+    Raises:
+        UsageError: there is none.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), current.engine.connect() as connection:
+        found = need(connection, publication_id)
+        since_s = turns.unlooked_s(connection, publication_id)
+        is_late = since_s > max(LEAST_S, MISSED_LOOKS * current.settings.gate_s)
+        return Found(
+            publication=found,
+            waves=waves.of(connection, publication_id),
+            verdicts=readings.newest(connection, publication_id),
+            unlooked_s=since_s if is_late and found.state in ("publishing", "watching") else None,
+        )
+
+
+def explain(engine: sa.Engine, publication_id: int, number: int | None) -> Explained:
+    """The last verdict of a wave, judged again; without a number, of the wave that was looked at last.
+
+    Raises:
+        UsageError: there is no such publication or wave.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        found = need(connection, publication_id)
+        its = waves.of(connection, publication_id)
+        verdicts = readings.newest(connection, publication_id)
+    wave = _wave(publication_id, its, number, verdicts)
+    kept = verdicts.get(wave.number)
+    again = None if kept is None else judge(kept.reading)
+    return Explained(publication=found, wave=wave, kept=kept, again=again)
+
+
+def _wave(
+    publication_id: int, its: list[Wave], number: int | None, verdicts: dict[int, Kept]
+) -> Wave:
+    if number is None:
+        looked_at = max(verdicts, key=lambda one: verdicts[one].read_at, default=its[0].number)
+        number = looked_at
+    wave = next((one for one in its if one.number == number), None)
+    if wave is None:
+        raise UsageError(
+            f"publication {publication_id} has no wave {number}: it has {len(its):,} waves"
+        )
+    return wave

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from worker.db.engine import map_database_errors
-from worker.db.publication import waves
+from worker.db.publication import moves, waves
 from worker.db.publication.locks import lock_state
 from worker.log import get_logger
 
@@ -15,11 +15,11 @@ log = get_logger(__name__)
 def settle(engine: sa.Engine, publication_id: int, wave: int) -> bool:
     """Take a wave without pending bots, and its publication, to `watching`; says whether it did.
 
-    Called after each of its batches has committed: the last one finds none pending. On repeat
-    nothing changes.
+    Called after each of its batches has committed: the last one finds none pending. If its worker
+    dies before that, the gate's next tick does it. On repeat nothing changes.
     """
     with map_database_errors(), engine.begin() as connection:
-        if waves.pending_bots(connection, publication_id, wave):
+        if waves.any_pending(connection, publication_id, wave):
             return False
         lock_state(connection, publication_id, alone=True)
         return settle_locked(connection, publication_id, wave)
@@ -33,7 +33,7 @@ def settle_locked(connection: sa.Connection, publication_id: int, wave: int) -> 
         return False
     if found.state != "publishing" or one.state != "publishing":
         return False
-    waves.move_wave(connection, publication_id, wave, "watching", watched_from=sa.func.now())
-    waves.move(connection, publication_id, "watching")
+    moves.move_wave(connection, publication_id, wave, "watching", watched_from=sa.func.now())
+    moves.move(connection, publication_id, "watching")
     log.info("wave.published", publication_id=publication_id, wave=wave, bots=one.published)
     return True

@@ -164,7 +164,7 @@ def test_a_control_that_alarms_alone_disturbs_no_wave() -> None:
 def test_a_sick_bot_goes_back_alone_and_the_wave_goes_on() -> None:
     assert said(a_reading(metric(0, 80), suspects=(a_bot("a"), a_bot("b", 0)))) == (
         "passed",
-        "0 of 80 failed: a rate of 5 % is refuted; sick alone, and back on V1: 'a'",
+        "0 of 80 failed: a rate of 5 % is refuted; sick alone: 'a'",
     )
 
 

@@ -1,0 +1,56 @@
+"""What every step that moves a publication needs: it must be there, its run follows, it is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from worker.core.policy.states import RunState
+from worker.core.publication.states import WaveState
+from worker.db import audit, run_transitions
+from worker.db.publication import waves
+from worker.db.publication.waves import Publication, Wave
+from worker.errors import UsageError
+
+
+def need(connection: sa.Connection, publication_id: int) -> Publication:
+    """The publication of that number.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = waves.get(connection, publication_id)
+    if found is None:
+        raise UsageError(
+            f"there is no publication {publication_id}: `flowshift publications` lists them"
+        )
+    return found
+
+
+def wave_in(its: Sequence[Wave], *states: WaveState) -> Wave | None:
+    """The first wave that is in one of these states."""
+    return next((wave for wave in its if wave.state in states), None)
+
+
+def move_runs(
+    connection: sa.Connection, publication_id: int, state: RunState, why: str, actor: str
+) -> None:
+    """Take the runs of a publication's waves along: those that may go there."""
+    for wave in waves.of(connection, publication_id):
+        if wave.run_id is not None:
+            run_transitions.apply(connection, wave.run_id, state, reason=why, actor=actor)
+
+
+def note(
+    connection: sa.Connection,
+    publication_id: int,
+    what: str,
+    actor: str,
+    reason: str | None,
+    **detail: object,
+) -> None:
+    """Add a line to the audit trail, `publication.WHAT`."""
+    said = f"publication {publication_id}{f': {reason}' if reason else ''}"
+    values = {"publication": publication_id, **detail}
+    audit.record(connection, None, actor, f"publication.{what}", said, values)
