@@ -11,7 +11,10 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
+from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import RunKind
+from worker.core.publication.wave_ref import WaveRef
+from worker.db.publication.wave_of_run import wave_of_run
 from worker.db.tables import batches, runs
 
 
@@ -69,7 +72,9 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
             kind,
         )
     ).all()
-    return [_to_enqueue(run_id, *row) for row in sorted(taken)]
+    publishes = bool(taken) and taken[0][-1] in PUBLISHES
+    wave = wave_of_run(connection, run_id) if publishes else None
+    return [_to_enqueue(run_id, *row, wave=wave) for row in sorted(taken)]
 
 
 def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int | None]:
@@ -120,11 +125,14 @@ def _to_enqueue(
     first: str | None,
     count: int,
     kind: RunKind,
+    *,
+    wave: WaveRef | None,
 ) -> ToEnqueue:
     ref = BatchRef(run_id, number)
+    of = f"{wave}, " if wave else ""
     if through is None:
-        return ToEnqueue(ref, f"{count} bots from {first}", kind)
-    return ToEnqueue(ref, f"{f'after {after} ' if after else ''}through {through}", kind)
+        return ToEnqueue(ref, f"{of}{count} bots from {first}", kind)
+    return ToEnqueue(ref, f"{of}{f'after {after} ' if after else ''}through {through}", kind)
 
 
 def put_back(connection: sa.Connection, refs: Collection[BatchRef]) -> int:

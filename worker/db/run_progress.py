@@ -17,13 +17,19 @@ from worker.core.policy.progress import (
     rate_of,
     version_of,
 )
+from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import OVER
+from worker.core.publication.wave_ref import WaveRef
 from worker.db.expressions import BOTS_COUNTED, seconds
+from worker.db.publication.wave_of_run import wave_of_run
 from worker.db.tables import batches, heartbeats, runs
 
 
 def read(connection: sa.Connection, run_id: int) -> Progress | None:
-    """How far a run is, from committed rows, in one statement; None if there is no such run."""
+    """How far a run is, from committed rows; None if there is no such run.
+
+    Its counts come from one statement.
+    """
     ended = batches.c.state.in_(["done", "failed"])
     bots = BOTS_COUNTED
     recent = batches.c.finished_at > sa.func.now() - seconds(RECENT_S)
@@ -42,6 +48,7 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
     ).where(batches.c.run_id == run_id)
     query = sa.select(
         runs.c.request_id,
+        runs.c.kind,
         runs.c.state,
         runs.c.state_reason,
         runs.c.dry_run,
@@ -59,7 +66,11 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
         sa.literal_column("t.*"),
     ).select_from(runs.join(totals.lateral("t"), sa.true()))
     row = connection.execute(query.where(runs.c.run_id == run_id)).one_or_none()
-    return None if row is None else _progress(run_id, row._asdict())
+    if row is None:
+        return None
+    values = row._asdict()
+    wave = wave_of_run(connection, run_id) if values["kind"] in PUBLISHES else None
+    return _progress(run_id, values, wave)
 
 
 def _unattended() -> sa.ColumnElement[bool]:
@@ -86,7 +97,7 @@ def _unattended() -> sa.ColumnElement[bool]:
     return sa.not_(sa.or_(started, lives, at_work, moved))
 
 
-def _progress(run_id: int, row: Any) -> Progress:
+def _progress(run_id: int, row: Any, wave: WaveRef | None) -> Progress:
     counts = Counts(**{name: int(row[name]) for name in Counts.__struct_fields__})
     state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
     over = state in OVER
@@ -111,6 +122,7 @@ def _progress(run_id: int, row: Any) -> Progress:
         rate=round(rate, 1),
         eta_s=0.0 if over else None if unknown else eta_of(total - counts.bots, rate),
         elapsed_s=round(elapsed_s, 3),
+        wave=wave,
         over_for_s=max(0.0, float(row["over_for_s"])),
         version=version_of(row["version"], row["batches_done"] + row["batches_failed"]),
     )

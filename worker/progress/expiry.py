@@ -12,7 +12,7 @@ from collections.abc import Callable
 import redis
 
 from worker.log import get_logger
-from worker.progress.redis import events_key, run_key
+from worker.progress.redis import events_key, publication_key, run_key
 
 log = get_logger(__name__)
 
@@ -28,16 +28,16 @@ def expire_keys(
     *,
     keep_s: int,
     is_current: Callable[[int], bool],
+    is_open: Callable[[int], bool] = lambda _: True,
     now: Callable[[], float] = time.time,
 ) -> None:
     """Let hashes of runs that no process publishes any more expire, and trim events older than `keep_s`.
 
     A hash that has no expiry is of a run that goes on, or of one whose end was never published:
-    `is_current` tells which.
+    `is_current` tells which, and `is_open` the same of a publication's hash.
     """
 
-    def hashes() -> None:
-        prefix = run_key(namespace, 0)[:-1]
+    def hashes(prefix: str, is_current: Callable[[int], bool]) -> None:
         for key in client.scan_iter(match=f"{prefix}*", count=500):
             number = key.decode().removeprefix(prefix)
             if number.isdigit() and client.ttl(key) == -1 and not is_current(int(number)):
@@ -47,7 +47,8 @@ def expire_keys(
         oldest = int((now() - keep_s) * 1000)
         client.xtrim(events_key(namespace), minid=f"{oldest}-0", approximate=True)
 
-    _quietly(hashes)
+    _quietly(lambda: hashes(run_key(namespace, 0)[:-1], is_current))
+    _quietly(lambda: hashes(publication_key(namespace, 0)[:-1], is_open))
     _quietly(events)
 
 

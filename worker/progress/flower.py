@@ -20,7 +20,7 @@ from celery import Celery
 
 from worker.core.event_text import shorten
 from worker.core.policy.batch_ref import BatchRef
-from worker.core.policy.progress import Counts, Progress
+from worker.core.policy.progress import Progress
 from worker.core.policy.states import RunState
 from worker.core.printable import escape
 from worker.log import get_logger
@@ -63,8 +63,9 @@ def describe(progress: Progress) -> str:
         _given_up(progress.batches_failed),
         f"{_duration(progress.eta_s)} left" if moves and progress.eta_s else "",
         "dry run" if progress.dry_run else "",
+        _readable(str(progress.wave)) if progress.wave else "",
         f"{counts.bots:,}/{progress.bots_total:,} bots",
-        *_did(counts),
+        *_did(progress),
         f"{counts.skipped:,} skipped",
         f"{counts.validated:,} validated" if counts.validated else "",
         f"{progress.rate:,.0f} bots/s" if moves and progress.rate >= 0.5 else "",
@@ -75,9 +76,10 @@ def describe(progress: Progress) -> str:
     return " · ".join([first, *filter(None, rest)])
 
 
-def _did(counts: Counts) -> list[str]:
+def _did(progress: Progress) -> list[str]:
     """What was done, in the words of the run's kind: a run that publishes converts nothing."""
-    if counts.published:
+    counts = progress.counts
+    if counts.published or progress.wave:
         return [f"{counts.published:,} published"]
     return [f"{counts.converted:,} converted", f"{counts.unchanged:,} unchanged"]
 
@@ -192,7 +194,16 @@ class FlowerRow:
         named: dict[str, object] = {
             "name": TASK_NAME,
             "args": "",
-            "kwargs": f"run {progress.run_id}{', dry run' if progress.dry_run else ''}",
+            "kwargs": ", ".join(
+                filter(
+                    None,
+                    (
+                        f"run {progress.run_id}",
+                        "dry run" if progress.dry_run else "",
+                        _readable(str(progress.wave)) if progress.wave else "",
+                    ),
+                )
+            ),
         }
         received = {**named, "retries": 0, "eta": None, "timestamp": now}
         kind, fields = self._state(progress)

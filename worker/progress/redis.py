@@ -16,6 +16,7 @@ import redis
 
 from worker.core.policy.progress import Progress
 from worker.core.printable import escape
+from worker.db.publication.outline import Outline
 from worker.log import get_logger
 from worker.queue.away import Away
 
@@ -35,10 +36,10 @@ class Publisher(Protocol):
         """Show `progress`; False if something newer is shown already, or Redis is unavailable."""
 
 
-# KEYS: the run's hash, the stream. ARGV: request, version, channel, ttl, kept, payload, field…
-# A hash of another request is of another database whose run had the same number: it is replaced. A
-# field that is missing now (a reason, what the run waits for) must not linger; it goes last, since a
-# script that has written once may go on though Redis is out of memory.
+# KEYS: the hash of a run or a publication, and for a run the stream. ARGV: request, version, channel,
+# ttl, kept, payload, field… A hash of another request is of another database whose run had the same
+# number: it is replaced. A field that is missing now (a reason, what the run waits for) must not
+# linger; it goes last, since a script that has written once may go on though Redis is out of memory.
 _PUBLISH = """
 local known = redis.call('HMGET', KEYS[1], 'request_id', 'version')
 if known[1] == ARGV[1] and known[2] and tonumber(known[2]) > tonumber(ARGV[2]) then
@@ -56,7 +57,9 @@ if tonumber(ARGV[4]) > 0 then
 else
     redis.call('PERSIST', KEYS[1])
 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'progress', ARGV[6])
+if KEYS[2] then
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'progress', ARGV[6])
+end
 redis.call('PUBLISH', ARGV[3], ARGV[6])
 return 1
 """
@@ -67,6 +70,11 @@ _encode = msgspec.json.Encoder().encode
 def run_key(namespace: str, run_id: int) -> str:
     """The key of a run's hash, and the name of its channel."""
     return f"{namespace}:run:{run_id}"
+
+
+def publication_key(namespace: str, publication_id: int) -> str:
+    """The key of a publication's hash, and the name of its channel."""
+    return f"{namespace}:publication:{publication_id}"
 
 
 def events_key(namespace: str) -> str:
@@ -90,6 +98,7 @@ def as_fields(progress: Progress) -> dict[str, Any]:
         "version": progress.version,
         "state": progress.state,
         "reason": _plain(progress.reason),
+        **_wave(progress),
         "dry_run": int(progress.dry_run),
         "bots_total": progress.bots_total,
         "bots_done": progress.counts.bots,
@@ -105,9 +114,48 @@ def as_fields(progress: Progress) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _wave(progress: Progress) -> dict[str, Any]:
+    """The publication and the wave of a run that publishes one."""
+    if progress.wave is None:
+        return {}
+    return {
+        "publication": progress.wave.publication_id,
+        "wave": progress.wave.number,
+        "wave_label": _plain(progress.wave.label),
+    }
+
+
 def _plain(text: str | None) -> str | None:
     """Untrusted text, safe to print: it contains names that users chose."""
     return None if text is None else escape(text)
+
+
+def publication_fields(one: Outline) -> dict[str, Any]:
+    """A publication as flat fields: what its hash holds, and its channel as JSON.
+
+    Unknown values are missing. Nothing of a bot is in it, and nothing that a person typed but the reason.
+    """
+    fields: dict[str, Any] = {
+        "publication_id": one.publication_id,
+        "request_id": one.request_id,
+        "version": one.version,
+        "state": one.state,
+        "held_because": one.held_because,
+        "reason": _plain(one.reason),
+        "gate": one.gate,
+        "bots_total": one.bot_count,
+        "published": one.published,
+        "skipped": one.skipped,
+        "taken_back": one.taken_back,
+        "waves_total": one.waves,
+        "wave": one.wave,
+        "wave_label": _plain(one.label),
+        "wave_state": one.wave_state,
+        "sentence": _plain(one.sentence),
+        "looked_at": None if one.looked_at is None else one.looked_at.isoformat(),
+        "created_at": one.created_at.isoformat(),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 class RedisPublisher:
@@ -131,23 +179,39 @@ class RedisPublisher:
         if self._away.is_away:
             return False
         key = run_key(self._namespace, progress.run_id)
-        fields = as_fields(progress)
-        flat = [part for name, value in fields.items() for part in (name, value)]
-        arguments = [
-            progress.request_id,
-            progress.version,
-            key,
-            self._keep_s if progress.is_over else 0,
-            EVENTS_KEPT,
-            _encode(fields),
-            *flat,
-        ]
         try:
-            return bool(self._script(keys=[key, events_key(self._namespace)], args=arguments))
+            return self._show(
+                [key, events_key(self._namespace)], as_fields(progress), is_over=progress.is_over
+            )
         except (redis.RedisError, OSError) as error:
             self._away.note()
             log.warning("progress.unpublished", run_id=progress.run_id, error=str(error))
             return False
+
+    def publish_publication(self, one: Outline) -> bool:
+        """The same for a publication: its hash and its channel, and no entry in the stream of runs."""
+        if self._away.is_away:
+            return False
+        key = publication_key(self._namespace, one.publication_id)
+        try:
+            return self._show([key], publication_fields(one), is_over=one.is_over)
+        except (redis.RedisError, OSError) as error:
+            self._away.note()
+            log.warning("progress.unpublished", publication_id=one.publication_id, error=str(error))
+            return False
+
+    def _show(self, keys: list[str], fields: dict[str, Any], *, is_over: bool) -> bool:
+        flat = [part for name, value in fields.items() for part in (name, value)]
+        arguments = [
+            fields["request_id"],
+            fields["version"],
+            keys[0],
+            self._keep_s if is_over else 0,
+            EVENTS_KEPT,
+            _encode(fields),
+            *flat,
+        ]
+        return bool(self._script(keys=keys, args=arguments))
 
     def claim_refresh(self) -> bool:
         """Whether it falls to us to show everything again: to one in `REFRESH_S` seconds.

@@ -8,6 +8,8 @@ from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.db import run_progress
 from worker.db.engine import map_database_errors
+from worker.db.publication import outline
+from worker.db.publication.outline import Outline
 from worker.progress.flower import FlowerRow
 from worker.progress.redis import RedisPublisher, Ticker
 from worker.runtime import Runtime
@@ -28,16 +30,24 @@ class Reporter:
         if self._redis.publish(progress):
             self._flower.publish(progress)
 
+    def report_publication(self, one: Outline) -> None:
+        """Report how a publication stands, unless something newer was reported."""
+        self._redis.publish_publication(one)
+
     def report_run(self, run_id: int) -> None:
-        """Report how far a run is.
+        """Report how far a run is, and how the publication stands whose wave it publishes.
 
         Raises:
             TransientError: the database was unavailable.
         """
         with map_database_errors(), self._runtime.engine.connect() as connection:
             progress = run_progress.read(connection, run_id)
+            wave = None if progress is None else progress.wave
+            shown = None if wave is None else outline.one(connection, wave.publication_id)
         if progress is not None:
             self.report(progress)
+        if shown is not None:
+            self.report_publication(shown)
 
     def report_now_and_then(self, run_id: int) -> None:
         """Report how far a run is, at most once in `progress_interval_ms`.

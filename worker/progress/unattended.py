@@ -1,5 +1,7 @@
 """Runs that no worker works on, shown in Redis and Flower by what still runs: the beat, and commands.
 
+And publications, which wait for hours without a run: each is shown again every few seconds.
+
 Workers report how far a run is. If none is left, the last report would remain, with a rate and
 a time left that are no longer true.
 """
@@ -15,6 +17,7 @@ from celery import Celery
 
 from worker.db import run_progress, runs
 from worker.db.engine import map_database_errors
+from worker.db.publication import outline
 from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.progress.flower import FlowerRow
@@ -54,7 +57,7 @@ class Unattended:
             log.info("run.unreported", error=str(error))
 
     def report(self) -> list[int]:
-        """Show every run that no worker works on; returns which.
+        """Show every run that no worker works on, and every publication; returns which runs.
 
         Raises:
             TransientError: the database was unavailable.
@@ -63,6 +66,9 @@ class Unattended:
             found = [
                 run_progress.read(connection, run_id) for run_id in runs.recent_ids(connection)
             ]
+            publications = outline.recent(connection)
+        for one in publications:
+            self._redis.publish_publication(one)
         alone = [progress for progress in found if progress is not None and progress.has_no_worker]
         for progress in alone:
             if self._redis.publish(progress):

@@ -14,8 +14,8 @@ from worker.db import admission, fleet, heartbeats, outcomes, overview
 from worker.db.engine import map_database_errors
 from worker.db.fleet import Executed
 from worker.db.overview import Overview
-from worker.db.publication import active
-from worker.db.publication.active import Active
+from worker.db.publication import outline
+from worker.db.publication.outline import Outline
 from worker.db.runs import Run
 from worker.settings import Settings
 from worker.steps.report import RunReport, latest_run, report_run
@@ -50,7 +50,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     fleet: Overview
     executed: Executed
     open_failures: outcomes.Counts
-    publications: Sequence[Active]
+    publications: Sequence[Outline]
     processes: Sequence[Process]
     target: Choice
 
@@ -79,7 +79,7 @@ def read_status(
             fleet=overview.overview(connection),
             executed=fleet.executed(connection),
             open_failures=outcomes.counts(connection),
-            publications=active.active(connection),
+            publications=outline.active(connection),
             processes=heartbeats.processes(connection),
             target=choose_target(connection, None, settings.target),
         )

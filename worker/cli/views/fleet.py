@@ -8,7 +8,7 @@ from worker.cli.printing import Text
 from worker.cli.terminal import plain
 from worker.cli.views.units import duration
 from worker.db.overview import Overview
-from worker.db.publication.active import Active
+from worker.db.publication.outline import Outline
 
 REASON_WIDTH: Final = 500
 
@@ -50,7 +50,7 @@ def live_text(fleet: Overview) -> Text | None:
     return Text(f"live: {', '.join(parts)}")
 
 
-def publication_lines(one: Active) -> list[Text]:
+def publication_lines(one: Outline) -> list[Text]:
     """A publication that is not over: its state and since when, then the wave it is at and the gate."""
     state = one.state.replace("_", " ")
     style = "yellow" if one.state in ("held", "rolling_back") else ""
@@ -65,7 +65,7 @@ def publication_lines(one: Active) -> list[Text]:
     ]
 
 
-def _place(one: Active) -> list[str]:
+def _place(one: Outline) -> list[str]:
     if one.wave is None or one.wave_state is None:
         wave = f"{one.waves:,} waves, all decided"
     else:
@@ -79,7 +79,7 @@ def _place(one: Active) -> list[str]:
     return parts
 
 
-def _gate(one: Active) -> str:
+def _gate(one: Outline) -> str:
     if one.looked_ago_s is None:
         return "the gate has not looked at it yet"
     return f"the gate looked {duration(one.looked_ago_s)} ago"

@@ -9,6 +9,7 @@ import msgspec
 
 from worker.core.codes import OUTCOMES, Outcome
 from worker.core.policy.states import OVER, RunState
+from worker.core.publication.wave_ref import WaveRef
 
 RECENT_S: Final = 30.0
 """Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
@@ -55,7 +56,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     `bots_total` follows the fleet while the run goes on (bots appear and vanish); `rate` is bots
     per second over the last `RECENT_S` seconds; `eta_s` is None if nothing can be said, as while
     a run is paused or no worker works on it. `waiting` says what a run waits for that is not paused,
-    `reason` why it is in its state.
+    `reason` why it is in its state. `wave` is the one that a run of kind `publish` publishes.
     """
 
     run_id: int
@@ -73,6 +74,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     reason: str | None = None
     waiting: str | None = None
+    wave: WaveRef | None = None
     over_for_s: float = 0.0
     """Seconds since its end; 0 while it goes on."""
 

@@ -41,11 +41,14 @@ class Report(msgspec.Struct, frozen=True):
     """The first and the last of its bots, in key order; one or none if there are no more."""
     failed: dict[str, tuple[str, ...]] = {}
     """By code, the first `EXAMPLES` of the bots that failed with it."""
+    of: str = ""
+    """What the batch is a part of, beside its run: a wave of a publication."""
 
     def in_words(self) -> str:
-        """The result of the batch, for a person: what failed first, then the rest and which bots."""
+        """The result of the batch, for a person: of what, what failed, then the rest and which bots."""
         counts = self.counts
         parts = [
+            self.of,
             self._failures(),
             *(
                 f"{n:,} {name}"

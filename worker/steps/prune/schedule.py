@@ -9,6 +9,7 @@ from worker.core.policy.prune import DAY_S, may_begin, slot_at
 from worker.db import runs
 from worker.db.engine import map_database_errors
 from worker.db.prune import executions, record
+from worker.db.publication import outline
 from worker.progress.expiry import expire_keys, forget_run
 from worker.runtime import Runtime
 from worker.settings import Settings
@@ -69,9 +70,15 @@ def _expire_keys(current: Runtime) -> None:
             run = runs.get(connection, run_id)
         return run is not None and run.finished_at is None
 
+    def is_open(publication_id: int) -> bool:
+        with map_database_errors(), current.engine.connect() as connection:
+            found = outline.one(connection, publication_id)
+        return found is not None and not found.is_over
+
     expire_keys(
         current.redis,
         current.settings.namespace,
         keep_s=current.settings.progress_keep_s,
         is_current=is_current,
+        is_open=is_open,
     )
