@@ -16,7 +16,19 @@ DIGITS: Final = {"failed": "1357", "slow": "2367", "costly": "4567"}
 """An execution is a digit: 1 failed, 2 slow, 4 costly, or their sum. Which digits count, by metric."""
 
 FIRST: Final = 1_000
-"""So many first executions of a bot are kept one by one: more than a wave ever counts of one bot."""
+FIRST_OF_MANY: Final = 100
+MANY: Final = 100
+"""So many first executions of a bot are kept one by one, fewer where the wave has many bots: more than a
+wave ever counts of one bot."""
+
+
+def first_kept(bots: int) -> int:
+    """How many first executions of each bot are kept in a wave of so many.
+
+    >>> first_kept(99), first_kept(100)
+    (1000, 100)
+    """
+    return FIRST if bots < MANY else FIRST_OF_MANY
 
 
 class Tally(msgspec.Struct, frozen=True):

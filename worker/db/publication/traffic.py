@@ -24,12 +24,16 @@ TABLE: Final = "workflow_execution_runs"
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes an execution bad. `ignored` are patterns for LIKE, of error messages."""
+    """What makes an execution bad. `ignored` are patterns for LIKE, of error messages.
+
+    Of each bot the `first` executions are kept one by one.
+    """
 
     ignored: tuple[str, ...]
     running_s: int
     slow_ms: int
     costly: int
+    first: int = FIRST
 
 
 # What takes longer than allowed has failed, whatever comes of it: so it was while it was running.
@@ -107,7 +111,7 @@ def minutes(
     query = sa.text(
         _MINUTES.format(
             seen=seen_sql(found),
-            first=FIRST,
+            first=rules.first,
             slow=slow("NULL"),
             costly=costly("NULL"),
             slow_over_own=slow("g.slow_over_ms"),

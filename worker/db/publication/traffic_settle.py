@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication.tally import FIRST, Minute, Who, by_bot, columns_of
+from worker.core.publication.tally import Minute, Who, by_bot, columns_of
 from worker.db.bulk import driver
 
 _OPENED: Final = sa.text("""
@@ -68,7 +68,7 @@ def counted_until(
     return found
 
 
-_ADD_BOTS: Final = f"""
+_ADD_BOTS: Final = """
     INSERT INTO flowshift.gate_bots AS g (publication_id, wave, bot_id, executions, failed, slow, costly,
                                           timed, metered, seen, first)
     SELECT %(publication_id)s, %(wave)s, n.* FROM unnest(
@@ -80,8 +80,8 @@ _ADD_BOTS: Final = f"""
         slow = g.slow + excluded.slow, costly = g.costly + excluded.costly,
         timed = g.timed + excluded.timed, metered = g.metered + excluded.metered,
         seen = g.seen + excluded.seen,
-        first = left(g.first || excluded.first, {FIRST})
-"""  # noqa: S608  (a number of ours)
+        first = left(g.first || excluded.first, %(kept)s)
+"""
 
 _ADD_BAD: Final = """
     INSERT INTO flowshift.gate_bad_minutes (publication_id, wave, minute, bot_id, failed, slow, costly)
@@ -112,8 +112,13 @@ def settle(
     wave: int,
     minutes: Sequence[Minute],
     until: datetime,
+    *,
+    first: int,
 ) -> None:
-    """Count these minutes for good: all from `counted_until` to `until`. The caller has it locked."""
+    """Count these minutes for good: all from `counted_until` to `until`. The caller has it locked.
+
+    Of each bot the `first` executions are kept one by one.
+    """
     values = {"publication_id": publication_id, "wave": wave}
     bots = by_bot(minutes)
     bad = _bad(minutes)
@@ -122,7 +127,8 @@ def settle(
         if bots:
             tallies = columns_of([bot.tally for bot in bots.values()])
             firsts = [bot.first for bot in bots.values()]
-            cursor.execute(_ADD_BOTS, {**values, **tallies, "bot_ids": [*bots], "first": firsts})
+            added = {"bot_ids": [*bots], "first": firsts, "kept": first}
+            cursor.execute(_ADD_BOTS, {**values, **tallies, **added})
         if bad:
             ids = [one.bot_id for one in bad]
             cursor.execute(_ADD_BAD, {**values, **_of_minutes(bad), "bot_ids": ids})

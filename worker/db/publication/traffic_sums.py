@@ -13,7 +13,7 @@ from worker.core.publication.baseline import METRICS, Count, Metric
 from worker.core.publication.normal import Normal
 from worker.core.publication.states import LIVE
 from worker.core.publication.tally import DIGITS, Minute, Tally, Who, by_bot, columns_of
-from worker.core.publication.visits import period_h
+from worker.core.publication.visits import HOUR_S, period_h
 from worker.db.bulk import driver
 
 
@@ -27,6 +27,7 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     started_at: datetime | None
     watched_from: datetime | None
+    bot_count: int
     out: int
     quarantined: int
 
@@ -61,7 +62,7 @@ class Sums(msgspec.Struct, frozen=True):
 
 # Its states as literals: so the counts come from indexes alone.
 _WAVE: Final = sa.text("""
-    SELECT now() AS now, w.state, w.started_at, w.watched_from,
+    SELECT now() AS now, w.state, w.started_at, w.watched_from, w.bot_count,
            (SELECT count(*) FROM flowshift.publication_bots p
             WHERE p.publication_id = w.publication_id AND p.wave = w.number
               AND p.state IN ('published', 'confirmed')) AS out,
@@ -91,7 +92,8 @@ def wave_of(connection: sa.Connection, publication_id: int, wave: int) -> Wave |
     return None if row is None else Wave(**row._asdict())
 
 
-# What is settled and what is not, of each bot that is out.
+# What is settled and what is not, of each bot that is out. Few bots have executions that are not
+# settled, and few are out no more: all others are read once, and their texts only where needed.
 _OUT: Final = """
     WITH n AS MATERIALIZED (
         SELECT * FROM unnest(
@@ -99,40 +101,51 @@ _OUT: Final = """
             %(costly)s::int8[], %(timed)s::int8[], %(metered)s::int8[], %(seen)s::int8[],
             %(first)s::text[])
         AS n (bot_id, executions, failed, slow, costly, timed, metered, seen, first)
+    ), gone AS MATERIALIZED (
+        SELECT p.bot_id FROM flowshift.publication_bots p
+        WHERE p.publication_id = %(publication_id)s
+          AND NOT p.state IN ('pending', 'published', 'confirmed')
     ), both_parts AS (
-        SELECT bot_id, executions, failed, slow, costly, timed, metered, seen, first, 2 AS part FROM n
+        SELECT g.bot_id, g.executions, g.failed, g.slow, g.costly, g.timed, g.metered, g.seen,
+               left(g.first, %(cap)s::int) AS first
+        FROM flowshift.gate_bots g
+        WHERE g.publication_id = %(publication_id)s AND g.wave = %(wave)s
+          AND NOT EXISTS (SELECT FROM n WHERE n.bot_id = g.bot_id)
         UNION ALL
-        SELECT bot_id, executions, failed, slow, costly, timed, metered, seen, first, 1
-        FROM flowshift.gate_bots WHERE publication_id = %(publication_id)s AND wave = %(wave)s
+        SELECT n.bot_id, n.executions + COALESCE(g.executions, 0), n.failed + COALESCE(g.failed, 0),
+               n.slow + COALESCE(g.slow, 0), n.costly + COALESCE(g.costly, 0),
+               n.timed + COALESCE(g.timed, 0), n.metered + COALESCE(g.metered, 0),
+               n.seen + COALESCE(g.seen, 0), left(COALESCE(g.first, '') || n.first, %(cap)s::int)
+        FROM n LEFT JOIN flowshift.gate_bots g
+          ON g.publication_id = %(publication_id)s AND g.wave = %(wave)s AND g.bot_id = n.bot_id
     ), out AS (
-        SELECT b.bot_id, sum(executions)::int8 AS executions, sum(failed)::int8 AS failed,
-               sum(slow)::int8 AS slow, sum(costly)::int8 AS costly, sum(timed)::int8 AS timed,
-               sum(metered)::int8 AS metered, sum(seen)::int8 AS seen,
-               left(string_agg(first, '' ORDER BY part), %(cap)s::int) AS first
-        FROM both_parts b
-        JOIN flowshift.publication_bots p
-          ON p.bot_id = b.bot_id AND p.publication_id = %(publication_id)s
-        WHERE p.state = ANY (%(live)s) GROUP BY b.bot_id
+        SELECT b.* FROM both_parts b WHERE NOT EXISTS (SELECT FROM gone WHERE gone.bot_id = b.bot_id)
     )
 """
 
-_BAD: Final = "length(first) - length(translate(first, '{}', ''))"
-
 
 def _metrics(form: str) -> str:
-    """SQL for all metrics, from a form with `{bad}`, which is a bot's first executions that were bad."""
-    return ", ".join(form.format(bad=_BAD.format(DIGITS[metric])) for metric in METRICS)
+    """SQL for all metrics, from a form with `{metric}` and `{digits}`."""
+    return ", ".join(form.format(metric=metric, digits=DIGITS[metric]) for metric in METRICS)
 
+
+_BAD: Final = """
+    CASE WHEN {metric} > 0 THEN length(first) - length(translate(first, '{digits}', ''))
+         ELSE 0 END AS {metric}"""
 
 _SUMS: Final = f"""
-    {_OUT} SELECT COALESCE(sum(executions), 0)::int8, COALESCE(sum(failed), 0)::int8,
-           COALESCE(sum(slow), 0)::int8, COALESCE(sum(costly), 0)::int8,
-           COALESCE(sum(timed), 0)::int8, COALESCE(sum(metered), 0)::int8, COALESCE(sum(seen), 0)::int8,
-           COALESCE(sum(length(first)), 0)::int8,
-           {_metrics("COALESCE(sum({bad}), 0)::int8")},
-           {_metrics("count(*) FILTER (WHERE {bad} > 0)")}
-    FROM out
-"""  # noqa: S608
+    {_OUT}, capped AS MATERIALIZED (
+        SELECT length(first) AS executions, {_metrics(_BAD)} FROM out
+    ), together AS (
+        SELECT COALESCE(sum(executions), 0)::int8, COALESCE(sum(failed), 0)::int8,
+               COALESCE(sum(slow), 0)::int8, COALESCE(sum(costly), 0)::int8,
+               COALESCE(sum(timed), 0)::int8, COALESCE(sum(metered), 0)::int8,
+               COALESCE(sum(seen), 0)::int8 FROM out
+    )
+    SELECT t.*, c.* FROM together t CROSS JOIN (
+        SELECT COALESCE(sum(executions), 0)::int8, {_metrics("COALESCE(sum({metric}), 0)::int8")},
+               {_metrics("count(*) FILTER (WHERE {metric} > 0)")} FROM capped) c
+"""  # noqa: S608  (constants)
 
 _WORST: Final = f"""
     {_OUT} SELECT bot_id, executions, failed, slow, costly, timed, metered, seen FROM out
@@ -184,53 +197,49 @@ class Counted:
             rows = cursor.execute(_WORST, values).fetchall()
         return [BotTally(bot_id, Tally(*tally)) for bot_id, *tally in rows]
 
-    def expected(self, against: Normal, now_s: float, *, least: float) -> Expected:
-        """How many visitors should have come by `now_s`; single bots from `least` on."""
+    def silent(self, against: Normal, now_s: float) -> dict[str, float]:
+        """The bots to which nobody came, and how many visitors should have come by `now_s`."""
         period = period_h(against.hours)
         if not period:
-            return Expected()
+            return {}
+        first_h = against.hours - period
+        elapsed_h = int(max(0.0, now_s - against.until_s) // HOUR_S)
         values = self._values | {
             "until_s": against.until_s,
-            "known_h": against.hours,
-            "period_h": period,
+            "first_h": first_h,
+            "last_h": min(first_h + elapsed_h, against.hours - 1),
             "now_s": now_s,
-            "least": least,
         }
         with driver(self._connection).cursor() as cursor:
-            found = dict(cursor.execute(_EXPECTED, values).fetchall())
-        return Expected(found.pop(None, 0.0), found)
+            return dict(cursor.execute(_SILENT, values).fetchall())
 
 
 # -- silence ---------------------------------------------------------------------------------------
 
 # An hour in which visitors came says how many come in the same hour of the day, or of the week, from
-# `until_s` on; only as far as the bot is out, and one period at most.
-_EXPECTED: Final = """
-    WITH hours AS (
-        SELECT g.bot_id, g.seen, v.visits, EXTRACT(epoch FROM p.published_at)::float8 AS out_s,
-               %(until_s)s + (v.hour - %(known_h)s + %(period_h)s) * 3600.0 AS begins_s
-        FROM flowshift.gate_bots g
-        JOIN flowshift.publication_bots p
-          ON p.bot_id = g.bot_id AND p.publication_id = g.publication_id AND p.state = ANY (%(live)s)
-        CROSS JOIN LATERAL unnest(g.visit_hours, g.visits) AS v (hour, visits)
-        WHERE g.publication_id = %(publication_id)s AND g.wave = %(wave)s
-          AND v.hour >= %(known_h)s - %(period_h)s
-    ), bots AS (
-        SELECT h.bot_id, h.seen = 0 AND NOT h.bot_id = ANY (%(bot_ids)s::text[]) AS is_silent,
-               sum(h.visits * GREATEST(0, LEAST(%(now_s)s, h.begins_s + 3600)
-                                          - GREATEST(h.out_s, h.begins_s)) / 3600) AS expected
-        FROM hours h GROUP BY h.bot_id, h.seen
-    )
-    SELECT b.bot_id, b.expected::float8 FROM bots b WHERE b.is_silent AND b.expected >= %(least)s
-    UNION ALL SELECT NULL, COALESCE(sum(b.expected), 0)::float8 FROM bots b
+# `until_s` on; only as far as the bot is out, and one period at most. The hours are in their order.
+_SILENT: Final = """
+    SELECT g.bot_id, sum(v.visits * GREATEST(
+        0, LEAST(%(now_s)s, b.begins_s + 3600) - GREATEST(p.out_s, b.begins_s)) / 3600)::float8
+    FROM flowshift.gate_bots g
+    CROSS JOIN LATERAL (
+        SELECT EXTRACT(epoch FROM o.published_at)::float8 AS out_s FROM flowshift.publication_bots o
+        WHERE o.bot_id = g.bot_id AND o.publication_id = g.publication_id AND o.state = ANY (%(live)s)
+    ) p
+    CROSS JOIN LATERAL (
+        SELECT width_bucket(%(first_h)s::int2 - 1::int2, g.visit_hours) + 1 AS first,
+               width_bucket(%(last_h)s::int2, g.visit_hours) AS last) place
+    CROSS JOIN LATERAL unnest(
+        g.visit_hours[place.first:place.last], g.visits[place.first:place.last]) AS v (hour, visits)
+    CROSS JOIN LATERAL (SELECT %(until_s)s + (v.hour - %(first_h)s) * 3600.0 AS begins_s) b
+    WHERE g.publication_id = %(publication_id)s AND g.wave = %(wave)s AND g.seen = 0
+      AND g.visits IS NOT NULL
+      AND NOT EXISTS (SELECT FROM unnest(%(bot_ids)s::text[]) AS n (bot_id) WHERE n.bot_id = g.bot_id)
+    GROUP BY g.bot_id
 """
 
 
-class Expected(msgspec.Struct, frozen=True):
-    """How many visitors should have come to a wave's bots, and to each of those to whom none came."""
-
-    total: float = 0.0
-    silent: dict[str, float] = {}
+# -- the control -----------------------------------------------------------------------------------
 
 
 def _control_columns() -> str:
@@ -240,8 +249,6 @@ def _control_columns() -> str:
         for what in (metric, "executions")
     )
 
-
-# -- the control -----------------------------------------------------------------------------------
 
 _CONTROL: Final = f"""
     WITH bad AS (

@@ -15,19 +15,17 @@ from sqlalchemy import exc
 
 from worker.core.publication.evidence import Reading
 from worker.core.publication.ignored import like_patterns
+from worker.core.publication.tally import first_kept
 from worker.db.engine import map_database_errors, sqlstate
 from worker.db.publication import traffic, traffic_settle, traffic_sums
 from worker.db.publication.traffic import Rules
 from worker.db.publication.traffic_sums import Wave
 from worker.db.sqlstate import CANCELLED
 from worker.errors import TransientError, UsageError
-from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.steps.publication.normal import find_normal
 from worker.steps.publication.reading import nothing_out, read
-
-log = get_logger(__name__)
 
 LATE: Final = timedelta(minutes=10)
 """So much later than it was created an execution may be committed, and still counts."""
@@ -50,13 +48,14 @@ def look(current: Runtime, publication_id: int, wave: int) -> Reading:
         TransientError: the database is unavailable or busy, or another process is about to count what
             is old: look again later.
     """
-    rules, settings = rules_of(current.settings), current.settings
+    settings = current.settings
     with map_database_errors():
         with current.engine.begin() as connection:
             found = _need(connection, publication_id, wave)
             began = _begin(connection, publication_id, wave)
             if began is None:
                 return nothing_out(publication_id, wave, found, settings)
+        rules = rules_of(settings, found.bot_count)
         find_normal(current.engine, publication_id, wave, rules, settings, until=began)
         _settle(current.engine, publication_id, wave, rules)
         snapshot = current.engine.execution_options(isolation_level="REPEATABLE READ")
@@ -67,13 +66,14 @@ def look(current: Runtime, publication_id: int, wave: int) -> Reading:
             return read(connection, publication_id, wave, found, minutes, settings)
 
 
-def rules_of(settings: Settings) -> Rules:
-    """What makes an execution bad, by the settings."""
+def rules_of(settings: Settings, bots: int) -> Rules:
+    """What makes an execution bad, by the settings, in a wave of so many bots."""
     return Rules(
         ignored=like_patterns(settings.gate_ignore),
         running_s=settings.gate_running_s,
         slow_ms=settings.gate_slow_ms,
         costly=settings.gate_costly,
+        first=first_kept(bots),
     )
 
 
@@ -123,7 +123,7 @@ def _settle_slice(
         if until <= since:
             return False
         minutes = traffic.minutes(connection, publication_id, wave, rules, since=since, until=until)
-        traffic_settle.settle(connection, publication_id, wave, minutes, until)
+        traffic_settle.settle(connection, publication_id, wave, minutes, until, first=rules.first)
         return True
 
 

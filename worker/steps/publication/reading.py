@@ -21,7 +21,7 @@ from worker.core.publication.quarantine import SILENT_FROM, is_suspect
 from worker.core.publication.tally import NONE, Minute, Tally, Who, add, control_of
 from worker.core.publication.visits import DAY_H, HOUR_S, at_least
 from worker.db.publication import traffic, traffic_normal, traffic_sums
-from worker.db.publication.traffic_sums import Counted, Expected, Sums, Wave
+from worker.db.publication.traffic_sums import Counted, Sums, Wave
 from worker.errors import TransientError
 from worker.settings import Settings
 
@@ -47,7 +47,7 @@ def read(
     counted = Counted(connection, publication_id, wave, minutes, cap=cap)
     sums = counted.sums()
     metrics = [metric for metric in metrics if sums.total.measures(metric)]
-    expected = counted.expected(against, found.now.timestamp(), least=SILENT_FROM)
+    silent = counted.silent(against, found.now.timestamp())
     limits = _limits(settings)
     return Reading(
         publication_id=publication_id,
@@ -60,9 +60,9 @@ def read(
         metrics=_metrics(
             sums, metrics, against, _control(connection, publication_id, wave, minutes), settings
         ),
-        suspects=_suspects(counted, expected, metrics, against, limits),
+        suspects=_suspects(counted, silent, metrics, against, limits),
         recent=_recent(minutes),
-        traffic=Traffic(expected=at_least(expected.total), seen=sums.total.seen),
+        traffic=_traffic(sums, silent),
         control_traffic=_control_traffic(
             connection, publication_id, wave, minutes, against, found.now.timestamp()
         ),
@@ -117,7 +117,7 @@ def _metrics(
 
 def _suspects(
     counted: Counted,
-    expected: Expected,
+    silent: dict[str, float],
     metrics: Sequence[Metric],
     against: Normal,
     limits: Limits,
@@ -125,9 +125,9 @@ def _suspects(
     share = limits.false_quarantines
     least = {metric: least_bad(against.of(metric).p0, share) for metric in METRICS}
     tallies = {one.bot_id: one.tally for one in counted.worst(least)}
-    tallies.update(dict.fromkeys(expected.silent, NONE))
+    tallies.update((bot_id, NONE) for bot_id, came in silent.items() if came >= SILENT_FROM)
     readings = (
-        _bot(bot_id, tally, metrics, against, expected.silent.get(bot_id, 0.0))
+        _bot(bot_id, tally, metrics, against, silent.get(bot_id, 0.0))
         for bot_id, tally in sorted(tallies.items())
     )
     return tuple(one for one in readings if is_suspect(one, share))
@@ -161,6 +161,12 @@ def _control(
     for key, count in control_of(minutes).items():
         control[key] = add(control.get(key, NOTHING), count)
     return control
+
+
+def _traffic(sums: Sums, silent: dict[str, float]) -> Traffic:
+    """What should have come is only of interest where nothing came: then every bot is silent."""
+    came = 0.0 if sums.total.seen else sum(silent.values())
+    return Traffic(expected=at_least(came), seen=sums.total.seen)
 
 
 def _control_traffic(
