@@ -15,11 +15,11 @@ from tests.integration.conftest import Run
 from tests.publishing import Publishing
 from worker.cli.printing import confirm_count
 from worker.db.publication import rolling
-from worker.db.publication.rollback import roll_back_bots
+from worker.db.publication.rollback import Part, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.steps.publication import rollback as step
-from worker.steps.publication.rollback import Moved
+from worker.steps.publication.rounds import Moved
 
 BOTS = [f"bot-0000{n}" for n in range(5)]
 
@@ -164,7 +164,7 @@ def test_a_rollback_that_was_killed_is_taken_up(flowshift: Run, publishing: Publ
         assert rolling.begin(connection, 1)
         assert not rolling.begin(connection, 1)
     with publishing.fleet.engine.begin() as connection:
-        roll_back_bots(connection, 1, BOTS, v1_problem=publishing.problem)
+        roll_back_bots(connection, Part(publication_id=1), v1_problem=publishing.problem)
 
     assert publication(publishing)[0] == "rolling_back"
     assert flowshift("rollback", "--publication", "1", "--yes")[0] == 0
@@ -276,7 +276,7 @@ def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing
         )
 
     assert result.interrupted
-    assert (result.bots["rolled_back"], result.bots["busy"]) == (4, 1)
+    assert (result.bots, result.left) == ({"rolled_back": 4}, 1)
     assert live(publishing) == ["bot-00002"]
     assert publication(publishing)[0] == "held"
 

@@ -10,13 +10,13 @@ import msgspec
 
 from worker.cli.printing import console, say
 from worker.cli.views.bar import LiveBar, Piece, State
-from worker.steps.publication.rollback import Look, Moved, Result
+from worker.steps.publication.rollback import Look, Result
+from worker.steps.publication.rounds import Moved
 
 _SAID: Final = {
     "rolled_back": "V1 answers again, or the bot is gone",
     "superseded": "left alone, a later version is live",
     "no_way_back": "left alone, V1 is gone or does not run",
-    "busy": "still locked by another session",
 }
 
 
@@ -83,5 +83,7 @@ def print_result(result: Result) -> None:
     for name, text in _SAID.items():
         if bots := result.bots.get(name, 0):  # type: ignore[call-overload]
             say(f"{bots:,} bot{'' if bots == 1 else 's'}: {text}")
+    if result.left:
+        say(f"{result.left:,} bot{'' if result.left == 1 else 's'}: not back yet, still on V2")
     for publication_id, state in result.states.items():
         say(f"publication {publication_id} is {state.replace('_', ' ')}")

@@ -51,7 +51,7 @@ _LOCK_ROWS: Final = """
 # The platform's foreign keys to a bot go on; what changes the bot waits.
 _LOCK_BOTS: Final = """
     SELECT b.bot_id::varchar FROM bots b WHERE b.bot_id = ANY(%s)
-    ORDER BY b.bot_id FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Who publishes in the platform changes the draft or what is published; who edits, the draft.

@@ -21,15 +21,16 @@ from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
 from worker.db.publication.content import workflow_hash
-from worker.db.publication.locks import lock_bots, lock_rows
+from worker.db.publication.locks import lock_bots
 
 Back = Literal["rolled_back", "superseded", "no_way_back", "busy"]
+Note = Literal["rolled_back", "quarantined"]
 V1Problem = Callable[[bytes], str]
 """Why V1 does not run a workflow, from the column's text in UTF-8; "" where it does."""
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """What happened to a bot.
+    """What happened to a bot of a wave.
 
     `rolled_back`: V1 answers (again), or the bot is gone. `superseded`: a version that this
     publication did not make is live, and stays so. `no_way_back`: V1 is gone or does not run, and
@@ -38,35 +39,98 @@ class Returned(msgspec.Struct, frozen=True):
 
     bot_id: str
     state: Back
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a list of live bots goes on: after this bot of this wave."""
-
     wave: int
-    bot_id: str
 
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Bots that a publication has live: of a wave, of those listed, the newest wave first.
+
+    At most `limit`, those that follow `after`. `alongside` leaves out those that another session of
+    ours is at, so that several may go through the same bots at once.
+    """
+
+    publication_id: int
+    wave: int | None = None
+    bot_ids: Sequence[str] | None = None
+    after: Returned | None = None
+    limit: int | None = None
+    alongside: bool = False
+
+
+# The words of states are those that an index is about.
+_PART: Final = """
+    SELECT p.wave, p.bot_id, p.version_id, p.workflow_hash
+    FROM flowshift.publication_bots p
+    WHERE p.publication_id = %(id)s AND p.state IN ('published', 'confirmed')
+      AND p.state = ANY(%(states)s)
+      AND (%(wave)s::int IS NULL OR p.wave = %(wave)s)
+      AND (%(bot_ids)s::text[] IS NULL OR p.bot_id = ANY(%(bot_ids)s))
+      AND (%(after_wave)s::int IS NULL OR (p.wave, p.bot_id) < (%(after_wave)s, %(after)s))
+    ORDER BY p.wave DESC, p.bot_id DESC LIMIT %(limit)s
+"""
+
+# The bots of which nothing has changed since, which are most of them, in one statement: ten thousand
+# ids take as long to go back and forth as the work itself. And its lists are sub-selects: the
+# planner would look up each id of a constant in its statistics. IS TRUE keeps an IN from becoming a
+# join, which is by far too slow where the planner expects a few rows.
+#
+# The live version is ours, and locked before the bot: nobody can publish another one meanwhile. V1 is
+# a text that was seen to run. A row that was changed after the statement began is read again when
+# it is locked, or its bot is left to the statements below, as is all that is not as it was.
+_SWITCH: Final = f"""
+    WITH part AS MATERIALIZED ({_PART} {{alongside}}),
+    live AS MATERIALIZED (SELECT row_number() OVER () AS place, part.* FROM part),
+    published AS MATERIALIZED (
+        SELECT v.bot_id, v.id FROM bot_workflow_versions v
+        WHERE v.bot_id = ANY(ARRAY(SELECT bot_id FROM live)) AND v.status::text = 'published'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ), ours AS MATERIALIZED (
+        SELECT l.bot_id, l.workflow_hash FROM live l
+        WHERE (l.version_id IN (SELECT id FROM published)) IS TRUE AND (l.bot_id IN (
+            SELECT bot_id FROM published GROUP BY bot_id HAVING count(*) > 1)) IS FALSE
+    ), locked AS MATERIALIZED (
+        SELECT b.bot_id FROM bots b
+        WHERE b.bot_id = ANY(ARRAY(SELECT bot_id FROM ours)) AND b.use_workflow_v2
+          AND ({workflow_hash("b")} IN (SELECT workflow_hash FROM ours)) IS TRUE
+        FOR NO KEY UPDATE OF b SKIP LOCKED
+    ), switched AS (
+        UPDATE bots b SET use_workflow_v2 = false FROM locked l WHERE b.bot_id = l.bot_id
+        RETURNING b.bot_id
+    ), noted AS (
+        UPDATE flowshift.publication_bots p
+        SET state = %(note_as)s, message = %(message)s, moved_at = now()
+        WHERE p.publication_id = %(id)s AND p.bot_id = ANY(ARRAY(SELECT bot_id FROM switched))
+        RETURNING p.bot_id
+    )
+    SELECT l.bot_id::varchar, l.wave, l.bot_id IN (SELECT bot_id FROM noted)
+    FROM live l ORDER BY l.place
+"""  # noqa: S608  (constants)
 
 # Who publishes in the platform at this moment archives the version that is live: ours.
 _LOCK_OURS: Final = """
-    SELECT v.id FROM flowshift.publication_bots p
+    SELECT p.bot_id FROM flowshift.publication_bots p
     JOIN bot_workflow_versions v ON v.id = p.version_id
-    WHERE p.publication_id = %s AND p.bot_id = ANY(%s)
+    WHERE p.publication_id = %s AND p.bot_id = ANY(%s) AND p.state = ANY(%s)
     FOR NO KEY UPDATE OF v SKIP LOCKED
 """
 
 # V1 that has not changed since it was published runs: it did then. Of the others the text is read.
+# Bots are found by the list, not by the join: their column may have a collation of its own.
 _READ: Final = f"""
-    SELECT p.bot_id::varchar, b.bot_id IS NOT NULL, p.version_id, v.id, b.use_workflow_v2,
-           b.workflow IS NULL, {workflow_hash("b")} IS DISTINCT FROM p.workflow_hash
+    SELECT p.bot_id::varchar, CASE
+        WHEN b.bot_id IS NULL THEN 'gone'
+        WHEN v.id IS DISTINCT FROM p.version_id THEN 'superseded'
+        WHEN NOT b.use_workflow_v2 OR {workflow_hash("b")} = p.workflow_hash THEN 'rolled_back'
+        ELSE 'v1_changed' END
     FROM flowshift.publication_bots p
-    LEFT JOIN bots b ON b.bot_id = p.bot_id
+    LEFT JOIN (
+        SELECT bot_id, use_workflow_v2, workflow FROM bots WHERE bot_id = ANY(%(ids)s)
+    ) b ON b.bot_id COLLATE "default" = p.bot_id
     LEFT JOIN LATERAL (
         SELECT o.id FROM bot_workflow_versions o
         WHERE o.bot_id = b.bot_id AND o.status::text = 'published'
         ORDER BY o.published_at DESC NULLS FIRST LIMIT 1) v ON true
-    WHERE p.publication_id = %s AND p.bot_id = ANY(%s)
-    ORDER BY p.bot_id
+    WHERE p.publication_id = %(id)s AND p.bot_id = ANY(%(ids)s) AND p.state = ANY(%(states)s)
 """  # noqa: S608  (constants)
 
 _READ_V1: Final = """
@@ -81,139 +145,120 @@ _FLAG: Final = """
 """
 
 _NOTE: Final = """
-    UPDATE flowshift.publication_bots p SET state = n.state, message = %s, moved_at = now()
-    FROM unnest(%s::text[], %s::text[]) AS n (bot_id, state)
-    WHERE p.publication_id = %s AND p.bot_id = n.bot_id
-    RETURNING p.wave, p.state
+    UPDATE flowshift.publication_bots SET state = %s, message = %s, moved_at = now()
+    WHERE publication_id = %s AND bot_id = ANY(%s) AND state = ANY(%s)
 """
 
 _COUNT: Final = """
     UPDATE flowshift.waves w
-    SET rolled_back = w.rolled_back + n.rolled_back, quarantined = w.quarantined + n.quarantined
-    FROM unnest(%s::int[], %s::int[], %s::int[]) AS n (wave, rolled_back, quarantined)
+    SET rolled_back = w.rolled_back + CASE WHEN %s = 'rolled_back' THEN n.bots ELSE 0 END,
+        quarantined = w.quarantined + CASE WHEN %s = 'quarantined' THEN n.bots ELSE 0 END
+    FROM unnest(%s::int[], %s::int[]) AS n (wave, bots)
     WHERE w.publication_id = %s AND w.number = n.wave
 """
 
 
 def roll_back_bots(
     connection: sa.Connection,
-    publication_id: int,
-    bot_ids: Sequence[str],
+    part: Part,
     *,
     v1_problem: V1Problem,
-    note_as: Literal["rolled_back", "quarantined"] = "rolled_back",
+    note_as: Note = "rolled_back",
     message: str | None = None,
 ) -> list[Returned]:
-    """Give these bots back to V1; returns what happened to each, by id.
+    """Give bots that a publication has live back to V1; returns what happened to each, in their order.
 
-    Bots that this publication has not live are left out (and to be quarantined, those that are
-    confirmed): on repeat nothing changes. Neither Redis nor a worker is needed, and no state of the
-    publication: a rollback is always allowed. Our row says `note_as` and `message`, and the wave's
-    counters follow. Set-based, and nothing waits for a row of the platform's that is locked.
+    Those that are not live are left out (and to be quarantined, those that are confirmed): on
+    repeat nothing changes. Neither Redis nor a worker is needed, and no state of the publication: a
+    rollback is always allowed. Our row says `note_as` and `message`, and the wave's counters follow.
+    Set-based, and nothing waits for a row of the platform's that is locked.
 
     Whether V1 runs is decided while the bot's row is locked: `v1_problem` is asked only where V1 is
-    not the text that was seen to run when the bot was published.
+    not a text that was seen to run when it was published.
     """
-    ids = lock_rows(connection, publication_id, bot_ids, states_before(BOT_TRANSITIONS, note_as))
-    if not ids:
-        return []
-    locked = lock_bots(connection, ids)
+    given = {
+        "id": part.publication_id,
+        "states": list(states_before(BOT_TRANSITIONS, note_as)),
+        "wave": part.wave,
+        "bot_ids": None if part.bot_ids is None else list(part.bot_ids),
+        "after_wave": part.after and part.after.wave,
+        "after": part.after and part.after.bot_id,
+        "limit": part.limit,
+        "note_as": note_as,
+        "message": message,
+    }
     with driver(connection).cursor() as cursor:
-        cursor.execute(_LOCK_OURS, [publication_id, sorted(locked)])
-        versions = {version_id for (version_id,) in cursor.fetchall()}
-        cursor.execute(_READ, [publication_id, ids])
-        rows = list(dict.fromkeys(cursor.fetchall()))
-    broken = _broken(connection, rows, locked, v1_problem)
-    returned = [Returned(row[0], _back(row, locked, versions, broken)) for row in rows]
-    back = [one.bot_id for one in returned if one.state == "rolled_back"]
-    gone = [one.bot_id for one in returned if one.state == "superseded"]
-    states = [note_as] * len(back) + ["superseded"] * len(gone)
-    with driver(connection).cursor() as cursor:
-        cursor.execute(_FLAG, [back])
-        cursor.execute(_NOTE, [message, back + gone, states, publication_id])
-        _count(connection, publication_id, Counter(cursor.fetchall()))
+        lock = sql.SQL("FOR NO KEY UPDATE SKIP LOCKED" if part.alongside else "")
+        cursor.execute(sql.SQL(_SWITCH).format(alongside=lock), given)
+        rows = cursor.fetchall()
+    others = [bot_id for bot_id, _, is_back in rows if not is_back]
+    found = _look_at(connection, given, others, v1_problem) if others else {}
+    returned = [
+        Returned(bot_id, "rolled_back" if is_back else found[bot_id], wave)
+        for bot_id, wave, is_back in rows
+        if is_back or bot_id in found
+    ]
+    _count(connection, part.publication_id, note_as, returned)
     return returned
 
 
-def _back(
-    row: tuple[Any, ...], locked: frozenset[str], versions: set[Any], broken: frozenset[str]
-) -> Back:
-    bot_id, exists, ours, live, uses_v2, *_ = row
-    if not exists:
-        return "rolled_back"
-    if bot_id not in locked or (ours == live and ours not in versions):
-        return "busy"
-    if ours != live:
-        return "superseded"
-    return "no_way_back" if uses_v2 and bot_id in broken else "rolled_back"
+def _count(
+    connection: sa.Connection, publication_id: int, note_as: Note, returned: Sequence[Returned]
+) -> None:
+    """Count in the waves' rows, at the end, since every batch of a wave locks the same row."""
+    back = Counter(one.wave for one in returned if one.state == "rolled_back")
+    if back:
+        with driver(connection).cursor() as cursor:
+            counted = [note_as, note_as, list(back), list(back.values()), publication_id]
+            cursor.execute(_COUNT, counted)
 
 
-def _broken(
-    connection: sa.Connection,
-    rows: Sequence[tuple[Any, ...]],
-    locked: frozenset[str],
-    v1_problem: V1Problem,
-) -> frozenset[str]:
-    """Those of the locked bots that use V2, whose V1 is gone or does not run."""
-    asked = [row for row in rows if row[0] in locked and row[4]]
-    gone = frozenset(row[0] for row in asked if row[5])
-    changed = [row[0] for row in asked if row[6] and not row[5]]
-    if not changed:
-        return gone
+def _look_at(
+    connection: sa.Connection, given: dict[str, Any], bot_ids: list[str], v1_problem: V1Problem
+) -> dict[str, Back]:
+    """Decide on the other bots by what is there once their rows are locked, and switch those back."""
+    publication_id, states = given["id"], given["states"]
+    locked = lock_bots(connection, bot_ids)
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_LOCK_OURS, [publication_id, list(locked), states])
+        ours = {bot_id for (bot_id,) in cursor.fetchall()}
+        cursor.execute(_READ, {"id": publication_id, "ids": bot_ids, "states": states})
+        read = dict(cursor.fetchall())
+    found: dict[str, Back] = {}
+    changed: list[str] = []
+    for bot_id, state in read.items():
+        if state == "gone":
+            found[bot_id] = "rolled_back"
+        elif bot_id not in locked or (state != "superseded" and bot_id not in ours):
+            found[bot_id] = "busy"
+        elif state == "v1_changed":
+            changed.append(bot_id)
+        else:
+            found[bot_id] = state
+    found |= _with_changed_v1(connection, changed, v1_problem)
+    back = [bot_id for bot_id, one in found.items() if one == "rolled_back"]
+    gone = [bot_id for bot_id, one in found.items() if one == "superseded"]
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_FLAG, [back])
+        cursor.execute(_NOTE, [given["note_as"], given["message"], publication_id, back, states])
+        cursor.execute(_NOTE, ["superseded", None, publication_id, gone, states])
+    return found
+
+
+def _with_changed_v1(
+    connection: sa.Connection, bot_ids: list[str], v1_problem: V1Problem
+) -> dict[str, Back]:
+    """Whether these bots, which are locked, may go back to a V1 that is not the one published."""
+    if not bot_ids:
+        return {}
+    found: dict[str, Back] = {}
     # One page of texts in memory at a time: each may be as large as a workflow may be.
     query = sql.SQL(_READ_V1).format(max_bytes=sql.Literal(MAX_BYTES))
     with driver(connection).cursor("flowshift_v1") as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
         cursor.itersize = _PAGE
-        cursor.execute(query, [changed])
-        return gone | {
-            bot_id
-            for bot_id, text in cursor
-            if text is None or v1.is_json_null(text) or v1_problem(text)
-        }
-
-
-def _count(connection: sa.Connection, publication_id: int, noted: Counter[tuple[int, str]]) -> None:
-    waves = sorted({wave for wave, _ in noted})
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _COUNT,
-            [
-                waves,
-                [noted[wave, "rolled_back"] for wave in waves],
-                [noted[wave, "quarantined"] for wave in waves],
-                publication_id,
-            ],
-        )
-
-
-_LIVE: Final = """
-    SELECT wave, bot_id::varchar FROM flowshift.publication_bots
-    WHERE publication_id = %(id)s AND state IN ('published', 'confirmed')
-      AND (%(wave)s::int IS NULL OR wave = %(wave)s)
-      AND (%(after_wave)s::int IS NULL OR (wave, bot_id) < (%(after_wave)s, %(after)s))
-    ORDER BY wave DESC, bot_id DESC LIMIT %(limit)s
-"""
-
-
-def live_bots(
-    connection: sa.Connection,
-    publication_id: int,
-    *,
-    wave: int | None = None,
-    after: Place | None = None,
-    limit: int,
-) -> list[Place]:
-    """The bots that a publication has live, or one wave of it, the newest wave first, a page at a time."""
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _LIVE,
-            {
-                "id": publication_id,
-                "wave": wave,
-                "after_wave": after and after.wave,
-                "after": after and after.bot_id,
-                "limit": limit,
-            },
-        )
-        return [Place(*row) for row in cursor.fetchall()]
+        cursor.execute(query, [bot_ids])
+        for bot_id, text in cursor:
+            runs = text is not None and not v1.is_json_null(text) and not v1_problem(text)
+            found[bot_id] = "rolled_back" if runs else "no_way_back"
+    return found

@@ -17,9 +17,6 @@ from worker.core.publication.states import (
 from worker.db import run_transitions
 from worker.db.bulk import driver
 from worker.db.publication.locks import lock_state
-from worker.db.publication.rollback import Place, live_bots
-
-_PAGE: Final = 2_000
 
 
 class Which(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +30,18 @@ class Which(msgspec.Struct, frozen=True, kw_only=True):
 _CONCERNED: Final = """
     SELECT p.publication_id FROM flowshift.publications p
     WHERE (%(id)s::int8 IS NULL OR p.publication_id = %(id)s)
-      AND EXISTS (
-        SELECT FROM flowshift.publication_bots b
-        WHERE b.publication_id = p.publication_id
-          AND (b.state IN ('published', 'confirmed') OR p.state = 'rolling_back')
-          AND (%(wave)s::int IS NULL OR b.wave = %(wave)s)
-          AND (%(bot_ids)s::text[] IS NULL OR b.bot_id = ANY(%(bot_ids)s)))
+      AND (EXISTS (
+            SELECT FROM flowshift.publication_bots b
+            WHERE b.publication_id = p.publication_id AND b.state IN ('published', 'confirmed')
+              AND (%(wave)s::int IS NULL OR b.wave = %(wave)s)
+              AND (%(bot_ids)s::text[] IS NULL OR b.bot_id = ANY(%(bot_ids)s)))
+        OR p.state = 'rolling_back'
+          AND (%(wave)s::int IS NULL OR EXISTS (
+            SELECT FROM flowshift.waves w
+            WHERE w.publication_id = p.publication_id AND w.number = %(wave)s))
+          AND (%(bot_ids)s::text[] IS NULL OR EXISTS (
+            SELECT FROM flowshift.publication_bots b
+            WHERE b.publication_id = p.publication_id AND b.bot_id = ANY(%(bot_ids)s))))
     ORDER BY p.publication_id DESC
 """
 
@@ -65,7 +68,7 @@ def is_there(connection: sa.Connection, publication_id: int, wave: int | None = 
     query = sa.text("""
         SELECT EXISTS (SELECT FROM flowshift.publications WHERE publication_id = :id)
            AND (CAST(:wave AS int) IS NULL OR EXISTS (
-               SELECT FROM flowshift.publication_bots WHERE publication_id = :id AND wave = :wave))
+               SELECT FROM flowshift.waves WHERE publication_id = :id AND number = :wave))
     """)
     return bool(connection.scalar(query, {"id": publication_id, "wave": wave}))
 
@@ -80,15 +83,20 @@ def never_planned(connection: sa.Connection, bot_ids: Sequence[str]) -> list[str
     return list(connection.execute(query, {"ids": list(bot_ids)}).scalars())
 
 
-def places(connection: sa.Connection, publication_id: int, which: Which) -> list[Place]:
-    """The bots that a publication has live, of those asked for, the newest wave first."""
-    asked = None if which.bot_ids is None else frozenset(which.bot_ids)
-    found: list[Place] = []
-    after: Place | None = None
-    while page := live_bots(connection, publication_id, wave=which.wave, after=after, limit=_PAGE):
-        found += [one for one in page if asked is None or one.bot_id in asked]
-        after = page[-1]
-    return found
+_COUNT: Final = """
+    SELECT count(*) FROM flowshift.publication_bots
+    WHERE publication_id = %s AND state IN ('published', 'confirmed')
+      AND (%s::int IS NULL OR wave = %s) AND (%s::text[] IS NULL OR bot_id = ANY(%s))
+"""
+
+
+def count_live(connection: sa.Connection, publication_id: int, which: Which) -> int:
+    """How many bots a publication has live, of those asked for."""
+    bot_ids = None if which.bot_ids is None else list(which.bot_ids)
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_COUNT, [publication_id, which.wave, which.wave, bot_ids, bot_ids])
+        (count,) = cursor.fetchone() or (0,)
+        return int(count)
 
 
 # -- the publication's state -----------------------------------------------------------------------
@@ -143,10 +151,7 @@ _RUNS: Final = "SELECT run_id FROM flowshift.waves WHERE publication_id = %s AND
 
 _END_WAVES: Final = """
     UPDATE flowshift.waves w SET state = 'rolled_back', decided_at = now()
-    WHERE w.publication_id = %(id)s AND w.state = ANY(%(before)s)
-      AND EXISTS (
-        SELECT FROM flowshift.publication_bots b
-        WHERE b.publication_id = w.publication_id AND b.wave = w.number AND b.state = 'rolled_back')
+    WHERE w.publication_id = %(id)s AND w.state = ANY(%(before)s) AND w.rolled_back > 0
       AND NOT EXISTS (
         SELECT FROM flowshift.publication_bots b
         WHERE b.publication_id = w.publication_id AND b.wave = w.number

@@ -8,9 +8,7 @@ Bots that another session has locked come again in the next round, until none is
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -20,22 +18,15 @@ from worker.core.publication.states import HeldBecause
 from worker.db import audit
 from worker.db.engine import map_database_errors
 from worker.db.publication import previews, rolling
-from worker.db.publication.rollback import Back, roll_back_bots
+from worker.db.publication.rollback import Back
 from worker.db.publication.rolling import Which
-from worker.errors import TransientError, UsageError
+from worker.errors import UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps.publication.rounds import Moved, Rounds, Sleep
 from worker.steps.publication.v1 import v1_problem
 
 log = get_logger(__name__)
-
-BATCH: Final = 2_000
-LOCK_TIMEOUT_MS: Final = 500
-ROUND_S: Final = 0.2
-MOST_FAULTS: Final = 150
-"""So many tries in a row may fail because the database is unavailable: half a minute."""
-
-Sleep = Callable[[float], None]
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -52,25 +43,21 @@ class Look(msgspec.Struct, frozen=True):
         return sum(group.bots for group in groups)
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """How far a rollback is; `waiting` says what the bots that are left wait for."""
-
-    done: int
-    total: int
-    waiting: str = ""
-
-
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rollback did: how many bots, by what happened to them, and each publication's state."""
+    """What a rollback did: how many bots, by what happened to them, and each publication's state.
+
+    `left` is how many bots it did not come to, or that other sessions had locked until its end.
+    """
 
     bots: Mapping[Back, int]
     states: Mapping[int, str]
+    left: int = 0
     interrupted: bool = False
 
     @property
     def stays(self) -> int:
         """How many bots still answer with a version."""
-        return sum(self.bots.get(name, 0) for name in ("superseded", "no_way_back", "busy"))
+        return self.left + sum(self.bots.get(name, 0) for name in ("superseded", "no_way_back"))
 
 
 def look(current: Runtime, which: Which) -> Look:
@@ -106,25 +93,18 @@ def roll_back(
         TransientError: the database stayed unavailable; what is back stays back.
     """
     with map_database_errors(), current.engine.begin() as connection:
-        seen = _begin(connection, which, digest, actor, reason, because, current)
-        queue = [
-            (publication_id, [one.bot_id for one in places])
-            for publication_id in seen.publication_ids
-            for places in [rolling.places(connection, publication_id, which)]
-        ]
-    counts: Counter[Back] = Counter()
+        ids = _begin(connection, which, digest, actor, reason, because, current)
+        total = sum(rolling.count_live(connection, one, which) for one in ids)
+    work = Rounds(current, which, total, show)
     interrupted = False
     try:
-        _rounds(current, queue, counts, show=show, sleep=sleep)
+        work.go_round(ids, sleep)
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        states = _end(current.engine, seen, which, actor=actor, reason=reason, counts=counts)
-    left = sum(len(ids) for _, ids in queue)
-    if left:
-        counts["busy"] = left
-    log.info("rollback.finished", actor=actor, bots=dict(counts), states=states)
-    return Result(bots=dict(counts), states=states, interrupted=interrupted)
+        states = _end(current.engine, ids, which, actor=actor, reason=reason, counts=work.counts)
+    log.info("rollback.finished", actor=actor, bots=dict(work.counts), states=states)
+    return Result(bots=dict(work.counts), states=states, left=work.left, interrupted=interrupted)
 
 
 # -- before ----------------------------------------------------------------------------------------
@@ -169,19 +149,21 @@ def _begin(
     reason: str | None,
     because: HeldBecause,
     current: Runtime,
-) -> Look:
-    """Stop the publications, look again while nothing of them moves, and note who rolls back."""
-    rolling.lock(connection, rolling.concerned(connection, which))
-    seen = _look(connection, which, current)
-    if digest is not None and digest != seen.preview.digest:
-        raise UsageError(
-            f"the bots have changed since the plan {digest}: nothing was changed. Look at the new"
-            f" preview (its plan is {seen.preview.digest}), then run the command again"
-        )
-    for publication_id in seen.publication_ids:
+) -> list[int]:
+    """Stop the publications, hold them against the plan, and note who rolls back; returns which."""
+    ids = rolling.concerned(connection, which)
+    rolling.lock(connection, ids)
+    if digest is not None:
+        found = _look(connection, which, current).preview.digest
+        if digest != found:
+            raise UsageError(
+                f"the bots have changed since the plan {digest}: nothing was changed. Look at the new"
+                f" preview (its plan is {found}), then run the command again"
+            )
+    for publication_id in ids:
         rolling.begin(connection, publication_id, because=because)
-        _note(connection, "rolling_back", publication_id, actor, reason, plan=seen.preview.digest)
-    return seen
+        _note(connection, "rolling_back", publication_id, actor, reason, plan=digest)
+    return ids
 
 
 def _note(
@@ -203,60 +185,9 @@ def _note(
     )
 
 
-# -- the work --------------------------------------------------------------------------------------
-
-
-def _rounds(
-    current: Runtime,
-    queue: list[tuple[int, list[str]]],
-    counts: Counter[Back],
-    *,
-    show: Callable[[Moved], None],
-    sleep: Sleep,
-) -> None:
-    """Roll back all of `queue`, which keeps what is left."""
-    total = sum(len(ids) for _, ids in queue)
-    faults = 0
-    while any(ids for _, ids in queue):
-        before = sum(len(ids) for _, ids in queue)
-        waiting = "another session has their rows locked"
-        for place, (publication_id, ids) in enumerate(queue):
-            left: list[str] = []
-            rest = ids
-            while rest:
-                batch, rest = rest[:BATCH], rest[BATCH:]
-                try:
-                    busy = _batch(current, publication_id, batch, counts)
-                    faults = 0
-                except TransientError as error:
-                    busy, waiting = batch, str(error)
-                    faults += 1
-                    if faults >= MOST_FAULTS:
-                        raise
-                left += busy
-                queue[place] = (publication_id, [*left, *rest])
-                remaining = sum(len(some) for _, some in queue)
-                show(Moved(total - remaining, total, waiting if busy else ""))
-        if sum(len(ids) for _, ids in queue) == before:
-            sleep(ROUND_S)
-
-
-def _batch(
-    current: Runtime, publication_id: int, bot_ids: list[str], counts: Counter[Back]
-) -> list[str]:
-    """Roll back a batch; returns the bots that come again."""
-    with map_database_errors(), current.engine.begin() as connection:
-        connection.execute(sa.text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
-        returned = roll_back_bots(
-            connection, publication_id, bot_ids, v1_problem=v1_problem(current.defaults)
-        )
-    counts.update(one.state for one in returned if one.state != "busy")
-    return [one.bot_id for one in returned if one.state == "busy"]
-
-
 def _end(
     engine: sa.Engine,
-    seen: Look,
+    publication_ids: Sequence[int],
     which: Which,
     *,
     actor: str,
@@ -265,8 +196,8 @@ def _end(
 ) -> dict[int, str]:
     states: dict[int, str] = {}
     with map_database_errors(), engine.begin() as connection:
-        rolling.lock(connection, seen.publication_ids)
-        for publication_id in seen.publication_ids:
+        rolling.lock(connection, publication_ids)
+        for publication_id in publication_ids:
             said = reason or f"rolled back by {actor}"
             state = rolling.end(connection, publication_id, which, said)
             if state is not None:

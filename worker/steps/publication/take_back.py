@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from worker.core.publication.preview import Preview
 from worker.db import audit
 from worker.db.publication import previews
-from worker.db.publication.rollback import Returned, roll_back_bots
+from worker.db.publication.rollback import Part, Returned, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.log import get_logger
@@ -80,7 +80,7 @@ def take_back_wave(
     except UsageError as error:
         return TakenBack(False, str(error), seen.preview)
     back = result.bots.get("rolled_back", 0)
-    left = result.bots.get("busy", 0)
+    left = result.left
     said = f"wave {wave} was taken back: V1 answers on {back:,} {_bots(back)}"
     if left:
         said += (
@@ -117,8 +117,7 @@ def quarantine(
         (edited if one.version_edited else asked).append(one.bot_id)
     returned = roll_back_bots(
         connection,
-        publication_id,
-        asked,
+        Part(publication_id=publication_id, wave=wave, bot_ids=asked),
         v1_problem=_edited,
         note_as="quarantined",
         message=reason,
@@ -139,7 +138,7 @@ def quarantine(
             },
         )
         log.info("bots.quarantined", publication_id=publication_id, wave=wave, bots=len(back))
-    stays = [Returned(bot_id, "no_way_back") for bot_id in edited]
+    stays = [Returned(bot_id, "no_way_back", wave) for bot_id in edited]
     return sorted([*returned, *stays], key=lambda one: one.bot_id)
 
 
