@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -27,6 +28,8 @@ from tests.live import eventually
 from tests.roles import Role
 from tests.tools import tools
 from worker.core.backup.manifest import BOTS, DUMP, MANIFEST
+from worker.db.database_backups.content import count_table
+from worker.db.database_backups.snapshot import open_snapshot, patient_engine
 from worker.settings import Settings
 from worker.steps.backup import take as step
 from worker.steps.backup.recent import need_recent_backup
@@ -136,6 +139,27 @@ def test_what_changes_while_it_is_taken_is_not_in_it(
     assert verified(flowshift, tmp_path / "monday")["is_whole"]
 
 
+def test_nothing_is_rewritten_or_emptied_under_a_snapshot_and_rows_go_on_changing(
+    filled: Fleet, settings: Settings
+) -> None:
+    engine = patient_engine(settings.database_url, lock_timeout_ms=1_000)
+    with open_snapshot(engine) as snapshot, filled.connect() as platform:
+        platform.execute("SET lock_timeout = '200ms'")
+        for statement in (
+            "TRUNCATE workflow_node_executions",
+            "ALTER TABLE bots ADD x int DEFAULT 1",
+        ):
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                platform.execute(statement)
+            platform.rollback()
+            platform.execute("SET lock_timeout = '200ms'")
+        platform.execute("DELETE FROM workflow_node_executions")
+        platform.commit()
+        nodes = next(one for one in snapshot.sources if one.name == "workflow_node_executions")
+        assert count_table(snapshot.connection, nodes).rows > 0
+    engine.dispose()
+
+
 def test_executions_can_be_left_out_and_the_manifest_says_so(
     flowshift: Run, filled: Fleet, tmp_path: Path
 ) -> None:
@@ -203,9 +227,11 @@ def test_partitioned_executions_come_back(
         platforms.script(
             engine,
             "DROP TABLE workflow_execution_runs CASCADE",
+            "CREATE SCHEMA kinds",
+            "CREATE TYPE kinds.status AS ENUM ('running', 'succeeded', 'failed')",
             "CREATE TABLE workflow_execution_runs (id uuid NOT NULL, bot_id varchar(50) NOT NULL,"
             " workflow_version_id uuid, session_id varchar(255), user_id varchar(36),"
-            " graph_snapshot jsonb NOT NULL, inputs jsonb, outputs jsonb, status varchar(20) NOT NULL,"
+            " graph_snapshot jsonb NOT NULL, inputs jsonb, outputs jsonb, status kinds.status NOT NULL,"
             " error_message text, started_at timestamptz, finished_at timestamptz, elapsed_time int,"
             " total_tokens int, total_steps int, created_at timestamptz NOT NULL DEFAULT now(),"
             " PRIMARY KEY (id, created_at)) PARTITION BY RANGE (created_at)",
@@ -229,6 +255,9 @@ def test_partitioned_executions_come_back(
 
 
 def test_two_thousand_bots_are_streamed(flowshift: Run, fleet: Fleet, tmp_path: Path) -> None:
+    icu = fleet.rows("SELECT 1 FROM pg_collation WHERE collname = 'und-x-icu'")
+    if icu:  # where the server has it: a collation in which lower case comes first
+        fleet.execute('ALTER TABLE bots ALTER bot_id TYPE varchar(50) COLLATE "und-x-icu"')
     ids = fleet.add_many(2_000)
     fleet.add_many(1, prefix="Bot-")  # upper case comes first, whatever the database's collation
     target = tmp_path / "monday"
