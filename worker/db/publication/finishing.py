@@ -35,15 +35,17 @@ _FINISHED: Final = """
 """
 
 # Since when: the first publication after the last rollback. What a person published later runs on V2, too.
+# LIMIT keeps to the index by bot: an EXISTS may be turned into a scan of every execution that there is.
 _FACTS: Final = f"""
     SELECT n.bot_id, b.bot_id IS NOT NULL, COALESCE(b.use_workflow_v2, false), live.id IS NOT NULL,
            b.workflow IS NOT NULL AND b.workflow::text !~ {_IS_JSON_NULL},
            b.legacy_workflow IS NOT NULL OR k.bot_id IS NOT NULL,
            {workflow_hash("b")} IS DISTINCT FROM s.workflow_hash, f.bot_id IS NOT NULL,
-           EXISTS (SELECT FROM workflow_execution_runs e
-                   WHERE e.bot_id = b.bot_id AND e.workflow_version_id = live.id
-                     AND e.status::text = 'succeeded'
-                     AND NOT starts_with(COALESCE(e.session_id::text, ''), 'flowshift:')),
+           (SELECT true FROM workflow_execution_runs e
+            WHERE e.bot_id = b.bot_id AND e.workflow_version_id = live.id
+              AND e.status::text = 'succeeded'
+              AND NOT starts_with(COALESCE(e.session_id::text, ''), 'flowshift:')
+            LIMIT 1) IS NOT NULL,
            EXTRACT(epoch FROM now() - s.since)::float8
     FROM unnest(%s::text[]) AS n (bot_id)
     LEFT JOIN bots b ON b.bot_id = n.bot_id

@@ -36,13 +36,14 @@ class Meter:
         self._number = 0
         self._name = self._unit = ""
         self._done = self._total = 0
-        self._began = 0.0
+        self._began: float | None = None
+        self._done_before = 0
 
     def begin(self, name: str, unit: str, total: int) -> None:
         """The next step, of about `total` units."""
         self._number += 1
         self._name, self._unit, self._total, self._done = name, unit, total, 0
-        self._began = self._clock()
+        self._began = None
         self._tell()
 
     def add(self, done: int = 1) -> None:
@@ -51,14 +52,30 @@ class Meter:
 
     def at(self, done: int) -> None:
         """So many units are done by now; an estimate that was too low grows with them."""
+        if self._began is None and done:  # what was sorted before does not count for the pace
+            self._began, self._done_before = self._clock(), done
         self._done = done
         self._total = max(self._total, done)
         self._tell()
 
     def _tell(self) -> None:
-        spent = self._clock() - self._began
-        left = self._total - self._done
-        eta = spent * left / self._done if self._done and spent >= _SAY_AFTER_S else None
         self._show(
-            Moved(self._number, self._steps, self._name, self._unit, self._done, self._total, eta)
+            Moved(
+                self._number,
+                self._steps,
+                self._name,
+                self._unit,
+                self._done,
+                self._total,
+                self._eta_s(),
+            )
         )
+
+    def _eta_s(self) -> float | None:
+        """Seconds that the rest takes at the pace since the first unit; None if nothing can be said."""
+        if self._began is None or self._done <= self._done_before:
+            return None
+        spent = self._clock() - self._began
+        if spent < _SAY_AFTER_S:
+            return None
+        return spent * (self._total - self._done) / (self._done - self._done_before)
