@@ -10,9 +10,7 @@ from tasks.begin import begin
 from worker.app import app
 from worker.errors import TransientError
 from worker.log import get_logger
-from worker.queue.limits import time_limit
-from worker.steps.publication.look import look
-from worker.steps.publication.tick import said_of, tick
+from worker.steps.gate_tick import tick_and_report
 
 log = get_logger(__name__)
 
@@ -24,12 +22,8 @@ def tick_publications(self: Task[Any, Any]) -> str:
     Harmless from two beats at once, twice or late: each publication has one tick at a time, which
     goes by what is committed.
     """
-    process = begin(self)
-    current, check = process.runtime, process.throttle.check
-    fresh_s = current.settings.gate_s / 2
     try:
-        with time_limit(current.settings.time_limit_s):
-            return said_of(tick(current, process.queue.messages, look, check, fresh_s=fresh_s))
+        return tick_and_report(begin(self))
     except TransientError as error:
         log.warning("tick.postponed", error=str(error))
         return f"the next tick does it: {error}"

@@ -19,7 +19,7 @@ from worker.db.publication import moves, readings
 from worker.errors import TransientError
 from worker.runtime import Runtime
 from worker.steps.batch import publish as batch_step
-from worker.steps.publication import control, decide, take_back
+from worker.steps.publication import begin, control, decide, take_back
 
 FLEET = 6
 
@@ -145,20 +145,18 @@ def test_what_would_lose_an_edit_is_not_taken_back(gate: Gate) -> None:
     assert len(gate.live()) == FLEET
 
 
-def test_a_wave_may_fail_before_it_is_out_and_then_its_run_waits(gate: Gate) -> None:
+def test_a_wave_may_fail_before_it_is_out_and_then_its_run_waits(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(begin, "BATCH", 3)
     run_id = gate.start("all").run_id or 0
-    gate.fleet.execute("UPDATE flowshift.runs SET options = options || '{\"batch_size\": 2}'")
-    claimed = gate.fleet.claim(run_id, target_ms=0)
-    assert claimed is not None
-    first = list(claimed.bot_ids or ())[:3]
-    gate.fleet.execute(
-        "UPDATE flowshift.batches SET bot_ids = :ids WHERE run_id = :id", ids=first, id=run_id
-    )
     gate.fleet.convert(run_id, 1)
-    gate.execute(first, 0, 9)
+    gate.execute(sorted(gate.live()), 0, 9)
     assert gate.tick()[0].startswith("held: wave 1 failed")
     assert gate.states() == ("held failed", ["failed"])
     assert gate.read().held_from == "publishing"
+    assert gate.fleet.get(run_id).state == "paused"
+    assert len(gate.live()) == 3
 
 
 # -- disturbed, sick -----------------------------------------------------------------------------------

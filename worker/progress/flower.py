@@ -29,6 +29,7 @@ from worker.queue.away import Away
 log = get_logger(__name__)
 
 TASK_NAME = "flowshift.run"
+PUBLICATION_NAME: Final = "flowshift.publication"
 
 LONGEST: Final = 500
 """Characters of a reason at most."""
@@ -174,6 +175,24 @@ class FlowerRow:
         return self._send(
             f"{row_id(ref.run_id)}-batch-{ref.number}", [("task-started", {"kwargs": said})]
         )
+
+    def show_publication(self, publication_id: int, said: str, *, is_over: bool) -> bool:
+        """Show what the gate says of a publication: one row that is updated, as that of a run is."""
+        now = self._wall_clock()
+        named: dict[str, object] = {
+            "name": PUBLICATION_NAME,
+            "args": "",
+            "kwargs": f"publication {publication_id}",
+            "result": _readable(said),
+            "timestamp": now,
+        }
+        end: _Event = ("task-succeeded", {**named, "runtime": 0.0})
+        events: list[_Event] = [
+            ("task-received", {**named, "retries": 0, "eta": None}),
+            ("task-started", {"timestamp": now}),
+            end if is_over else ("task-progress", named),
+        ]
+        return self._send(f"publication-{publication_id}", events)
 
     def _send(self, uuid: str, events: list[_Event]) -> bool:
         """Send events of one row, in order; whether they were sent."""

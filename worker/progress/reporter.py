@@ -62,6 +62,10 @@ class Reporter:
         """Show in Flower which bots a claimed batch has: since its message was sent it may be cut."""
         self._flower.show_batch(ref, bots)
 
+    def report_gate(self, publication_id: int, said: str, *, is_over: bool) -> None:
+        """Show in Flower what the gate says of a publication."""
+        self._flower.show_publication(publication_id, said, is_over=is_over)
+
     def claim_refresh(self) -> bool:
         """Whether this process is to report all runs again; False, too, while Redis is unavailable."""
         return self._redis.claim_refresh()

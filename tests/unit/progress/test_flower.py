@@ -259,3 +259,21 @@ def test_a_broker_that_fails_is_left_alone_for_a_while_and_then_tried_again(
     clock.now += 0.001
     assert row.publish(some_progress()) is True
     assert app.kinds[-1] == "task-progress"
+
+
+# -- a publication ---------------------------------------------------------------------------------
+
+
+def test_a_publication_is_one_row_that_says_what_the_gate_says() -> None:
+    app, state = FakeApp(), State()
+    row = a_row(app)
+    for said, is_over in (("wave 1: no alarm yet", False), ("wave 1 passed\x1b[2J", True)):
+        app.sent.clear()
+        assert row.show_publication(3, said, is_over=is_over)
+        for kind, fields in app.sent:
+            event = {"timestamp": 1.0, "hostname": "h", "clock": 1, "local_received": 1.0, **fields}
+            state.event({"type": kind, **event})
+        task = cast("Any", state).tasks["publication-3"]
+        assert (task.name, task.kwargs) == ("flowshift.publication", "publication 3")
+        assert task.state == ("SUCCESS" if is_over else "PROGRESS")
+    assert task.result == "wave 1 passed\\x1b[2J"

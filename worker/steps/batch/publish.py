@@ -27,6 +27,7 @@ from worker.runtime import Runtime
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.tally import Report, Tally
+from worker.steps.publication.follow_run import let_go_on
 from worker.steps.publication.settle import settle
 from worker.steps.publication.v1 import v1_problem
 from worker.steps.request import Request
@@ -138,11 +139,15 @@ def _row(one: Outcome) -> LedgerRow:
 
 
 def _give_back(engine: sa.Engine, batch: Batch, publication_id: int) -> None:
-    """Give back a batch whose publication waits or is over, and let its run wait or end too."""
+    """Give back a batch whose publication waits or is over, and let its run wait or end too.
+
+    One that is held for its health goes on instead: that its run claims a batch shows that it may.
+    """
     with map_database_errors(), engine.begin() as connection:
-        lock_state(connection, publication_id, alone=False)
+        lock_state(connection, publication_id, alone=True)
         found = waves.get(connection, publication_id)
-        if found is None or found.state != "publishing":
+        goes_on = found is not None and let_go_on(connection, found, "flowshift")
+        if not goes_on and (found is None or found.state != "publishing"):
             is_over = found is None or found.state in OVER
             run_transitions.apply(
                 connection,

@@ -126,11 +126,11 @@ def _to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
     waiting = wave_in(its, "watching", "inconclusive", "failed")
     one = waiting if number is None else next((w for w in its if w.number == number), None)
     name = f"publication {found.publication_id}"
+    if found.state not in ("watching", "held"):
+        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
     if one is None:
         what = "no wave to accept" if number is None else f"no wave {number}"
         raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
-    if found.state not in ("watching", "held"):
-        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
     if waiting is None or one.number != waiting.number:
         raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
     if one.pending:
