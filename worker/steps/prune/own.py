@@ -1,4 +1,4 @@
-"""Delete flowshift's own old records: the ledger, runs with their batches, audit, prunes."""
+"""Delete flowshift's own old records: ledger, runs with their batches, audit, prunes, proofs, readings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 
-from worker.db.prune import own
+from worker.db.prune import own, publications
 from worker.steps.prune.session import Session
 
 
@@ -22,6 +22,19 @@ def delete_own(
         forget_run(run_id)
     session.until_empty(lambda c, size: own.delete_audit(c, cutoffs["audit"], size=size))
     session.until_empty(lambda c, size: own.delete_prunes(c, cutoffs["audit"], size=size))
+    _delete_of_publications(session, cutoffs)
+
+
+def _delete_of_publications(session: Session, cutoffs: Mapping[str, dt.datetime]) -> None:
+    over = cutoffs["runs"]
+    session.until_empty(lambda c, size: publications.delete_readings(c, over, size=size))
+    session.until_empty(lambda c, size: publications.delete_counts(c, over, size=size))
+    for _ in session.pages(
+        lambda c, after, size: publications.delete_proofs(
+            c, cutoffs["ledger"], after=after, size=size
+        )
+    ):
+        pass
 
 
 def _thin_ledger(session: Session, run_id: int) -> None:

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from worker.core.policy.prune import DAY_S
 from worker.db.engine import map_database_errors
 from worker.db.prune import executions as table
-from worker.db.prune import own, partitions, record
+from worker.db.prune import own, partitions, publications, record
 from worker.db.prune.record import Prune, PruneState
 from worker.db.session import has_own
 from worker.errors import StaleError, TransientError
@@ -51,9 +51,9 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What a prune came to, or what it would delete (`dry_run`).
 
     `gone` counts by kind: `runs` and `nodes` (executions), `bytes` of both, `partitions`, and of
-    flowshift's own `ledger`, `batches`, `own_runs`, `audit`; `kept` are execution runs before the
-    cut-off that stayed, being locked or referred to. `unfinished`: a later call goes on; at once,
-    where it is only `is_out_of_time`.
+    flowshift's own `ledger`, `batches`, `own_runs`, `audit`, `proofs`, `gate_readings`, `gate_counts`;
+    `kept` are execution runs before the cut-off that stayed, being locked or referred to. `unfinished`: a
+    later call goes on; at once, where it is only `is_out_of_time`.
     """
 
     state: Literal["done", "stopped", "unfinished"]
@@ -127,6 +127,7 @@ def look(
         dropped = _count_executions(connection, cutoffs["executions"], tally)
         kinds = ("ledger", "runs", "audit")
         tally.add(own.count(connection, **{kind: cutoffs[kind] for kind in kinds}))
+        tally.add(publications.count(connection, ledger=cutoffs["ledger"], runs=cutoffs["runs"]))
     return Result(
         state="done",
         reason=None,
