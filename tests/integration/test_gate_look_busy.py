@@ -18,6 +18,7 @@ from worker.core.publication.tally import Minute
 from worker.db.publication import traffic as executions
 from worker.errors import TransientError
 from worker.runtime import Runtime
+from worker.steps.publication import look as look_step
 from worker.steps.publication.look import look
 
 
@@ -127,5 +128,24 @@ def test_a_server_that_goes_away_is_an_error_that_passes(traffic: Traffic) -> No
                 traffic.look()
         finally:
             admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true".encode())
+
+    assert counts(traffic.look()) == (1, 61)
+
+
+def test_after_a_long_time_without_a_look_several_looks_catch_up(
+    traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five hours to settle, an hour a look: the last two hours are counted anew each time."""
+    real = executions.minutes
+
+    def slow(*given: Any, **more: Any) -> list[Minute]:
+        time.sleep(0.2)
+        return real(*given, **more)
+
+    monkeypatch.setattr(executions, "minutes", slow)
+    monkeypatch.setattr(look_step, "SETTLE_S", 0.1)
+    for _ in range(3):
+        with pytest.raises(TransientError, match="are being counted, and are so up to "):
+            traffic.look()
 
     assert counts(traffic.look()) == (1, 61)

@@ -23,7 +23,7 @@ from worker.db.publication.traffic import (
     slow,
 )
 
-MOST_MS: Final = 15_000
+MOST_MS: Final = 10_000
 """Longest time of one statement here."""
 
 LEAST_KNOWN: Final = 20

@@ -7,6 +7,7 @@ Each step is a short transaction of its own and safe to repeat; nothing of the p
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -34,6 +35,9 @@ SLICE: Final = timedelta(hours=1)
 LEAST_SLICE: Final = timedelta(minutes=1)
 """So much is settled in one transaction: less where that takes too long."""
 
+SETTLE_S: Final = 20.0
+"""So long a look settles what is old; the next one goes on."""
+
 BEHIND: Final = timedelta(hours=2)
 """No look counts more than this anew: what is older is settled first."""
 
@@ -45,8 +49,8 @@ def look(current: Runtime, publication_id: int, wave: int) -> Reading:
 
     Raises:
         UsageError: there is no such wave.
-        TransientError: the database is unavailable or busy, or another process is about to count what
-            is old: look again later.
+        TransientError: the database is unavailable or busy, or what is old is still being counted, here
+            or by another process: look again later.
     """
     settings = current.settings
     with map_database_errors():
@@ -99,8 +103,8 @@ def _begin(connection: sa.Connection, publication_id: int, wave: int) -> datetim
 
 def _settle(engine: sa.Engine, publication_id: int, wave: int, rules: Rules) -> None:
     """Count for good what is too old to change, unless another look is at it."""
-    size = SLICE
-    while True:
+    size, until = SLICE, time.monotonic() + SETTLE_S
+    while time.monotonic() < until:
         try:
             if not _settle_slice(engine, publication_id, wave, rules, size):
                 return
@@ -143,7 +147,7 @@ def _not_too_far_behind(
     since = traffic_settle.counted_until(connection, publication_id, wave)
     if since is None or found.now - since > BEHIND:
         raise TransientError(
-            f"another process is counting what is old of wave {wave} of publication {publication_id}:"
-            " look again later"
+            f"the executions of wave {wave} of publication {publication_id} are being counted, and are"
+            f" so up to {since}: look again later"
         )
     return since

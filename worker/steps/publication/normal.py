@@ -21,7 +21,7 @@ from worker.settings import Settings
 
 log = get_logger(__name__)
 
-LESS_H: Final = (DAY_H, 6, 1)
+LESS_H: Final = (DAY_H, 1)
 """So many hours are read of V1 where more take too long."""
 
 
