@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import click
+import msgspec
 
 from worker.app import app
 from worker.cli.arguments import Whole
@@ -13,7 +14,7 @@ from worker.cli.options import target_option
 from worker.cli.printing import Text, console, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.signals import stoppable, wait
-from worker.cli.story import Story
+from worker.cli.story import GATE, Story
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
 from worker.core.targets.registry import TARGETS
@@ -101,11 +102,15 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
 
 
 def _programs(current: Runtime, port: int) -> list[Program]:
+    """The processes that do the work, with a gate that decides within seconds."""
     state = state_dir(current.settings)
-    return [
+    programs = (
         worker_program(current.settings.worker_processes),
         beat_program(state / "celerybeat-schedule"),
         flower_program(current.settings, port, state),
+    )
+    return [
+        msgspec.structs.replace(one, environment={**one.environment, **GATE}) for one in programs
     ]
 
 

@@ -7,7 +7,7 @@ users are simulated, and the reason why one bot is sick.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,8 @@ from worker.cli.typed import typed
 from worker.core.publication.states import LIVE, OVER
 from worker.core.targets.target import Target
 from worker.db.publication.members import Member
+from worker.db.publication.waves import Publication, Wave
+from worker.errors import TransientError
 from worker.runtime import Runtime
 from worker.steps.publication.report import publication_of
 from worker.steps.sample_story import bots_to_publish, members_of, newest_publication
@@ -23,13 +25,13 @@ from worker.steps.sample_traffic import SICK, Answers, SampleTraffic
 
 PART: Final = 224
 WAVES: Final = "1, canaries, 20, all"
-ROUNDS: Final = 3
-"""So long a wave is watched here before it is accepted; on a platform it takes half an hour and more."""
+GATE: Final[Mapping[str, str]] = {"FLOWSHIFT_GATE_S": "1", "FLOWSHIFT_GATE_MIN_SOAK_S": "4"}
+"""What the demo's processes and commands have in their environment, so that a wave takes seconds."""
 
 MESSAGES: Final = 80
 """Users write about so many messages a second, and at least one to each bot that is out."""
 
-PATIENCE_S: Final = 120.0
+PATIENCE_S: Final = 180.0
 ROUND_S: Final = 1.0
 _TEND_S: Final = 0.1
 
@@ -45,6 +47,7 @@ class Story:
         self._part = folder / "part.txt"
         self._users = SampleTraffic(current, target)
         self._sent = Answers()
+        self._told: set[str] = set()
 
     def tell(self, run_id: int) -> bool:
         """Publish a part of what a run converted and take it back; False if a command failed."""
@@ -57,6 +60,10 @@ class Story:
             f"{len(bot_ids):,} bots go live, in waves. Users are simulated: V1 or the live version"
             " answers them, as the flag of the bot says."
         )
+        say(
+            f"Here the gate looks every {GATE['FLOWSHIFT_GATE_S']} s and watches a wave for"
+            f" {GATE['FLOWSHIFT_GATE_MIN_SOAK_S']} s at least; by default it is every 30 s, for 30 minutes."
+        )
         self._ask_everybody(bot_ids)
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._part.write_text("".join(f"{one}\n" for one in bot_ids), encoding="utf-8")
@@ -68,23 +75,26 @@ class Story:
 
     def _publication(self, number: int, bot_ids: Sequence[str]) -> bool:
         self._fall_sick(number)
-        if not self._watch(number):
-            return False
+        self._watch(number)
         say(f"users sent {_answered(self._sent)}")
-        sick = sorted(self._users.sick)
+        rollback = (
+            "rollback",
+            "--publication",
+            str(number),
+            "--yes",
+            "--reason",
+            "the demo is over",
+        )
         return (
             self._type("publication", str(number))
-            and self._type("executions", "--failed", "--limit", "3")
-            and self._roll_back("--bot-id", *sick, "--reason", "its models do not answer")
-            and self._roll_back("--publication", str(number), "--reason", "the demo is over")
+            and self._type("executions", "--failed", "--limit", "1")
+            and self._type("gate", str(number), "--explain")
+            and self._type(*rollback)
             and self._ask_everybody(bot_ids)
         )
 
-    def _roll_back(self, *arguments: str) -> bool:
-        return self._type("rollback", *arguments, "--yes")
-
     def _type(self, *arguments: str) -> bool:
-        code = typed(*arguments, meanwhile=self._meanwhile)
+        code = typed(*arguments, environment=GATE, meanwhile=self._meanwhile)
         if code:
             say(f"the command ended with {code}, so the story ends here", err=True)
         return code == 0
@@ -110,31 +120,43 @@ class Story:
 
     # -- the waves ---------------------------------------------------------------------------------
 
-    def _watch(self, number: int) -> bool:
-        """Users write to the bots of each wave; it is accepted, unless a message failed.
-
-        False if a command failed.
-        """
-        rounds, until = 0, time.monotonic() + PATIENCE_S
+    def _watch(self, number: int) -> None:
+        """Users write and the gate decides, until nothing moves by itself; each decision is said once."""
+        until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             began = time.monotonic()
-            found, _ = publication_of(self._current.engine, number)
-            if found.state in OVER or found.state == "held":
-                return True
-            self._round(members_of(self._current.engine, number))
-            rounds += 1
-            if found.state == "watching" and rounds >= ROUNDS:
-                if self._sent.failed:
-                    return True
-                rounds = 0
-                reason = f"{self._sent.v2:,} messages answered, none failed"
-                if not self._type("go", str(number), "--reason", reason):
-                    return False
+            try:
+                found, waves = publication_of(self._current.engine, number)
+                bots = members_of(self._current.engine, number)
+                self._say_news(waves, bots)
+                if _rests(found):
+                    return
+                self._round(bots)
+            except TransientError as error:
+                say(f"the database is unavailable, users wait: {error}", err=True)
             while time.monotonic() < began + ROUND_S:
                 self._meanwhile()
                 time.sleep(_TEND_S)
         say(f"it takes longer than {PATIENCE_S:g} s here, so the story goes on without its end")
-        return True
+
+    def _say_news(self, waves: Sequence[Wave], bots: Sequence[Member]) -> None:
+        for one in bots:
+            if one.state == "quarantined":
+                self._once(one.bot_id, f"gate: {one.bot_id} is sick alone: V1 answers it again")
+        for wave in waves:
+            if wave.state not in ("pending", "publishing", "watching"):
+                self._once(wave.label, f"gate: wave {wave.number} {wave.state}: {wave.sentence}")
+
+    def _once(self, about: str, text: str) -> None:
+        """Say a line about something, unless it was said before."""
+        if about not in self._told:
+            self._told.add(about)
+            say(text)
+
+
+def _rests(one: Publication) -> bool:
+    """Whether nothing moves a publication on by itself."""
+    return one.state in OVER or (one.state == "held" and one.held_because != "health")
 
 
 def _sum(one: Answers, two: Answers) -> Answers:
