@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 from celery import Celery
 
 from tests.live import Environment
+from tests.roles import Role, grant
 from worker.app import configuration
 from worker.runtime import Runtime
+from worker.settings import Settings
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,3 +53,17 @@ def sender(current: Runtime) -> Iterator[Celery]:
     app.conf.update(configuration(current), task_send_sent_event=False)
     yield app
     app.close()
+
+
+@pytest.fixture
+def publisher(
+    settings: Settings, quick: Environment, role: Role, admin: sa.Engine
+) -> Iterator[Environment]:
+    """The environment of processes that may publish, and no more."""
+    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", uuid.uuid4().hex)
+    grant(settings.database_url, role, made)
+    yield {**quick, "FLOWSHIFT_DATABASE_URL": made.url(settings.database_url)}
+    with psycopg.connect(settings.database_url.replace("+psycopg", "")) as connection:
+        connection.execute(f"DROP OWNED BY {made.name}")
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"DROP ROLE {made.name}"))

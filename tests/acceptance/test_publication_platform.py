@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-import sqlalchemy as sa
 
 from tests.beside import Beside
 from tests.chaos.platform import a_variant
@@ -16,24 +12,9 @@ from tests.fleet import Fleet
 from tests.live import Environment, running, tending
 from tests.operating import Operator
 from tests.publication_invariants import must_hold
-from tests.roles import Role, grant
 from worker.settings import Settings
 
 pytestmark = pytest.mark.acceptance
-
-
-@pytest.fixture
-def publisher(
-    settings: Settings, quick: Environment, role: Role, admin: sa.Engine
-) -> Iterator[Environment]:
-    """The environment of processes that may publish, and no more."""
-    made = Role(f"flowshift_test_{uuid.uuid4().hex[:16]}", uuid.uuid4().hex)
-    grant(settings.database_url, role, made)
-    yield {**quick, "FLOWSHIFT_DATABASE_URL": made.url(settings.database_url)}
-    with psycopg.connect(settings.database_url.replace("+psycopg", "")) as connection:
-        connection.execute(f"DROP OWNED BY {made.name}")
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP ROLE {made.name}"))
 
 
 FEW_PEOPLE = {"serve": 6.0, "edit": 0.8}

@@ -66,6 +66,10 @@ def _alarms(count: Count, p0: float, reading: Reading) -> float | None:
 def _brake(reading: Reading) -> Alarm | None:
     """More than 50 % of the last five minutes' executions failed, and that is not the normal rate."""
     recent, p0 = reading.recent, reading.failures.p0
+    # An outage of seconds is lost among five minutes: then the minutes with failures show it.
+    control = recent.control
+    if _alarms(control, p0, reading) is None:
+        control = reading.failures.control
     count = recent.count
     if count.executions < BRAKE_EXECUTIONS or recent.bots < LEAST_BOTS:
         return None
@@ -77,8 +81,8 @@ def _brake(reading: Reading) -> Alarm | None:
         count=count,
         bots=recent.bots,
         p0=p0,
-        control=recent.control,
-        control_too=_alarms(recent.control, p0, reading) is not None,
+        control=control,
+        control_too=_alarms(control, p0, reading) is not None,
     )
 
 

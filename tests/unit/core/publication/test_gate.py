@@ -147,6 +147,13 @@ def test_an_outage_stops_the_brake_as_well() -> None:
     assert "40 of 50 failed" in verdict.sentence
 
 
+def test_an_outage_of_seconds_stops_the_brake_though_five_minutes_of_the_control_hide_it() -> None:
+    recent = Recent(count=Count(20, 30), bots=5, control=Count(60, 3_000))
+    verdict = judge(a_reading(metric(20, 30, control=Count(60, 120)), recent=recent))
+    assert verdict.outcome == "disturbed"
+    assert "60 of 120 failed" in verdict.sentence
+
+
 def test_during_an_outage_no_bot_is_quarantined() -> None:
     reading = a_reading(metric(9, 400, bots=1, control=Count(30, 120)), suspects=(a_bot("a"),))
     verdict = judge(reading)
