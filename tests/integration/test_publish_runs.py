@@ -388,6 +388,7 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert "flowshift accept 1 --reason" in flowshift("publication", "1")[1]
     assert "watching" in flowshift("publications")[1]
     assert flowshift("hold", "1", "--reason", "why")[1] == "publication 1 is held\n"
+    assert "held (person)" in " ".join(flowshift("publications")[1].split())
     assert json.loads(flowshift("publication", "1", "--json")[1])["state_reason"] == "why"
     assert "is watching wave 1 again" in flowshift("go", "1", "--detach")[1]
     code, _, err = flowshift("go", "1", "--detach")

@@ -75,7 +75,7 @@ def publications_table(found: Iterable[tuple[Publication, Sequence[Wave]]]) -> T
             f"{one.bot_count:,}",
             f"{sum(wave.live for wave in waves):,}",
             f"{begun}/{len(waves)}",
-            Text(one.state.replace("_", " ")),
+            Text(words(one.state) + (f" ({one.held_because})" if one.held_because else "")),
             f"{one.created_at:%Y-%m-%d %H:%M:%S}",
             Text(one.requested_by),
         )

@@ -65,9 +65,9 @@ _COLUMNS: Final = """
     SELECT p.publication_id, p.request_id, p.state, p.held_because, p.state_reason AS reason,
            p.gate, p.requested_by, p.bot_count, t.published, t.skipped, t.taken_back, t.waves,
            w.number AS wave, w.label,
-           w.state AS wave_state, w.sentence, r.read_at AS looked_at, p.created_at, p.moved_at,
+           w.state AS wave_state, w.sentence, p.looked_at, p.created_at, p.moved_at,
            extract(epoch FROM now() - p.moved_at)::float8 AS moved_ago_s,
-           extract(epoch FROM now() - r.read_at)::float8 AS looked_ago_s, p.finished_at,
+           extract(epoch FROM now() - p.looked_at)::float8 AS looked_ago_s, p.finished_at,
            p.version AS row_version
     FROM flowshift.publications p
     CROSS JOIN LATERAL (
@@ -81,10 +81,6 @@ _COLUMNS: Final = """
           AND p.finished_at IS NULL
           AND o.state IN ('publishing', 'watching', 'failed', 'inconclusive', 'pending')
         ORDER BY o.state = 'pending', o.number LIMIT 1) w ON true
-    LEFT JOIN LATERAL (
-        SELECT g.read_at FROM flowshift.gate_readings g
-        WHERE g.publication_id = p.publication_id AND g.wave = w.number
-        ORDER BY g.reading_id DESC LIMIT 1) r ON true
 """
 
 _ACTIVE: Final = sa.text(f"{_COLUMNS} WHERE p.finished_at IS NULL ORDER BY p.publication_id")
