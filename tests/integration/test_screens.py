@@ -48,8 +48,30 @@ def fleet(settings: Settings) -> Iterator[Fleet]:
         why=REASON,
     )
     fleet.execute("UPDATE flowshift.runs SET requested_by = :who", who=f"{KOREAN}@{HOSTILE}")
+    a_publication(fleet)
     yield fleet
     current.close()
+
+
+def a_publication(fleet: Fleet) -> None:
+    """One that is held, with 1,000 waves, a Korean bot in the last of them."""
+    fleet.execute(
+        "INSERT INTO flowshift.publications (publication_id, request_id, requested_by, state, held_from,"
+        " held_because, state_reason, bot_count, options) VALUES (1, 'r', :who, 'held', 'watching',"
+        " 'inconclusive', :why, 1000000, '{\"target\": \"guide\"}')",
+        who=f"{KOREAN}@{HOSTILE}",
+        why=REASON,
+    )
+    fleet.execute(
+        "INSERT INTO flowshift.waves (publication_id, number, label, bot_count, published)"
+        " SELECT 1, n, '0.1 %', 1000, 1000 FROM generate_series(1, 1000) n"
+    )
+    fleet.execute(
+        "INSERT INTO flowshift.publication_bots (bot_id, publication_id, wave, state, code, message)"
+        " VALUES (:bot, 1, 1000, 'skipped', 'not_proven', :why)",
+        bot=f"{KOREAN}0",
+        why=REASON,
+    )
 
 
 Shown = Callable[..., str]
@@ -83,6 +105,9 @@ SCREENS = (
     ("show", f"{KOREAN}0"),
     ("show", f"{HOSTILE}0"),
     ("executions",),
+    ("publications",),
+    ("publication", "1"),
+    ("versions", f"{KOREAN}0"),
 )
 
 
