@@ -10,7 +10,8 @@ from celery import Celery
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from worker.cli.follow import from_redis
-from worker.core.policy.progress import NO_WORKER, UNATTENDED_S, WORKER_SILENT_S
+from worker.core.policy.progress import NO_PUBLISHER, NO_WORKER, UNATTENDED_S, WORKER_SILENT_S
+from worker.core.policy.run_kinds import QueueName
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
 from worker.progress.unattended import Unattended
@@ -36,8 +37,9 @@ def grow_old(fleet: Fleet, seconds: float) -> None:
         fleet.execute(f"UPDATE flowshift.{table} SET {older}")
 
 
-def a_worker(fleet: Fleet) -> Identity:
-    me = Identity(uuid.uuid4(), "worker", "worker@here", "here", 7, "0.1.0", ("convert",))
+def a_worker(fleet: Fleet, *queues: QueueName) -> Identity:
+    takes = queues or ("convert",)
+    me = Identity(uuid.uuid4(), "worker", "worker@here", "here", 7, "0.1.0", takes)
     with fleet.engine.begin() as connection:
         heartbeats.begin(connection, me)
         heartbeats.beat(connection, me, Sign(0.0))
@@ -56,6 +58,18 @@ def test_a_worker_that_lives_is_enough(fleet: Fleet, run_id: int) -> None:
     with fleet.engine.begin() as connection:
         heartbeats.stop(connection, me)
     assert fleet.progress(run_id).has_no_worker
+
+
+def test_a_run_that_publishes_waits_for_a_worker_that_may(fleet: Fleet, run_id: int) -> None:
+    fleet.execute("UPDATE flowshift.runs SET kind = 'publish'")
+    a_worker(fleet)
+    assert fleet.progress(run_id).has_no_worker
+    assert fleet.progress(run_id).waiting == NO_PUBLISHER
+    a_worker(fleet, "publish")
+    assert not fleet.progress(run_id).has_no_worker
+    fleet.execute("UPDATE flowshift.runs SET kind = 'convert'")
+    fleet.execute("DELETE FROM flowshift.heartbeats WHERE 'convert' = ANY(queues)")
+    assert fleet.progress(run_id).waiting == NO_WORKER, "this worker converts nothing"
 
 
 def test_a_worker_that_was_killed_counts_for_six_heartbeats(fleet: Fleet, run_id: int) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from worker.core.policy.progress import (
+    NO_PUBLISHER,
     NO_WORKER,
     RECENT_S,
     UNATTENDED_S,
@@ -23,6 +24,8 @@ from worker.core.publication.wave_ref import WaveRef
 from worker.db.expressions import BOTS_COUNTED, seconds
 from worker.db.publication.wave_of_run import wave_of_run
 from worker.db.tables import batches, heartbeats, runs
+
+_PUBLISHES: Final = runs.c.kind.in_(PUBLISHES)
 
 
 def read(connection: sa.Connection, run_id: int) -> Progress | None:
@@ -59,7 +62,10 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
                 sa.and_(runs.c.state == "running", runs.c.parked_until > sa.func.now()),
                 runs.c.parked_check + ": " + runs.c.parked_reason,
             ),
-            (sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()), NO_WORKER),
+            (
+                sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()),
+                sa.case((_PUBLISHES, NO_PUBLISHER), else_=NO_WORKER),
+            ),
         ).label("waiting"),
         sa.func.coalesce(sa.extract("epoch", until - runs.c.started_at), 0.0).label("elapsed_s"),
         sa.extract("epoch", sa.func.now() - until).label("over_for_s"),
@@ -74,13 +80,16 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
 
 
 def _unattended() -> sa.ColumnElement[bool]:
-    """Whether no worker works on the run: none lives, none has a batch, and nothing happened lately."""
+    """Whether no worker works on the run: none that lives takes its batches, none has one of them, and
+    nothing happened lately.
+    """
 
     def within(column: sa.ColumnElement[Any], age_s: float) -> sa.ColumnElement[bool]:
         return column > sa.func.now() - seconds(age_s)
 
     lives = sa.exists().where(
         heartbeats.c.kind == "worker",
+        sa.case((_PUBLISHES, "publish"), else_="convert") == sa.any_(heartbeats.c.queues),
         heartbeats.c.stopped_at.is_(None),
         within(heartbeats.c.beat_at, WORKER_SILENT_S),
         sa.or_(
@@ -101,7 +110,7 @@ def _progress(run_id: int, row: Any, wave: WaveRef | None) -> Progress:
     counts = Counts(**{name: int(row[name]) for name in Counts.__struct_fields__})
     state, elapsed_s, total = row["state"], float(row["elapsed_s"]), int(row["bots_total"])
     over = state in OVER
-    stands_still = state == "paused" or row["waiting"] == NO_WORKER
+    stands_still = state == "paused" or row["waiting"] in (NO_WORKER, NO_PUBLISHER)
     unknown = stands_still or (state == "planning" and total <= counts.bots)
     if over:
         rate = counts.bots / elapsed_s if elapsed_s else 0.0

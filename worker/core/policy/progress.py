@@ -15,7 +15,8 @@ RECENT_S: Final = 30.0
 """Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
 
 NO_WORKER: Final = "a worker: none answers; start one: flowshift up"
-"""What a run waits for that no worker works on."""
+NO_PUBLISHER: Final = "a worker that publishes: none works; start one as flowshift_publisher: flowshift up --queue publish"
+"""What a run waits for that no worker works on; the second if it publishes."""
 
 UNATTENDED_S: Final = 15.0
 """So long nothing happened to a run before a worker is missed: one needs some seconds to start."""
@@ -86,7 +87,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_no_worker(self) -> bool:
         """Whether no worker works on it, though there is something to do."""
-        return self.waiting == NO_WORKER
+        return self.waiting in (NO_WORKER, NO_PUBLISHER)
 
     @property
     def share(self) -> float:
