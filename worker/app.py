@@ -19,7 +19,7 @@ from celery import Celery, signals
 
 from worker import log as logging_setup
 from worker import runtime
-from worker.db.publication.rights import Publisher, publisher
+from worker.db.rights import Publisher, publisher
 from worker.errors import ConfigError
 from worker.providers import chain
 from worker.queue import limits, rabbitmq

@@ -19,7 +19,7 @@ from tests.integration.test_migrations import an_engine, make_platform
 from tests.integration.test_role import FORBIDDEN, connected
 from tests.publishing import Publishing
 from tests.roles import FILE, Role, psql_path
-from worker.db.publication import rights
+from worker.db import rights
 from worker.db.publication.rolling import Which
 from worker.db.schema.check import check
 from worker.errors import ConfigError

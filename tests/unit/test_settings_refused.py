@@ -41,6 +41,7 @@ BY_HAND = {
     "strict": ("nowhere", "second_search,nowhere", "All"),
     "platform_check": ("python:", "python: ", "node 'check.js", " "),
     "platform_engine": ("python:", "python: ", "node 'engine.js", " "),
+    "node_types": (",", "start,,end", "start llm", " "),
     "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
     "gate_ignore": ("*", " ", "a||b", "x" * 201, "a*b*c*d*e*f", "|".join("abcdefghijklmnopqrstu")),

@@ -127,8 +127,8 @@ MEANINGS: Final[Mapping[str, str]] = {
     "invalid_config": "A node's setting is out of bounds or of the wrong kind, so that V1 refuses it",
     "execution_failed": "The draft is there, but executing it failed where V1 gives an answer",
     "parity_mismatch": "The draft is there, but makes other calls than V1 or gives another answer",
-    "platform_refused": "The platform's own validator refuses the draft, or breaks over it; nothing was "
-    "written",
+    "platform_refused": "The platform's own validator refuses the draft, or breaks over it: it is not "
+    "written; one that is there is not published, and its bot skipped",
     "not_recorded": "The database accepted the bot's execution and did not keep all its rows: nothing was "
     "written for the bot",
     "worker_lost": "The bot kills the process that converts it, or takes too long or too much memory",

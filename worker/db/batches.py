@@ -13,7 +13,7 @@ from worker.core.policy.progress import Counts
 from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import BatchState, RunKind
 from worker.db.expressions import seconds
-from worker.db.publication.rights import MAY_PUBLISH
+from worker.db.rights import MAY_PUBLISH
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
 from worker.errors import TransientError

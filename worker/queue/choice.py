@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from worker.core.policy.run_kinds import QUEUES, QueueName
-from worker.db.publication.rights import Publisher
+from worker.db.rights import Publisher
 from worker.errors import ConfigError
 from worker.queue.names import celery_name, queues_named
 

@@ -37,6 +37,22 @@ def program(value: str) -> tuple[str, ...]:
     return words
 
 
+def node_types(value: str) -> tuple[str, ...]:
+    """The node types in a list that commas separate; none if the value is empty.
+
+    Raises:
+        ValueError: a name is empty, or has a blank in it.
+
+    >>> node_types("start, llm,end")
+    ('start', 'llm', 'end')
+    """
+    listed = tuple(name.strip() for name in value.split(",")) if value else ()
+    for name in listed:
+        if not name or len(name.split()) > 1:
+            raise ValueError(f"{name!r} is no node type")
+    return listed
+
+
 def names(value: str) -> tuple[str, ...]:
     """The names of variables in a list that commas separate.
 
@@ -85,6 +101,15 @@ class Platform(Display, frozen=True, kw_only=True):
             description="Seconds that the platform's program may take over one answer; then it is killed.",
         ),
     ] = 5
+    node_types: Annotated[
+        str,
+        text(
+            "The node types that the platform has, with commas between. A draft with another one is not "
+            "published (`node_type_missing`). Empty: those that drafts for the target can have here.",
+            expected="node types, with commas between",
+            check=node_types,
+        ),
+    ] = ""
     platform_env: Annotated[
         str,
         text(

@@ -10,7 +10,7 @@ from worker.core.policy.processes import Process
 from worker.core.policy.run_kinds import QueueName, queue_of
 from worker.db import heartbeats, runs
 from worker.db.engine import create_engine, database_url, map_database_errors
-from worker.db.publication.rights import Publisher, publisher
+from worker.db.rights import Publisher, publisher
 
 TIMEOUT_S: Final = 5
 """How long a probe waits, for each of: the connection, a lock, the answer."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from celery import Celery
 
-from worker.db.publication.rights import Publisher
+from worker.db.rights import Publisher
 from worker.errors import ConfigError
 from worker.queue.choice import choose_queues, taken_queues
 from worker.queue.names import celery_queues

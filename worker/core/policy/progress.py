@@ -15,7 +15,10 @@ RECENT_S: Final = 30.0
 """Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
 
 NO_WORKER: Final = "a worker: none answers; start one: flowshift up"
-NO_PUBLISHER: Final = "a worker that publishes: none works; start one as flowshift_publisher: flowshift up --queue publish"
+NO_PUBLISHER: Final = (
+    "a worker that publishes: none works; start one as flowshift_publisher: flowshift up"
+    " --queue publish"
+)
 """What a run waits for that no worker works on; the second if it publishes."""
 
 UNATTENDED_S: Final = 15.0

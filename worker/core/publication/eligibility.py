@@ -22,9 +22,10 @@ Code = Literal[
     "v1_changed",
     "stale_target",
     "node_type_missing",
+    "platform_refused",
 ]
 CODES: Final[tuple[Code, ...]] = get_args(Code)
-"""In the order in which they count."""
+"""In the order in which they count; but a draft that the platform was not asked about is `busy` last."""
 
 _SHOWN: Final = 5
 
@@ -36,6 +37,13 @@ class Proof(msgspec.Struct, frozen=True):
     workflow_hash: int
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """What the platform's validator said of a draft: nothing where it takes it."""
+
+    content_hash: int
+    refusal: str = ""
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """A bot, its draft and its proof as they stand while both rows are locked.
 
@@ -43,7 +51,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `rows` is how many rows have the bot's id. `content_hash` is of the draft's graph and variables,
     None if there is no draft or it has no node; `is_ours` where a run wrote this graph.
     `workflow_hash` is of V1's column as text, None if it is null; `v1_problem` says why V1 does
-    not run, "" where it does.
+    not run, "" where it does. `heard` is what the platform said of a draft of the bot, before the lock.
     """
 
     bot_id: str
@@ -57,15 +65,20 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     workflow_hash: int | None = None
     v1_problem: str = ""
     proof: Proof | None = None
+    heard: Heard | None = None
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person allowed, and what the platform has: its node types and its target (None: any)."""
+    """What a person allowed, and what the platform has: its node types and its target (None: any).
+
+    With `asks_platform` only a draft is published of which the platform's validator was heard.
+    """
 
     publish_edited: bool = False
     live_drafts: bool = False
     node_types: frozenset[str] | None = None
     target: str | None = None
+    asks_platform: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -78,7 +91,7 @@ class Refusal(msgspec.Struct, frozen=True):
 def decide(seen: Seen, rules: Rules) -> Refusal | None:
     """Why this bot must not be published; None if it may.
 
-    The first of `CODES` that applies counts.
+    The first of `_CHECKS` that applies counts.
 
     >>> ready = Seen(bot_id="b", content_hash=1, is_ours=True, workflow_hash=2, proof=Proof(1, 2))
     >>> decide(ready, Rules()) is None
@@ -86,7 +99,7 @@ def decide(seen: Seen, rules: Rules) -> Refusal | None:
     >>> decide(msgspec.structs.replace(ready, workflow_hash=3), Rules()).code
     'v1_changed'
     """
-    for code, message in _CHECKS.items():
+    for code, message in _CHECKS:
         if said := message(seen, rules):
             return Refusal(code, said)
     return None
@@ -157,16 +170,32 @@ def _stale_target(seen: Seen, rules: Rules) -> str:
     return f"the draft is one for the target {own}, and the platform's is {rules.target}"
 
 
-_CHECKS: Final[dict[Code, Callable[[Seen, Rules], str]]] = {
-    "busy": _busy,
-    "duplicate_bot_id": _duplicate,
-    "no_draft": _no_draft,
-    "already_published": _already,
-    "draft_would_go_live": _live_draft,
-    "no_way_back": _no_way_back,
-    "draft_edited": _edited,
-    "not_proven": _not_proven,
-    "v1_changed": _v1_changed,
-    "stale_target": _stale_target,
-    "node_type_missing": _node_types,
-}
+def _refused(seen: Seen, rules: Rules) -> str:
+    if not rules.asks_platform or seen.heard is None:
+        return ""
+    return seen.heard.refusal if seen.heard.content_hash == seen.content_hash else ""
+
+
+def _unheard(seen: Seen, rules: Rules) -> str:
+    if not rules.asks_platform:
+        return ""
+    if seen.heard is not None and seen.heard.content_hash == seen.content_hash:
+        return ""
+    return "it changed while the platform was asked about it"
+
+
+_CHECKS: Final[tuple[tuple[Code, Callable[[Seen, Rules], str]], ...]] = (
+    ("busy", _busy),
+    ("duplicate_bot_id", _duplicate),
+    ("no_draft", _no_draft),
+    ("already_published", _already),
+    ("draft_would_go_live", _live_draft),
+    ("no_way_back", _no_way_back),
+    ("draft_edited", _edited),
+    ("not_proven", _not_proven),
+    ("v1_changed", _v1_changed),
+    ("stale_target", _stale_target),
+    ("node_type_missing", _node_types),
+    ("platform_refused", _refused),
+    ("busy", _unheard),
+)

@@ -9,7 +9,7 @@ The caller commits, and adds in the same transaction what it keeps besides: ledg
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, Literal
 
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from worker.core.codes import quote
-from worker.core.publication.eligibility import Refusal, Rules, decide
+from worker.core.publication.eligibility import Heard, Refusal, Rules, decide
 from worker.core.publication.states import BOT_TRANSITIONS, LIVE, states_before
 from worker.core.publication.versions import NextDraft, draft_after, next_version
 from worker.db.bulk import JsonText, driver
@@ -63,12 +63,13 @@ def publish_bots(
     rules: Rules,
     next_draft: NextDraft,
     v1_problem: V1Problem,
+    heard: Mapping[str, Heard] = {},
 ) -> list[Outcome]:
     """Make the drafts of these bots their live versions; returns what happened to each, by id.
 
     Bots of this publication that are not pending are left out: delivered twice, it acts once. What
-    another session has locked is `busy`, stays pending, and nothing waits for it. Set-based: as
-    many statements for 200 bots as for one.
+    another session has locked is `busy`, stays pending, and nothing waits for it. `heard` is what the
+    platform said of their drafts. Set-based: as many statements for 200 bots as for one.
 
     Raises:
         StaleError: the publication is not publishing (any more).
@@ -78,7 +79,8 @@ def publish_bots(
     need_state(connection, publication_id, "publishing")
     pending = states_before(BOT_TRANSITIONS, "published")
     ids = lock_rows(connection, publication_id, bot_ids, pending)
-    found = seen.read(connection, ids, lock_with_versions(connection, ids), v1_problem)
+    locked = lock_with_versions(connection, ids)
+    found = seen.read(connection, ids, locked, v1_problem, heard)
     refused = {one.seen.bot_id: decide(one.seen, rules) for one in found}
     going = [one for one in found if refused[one.seen.bot_id] is None]
     published = _publish(connection, going, next_draft)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.core.publication.eligibility import Proof, Seen
+from worker.core.publication.eligibility import Heard, Proof, Seen
 from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
+from worker.db.drafts import MAX_GRAPH_BYTES
 from worker.db.publication.content import content_hash, workflow_hash
 
 V1Problem = Callable[[bytes], str]
@@ -66,11 +67,12 @@ def read(
     bot_ids: Sequence[str],
     locked: frozenset[str],
     v1_problem: V1Problem,
+    heard: Mapping[str, Heard] = {},
 ) -> list[Found]:
     """These bots as they are committed now, in the order of `bot_ids`.
 
-    What is said of bots that are not `locked` is that, and nothing more. The workflows of a batch
-    are in memory one after the other; one over the limit of bytes does not run.
+    What is said of bots that are not `locked` is that, and nothing more; `heard` is passed on. The
+    workflows of a batch are in memory one after the other; one over the limit of bytes does not run.
     """
     query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES))
     rows: dict[str, list[tuple[Any, ...]]] = {}
@@ -79,7 +81,38 @@ def read(
         cursor.execute(query, [list(bot_ids)])
         for row in cursor:
             rows.setdefault(row[0], []).append(row)
-    return [_found(bot_id, rows.get(bot_id, []), locked, v1_problem) for bot_id in bot_ids]
+    found = (_found(bot_id, rows.get(bot_id, []), locked, v1_problem) for bot_id in bot_ids)
+    return [
+        msgspec.structs.replace(
+            one, seen=msgspec.structs.replace(one.seen, heard=heard.get(one.seen.bot_id))
+        )
+        for one in found
+    ]
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """A draft's graph as its bytes in UTF-8, and the hash of it and its variables."""
+
+    bot_id: str
+    content_hash: int
+    graph: bytes
+
+
+_GRAPHS: Final = f"""
+    SELECT d.bot_id::varchar, {content_hash("d")}, d.graph::text
+    FROM bot_workflow_versions d
+    WHERE d.bot_id = ANY(%s) AND d.status = 'draft' AND octet_length(d.graph::text) <= {{max_bytes}}
+    ORDER BY d.bot_id
+"""  # noqa: S608  (constants)
+
+
+def graphs(connection: sa.Connection, bot_ids: Sequence[str]) -> list[Graph]:
+    """The drafts of these bots as they are committed now, nothing locked; none over the limit of bytes."""
+    query = sql.SQL(_GRAPHS).format(max_bytes=sql.Literal(MAX_GRAPH_BYTES))
+    with driver(connection).cursor() as cursor:
+        cursor.adapters.register_loader("text", BytesLoader)
+        cursor.execute(query, [list(bot_ids)])
+        return [Graph(*row) for row in cursor.fetchall()]
 
 
 def _found(

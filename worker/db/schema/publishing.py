@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from worker.db.publication.rights import RIGHTS
+from worker.db.rights import RIGHTS
 from worker.db.schema.catalog import FoundTable
 from worker.db.schema.findings import Finding
 from worker.db.schema.labels import takes

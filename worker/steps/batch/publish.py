@@ -1,18 +1,20 @@
 """Publish a batch: the drafts of its bots become their live versions, all in one transaction.
 
-claim ─► lock, read anew, decide ─► version, flag, draft ─► ledger, counters, its end ─► commit
+claim ─► ask the platform ─► lock, read anew, decide ─┐
+             version, flag, draft ─► ledger, counters, its end ◄┘ commit
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication.eligibility import Rules
+from worker.core.publication.eligibility import Heard
 from worker.core.publication.states import OVER
 from worker.db import batches, leaving, ledger, run_transitions
 from worker.db.batches import Batch
@@ -24,10 +26,12 @@ from worker.db.publication.publish import Outcome, publish_bots
 from worker.errors import StaleError, TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps.batch.hear import hear_platform
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.publication.follow_run import let_go_on
+from worker.steps.publication.rules import rules_of
 from worker.steps.publication.settle import settle
 from worker.steps.publication.v1 import v1_problem
 from worker.steps.request import Request
@@ -46,12 +50,15 @@ def publish_batch(batch: Batch, runtime: Runtime) -> Report:
     started = time.monotonic()
     with at_work(runtime, batch):
         place = _place(runtime.engine, batch)
+        heard = hear_platform(runtime, place[0], batch.bot_ids or ())
         with ending(runtime, batch) as end:
             lock_state(end.connection, place[0], alone=False)
             publication = waves.get(end.connection, place[0])
             is_open = publication is not None and publication.state == "publishing"
             if publication is not None and is_open:
-                report = _save(end.connection, batch, publication, place[1], runtime, started)
+                report = _save(
+                    end.connection, batch, publication, place[1], runtime, heard, started
+                )
         if not is_open:
             _give_back(runtime.engine, batch, place[0])
             raise StaleError(f"publication {place[0]} is not publishing: {batch.ref} waits")
@@ -97,6 +104,7 @@ def _save(
     publication: waves.Publication,
     wave: int,
     runtime: Runtime,
+    heard: Mapping[str, Heard] | None,
     started: float,
 ) -> Report:
     options = publication.options
@@ -104,13 +112,10 @@ def _save(
         connection,
         publication.publication_id,
         batch.bot_ids or (),
-        rules=Rules(
-            publish_edited=options.publish_edited,
-            live_drafts=options.live_drafts,
-            target=options.target,
-        ),
+        rules=rules_of(runtime, options, asks_platform=heard is not None),
         next_draft=options.next_draft,
         v1_problem=v1_problem(runtime.defaults),
+        heard=heard or {},
     )
     left = [one.bot_id for one in outcomes if one.state == "busy"]
     rows = [_row(one) for one in outcomes if one.state != "busy"]

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication.eligibility import Rules, decide
+from worker.core.publication.eligibility import decide
 from worker.core.publication.sizes import Step
 from worker.core.publication.waves import Plan, Wishes, plan_waves
 from worker.db import planning
@@ -19,6 +19,7 @@ from worker.db.publication.waves import Options
 from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.steps import find
+from worker.steps.publication.rules import rules_of
 from worker.steps.publication.v1 import v1_problem
 
 _PAGE: Final = 500
@@ -49,12 +50,7 @@ def look(current: Runtime, wanted: Wanted) -> Planned:
     """
     with map_database_errors(), current.engine.begin() as connection:
         plan = plan_of(connection, wanted, "preview")
-        options = wanted.options
-        rules = Rules(
-            publish_edited=options.publish_edited,
-            live_drafts=options.live_drafts,
-            target=options.target,
-        )
+        rules = rules_of(current, wanted.options)
         problem = v1_problem(current.defaults)
         codes: Counter[str] = Counter()
         for start in range(0, len(plan.bot_ids), _PAGE):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES
-from worker.core.publication.eligibility import CODES, Code, Proof, Rules, Seen, decide
+from worker.core.publication.eligibility import CODES, Code, Heard, Proof, Rules, Seen, decide
 
 READY = Seen(
     bot_id="b",
@@ -18,8 +18,9 @@ READY = Seen(
     node_types=frozenset({"start", "llm"}),
     workflow_hash=2,
     proof=Proof(1, 2),
+    heard=Heard(1),
 )
-RULES = Rules(node_types=frozenset({"start", "llm", "end"}), target="guide")
+RULES = Rules(node_types=frozenset({"start", "llm", "end"}), target="guide", asks_platform=True)
 
 NOT: dict[Code, dict[str, Any]] = {
     "busy": {"is_locked": False},
@@ -33,6 +34,7 @@ NOT: dict[Code, dict[str, Any]] = {
     "v1_changed": {"workflow_hash": 3},
     "stale_target": {"node_types": frozenset({"start", "answer"})},
     "node_type_missing": {"node_types": frozenset({"start", "sms"})},
+    "platform_refused": {"heard": Heard(1, "the platform refuses the draft: no")},
 }
 
 
@@ -60,7 +62,7 @@ def test_each_condition_alone_keeps_a_bot_out(expected: Code) -> None:
     assert refusal is not None
     assert refusal.code == expected
     assert refusal.message
-    assert refusal.code in SKIP_CODES
+    assert refusal.code in (*SKIP_CODES, "platform_refused")  # the one that a conversion fails with
     assert MEANINGS[refusal.code]
     assert REMEDIES[refusal.code]
 
@@ -82,7 +84,7 @@ def test_the_conditions_are_all_there_in_their_order() -> None:
 
 
 def test_an_edited_draft_is_taken_where_that_is_allowed_and_that_content_is_proven() -> None:
-    edited = but(is_ours=False, content_hash=5)
+    edited = but(is_ours=False, content_hash=5, heard=Heard(5))
     allowed = msgspec.structs.replace(RULES, publish_edited=True)
 
     assert code(edited) == "draft_edited"
@@ -112,3 +114,15 @@ def test_missing_node_types_are_named_whatever_they_hold() -> None:
     assert refusal is not None
     assert "and 3 more" in refusal.message
     assert refusal.message.isprintable()
+
+
+@pytest.mark.parametrize("heard", [None, Heard(9), Heard(9, "the platform refuses the draft: no")])
+def test_a_draft_that_the_platform_was_not_asked_about_comes_again(heard: Heard | None) -> None:
+    assert code(but(heard=heard)) == "busy"
+    assert code(but(heard=heard), msgspec.structs.replace(RULES, asks_platform=False)) is None
+    assert code(but(heard=heard, proof=None)) == "not_proven", "what is wrong anyway counts first"
+
+
+def test_where_the_platform_is_not_asked_what_it_said_does_not_count() -> None:
+    refused = but(heard=Heard(1, "no"))
+    assert code(refused, msgspec.structs.replace(RULES, asks_platform=False)) is None
