@@ -75,7 +75,7 @@ def test_a_bot_is_slow_by_its_own_v1(traffic: Traffic) -> None:
 
 
 def test_the_waves_before_say_what_is_normal(traffic: Traffic) -> None:
-    traffic.ask("a", 100, ago="1 hour")
+    traffic.ask("a", 1_000, ago="1 hour")
     traffic.ask("b", 100, ago="1 hour", status="failed")
     traffic.ask("c", 100, ago="2 minutes", status="failed")
     traffic.look()
@@ -85,7 +85,7 @@ def test_the_waves_before_say_what_is_normal(traffic: Traffic) -> None:
     traffic.fleet.execute("UPDATE flowshift.waves SET state = 'passed'")
     traffic.wave(2, "x")
 
-    assert p0(traffic.look(2)) == (round(wilson_upper(Count(0, 100)) + 0.01, 6), "waves")
+    assert p0(traffic.look(2)) == (round(wilson_upper(Count(0, 1_000)) + 0.01, 6), "waves")
 
 
 def test_what_takes_too_long_to_read_is_read_for_fewer_hours(

@@ -15,7 +15,10 @@ DEFAULT_P0: Final[Mapping[Metric, float]] = {"failed": 0.02, "slow": 0.05, "cost
 DEFAULT_P1: Final = 0.05
 
 LEAST_ROWS: Final = 100
-"""With fewer rows the bound is so wide that nothing would ever be seen to fail."""
+"""With fewer rows of V1 the bound is so wide that nothing would ever be seen to fail."""
+
+LEAST_OF_WAVES: Final = 1_000
+"""So many of the waves: with 2 bad ones of 100 the bound is 8 %, and 12 % would pass after that."""
 
 MOST_P0: Final = 0.9
 _POINT: Final = 0.01
@@ -58,16 +61,20 @@ def wilson_upper(count: Count) -> float:
 def baseline(metric: Metric, *, v1: Count = NOTHING, waves: Count = NOTHING) -> Baseline:
     """What is normal, by V1's own executions, else by the accepted waves, else by default.
 
-    Measured: Wilson's upper bound and one point more, from `LEAST_ROWS` executions on.
+    Measured: Wilson's upper bound and one point more, from `LEAST_ROWS` executions of V1, or
+    `LEAST_OF_WAVES` of the waves, on.
 
     >>> baseline("failed"), baseline("slow", v1=Count(0, 99))
     (Baseline(p0=0.02, source='default'), Baseline(p0=0.05, source='default'))
     >>> baseline("failed", v1=Count(3, 100), waves=Count(9, 900)).source
     'v1'
     """
-    measured: tuple[tuple[Source, Count], ...] = (("v1", v1), ("waves", waves))
-    for source, count in measured:
-        if count.executions >= LEAST_ROWS:
+    measured: tuple[tuple[Source, Count, int], ...] = (
+        ("v1", v1, LEAST_ROWS),
+        ("waves", waves, LEAST_OF_WAVES),
+    )
+    for source, count, least in measured:
+        if count.executions >= least:
             return Baseline(min(MOST_P0, wilson_upper(count) + _POINT), source)
     return Baseline(DEFAULT_P0[metric], "default")
 

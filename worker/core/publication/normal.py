@@ -51,7 +51,7 @@ def normal(
 ) -> Normal:
     """What is normal, by the executions of V1 and of the waves that were accepted before.
 
-    >>> normal({}, {"failed": Count(9, 900)}).failed.source
+    >>> normal({}, {"failed": Count(9, 1_000)}).failed.source
     'waves'
     """
     by = {m: baseline(m, v1=v1.get(m, NOTHING), waves=waves.get(m, NOTHING)) for m in METRICS}

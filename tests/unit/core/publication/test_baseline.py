@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import examples
 from worker.core.publication.baseline import (
+    LEAST_OF_WAVES,
     LEAST_ROWS,
     METRICS,
     Baseline,
@@ -38,6 +39,13 @@ def test_v1_counts_first_then_the_accepted_waves_then_the_default() -> None:
 def test_a_handful_of_executions_of_v1_is_no_baseline() -> None:
     assert baseline("failed", v1=Count(0, LEAST_ROWS - 1)).source == "default"
     assert baseline("failed", v1=Count(0, LEAST_ROWS)).source == "v1"
+
+
+def test_waves_with_too_few_executions_do_not_make_much_failing_normal() -> None:
+    assert baseline("failed", waves=Count(2, 100)) == Baseline(0.02, "default")
+    few = Count(0, LEAST_OF_WAVES - 1)
+    assert baseline("failed", waves=few).source == "default"
+    assert baseline("failed", waves=Count(20, LEAST_OF_WAVES)).p0 < 0.042
 
 
 COUNTS = st.tuples(st.integers(0, 3_000), st.integers(0, 3_000)).map(
