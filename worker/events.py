@@ -32,6 +32,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.unrenewed": "a lease ran out, but its worker is still in its transaction: left alone",
     "batch.unsent": "the queue is unavailable: the batch is done here, or given back",
     "batch.published": "the same of a publication",
+    "batch.rolled_back": "the same of a rollback",
     "batch.validated": "the same of a validation",
     "beat.sent": "the queue took a message of the beat's",
     "beat.unconnected": "the beat cannot connect to the queue; it goes on trying",

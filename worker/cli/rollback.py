@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from worker.app import app
+from worker.cli import workers
 from worker.cli.arguments import RUN, TEXT, Whole
 from worker.cli.options import json_option, reason_option, yes_option
 from worker.cli.printing import confirm_count, print_json, say
@@ -11,7 +13,10 @@ from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.rollback import preview_fields, print_preview, print_result, shown
 from worker.db.publication.rolling import Which
 from worker.errors import UsageError
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
+from worker.steps.enqueue import top_up
+from worker.steps.publication import detached
 from worker.steps.publication import rollback as step
 from worker.steps.publication.rollback import Look
 
@@ -50,6 +55,9 @@ from worker.steps.publication.rollback import Look
     show_default="none",
     help="Refuse if anything has changed since the preview with this digest.",
 )
+@click.option(
+    "--detach", is_flag=True, help="Let workers do it, and return; `watch` follows the run."
+)
 @reason_option
 @yes_option
 @json_option
@@ -61,6 +69,7 @@ def rollback(
     everything: bool,
     dry_run: bool,
     plan: str | None,
+    detach: bool,
     reason: str | None,
     yes: bool,
     as_json: bool,
@@ -71,6 +80,9 @@ def rollback(
     published. Versions and drafts stay as they are. It needs PostgreSQL alone: neither Redis nor
     workers. A row that another session has locked is not waited for: its bot comes again in the
     next round, until no bot is left. Ctrl-C ends it; bots that are back stay back.
+
+    With --detach workers do it, as a run for each publication, and survive this command's end; it
+    needs the queue and workers that may publish.
 
     The preview comes first, with a digest. The command asks for the number of bots to be typed; in a
     script, use --yes.
@@ -83,11 +95,12 @@ def rollback(
     Examples:
       flowshift rollback --bot-id bot_000005
       flowshift rollback --publication 3 --dry-run
+      flowshift rollback --publication 3 --wave 2 --detach --yes
       flowshift rollback --all --yes --reason "errors since the release"
     """
     configure_logging()
     which = _which(bot_ids, publication_id, wave, everything=everything)
-    with opened(needs_redis=False) as current:
+    with opened(needs_redis=detach) as current:
         seen = step.look(current, which)
         if not as_json or not (dry_run or yes):
             print_preview(seen, err=as_json)
@@ -100,7 +113,11 @@ def rollback(
             if as_json:
                 print_json(preview_fields(seen, dry_run=dry_run))
             return 0
-        return _roll_back(current, which, seen, plan, reason, yes=yes, as_json=as_json)
+        _confirm(seen, yes=yes)
+        digest = plan if yes else seen.preview.digest
+        if detach:
+            return _detach(current, which, seen, digest, reason, as_json=as_json)
+        return _roll_back(current, which, seen, digest, reason, as_json=as_json)
 
 
 def _which(
@@ -115,25 +132,55 @@ def _which(
     )
 
 
-def _roll_back(
-    current: Runtime,
-    which: Which,
-    seen: Look,
-    plan: str | None,
-    reason: str | None,
-    *,
-    yes: bool,
-    as_json: bool,
-) -> int:
+def _confirm(seen: Look, *, yes: bool) -> None:
     bots = seen.preview.returns.bots
     if bots:
         what = "bot goes" if bots == 1 else "bots go"
         confirm_count(f"{bots:,} {what} back to V1.", bots, yes=yes)
+
+
+def _detach(
+    current: Runtime,
+    which: Which,
+    seen: Look,
+    digest: str | None,
+    reason: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    found = detached.detach(current, which, digest=digest, actor=person(), reason=reason)
+    run_ids = [one.run_id for one in found if one.run_id is not None]
+    if as_json:
+        print_json({**preview_fields(seen, dry_run=False), "runs": run_ids})
+    queue = CeleryQueue(app)
+    for one in found:
+        if one.run_id is not None:
+            window = current.settings.batch_window
+            top_up(current.engine, queue, one.run_id, window=window)
+            say(
+                f"run {one.run_id} rolls back {one.bots:,} bots of publication {one.publication_id}:"
+                f" flowshift watch {one.run_id}",
+                err=as_json,
+            )
+    if run_ids:
+        workers.hint(current, run_ids[0])
+    return 0
+
+
+def _roll_back(
+    current: Runtime,
+    which: Which,
+    seen: Look,
+    digest: str | None,
+    reason: str | None,
+    *,
+    as_json: bool,
+) -> int:
     with shown(quiet=as_json) as show:
         result = step.roll_back(
             current,
             which,
-            digest=plan if yes else seen.preview.digest,
+            digest=digest,
             actor=person(),
             reason=reason,
             show=show,

@@ -9,7 +9,7 @@ import msgspec
 
 from worker.core.printable import escape
 
-Outcome = Literal["converted", "unchanged", "published", "skipped", "failed"]
+Outcome = Literal["converted", "unchanged", "published", "rolled_back", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 SKIP_CODES: Final = (
@@ -26,6 +26,7 @@ SKIP_CODES: Final = (
     "node_type_missing",
     "no_way_back",
     "already_published",
+    "newer_version",
     "draft_would_go_live",
     "busy",
 )
@@ -89,6 +90,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "converted": "A draft was written, or in a dry run would have been",
     "unchanged": "The draft that is there says the same already",
     "published": "The draft is the live version now, and the bot runs on V2",
+    "rolled_back": "V1 answers again, or the bot is gone",
     "skipped": "There was nothing to convert or to publish, or a person's work would have been lost",
     "failed": "The bot has no new draft; its V1 workflow goes on running as before",
     "duplicate_bot_id": "Several rows of `bots` have this id: which of them is the bot cannot be known",
@@ -105,6 +107,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "v1_changed": "The workflow of V1 is not the one that the draft was held against",
     "node_type_missing": "The draft has a node of a type that the platform lacks",
     "no_way_back": "V1 is gone or does not run: after a rollback nothing would answer",
+    "newer_version": "A version is live that the publication did not make: a rollback leaves it alone",
     "already_published": "The bot answers with a published version already",
     "draft_would_go_live": "`use_workflow_v2` is true and no version is published: a platform of the "
     "target `answer` runs the draft, so that what is written there is live at once",
@@ -162,6 +165,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "converted": "Read its warnings, if it has any",
     "unchanged": "Nothing",
     "published": "Nothing; `flowshift rollback` gives it back to V1",
+    "rolled_back": "Nothing; convert, validate and publish it again once its draft is corrected",
     "skipped": "See the code",
     "failed": "See the code",
     "duplicate_bot_id": "Make the id unique (`flowshift db check` lists such ids), then run again",
@@ -180,6 +184,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "node_type_missing": "Register the node type with the platform, or change the draft",
     "no_way_back": "Restore the workflow of V1 or fix it, then publish again",
     "already_published": "Nothing",
+    "newer_version": "Nothing, or switch the bot back in the platform",
     "draft_would_go_live": "Set `use_workflow_v2` back to false, or write it anyway: "
     "`flowshift migrate --live-drafts`, or publish with `--live-drafts`",
     "busy": "Nothing: the bot is tried again later",

@@ -198,6 +198,7 @@ def complete(
                 converted=counts.converted,
                 unchanged=counts.unchanged,
                 published=counts.published,
+                rolled_back=counts.rolled_back,
                 skipped=counts.skipped,
                 failed=counts.failed,
                 validated=counts.validated,

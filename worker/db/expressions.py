@@ -12,6 +12,7 @@ BOTS_COUNTED: Final[sa.ColumnElement[int]] = (
     batches.c.converted
     + batches.c.unchanged
     + batches.c.published
+    + batches.c.rolled_back
     + batches.c.skipped
     + batches.c.failed
 )

@@ -30,6 +30,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     those that failed in the parent run (`retry`), or those of the parent run (`run`). `trials` are
     the messages that drafts are executed on, None if they are not; `provider` answers them.
 
+    `publication`, and one `wave` of it, is what a run of the kind `roll_back` takes back.
+
     `include_flagged` takes bots that are flagged V2 without a published version, too.
 
     `target` is the one that drafts are written for, decided once when the run was started, for
@@ -44,6 +46,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     selection: Selection = "all"
+    publication: int | None = None
+    wave: int | None = None
     trials: Trials | None = None
     provider: Provider = ECHO
     limit: int | None = None

@@ -90,6 +90,7 @@ batches = Table(
     count("converted"),
     count("unchanged"),
     count("published"),
+    count("rolled_back"),
     count("skipped"),
     count("failed"),
     count("validated"),
@@ -147,7 +148,7 @@ ledger = Table(
     Column("overhead_us", sa.BigInteger),  # null where the draft was not executed
     time_now("recorded_at"),
     CheckConstraint(
-        "outcome IN ('converted', 'unchanged', 'published', 'skipped', 'failed')",
+        "outcome IN ('converted', 'unchanged', 'published', 'rolled_back', 'skipped', 'failed')",
         name="ledger_outcome_known",
     ),
     CheckConstraint(

@@ -82,6 +82,8 @@ def _did(progress: Progress) -> list[str]:
     counts = progress.counts
     if counts.published or progress.wave:
         return [f"{counts.published:,} published"]
+    if counts.rolled_back:
+        return [f"{counts.rolled_back:,} rolled back"]
     return [f"{counts.converted:,} converted", f"{counts.unchanged:,} unchanged"]
 
 

@@ -37,6 +37,10 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
             f"run {parent.run_id} published: its bots are converted and proven again, then published by"
             " `flowshift publish --bot-id`"
         )
+    if request.retry_of is not None and parent.kind == "roll_back":
+        raise UsageError(
+            f"run {parent.run_id} rolled back: `flowshift rollback` takes back what it left"
+        )
     if parent.ledger_pruned_at is not None:
         raise UsageError(f"the outcomes of run {parent.run_id} were pruned: start a new run")
     return parent

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import final_state
-from worker.db import batches, run_progress, run_transitions
+from worker.db import batches, run_progress, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
+from worker.steps.publication.detached import end_rollback
 
 log = get_logger(__name__)
 
@@ -30,6 +31,9 @@ def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None
             state = final_state(
                 bots_failed=progress.counts.failed, batches_failed=progress.batches_failed
             )
+            run = runs.get(connection, run_id)
+            if run is not None and run.state == "finishing":
+                end_rollback(connection, run, actor=actor)
             if not run_transitions.apply(connection, run_id, state, reason=None, actor=actor):
                 return None
             ended = run_progress.read(connection, run_id)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from worker.core.policy.states import RunState, words
+from worker.core.policy.states import OVER, RunState, words
 from worker.db import outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import UsageError
 from worker.log import get_logger
 from worker.steps import find
+from worker.steps.publication.detached import end_rollback
 
 log = get_logger(__name__)
 
@@ -82,6 +83,8 @@ def _change(
     """Take a run to `state`; None if this call did, else the run as it is."""
     with map_database_errors(), engine.begin() as connection:
         run = find.run(connection, run_id)
+        if state == "cancelled" and run.state not in OVER:
+            end_rollback(connection, run, actor=actor)
         if not run_transitions.apply(connection, run_id, state, reason=reason, actor=actor):
             return runs.get(connection, run_id) or run
     log.info("run.stopped", run_id=run_id, state=state, actor=actor, reason=reason)

@@ -49,7 +49,7 @@ def test_the_failures_are_those_of_the_design_in_its_order() -> None:
 
 def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
     assert get_args(Outcome) == OUTCOMES
-    assert OUTCOMES == ("converted", "unchanged", "published", "skipped", "failed")
+    assert OUTCOMES == ("converted", "unchanged", "published", "rolled_back", "skipped", "failed")
     assert SKIP_CODES == (
         "duplicate_bot_id",
         "no_workflow",
@@ -64,6 +64,7 @@ def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
         "node_type_missing",
         "no_way_back",
         "already_published",
+        "newer_version",
         "draft_would_go_live",
         "busy",
     )

@@ -74,6 +74,7 @@ def test_progress_is_published_as_flat_fields() -> None:
         "converted": 1_200,
         "unchanged": 30,
         "published": 0,
+        "rolled_back": 0,
         "skipped": 20,
         "failed": 5,
         "validated": 1_190,

@@ -40,6 +40,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     converted: int
     unchanged: int
     published: int
+    rolled_back: int
     skipped: int
     failed: int
     validated: int

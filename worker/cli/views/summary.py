@@ -25,6 +25,7 @@ _COLOURS: Final[Mapping[str, str]] = {
     "converted": "green",
     "unchanged": "cyan",
     "published": "green",
+    "rolled_back": "green",
     "skipped": "yellow",
     "failed": "red",
 }

@@ -39,6 +39,7 @@ class Counts(msgspec.Struct, frozen=True):
     converted: int = 0
     unchanged: int = 0
     published: int = 0
+    rolled_back: int = 0
     skipped: int = 0
     failed: int = 0
     validated: int = 0
@@ -51,7 +52,8 @@ class Counts(msgspec.Struct, frozen=True):
         >>> Counts(converted=3, failed=1, warnings=9).bots
         4
         """
-        return self.converted + self.unchanged + self.published + self.skipped + self.failed
+        drafts = self.converted + self.unchanged
+        return drafts + self.published + self.rolled_back + self.skipped + self.failed
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

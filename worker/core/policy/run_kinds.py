@@ -12,8 +12,11 @@ WRITES_DRAFTS: Final[tuple[RunKind, ...]] = ("convert",)
 TRIES_DRAFTS: Final[tuple[RunKind, ...]] = ("validate",)
 """Kinds that say whether the draft that is there does what V1 does. Every other kind says neither."""
 
-PUBLISHES: Final[tuple[RunKind, ...]] = ("publish",)
+PUBLISHES: Final[tuple[RunKind, ...]] = ("publish", "roll_back")
 """Kinds that switch bots: only a role that may publish can do their batches."""
+
+HURRIES: Final[tuple[RunKind, ...]] = ("roll_back",)
+"""Kinds that wait for no health check, business hours or rest: they are what helps when all is ill."""
 
 QueueName = Literal["convert", "publish"]
 QUEUES: Final[tuple[QueueName, ...]] = get_args(QueueName)

@@ -19,7 +19,7 @@ RunState = Literal[
     "cancelled",
     "failed",
 ]
-RunKind = Literal["convert", "validate", "publish"]
+RunKind = Literal["convert", "validate", "publish", "roll_back"]
 BatchState = Literal["pending", "running", "done", "failed"]
 
 RUN_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
@@ -35,7 +35,10 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
     ("running", "cancelled"): "a person cancelled it",
     ("paused", "running"): "a person resumed it",
     ("paused", "cancelled"): "a person cancelled it while it was paused",
-    ("finishing", "completed"): "every bot was converted, unchanged, published or skipped",
+    (
+        "finishing",
+        "completed",
+    ): "every bot was converted, unchanged, published, rolled back or skipped",
     ("finishing", "completed_with_failures"): "some bots or batches failed",
 }
 

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.health import Verdict
-from worker.db import admission
+from worker.core.policy.run_kinds import HURRIES
+from worker.db import admission, runs
 from worker.db.batches import Batch
 from worker.db.engine import map_database_errors
 from worker.errors import NotYetError
@@ -72,12 +73,13 @@ class Admission:
             TransientError: the database was unavailable or busy.
         """
         self.claimed = None
-        self._rest()
+        if self._throttle.rest_s() > 0 and not self._hurries(ref):
+            self._rest()
         settings, engine = self._runtime.settings, self._runtime.engine
         with _Wait(engine, ref, until=self._clock() + TURN_S) as wait:
             while True:
                 verdict, again_s = self._throttle.check(), SLICE_S
-                if verdict.decision == "go":
+                if verdict.decision == "go" or self._hurries(ref):
                     try:
                         with (
                             map_database_errors(),
@@ -101,6 +103,11 @@ class Admission:
     def _rest(self) -> None:
         while (rest_s := self._throttle.rest_s()) > 0:
             self._sleep(min(rest_s, SLICE_S))
+
+    def _hurries(self, ref: BatchRef) -> bool:
+        """Whether this batch waits for no health check and no rest."""
+        with map_database_errors(), self._runtime.engine.connect() as connection:
+            return runs.kind_of(connection, ref.run_id) in HURRIES
 
     def _begin(self, ref: BatchRef, batch: Batch | None) -> Batch | None:
         if batch is None:

@@ -93,7 +93,7 @@ def roll_back(
         TransientError: the database stayed unavailable; what is back stays back.
     """
     with map_database_errors(), current.engine.begin() as connection:
-        ids = _begin(connection, which, digest, actor, reason, because, current)
+        ids = begin_locked(connection, which, digest, actor, reason, because, current)
         total = sum(rolling.count_live(connection, one, which) for one in ids)
     work = Rounds(current, which, total, show)
     interrupted = False
@@ -141,7 +141,7 @@ def _look(connection: sa.Connection, which: Which, current: Runtime) -> Look:
     return Look(tuple(ids), preview(bots()))
 
 
-def _begin(
+def begin_locked(
     connection: sa.Connection,
     which: Which,
     digest: str | None,

@@ -1,0 +1,136 @@
+"""Roll back by workers: a run for each publication, whose last batch ends the rollback.
+
+detach: stop the publication, plan batches ─► workers: batches ─► end_rollback, with the run's end
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.publication.states import HeldBecause
+from worker.core.targets.convert import CONVERTER_VERSION
+from worker.db import audit, run_transitions, runs
+from worker.db.bulk import driver
+from worker.db.engine import map_database_errors
+from worker.db.publication import rolling
+from worker.db.publication.rolling import Which
+from worker.db.runs import Run, RunOptions
+from worker.runtime import Runtime
+from worker.steps.publication.rollback import begin_locked
+
+BATCH: Final = 1_000
+
+
+class Detached(msgspec.Struct, frozen=True):
+    """A publication that goes back, and the run that does it; None if nothing of it was live."""
+
+    publication_id: int
+    run_id: int | None
+    bots: int
+
+
+def detach(
+    current: Runtime,
+    which: Which,
+    *,
+    digest: str | None,
+    actor: str,
+    reason: str | None,
+    because: HeldBecause = "person",
+) -> list[Detached]:
+    """Stop the publications and plan a run for each, the newest first; enqueue their batches afterwards.
+
+    One transaction. `digest` is that of the preview it was confirmed on: if anything has changed
+    since, nothing is done. On repeat what is back stays back, and a further run does the rest.
+
+    Raises:
+        UsageError: what was confirmed has changed.
+        TransientError: the database was unavailable; nothing was done.
+    """
+    with map_database_errors(), current.engine.begin() as connection:
+        ids = begin_locked(connection, which, digest, actor, reason, because, current)
+        return [_plan(connection, one, which, actor, reason) for one in ids]
+
+
+_BATCHES: Final = """
+    INSERT INTO flowshift.batches (run_id, number, bot_ids, bot_count)
+    SELECT %(run_id)s, 1 + slice, array_agg(bot_id ORDER BY bot_id), count(*) FROM (
+        SELECT bot_id, (row_number() OVER (ORDER BY wave DESC, bot_id DESC) - 1) / %(size)s AS slice
+        FROM flowshift.publication_bots
+        WHERE publication_id = %(id)s AND state IN ('published', 'confirmed')
+          AND (%(wave)s::int IS NULL OR wave = %(wave)s)
+          AND (%(bot_ids)s::text[] IS NULL OR bot_id = ANY(%(bot_ids)s))
+    ) s GROUP BY slice
+    RETURNING bot_count
+"""
+
+
+def _plan(
+    connection: sa.Connection, publication_id: int, which: Which, actor: str, reason: str | None
+) -> Detached:
+    if not rolling.count_live(connection, publication_id, which):
+        # A rollback was killed after its last batch: all that is missing is its end.
+        rolling.end(connection, publication_id, which, reason or f"rolled back by {actor}")
+        return Detached(publication_id, None, 0)
+    run, _ = runs.create(
+        connection,
+        request_id=f"rollback-{publication_id}-{uuid.uuid4()}",
+        kind="roll_back",
+        options=RunOptions(
+            selection="all" if which.bot_ids is None else "listed",
+            publication=publication_id,
+            wave=which.wave,
+            batch_size=BATCH,
+        ),
+        dry_run=False,
+        requested_by=actor,
+        converter_version=CONVERTER_VERSION,
+    )
+    given = {
+        "run_id": run.run_id,
+        "size": BATCH,
+        "id": publication_id,
+        "wave": which.wave,
+        "bot_ids": None if which.bot_ids is None else list(which.bot_ids),
+    }
+    with driver(connection).cursor() as cursor:
+        cursor.execute(_BATCHES, given)
+        sizes = [size for (size,) in cursor.fetchall()]
+    runs.note_planned(
+        connection, run.run_id, through=None, batch_count=len(sizes), bot_count=sum(sizes)
+    )
+    run_transitions.apply(connection, run.run_id, "running", reason=reason, actor=actor)
+    return Detached(publication_id, run.run_id, sum(sizes))
+
+
+def end_rollback(connection: sa.Connection, run: Run, *, actor: str) -> None:
+    """End the rollback of a run that ends in this transaction; nothing for a run of another kind.
+
+    What is still live is counted, not what the run did: a run that was cancelled, or whose batches
+    failed, leaves the publication `held` or `stopped`. Call it before the run's row is changed.
+    """
+    publication_id = run.options.publication
+    if run.kind != "roll_back" or publication_id is None:
+        return
+    rolling.lock(connection, [publication_id])
+    which = Which(
+        publication_id=publication_id,
+        wave=run.options.wave,
+        bot_ids=() if run.options.selection == "listed" else None,
+    )
+    said = run.state_reason or f"rolled back by {run.requested_by}"
+    state = rolling.end(connection, publication_id, which, said)
+    if state is not None:
+        detail = {"publication": publication_id, "run": run.run_id}
+        audit.record(
+            connection,
+            None,
+            actor,
+            f"publication.{state}",
+            f"publication {publication_id}: {said}",
+            detail,
+        )
