@@ -40,7 +40,7 @@ class Operator:
 
     def publish(self, *options: str) -> None:
         """Publish the first run's bots."""
-        self.do("publish", "1", "--yes", "--detach", *options)
+        self.do("publish", "1", "--yes", "--without-backup", "--detach", *options)
 
     def go(self, codes: tuple[int, ...] = (0,)) -> None:
         """Let it go on."""

@@ -115,8 +115,12 @@ def night(fleet: Fleet, quick: Environment, settings: Settings, tmp_path: Path) 
         yield Night(fleet, owner, supervisor)
 
 
-def test_the_pages_for_the_night_quote_what_the_commands_print(night: Night) -> None:
+def test_the_pages_for_the_night_quote_what_the_commands_print(
+    night: Night, tmp_path: Path
+) -> None:
     fleet = night.fleet
+    night.types("backup", str(tmp_path / "cut-over"))
+    night.types("backup", "verify", str(tmp_path / "cut-over"))
     night.types("migrate", code=1)
     night.types("publish", "1", "--dry-run")
     night.types("publish", "1", "--waves", "1, 10, 100, all", "--yes", "--detach")

@@ -45,7 +45,9 @@ def test_converting_workers_leave_a_publication_to_a_publisher(
     proven: Fleet, quick: Environment, sender: Celery, publisher: Role, settings: Settings
 ) -> None:
     with workers(sender, quick):
-        begun = flowshift(quick, "publish", "1", "--waves", "2, all", "--yes", "--detach")
+        begun = flowshift(
+            quick, "publish", "1", "--waves", "2, all", "--without-backup", "--yes", "--detach"
+        )
         assert begun.returncode == 0, begun.stderr
         assert "no worker publishes: start one as flowshift_publisher" in begun.stderr
         assert "no worker publishes" in flowshift(quick, "status", "2").stdout
@@ -73,7 +75,17 @@ def test_converting_workers_leave_a_publication_to_a_publisher(
 def test_the_command_says_what_it_waits_for_and_ends_once_a_publisher_is_there(
     proven: Fleet, quick: Environment, publisher: Role, settings: Settings
 ) -> None:
-    command = [sys.executable, "-m", "worker", "publish", "1", "--waves", "all", "--yes"]
+    command = [
+        sys.executable,
+        "-m",
+        "worker",
+        "publish",
+        "1",
+        "--waves",
+        "all",
+        "--without-backup",
+        "--yes",
+    ]
     with subprocess.Popen(command, env=quick, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         said = next(line for line in waiting.stderr if "no worker" in line)
@@ -89,7 +101,7 @@ def test_a_command_that_may_publish_starts_a_worker_of_its_own(
     proven: Fleet, quick: Environment, publisher: Role, settings: Settings
 ) -> None:
     theirs = {**quick, "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url)}
-    done = flowshift(theirs, "publish", "1", "--waves", "all", "--yes")
+    done = flowshift(theirs, "publish", "1", "--waves", "all", "--without-backup", "--yes")
     assert done.returncode == 0, done.stderr
     assert "no worker publishes: starting one here" in done.stderr
     assert live(proven) == 3

@@ -116,7 +116,9 @@ def run_a_fleet(fleet: Fleet, quick: Environment, private: redis.Redis, tmp_path
         run = flowshift(environment, "migrate", "--batch-size", "20", "--validate", "sample:1")
         assert run.returncode == 0, run.stderr
         assert "no worker answers" not in run.stderr
-        published = flowshift(environment, "publish", "1", "--waves", "all", "--yes")
+        published = flowshift(
+            environment, "publish", "1", "--waves", "all", "--without-backup", "--yes"
+        )
         assert published.returncode == 0, published.stderr
         assert "no worker publishes" not in published.stderr
         # The worker restores what was not acknowledged, and gossips with what answers.

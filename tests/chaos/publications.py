@@ -154,7 +154,7 @@ class PublicationRound:
         if self._is_at_work():
             return False
         if operator.publication_id == 0:
-            asked = ("--yes", "--request-id", "r1", "--waves", WAVES)
+            asked = ("--yes", "--without-backup", "--request-id", "r1", "--waves", WAVES)
             self._give("publish", str(self._first_run), *asked, *self._detached())
             return False
         state = operator.state

@@ -346,7 +346,14 @@ def test_the_bots_in_a_file_are_published_and_no_others(
     code, _, err = flowshift("publish", "1", "--bots-from", str(part), "--yes")
     assert (code, "name what to publish" in err) == (2, True)
     code, _, _ = flowshift(
-        "publish", "--bots-from", str(part), "--waves", "all", "--yes", "--detach"
+        "publish",
+        "--bots-from",
+        str(part),
+        "--waves",
+        "all",
+        "--without-backup",
+        "--yes",
+        "--detach",
     )
     assert code == 0
     work(publishing, 2)
@@ -381,7 +388,9 @@ def test_a_publication_is_begun_followed_held_and_shown(
     flowshift: Command, publishing: Publishing
 ) -> None:
     assert "no publications yet" in flowshift("publications")[1]
-    code, out, _ = flowshift("publish", "1", "--waves", "1, all", "--yes", "--detach")
+    code, out, _ = flowshift(
+        "publish", "1", "--waves", "1, all", "--without-backup", "--yes", "--detach"
+    )
     assert code == 0
     assert "publication 1 publishes wave 1: 1 bots" in out
     work(publishing, 2)

@@ -105,8 +105,8 @@ def verify(*, directory: Path, embedded: bool, as_json: bool) -> int:
     """Restore the backup in DIR into a scratch database, and compare it with its manifest.
 
     Every table by its rows and its hash, every bot by its hash. The scratch database is on the same
-    server, and dropped afterwards, also after Ctrl-C. The result is on record: `flowshift
-    finish` asks for a backup that was taken and verified less than a day ago.
+    server, and dropped afterwards, also after Ctrl-C. The result is on record: large waves and
+    `flowshift finish` ask for a backup that was taken and verified less than a day ago.
 
     The exit code is 0 if the backup is whole, 1 if it is damaged or differs.
 

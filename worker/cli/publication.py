@@ -30,12 +30,22 @@ detach_option = click.option(
 )
 
 
+without_backup_option = click.option(
+    "--without-backup",
+    is_flag=True,
+    help="Let waves of 10 % and more begin without a recently verified backup.",
+)
+
+
 @click.command()
 @publication_argument
+@without_backup_option
 @reason_option
 @detach_option
 @json_option
-def go(*, publication_id: int, reason: str | None, detach: bool, as_json: bool) -> int:
+def go(
+    *, publication_id: int, without_backup: bool, reason: str | None, detach: bool, as_json: bool
+) -> int:
     """Let publication N go on.
 
     If it is held, it goes back to what it was doing. A wave that failed, was inconclusive or is still
@@ -50,7 +60,13 @@ def go(*, publication_id: int, reason: str | None, detach: bool, as_json: bool) 
     """
     configure_logging()
     with opened() as current:
-        going = control.go(current, publication_id, actor=person(), reason=reason)
+        going = control.go(
+            current,
+            publication_id,
+            actor=person(),
+            reason=reason,
+            without_backup=without_backup,
+        )
         return follow_going(current, going, detach=detach, as_json=as_json)
 
 

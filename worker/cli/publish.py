@@ -18,7 +18,7 @@ from worker.cli.options import (
     yes_option,
 )
 from worker.cli.printing import confirm_count, print_json
-from worker.cli.publication import detach_option, follow_going
+from worker.cli.publication import detach_option, follow_going, without_backup_option
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.publication import (
     plan_fields,
@@ -70,6 +70,7 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
     show_default="FLOWSHIFT_GATE",
     help="When a wave fails: observe and pause hold, rollback takes it back if nothing is lost.",
 )
+@without_backup_option
 @click.option("--dry-run", is_flag=True, help="Only show the waves, and what keeps bots out.")
 @click.option(
     "--request-id",
@@ -94,6 +95,7 @@ def publish(
     publish_edited: bool,
     live_drafts: bool,
     gate: GateMode | None,
+    without_backup: bool,
     dry_run: bool,
     request_id: str | None,
     detach: bool,
@@ -105,6 +107,9 @@ def publish(
     Every bot is put into a wave; the first wave begins at once. A draft is published only if it is
     the very content that agreed with V1. The gate looks at the executions of each wave: when it
     passes, the next one begins. Workers must run as the publisher's role, and the beat must run.
+
+    A wave of 10 % of the bots and more, if it is more than one bot, waits until the database was backed
+    up and that backup verified in the last 24 hours (--without-backup does not wait).
 
     The exit code is 1 if a bot of the wave failed, or its run did not complete.
 
@@ -135,6 +140,7 @@ def publish(
                 publish_edited=publish_edited,
                 live_drafts=live_drafts,
                 next_draft=next_draft,
+                needs_backup=not without_backup,
             ),
         )
         planned = look(current, wanted)

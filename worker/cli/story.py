@@ -68,7 +68,9 @@ class Story:
         self._part.parent.mkdir(parents=True, exist_ok=True)
         self._part.write_text("".join(f"{one}\n" for one in bot_ids), encoding="utf-8")
         before = newest_publication(self._current.engine)
-        if not self._type("publish", "--bots-from", str(self._part), "--waves", WAVES, "--yes"):
+        if not self._type(
+            "publish", "--bots-from", str(self._part), "--waves", WAVES, "--without-backup", "--yes"
+        ):
             return False
         number = newest_publication(self._current.engine)
         return number == before or self._publication(number, bot_ids)

@@ -186,3 +186,16 @@ _UNCONFIRMED: Final = sa.text("""
 def unconfirmed_waves(connection: sa.Connection, publication_id: int) -> list[int]:
     """Waves that passed or were accepted, and have bots that are not confirmed yet."""
     return list(connection.execute(_UNCONFIRMED, {"id": publication_id}).scalars())
+
+
+def begin_without_backup(connection: sa.Connection, publication_id: int) -> None:
+    """Let the waves that are left begin without a verified backup: a person said so."""
+    connection.execute(
+        sa.update(publications)
+        .where(publications.c.publication_id == publication_id)
+        .values(
+            options=publications.c.options.op("||")(
+                sa.func.jsonb_build_object("needs_backup", sa.false())
+            )
+        )
+    )

@@ -24,6 +24,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     publish_edited: bool = False
     live_drafts: bool = False
+    needs_backup: bool = False
+    """Its large waves wait for a backup of the database that was verified less than a day ago."""
     next_draft: NextDraft = "empty"
 
 

@@ -6,9 +6,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.core.backup.asks import asks_for_backup
 from worker.core.codes import quote
 from worker.db.database_backups import record
 from worker.db.database_backups.record import Recorded
+from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
 
 RECENT_HOURS: Final = 24
@@ -25,13 +27,33 @@ def need_recent_backup(connection: sa.Connection, what: str, *, else_say: str = 
             commands make one.
     """
     found = record.newest_verified(connection, RECENT_HOURS)
-    if found is not None:
-        return found
+    if found is None:
+        raise UsageError(f"{what}: {_lacking(connection, else_say)}")
+    return found
+
+
+def why_no_wave(connection: sa.Connection, found: Publication, wave: Wave) -> str | None:
+    """Why a wave may not begin: it is large, and there is no recently verified backup; None if it may.
+
+    A wave is large from 10 % of its publication's bots on, and never if it is one bot.
+    """
+    if not found.options.needs_backup or not asks_for_backup(wave.bot_count, found.bot_count):
+        return None
+    if record.newest_verified(connection, RECENT_HOURS) is not None:
+        return None
+    size = f"it takes {wave.bot_count:,} of {found.bot_count:,} bots"
+    how = "`publish` with --without-backup"
+    if wave.number > 1:
+        how = f"`flowshift go {found.publication_id} --without-backup`"
+    return f"{size}; {_lacking(connection, f'or go on without one: {how}')}"
+
+
+def _lacking(connection: sa.Connection, else_say: str) -> str:
     also = f", {else_say}" if else_say else ""
-    raise UsageError(
-        f"{what}: this needs a backup of the database that was taken and verified less than"
-        f" {RECENT_HOURS} hours ago, and {_what_is_there(record.newest(connection))}. Run `flowshift"
-        f" backup DIR`, then `flowshift backup verify DIR`{also}"
+    return (
+        f"this needs a backup of the database that was taken and verified less than {RECENT_HOURS} hours"
+        f" ago, and {_what_is_there(record.newest(connection))}. Run `flowshift backup DIR`, then"
+        f" `flowshift backup verify DIR`{also}"
     )
 
 

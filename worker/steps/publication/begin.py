@@ -15,6 +15,7 @@ from worker.db.publication import moves, tables, turns, waves
 from worker.db.publication.waves import Publication, Wave
 from worker.db.runs import RunOptions
 from worker.log import get_logger
+from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.state import need, note, wave_in
 
 log = get_logger(__name__)
@@ -126,5 +127,5 @@ def _held_by_another_run(connection: sa.Connection, found: Publication, wave: Wa
 
 Asked = Callable[[sa.Connection, Publication, Wave], str | None]
 
-_ASKED: Final[tuple[Asked, ...]] = (_held_by_another_run,)
+_ASKED: Final[tuple[Asked, ...]] = (_held_by_another_run, why_no_wave)
 """What is asked before each wave but the first, whoever begins it: a condition is one function here."""

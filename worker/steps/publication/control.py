@@ -16,6 +16,7 @@ from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of
 from worker.steps.publication.settle import settle_locked
@@ -25,19 +26,14 @@ log = get_logger(__name__)
 
 
 def publish(
-    current: Runtime,
-    wanted: Wanted,
-    *,
-    request_id: str,
-    actor: str,
-    gate: GateMode | None = None,
+    current: Runtime, wanted: Wanted, *, request_id: str, actor: str, gate: GateMode | None = None
 ) -> Going:
     """Plan a publication as rows and begin its first wave. On repeat the first one is returned.
 
     `gate` is what the gate does with its waves; None is what the settings say.
 
     Raises:
-        UsageError: there is no such run, or no bot to publish; nothing was changed.
+        UsageError: there is no such run, no bot to publish, or no backup for a large first wave.
     """
     with map_database_errors(), current.engine.begin() as connection:
         publication_id, is_new = waves.create(
@@ -61,6 +57,8 @@ def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> 
     first = wave_in(waves.of(connection, publication_id), "pending")
     if first is None:
         return begin_next(connection, publication_id, actor)
+    if why := why_no_wave(connection, need(connection, publication_id), first):
+        raise UsageError(f"nothing was planned or published, since wave 1 is large: {why}")
     moves.move(connection, publication_id, "publishing")
     return begin(connection, need(connection, publication_id), first, actor)
 
@@ -68,12 +66,19 @@ def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> 
 # -- moving on -------------------------------------------------------------------------------------
 
 
-def go(current: Runtime, publication_id: int, *, actor: str, reason: str | None) -> Going:
+def go(
+    current: Runtime,
+    publication_id: int,
+    *,
+    actor: str,
+    reason: str | None,
+    without_backup: bool = False,
+) -> Going:
     """Let a publication go on: resume what is held, accept what the gate would not let pass.
 
     A wave that failed, was inconclusive or is still watched is accepted, which needs a `reason`. One
     that failed before it was all out is published on, and so is one that was disturbed: only
-    executions since now count for it.
+    executions since now count for it. `without_backup`: no wave of it waits for a backup from now on.
 
     Raises:
         UsageError: there is no such publication, or it is over or rolling back, or a reason is
@@ -81,6 +86,10 @@ def go(current: Runtime, publication_id: int, *, actor: str, reason: str | None)
     """
     with map_database_errors(), current.engine.begin() as connection:
         found = _locked(connection, publication_id)
+        if without_backup and found.options.needs_backup:
+            moves.begin_without_backup(connection, publication_id)
+            note(connection, publication_id, "without_backup", actor, reason)
+            found = need(connection, publication_id)
         its = waves.of(connection, publication_id)
         decided = wave_in(its, "failed", "inconclusive")
         if found.state == "held" and decided is not None:
