@@ -12,8 +12,6 @@ from tests.fleet import Fleet
 from tests.gate import Gate
 from tests.live import Environment, eventually, flowshift, running
 from tests.publishing import Publishing
-from tests.roles import Role
-from worker.settings import Settings
 
 pytestmark = pytest.mark.acceptance
 
@@ -21,19 +19,13 @@ SOAK_S = 3
 
 
 def test_a_publication_goes_through_two_waves_by_itself_and_a_failing_third_stops_it(
-    fleet: Fleet,
-    quick: Environment,
-    sender: Celery,
-    publisher: Role,
-    settings: Settings,
-    tmp_path: Path,
+    fleet: Fleet, sender: Celery, publisher: Environment, tmp_path: Path
 ) -> None:
     fleet.add_many(9)
     fleet.run(validate="sample:1")
     gate = Gate(Publishing(fleet))
     environment = {
-        **quick,
-        "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url),
+        **publisher,
         "FLOWSHIFT_GATE_S": "1",
         "FLOWSHIFT_GATE_MIN_SOAK_S": str(SOAK_S),
         "FLOWSHIFT_GATE": "rollback",

@@ -12,9 +12,7 @@ from celery import Celery
 
 from tests.fleet import Fleet
 from tests.live import Environment, eventually, flowshift, is_over, start, workers
-from tests.roles import Role
 from worker.processes.supervisor import Program, Supervisor, worker_program
-from worker.settings import Settings
 
 pytestmark = pytest.mark.acceptance
 
@@ -42,7 +40,7 @@ def live(fleet: Fleet) -> int:
 
 
 def test_converting_workers_leave_a_publication_to_a_publisher(
-    proven: Fleet, quick: Environment, sender: Celery, publisher: Role, settings: Settings
+    proven: Fleet, quick: Environment, sender: Celery, publisher: Environment
 ) -> None:
     with workers(sender, quick):
         begun = flowshift(
@@ -58,8 +56,7 @@ def test_converting_workers_leave_a_publication_to_a_publisher(
         eventually(is_over(proven, converts))
         assert live(proven) == 0
 
-        theirs = {**quick, "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url)}
-        with publisher_worker(theirs):
+        with publisher_worker(publisher):
             eventually(is_over(proven, 2))
             assert live(proven) == 2
             status = flowshift(quick, "status", "2").stdout
@@ -73,7 +70,7 @@ def test_converting_workers_leave_a_publication_to_a_publisher(
 
 
 def test_the_command_says_what_it_waits_for_and_ends_once_a_publisher_is_there(
-    proven: Fleet, quick: Environment, publisher: Role, settings: Settings
+    proven: Fleet, quick: Environment, publisher: Environment
 ) -> None:
     command = [
         sys.executable,
@@ -90,18 +87,16 @@ def test_the_command_says_what_it_waits_for_and_ends_once_a_publisher_is_there(
         assert waiting.stderr is not None
         said = next(line for line in waiting.stderr if "no worker" in line)
         assert "flowshift up --queue publish" in said
-        theirs = {**quick, "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url)}
-        with publisher_worker(theirs):
+        with publisher_worker(publisher):
             waiting.communicate(timeout=100)
     assert waiting.returncode == 0
     assert live(proven) == 3
 
 
 def test_a_command_that_may_publish_starts_a_worker_of_its_own(
-    proven: Fleet, quick: Environment, publisher: Role, settings: Settings
+    proven: Fleet, publisher: Environment
 ) -> None:
-    theirs = {**quick, "FLOWSHIFT_DATABASE_URL": publisher.url(settings.database_url)}
-    done = flowshift(theirs, "publish", "1", "--waves", "all", "--without-backup", "--yes")
+    done = flowshift(publisher, "publish", "1", "--waves", "all", "--without-backup", "--yes")
     assert done.returncode == 0, done.stderr
     assert "no worker publishes: starting one here" in done.stderr
     assert live(proven) == 3
