@@ -77,7 +77,7 @@ def kinds(namespace: str, seen: Iterable[str]) -> set[tuple[str, str]]:
         ):
             continue
         key = re.sub("\x06\x16[369]$", "\x06\x163", key)
-        key = re.sub(":run:[0-9]+$", ":run:0", key)
+        key = re.sub(":(run|publication):[0-9]+$", r":\1:0", key)
         key = re.sub(r"-events\.[^\x06]*", "-events.x", key)
         key = re.sub(r":queue:[^_][^\x06]*\.reply\.", ":queue:x.reply.", key)
         key = re.sub(r":queue:[^_][^\x06]*@[^\x06]*-control", f":queue:x.{namespace}-control", key)

@@ -14,11 +14,13 @@ import redis
 from redis.exceptions import NoPermissionError
 
 _COMMON: Final = ("ping", "info server", "evalsha 0 0", "script|load x", "script|exists 0")
+_OF_A_HASH: Final = (
+    *("hgetall KEY", "hmget KEY f", "hset KEY f v", "hkeys KEY", "hdel KEY f", "del KEY"),
+    *("expire KEY 1", "persist KEY", "ttl KEY"),
+)
 _PROGRESS: Final[Mapping[str, tuple[str, ...]]] = {
-    "run:0": (
-        *("hgetall KEY", "hmget KEY f", "hset KEY f v", "hkeys KEY", "hdel KEY f", "del KEY"),
-        *("expire KEY 1", "persist KEY", "ttl KEY"),
-    ),
+    "run:0": _OF_A_HASH,
+    "publication:0": _OF_A_HASH,
     "": ("scan 0",),
     "refreshed": ("set KEY v",),
     "events": ("xadd KEY * f v", "xtrim KEY maxlen 9"),
