@@ -122,7 +122,7 @@ def configuration(current: Runtime) -> dict[str, Any]:
         "beat_schedule": {
             "refresh-progress": _every("flowshift.refresh_progress", 5.0),
             "sweep": _every("flowshift.sweep", float(settings.sweep_s)),
-            # Sick bots go back to V1, which only some workers may do.
+            # Sick bots go back to V1, which only some workers may do. Sent only if one of them is to look.
             "tick-publications": _every(
                 "flowshift.tick_publications", settings.gate_s, celery_name(namespace, "publish")
             ),

@@ -24,9 +24,14 @@ from worker.db.heartbeats import Sign
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
 from worker.progress.unattended import Unattended
+from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
+from worker.steps.gate_due import is_tick_due
 
 log = get_logger(__name__)
+
+TICK: Final = "flowshift.tick_publications"
+"""The task that is sent only if it is due: where nobody publishes, nobody takes its messages."""
 
 CLOSE_S: Final = 1.0
 """How long a connection that failed is given to say farewell."""
@@ -69,10 +74,15 @@ accepted = Accepted()
 
 
 class Scheduler(PersistentScheduler):
-    """Celery's, with its schedule in a file, that does not keep a producer which failed."""
+    """Celery's, with its schedule in a file, that does not keep a producer which failed.
+
+    Of the gate's ticks it sends those that are due.
+    """
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send the message of an entry; never raises."""
+        if entry.task == TICK and not self._is_tick_due():
+            return
         try:
             self.apply_async(entry, producer=producer, advance=False)
         except SchedulingError as error:
@@ -83,6 +93,14 @@ class Scheduler(PersistentScheduler):
         else:
             log.debug("beat.sent", entry=entry.name)
             accepted.took()
+
+    def _is_tick_due(self) -> bool:
+        """Whether the gate has something to look at; not if that cannot be read: the next time tells."""
+        try:
+            return is_tick_due(runtime(), CeleryQueue(self.app))
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other messages must go on)
+            log.warning("tick.postponed", error=str(error))
+            return False
 
     def _ensure_connected(self) -> Any:
         """Connect, however long that takes; the heartbeat says meanwhile that it fails."""
