@@ -43,8 +43,18 @@ class Operator:
         self.do("publish", "1", "--yes", "--without-backup", "--detach", *options)
 
     def go(self, codes: tuple[int, ...] = (0,)) -> None:
-        """Let it go on."""
-        self.do("go", str(self.publication_id), "--detach", "--reason", "seen", codes=codes)
+        """Let it go on that is held, or that waits for its next wave."""
+        self.do("go", str(self.publication_id), "--detach", codes=codes)
+
+    def accept(self) -> None:
+        """Accept the wave that the gate has not let pass."""
+        self.do("accept", str(self.publication_id), "--detach", "--reason", "seen")
+
+    def move_on(self) -> tuple[str, ...]:
+        """The command that moves it on: `accept` while a wave is watched, else `go`, with a reason."""
+        is_watched = any(wave.state == "watching" for wave in self.read()[1])
+        word = "accept" if is_watched and self.state == "watching" else "go"
+        return word, str(self.publication_id), "--reason", "seen"
 
     def roll_back(self, *options: str, codes: tuple[int, ...] = (0,)) -> Any:
         """Take it back: `1` where bots stay on V2."""

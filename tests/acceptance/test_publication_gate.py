@@ -124,7 +124,7 @@ def test_a_regression_is_taken_back_an_outage_only_holds_and_silence_never_passe
         operator = it.operator
         operator.publish("--waves", "10 %, 40 %, all", "--gate", "rollback")
         it.until_out(1)
-        operator.go()
+        operator.accept()
 
         it.beside.order(sick=dict.fromkeys(it.bots(2), 0.12))
         it.until_held("failed")

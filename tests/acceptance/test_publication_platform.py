@@ -37,7 +37,7 @@ def test_people_lose_nothing_from_the_first_wave_to_the_rollback(
         tending(supervisor, lambda: operator.state == "watching")
         beside.order(doing=MANY_PEOPLE)
         while not operator.is_over:
-            operator.go()
+            operator.do(*operator.move_on(), "--detach")
             tending(supervisor, lambda: operator.state != "publishing")
         tending(supervisor, lambda: saved_across(fleet) and published_over(fleet))
         assert operator.count("confirmed") > 30

@@ -1,7 +1,8 @@
 """A round of publication: waves go out and come back under faults, beside a platform in use.
 
-An operator gives `publish`, `go` and `rollback` again and again, each a process that may be killed,
-until V1 answers again everywhere. Then everything must hold that `tests.publication_invariants` claims.
+An operator gives `publish`, `accept`, `go` and `rollback` again and again, each a process that may be
+killed, until V1 answers again everywhere. Then everything must hold that `tests.publication_invariants`
+claims.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class PublicationRound:
             return False
         state = operator.state
         if state in ("watching", "held"):
-            self._give("go", str(operator.publication_id), "--reason", "seen", *self._detached())
+            self._give(*operator.move_on(), *self._detached())
         elif state in ("completed", "stopped", "rolling_back"):
             self._give("rollback", "--all", "--yes")
         return state == "rolled_back"
@@ -222,7 +223,7 @@ class PublicationRound:
         choices = [
             ("hold", publication),
             ("go", publication, "--detach", "--reason", "seen"),
-            ("go", publication, "--detach", "--reason", "seen"),
+            ("accept", publication, "--detach", "--reason", "seen"),
             ("rollback", "--bot-id", draw.choice(bot_ids), "--yes"),
             ("rollback", "--publication", publication, "--wave", "2", "--yes"),
             ("stop", publication),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -87,7 +88,9 @@ def test_a_wave_that_failed_is_accepted_and_not_failed_again_by_the_same_executi
     gate: Gate,
 ) -> None:
     failed(gate)
-    assert accept(gate, 2).said == "is completed: every wave is out"
+    assert accept(gate, 2).said == (
+        "accepted wave 2, which failed: 5 bots. Publication 1 is completed: every wave is out"
+    )
     assert gate.states() == ("completed", ["passed", "accepted"])
     assert gate.tick() == []
 
@@ -138,8 +141,29 @@ def test_go_needs_a_reason_to_pass_over_the_gate(gate: Gate, make: object) -> No
     with pytest.raises(UsageError, match="say why: --reason"):
         gate.go()
     assert gate.states() == before
-    gate.go("looked at each of them")
+    said = gate.go("looked at each of them").said
+    assert re.match(r"accepted wave \d, which (failed|was inconclusive): \d bots\. Public", said)
     assert "accepted" in gate.states()[1]
+
+
+@pytest.mark.parametrize("reason", [None, "typed twice by mistake"])
+def test_go_accepts_no_wave_that_is_watched(gate: Gate, reason: str | None) -> None:
+    inconclusive(gate)
+    gate.work(gate.go("little traffic").run_id)
+    before, trail = gate.states(), gate.audit()
+    assert before == ("watching", ["accepted", "watching", "pending"])
+    with pytest.raises(UsageError, match=r"nothing was changed.* the gate decides"):
+        gate.go(reason)
+    assert (gate.states(), gate.audit()) == (before, trail)
+    assert gate.publishing.state(gate.bots(2)[0]) == "published"
+
+
+def test_go_changes_nothing_while_a_wave_is_published(gate: Gate) -> None:
+    run_id = gate.start().run_id
+    trail = gate.audit()
+    assert gate.go("typed by mistake") == Going(1, run_id, "publishes wave 1")
+    assert gate.states() == ("publishing", ["publishing", "pending", "pending"])
+    assert gate.audit() == trail
 
 
 def test_a_wave_that_failed_before_it_was_out_goes_on_by_new_executions_alone(
@@ -158,6 +182,7 @@ def test_a_wave_that_failed_before_it_was_out_goes_on_by_new_executions_alone(
 
     again = gate.go("the provider was down")
     assert again.run_id == run_id
+    assert "The wave is not accepted" in again.said
     assert gate.states() == ("publishing", ["publishing"])
     gate.work(again.run_id)
     [said] = gate.tick()
@@ -310,6 +335,23 @@ def test_publication_shows_the_waves_and_warns_if_nothing_looks(
     assert 539 < told["gate_late_s"] < 600
     assert told["waves"][0]["verdict"]["metrics"]["failed"] == {"failed": 1, "executions": 12}
     assert told["waves"][1]["verdict"] is None
+
+
+def test_of_a_wave_that_failed_publication_says_how_to_take_back_that_wave(
+    flowshift: Command, gate: Gate
+) -> None:
+    failed(gate)
+    out = flowshift("publication", "1")[1]
+    assert "or take it back: flowshift rollback --publication 1 --wave 2\n" in out
+
+
+def test_of_what_a_person_holds_publication_says_how_to_take_back_all(
+    flowshift: Command, gate: Gate
+) -> None:
+    gate.start()
+    control.hold(gate.fleet.current, 1, actor="me", reason="look")
+    out = flowshift("publication", "1")[1]
+    assert "or take it back: flowshift rollback --publication 1\n" in out
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def beside(fleet: Fleet) -> Beside:
     while run_id is not None:
         fleet.convert(run_id, 1)
         finish_run(fleet.engine, run_id, actor="test")
-        run_id = control.go(fleet.current, 1, actor="me", reason="seen").run_id
+        run_id = control.accept(fleet.current, 1, None, actor="me", reason="seen").run_id
     which = Which(bot_ids=("bot-00000",))
     roll_back(fleet.current, which, digest=None, actor="me", reason=None, show=lambda _: None)
     return beside

@@ -55,6 +55,10 @@ def go(publishing: Publishing) -> Going:
     return control.go(publishing.fleet.current, 1, actor="me", reason="enough")
 
 
+def accept(publishing: Publishing) -> Going:
+    return control.accept(publishing.fleet.current, 1, None, actor="me", reason="enough")
+
+
 def work(publishing: Publishing, run_id: int | None) -> None:
     """Do every batch of a run."""
     assert run_id is not None
@@ -101,10 +105,10 @@ def test_a_publication_goes_wave_by_wave_to_its_end(publishing: Publishing) -> N
     assert publishing.fleet.progress(going.run_id or 0).state == "completed"
 
     for count, after in ((3, ["accepted", "watching", "pending"]), (5, ["accepted"] * 2)):
-        work(publishing, go(publishing).run_id)
+        work(publishing, accept(publishing).run_id)
         assert len(live(publishing)) == count
         assert states(publishing)[1][: len(after)] == after
-    assert go(publishing).run_id is None
+    assert accept(publishing).run_id is None
 
     assert states(publishing) == ("completed", ["accepted"] * 3)
     assert live(publishing) == BOTS[:5]
@@ -165,7 +169,7 @@ def test_a_worker_that_is_killed_in_mid_batch_leaves_every_bot_as_it_was(
     assert publishing.versions(BOTS[0]) == [("draft", "draft"), ("v1.0", "published")]
 
 
-def test_a_wave_whose_worker_died_after_the_last_commit_is_settled_by_go(
+def test_a_wave_whose_worker_died_after_the_last_commit_is_settled_by_accept(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_id = start(publishing).run_id or 0
@@ -174,7 +178,7 @@ def test_a_wave_whose_worker_died_after_the_last_commit_is_settled_by_go(
         publishing.fleet.convert(run_id, 1)
     assert states(publishing)[0] == "publishing"
 
-    assert go(publishing).run_id is not None
+    assert accept(publishing).run_id is not None
     assert states(publishing)[1] == ["accepted", "publishing", "pending"]
 
 
@@ -248,7 +252,7 @@ def test_a_run_that_is_resumed_while_its_publication_is_held_publishes_nothing(
 
 def test_stopped_what_is_out_stays_out_and_nothing_goes_on(publishing: Publishing) -> None:
     work(publishing, start(publishing).run_id)
-    run_id = go(publishing).run_id or 0
+    run_id = accept(publishing).run_id or 0
     fleet = publishing.fleet
     assert control.stop(fleet.current, 1, actor="me", reason=None)
     assert not control.stop(fleet.current, 1, actor="me", reason=None)
@@ -263,7 +267,7 @@ def test_stopped_what_is_out_stays_out_and_nothing_goes_on(publishing: Publishin
 
 def test_a_rollback_in_mid_publication_ends_it(flowshift: Command, publishing: Publishing) -> None:
     work(publishing, start(publishing).run_id)
-    run_id = go(publishing).run_id or 0
+    run_id = accept(publishing).run_id or 0
 
     assert flowshift("rollback", "--publication", "1", "--yes")[0] == 0
 
@@ -277,7 +281,7 @@ def test_after_one_wave_was_rolled_back_the_rest_goes_on(
     flowshift: Command, publishing: Publishing
 ) -> None:
     work(publishing, start(publishing).run_id)
-    work(publishing, go(publishing).run_id)
+    work(publishing, accept(publishing).run_id)
     assert flowshift("rollback", "--publication", "1", "--wave", "2", "--yes")[0] == 0
     assert states(publishing) == ("held", ["accepted", "rolled_back", "pending"])
 
@@ -400,8 +404,10 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert "held (person)" in " ".join(flowshift("publications")[1].split())
     assert json.loads(flowshift("publication", "1", "--json")[1])["state_reason"] == "why"
     assert "is watching wave 1 again" in flowshift("go", "1", "--detach")[1]
-    code, _, err = flowshift("go", "1", "--detach")
-    assert (code, "say why: --reason" in err) == (2, True)
+    for reason in ((), ("--reason", "enough")):
+        code, _, err = flowshift("go", "1", "--detach", *reason)
+        assert (code, "accept 1 --reason TEXT` accepts it now" in err) == (2, True), err
+    assert states(publishing) == ("watching", ["watching", "pending"])
     assert "publishes wave 2" in flowshift("accept", "1", "--reason", "enough", "--detach")[1]
     assert flowshift("stop", "1")[1] == "publication 1 is stopped\n"
     assert json.loads(flowshift("publications", "--json")[1])[0]["state"] == "stopped"

@@ -48,10 +48,12 @@ def go(
 ) -> int:
     """Let publication N go on.
 
-    If it is held, it goes back to what it was doing. A wave that failed, was inconclusive or is still
-    watched is accepted, which needs --reason, and the next one begins. A wave that failed before it was
-    all out is published on, and only executions from now on count for it. Bots that a failed batch
-    left are published again.
+    If it is held, it goes back to what it was doing. If it is held since a wave failed or was
+    inconclusive, that wave is accepted, which needs --reason, and the next one begins. A wave that failed
+    before it was all out is published on, and only executions from now on count for it. Bots that a
+    failed batch left are published again.
+
+    While a wave is watched nothing changes: the gate decides, and `flowshift accept N` accepts it now.
 
     \b
     Examples:

@@ -11,8 +11,6 @@ import click
 from worker.cli.arguments import TEXT
 from worker.cli.files import TextFile, listed
 from worker.cli.options import (
-    bot_ids_option,
-    bots_from_option,
     json_option,
     optional_run_argument,
     yes_option,
@@ -44,8 +42,18 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
 
 @click.command()
 @optional_run_argument
-@bot_ids_option
-@bots_from_option
+@click.option(
+    "--bot-id",
+    "bot_ids",
+    type=TEXT,
+    multiple=True,
+    metavar="BOT",
+    show_default="none",
+    help="Instead of RUN: publish this bot. Repeatable.",
+)
+@_bots_file_option(
+    "--bots-from", "Instead of RUN: the bots in this file, one id a line (- is standard input)."
+)
 @_bots_file_option("--first", "The bots in this file go first, one id a line.")
 @_bots_file_option("--last", "The bots in this file go last.")
 @_bots_file_option("--never", "The bots in this file are left out.")

@@ -114,3 +114,9 @@ def test_completion_is_documented_as_it_works(shell: str) -> None:
     )
     assert "flowshift" in done.stdout
     assert f"{shell}_complete" in done.stdout
+
+
+def test_publish_takes_no_bots_unless_they_are_named() -> None:
+    [publish] = [context for context in BELOW if context.info_name == "publish"]
+    shown = {one.name: one.show_default for one in options(publish)}
+    assert (shown["bot_ids"], shown["bots_from"]) == ("none", "none")

@@ -180,7 +180,8 @@ def _next_lines(found: Found) -> list[str]:
         is_decided = judged is not None and judged.state in ("failed", "inconclusive")
         reason = " --reason TEXT" if is_decided else ""
         lines.append(f"let it go on: flowshift go {number}{reason}")
-        lines.append(f"or take it back: flowshift rollback --publication {number}")
+        wave = f" --wave {judged.number}" if judged is not None and is_decided else ""
+        lines.append(f"or take it back: flowshift rollback --publication {number}{wave}")
     return lines
 
 

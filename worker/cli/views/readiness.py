@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from worker.cli.printing import Console, Text
 from worker.cli.views.target import print_target
 from worker.db.schema.check import TableReport
@@ -11,9 +13,10 @@ from worker.steps.readiness import Readiness
 
 def print_readiness(out: Console, readiness: Readiness) -> None:
     """Print table by table what is there, what was tried, and what stands in the way."""
+    width = _width(report.name for report in readiness.tables)
     for report in readiness.tables:
         found = Text("there", "green") if report.present else Text("missing", "red")
-        out.print(Text(f"{report.owner:<10}{report.name:<28}"), found, sep="")
+        out.print(Text(f"{report.owner:<10}{report.name:<{width}}"), found, sep="")
         for line in _details(report):
             out.print(Text(f"{'':<10}{line}", "yellow"))
     if readiness.attempt is not None:
@@ -38,15 +41,21 @@ def print_readiness(out: Console, readiness: Readiness) -> None:
     out.print(Text("ready", "bold green") if readiness.ready else Text("not ready", "bold red"))
 
 
+def _width(names: Iterable[str]) -> int:
+    """Of a column with these names: wide enough for the longest, and two spaces."""
+    return max(map(len, names), default=0) + 2
+
+
 def _print_attempt(out: Console, attempt: Attempt) -> None:
     as_role = f" as {attempt.role}" if attempt.role else ""
     if attempt.untried is not None:
         out.print(Text(f"nothing was tried on real bots{as_role}: {attempt.untried}", "yellow"))
     else:
         out.print(Text(f"tried on {attempt.bots} bots{as_role}, and rolled back:"))
+    width = _width(answer.table for answer in attempt.answers)
     for answer in attempt.answers:
         out.print(
-            Text(f"{'':<10}{answer.table:<28}{answer.rows} × {answer.action}: "),
+            Text(f"{'':<10}{answer.table:<{width}}{answer.rows} × {answer.action}: "),
             _said(answer),
             sep="",
         )

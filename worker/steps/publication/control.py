@@ -17,6 +17,7 @@ from worker.errors import UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.backup.recent import why_no_wave
+from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
 from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of
 from worker.steps.publication.settle import settle_locked
@@ -74,15 +75,17 @@ def go(
     reason: str | None,
     without_backup: bool = False,
 ) -> Going:
-    """Let a publication go on: resume what is held, accept what the gate would not let pass.
+    """Let a publication go on that is held, or whose run stands still.
 
-    A wave that failed, was inconclusive or is still watched is accepted, which needs a `reason`. One
-    that failed before it was all out is published on, and so is one that was disturbed: only
-    executions since now count for it. `without_backup`: no wave of it waits for a backup from now on.
+    A wave that is held as failed or inconclusive is accepted, which needs a `reason`. One that failed
+    before it was all out is published on, and so is one that was disturbed: only executions since now
+    count for it. A wave that is watched is never accepted here, whatever the reason. On repeat nothing
+    changes: what goes on already is refused, or its run is returned.
+    `without_backup`: no wave of it waits for a backup from now on.
 
     Raises:
-        UsageError: there is no such publication, or it is over or rolling back, or a reason is
-            needed and not given.
+        UsageError: there is no such publication, or its wave is watched, or it is over or rolling
+            back, or a reason is needed and not given; nothing was changed.
     """
     with map_database_errors(), current.engine.begin() as connection:
         found = _locked(connection, publication_id)
@@ -96,14 +99,12 @@ def go(
             why = _need_reason(reason, f"wave {decided.number} is {decided.state}")
             if decided.pending:
                 return _publish_on(connection, found, decided, actor, why)
-            return _accept(connection, found, decided, actor, why, goes_on=True)
+            return accept_wave(connection, found, decided, actor, why, goes_on=True)
         if found.state == "held":
             return _resume(connection, found, actor, reason)
         watched = wave_in(its, "watching")
         if found.state == "watching" and watched is not None:
-            what = f"wave {watched.number} is watched, and the gate decides"
-            why = _need_reason(reason, what)
-            return _accept(connection, found, watched, actor, why, goes_on=True)
+            raise UsageError(gate_decides(publication_id, watched))
         if found.state in ("watching", "planned"):
             return begin_next(connection, publication_id, actor)
         if found.state == "publishing":
@@ -125,29 +126,10 @@ def accept(
     with map_database_errors(), current.engine.begin() as connection:
         found = _locked(connection, publication_id)
         its = waves.of(connection, publication_id)
-        one = _to_accept(found, its, wave)
+        one = to_accept(found, its, wave)
         why = _need_reason(reason, f"wave {one.number} is {one.state}")
         goes_on = found.held_because not in ("person", "health")
-        return _accept(connection, found, one, actor, why, goes_on=goes_on)
-
-
-def _to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
-    waiting = wave_in(its, "watching", "inconclusive", "failed")
-    one = waiting if number is None else next((w for w in its if w.number == number), None)
-    name = f"publication {found.publication_id}"
-    if found.state not in ("watching", "held"):
-        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
-    if one is None:
-        what = "no wave to accept" if number is None else f"no wave {number}"
-        raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
-    if waiting is None or one.number != waiting.number:
-        raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
-    if one.pending:
-        raise UsageError(
-            f"{one.pending:,} bots of wave {one.number} are not out yet: `flowshift go"
-            f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
-        )
-    return one
+        return accept_wave(connection, found, one, actor, why, goes_on=goes_on)
 
 
 def hold(current: Runtime, publication_id: int, *, actor: str, reason: str | None) -> bool:
@@ -243,7 +225,9 @@ def _publish_on(
     moves.move(connection, publication_id, "publishing")
     note(connection, publication_id, "resumed", actor, reason, wave=wave.number)
     log.warning("publication.resumed", publication_id=publication_id, actor=actor, wave=wave.number)
-    return _publish_rest(connection, need(connection, publication_id), actor)
+    going = _publish_rest(connection, need(connection, publication_id), actor)
+    said = "The wave is not accepted: only executions from now on count"
+    return Going(publication_id, going.run_id, f"{going.said}. {said}")
 
 
 def _publish_rest(connection: sa.Connection, found: Publication, actor: str) -> Going:
@@ -259,38 +243,3 @@ def _publish_rest(connection: sa.Connection, found: Publication, actor: str) -> 
         outbox.put_back_all(connection, run.run_id)
         run_transitions.apply(connection, run.run_id, "running", reason=None, actor=actor)
     return Going(publication_id, run.run_id, f"publishes wave {wave.number}")
-
-
-def _accept(
-    connection: sa.Connection,
-    found: Publication,
-    wave: Wave,
-    actor: str,
-    reason: str,
-    *,
-    goes_on: bool,
-) -> Going:
-    """A person accepts a wave: it is never judged again, its bots are confirmed, the next begins."""
-    publication_id = found.publication_id
-    moves.move_wave(
-        connection,
-        publication_id,
-        wave.number,
-        "accepted",
-        accepted_by=actor,
-        accepted_reason=reason,
-        decided_at=sa.func.now(),
-    )
-    note(connection, publication_id, "accepted", actor, reason, wave=wave.number, was=wave.state)
-    log.info("wave.accepted", publication_id=publication_id, wave=wave.number, was=wave.state)
-    is_confirmed = moves.confirm_bots(connection, publication_id, wave.number) is None
-    if not goes_on:
-        said = f"is still held: `flowshift go {publication_id}` lets it go on"
-        return Going(publication_id, None, f"accepted wave {wave.number}, and {said}")
-    if not is_confirmed:
-        moves.move(connection, publication_id, "watching")
-        said = (
-            f"accepted wave {wave.number}: its bots are being confirmed, then the next one begins"
-        )
-        return Going(publication_id, None, said)
-    return begin_next(connection, publication_id, actor)

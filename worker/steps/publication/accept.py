@@ -1,0 +1,93 @@
+"""Accept a wave that the gate has not let pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+from worker.db.publication import moves
+from worker.db.publication.waves import Publication, Wave
+from worker.errors import UsageError
+from worker.log import get_logger
+from worker.steps.publication.begin import Going, begin_next
+from worker.steps.publication.state import note, wave_in
+
+log = get_logger(__name__)
+
+_WAS: Final = {
+    "watching": "was watched",
+    "failed": "failed",
+    "inconclusive": "was inconclusive",
+}
+
+
+def gate_decides(publication_id: int, wave: Wave) -> str:
+    """Why a wave that is watched is not passed over by `go`, and what accepts it."""
+    return (
+        f"publication {publication_id} is not held, nothing was changed. Wave {wave.number} is watched:"
+        f" the gate decides; `flowshift accept {publication_id} --reason TEXT` accepts it now"
+    )
+
+
+def to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
+    """The wave of that number, or the one that waits for a decision, if it is to be accepted now.
+
+    Raises:
+        UsageError: no wave of the publication can be accepted, or not this one.
+    """
+    waiting = wave_in(its, "watching", "inconclusive", "failed")
+    one = waiting if number is None else next((w for w in its if w.number == number), None)
+    name = f"publication {found.publication_id}"
+    if found.state not in ("watching", "held"):
+        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
+    if one is None:
+        what = "no wave to accept" if number is None else f"no wave {number}"
+        raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
+    if waiting is None or one.number != waiting.number:
+        raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
+    if one.pending:
+        raise UsageError(
+            f"{one.pending:,} bots of wave {one.number} are not out yet: `flowshift go"
+            f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
+        )
+    return one
+
+
+def accept_wave(
+    connection: sa.Connection,
+    found: Publication,
+    wave: Wave,
+    actor: str,
+    reason: str,
+    *,
+    goes_on: bool,
+) -> Going:
+    """A person accepts a wave: it is never judged again, its bots are confirmed, the next begins.
+
+    The caller has the state locked. Without `goes_on` the publication stays held. What is said names
+    the wave, what it was, and how many of its bots are live.
+    """
+    publication_id = found.publication_id
+    moves.move_wave(
+        connection,
+        publication_id,
+        wave.number,
+        "accepted",
+        accepted_by=actor,
+        accepted_reason=reason,
+        decided_at=sa.func.now(),
+    )
+    note(connection, publication_id, "accepted", actor, reason, wave=wave.number, was=wave.state)
+    log.info("wave.accepted", publication_id=publication_id, wave=wave.number, was=wave.state)
+    is_confirmed = moves.confirm_bots(connection, publication_id, wave.number) is None
+    name = f"accepted wave {wave.number}, which {_WAS[wave.state]}: {wave.live:,} bots"
+    if not goes_on:
+        said = f"is still held: `flowshift go {publication_id}` lets it go on"
+        return Going(publication_id, None, f"{name}. It {said}")
+    if not is_confirmed:
+        moves.move(connection, publication_id, "watching")
+        said = "They are being confirmed, then the next wave begins"
+        return Going(publication_id, None, f"{name}. {said}")
+    going = begin_next(connection, publication_id, actor)
+    return Going(publication_id, going.run_id, f"{name}. Publication {publication_id} {going.said}")
