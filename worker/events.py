@@ -100,6 +100,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "wave.waited": "the next wave may not begin yet: for what it waits",
     "wave.published": "every bot of a wave is published or skipped: it is watched",
     "run.closed": "a run was over and no worker had finished it",
+    "proofs.kept": "a prune could not tell which bots are gone: its role may not read them",
     "prune.finished": "a prune is over: what is gone, by kind; also in the audit trail",
     "prune.reconnected": "a prune lost its connection to the database: it continues with a new one",
     "prune.slowed": "a batch took too long, or a row was locked or refused: it is tried again smaller",

@@ -54,6 +54,7 @@ TABLES = [
     ("flowshift.gate_readings", "flowshift"),
     ("flowshift.proofs", "flowshift"),
     ("flowshift.database_backups", "flowshift"),
+    ("flowshift.finished_bots", "flowshift"),
     ("flowshift.gate_looks", "flowshift"),
     ("flowshift.gate_bots", "flowshift"),
     ("flowshift.gate_bad_minutes", "flowshift"),

@@ -217,9 +217,8 @@ def test_a_locked_execution_is_passed_over_and_nobody_waits_for_it(
         )
         result = executions.prune()
     assert (result.gone["runs"], result.gone["kept"]) == (5, 2)
-    assert (
-        result.batches == 6
-    )  # four over executions, the last of which finds none, and two over our own
+    # Four over executions, the last of which finds none, and five over our own.
+    assert result.batches == 9
     assert executions.runs() == {ids[6], ids[2]}
 
     assert executions.prune().gone == {

@@ -31,6 +31,8 @@ _PROOFS: Final = sa.text("""
            (SELECT max(bot_id) FROM page) AS mark
 """)
 
+_SEES_BOTS: Final = sa.text("SELECT has_column_privilege('bots', 'bot_id', 'SELECT')")
+
 # The last reading of a wave is the one that it was decided by.
 _OLD_READINGS: Final = """
     FROM flowshift.gate_readings r
@@ -56,13 +58,14 @@ _COUNTS: Final = {
     for table in _COUNTED
 }
 
+_PROOFS_WOULD_GO: Final = sa.text("""
+    SELECT count(*) FROM flowshift.proofs p
+    WHERE p.proven_at < :ledger
+      AND NOT EXISTS (SELECT FROM bots b WHERE b.bot_id COLLATE "default" = p.bot_id)
+""")
+
 _WOULD_GO: Final = sa.text(f"""
-    SELECT (
-               SELECT count(*) FROM flowshift.proofs p
-               WHERE p.proven_at < :ledger
-                 AND NOT EXISTS (SELECT FROM bots b WHERE b.bot_id COLLATE "default" = p.bot_id)
-           ) AS proofs,
-           (SELECT count(*) {_OLD_READINGS.replace(":before", ":runs")}) AS gate_readings,
+    SELECT (SELECT count(*) {_OLD_READINGS.replace(":before", ":runs")}) AS gate_readings,
            {
     " + ".join(
         f"(SELECT count(*) FROM flowshift.{table} c JOIN flowshift.publications p"
@@ -71,6 +74,11 @@ _WOULD_GO: Final = sa.text(f"""
     )
 } AS gate_counts
 """)
+
+
+def sees_bots(connection: sa.Connection) -> bool:
+    """Whether the role may read which bots exist; one that only prunes executions need not."""
+    return bool(connection.execute(_SEES_BOTS).scalar_one())
 
 
 def delete_proofs(
@@ -99,5 +107,9 @@ def delete_counts(connection: sa.Connection, before: dt.datetime, *, size: int) 
 
 def count(connection: sa.Connection, *, ledger: dt.datetime, runs: dt.datetime) -> dict[str, int]:
     """What would go, by kind, without deleting anything."""
-    found = connection.execute(_WOULD_GO, {"ledger": ledger, "runs": runs})
-    return {kind: int(number) for kind, number in found.mappings().one().items()}
+    found = connection.execute(_WOULD_GO, {"runs": runs}).mappings().one()
+    would_go = {kind: int(number) for kind, number in found.items()}
+    if sees_bots(connection):
+        proofs = connection.execute(_PROOFS_WOULD_GO, {"ledger": ledger}).scalar_one()
+        would_go = {"proofs": int(proofs), **would_go}
+    return would_go

@@ -16,6 +16,7 @@ from typing import Final
 
 from worker.core.backup import manifest as manifests
 from worker.core.backup.manifest import MANIFEST, FileEntry, Manifest
+from worker.core.codes import quote
 from worker.errors import UsageError
 
 _CHUNK: Final = 1 << 20
@@ -48,11 +49,13 @@ def need_free(target: Path) -> None:
     """Raise UsageError unless `target` is a free name in a directory that is there."""
     if os.path.lexists(target):
         raise UsageError(
-            f"there is something called {target} already, and a backup never writes over anything:"
+            f"there is something called {_shown(target)} already, and a backup never writes over anything:"
             " name a new directory"
         )
     if not target.parent.is_dir():
-        raise UsageError(f"there is no directory {target.parent}: create it, then take the backup")
+        raise UsageError(
+            f"there is no directory {_shown(target.parent)}: create it, then take the backup"
+        )
 
 
 def write(path: Path, parts: Iterable[bytes]) -> FileEntry:
@@ -106,15 +109,20 @@ def read_manifest(directory: Path) -> Manifest:
         UsageError: there is no such directory, no backup of flowshift's in it, or a damaged manifest.
     """
     if not directory.is_dir():
-        raise UsageError(f"there is no directory {directory}")
+        raise UsageError(f"there is no directory {_shown(directory)}")
     try:
         text = (directory / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise UsageError(
-            f"{directory} holds no backup of flowshift's: {MANIFEST} is missing. (A backup that was"
+            f"{_shown(directory)} holds no backup of flowshift's: {MANIFEST} is missing. (A backup that was"
             " interrupted has none: take another one)"
         ) from None
     try:
         return manifests.decode(text)
     except ValueError as error:
-        raise UsageError(f"the manifest in {directory} {error}") from error
+        raise UsageError(f"the manifest in {_shown(directory)} {error}") from error
+
+
+def _shown(path: Path) -> str:
+    """A path as a person may see it, whatever its name holds."""
+    return quote(str(path), limit=1_000)

@@ -25,6 +25,7 @@ from worker.core.backup.compare import (
     differing_tables,
 )
 from worker.core.backup.manifest import BOTS, DUMP, FileEntry, Manifest
+from worker.core.codes import quote
 from worker.db import audit
 from worker.db.database_backups import record, scratch
 from worker.db.database_backups.client import Client, client_of
@@ -110,7 +111,9 @@ def _damaged(directory: Path, manifest: Manifest, meter: Meter) -> tuple[str, ..
     meter.begin("read files", "bytes", sum(entry.bytes for entry in entries))
     names = {BOTS, DUMP}
     if {entry.name for entry in entries} != names:
-        raise UsageError(f"the manifest in {directory} is damaged: it names other files")
+        raise UsageError(
+            f"the manifest in {quote(str(directory), limit=1_000)} is damaged: it names other files"
+        )
     return tuple(filter(None, (_damage(directory / entry.name, entry, meter) for entry in entries)))
 
 

@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 
 from worker.db.prune import own, publications
+from worker.log import get_logger
 from worker.steps.prune.session import Session
+
+log = get_logger(__name__)
 
 
 def delete_own(
@@ -29,6 +32,11 @@ def _delete_of_publications(session: Session, cutoffs: Mapping[str, dt.datetime]
     over = cutoffs["runs"]
     session.until_empty(lambda c, size: publications.delete_readings(c, over, size=size))
     session.until_empty(lambda c, size: publications.delete_counts(c, over, size=size))
+    with session.reading() as connection:
+        sees_bots = publications.sees_bots(connection)
+    if not sees_bots:
+        log.warning("proofs.kept", reason="the role may not read bots, so none is known to be gone")
+        return
     for _ in session.pages(
         lambda c, after, size: publications.delete_proofs(
             c, cutoffs["ledger"], after=after, size=size
