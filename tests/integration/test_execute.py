@@ -68,7 +68,7 @@ def test_from_the_task_to_the_claim_are_five_frames(
     assert fleet.get(run.run_id).state == "completed"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in RUN_KINDS if kind != "publish"])
+@pytest.mark.parametrize("kind", ["convert", "validate"])
 def test_a_batch_enters_no_module_again_that_it_left_for_another(fleet: Fleet, kind: str) -> None:
     fleet.add_many(2)
     fleet.run(validate="none")

@@ -71,6 +71,7 @@ def test_the_hash_holds_absolute_counts(
         "bots_done": "4",
         "converted": "3",
         "published": "0",
+        "rolled_back": "0",
         "unchanged": "0",
         "skipped": "0",
         "failed": "1",
