@@ -93,8 +93,6 @@ _RECENT: Final = sa.text(f"""
 
 _ONE: Final = sa.text(f"{_COLUMNS} WHERE p.publication_id = :id")
 
-_NEWEST: Final = sa.text(f"{_COLUMNS} ORDER BY p.publication_id DESC LIMIT :limit")
-
 
 def active(connection: sa.Connection) -> list[Outline]:
     """The publications that are not over, the oldest first."""
@@ -104,11 +102,6 @@ def active(connection: sa.Connection) -> list[Outline]:
 def recent(connection: sa.Connection) -> list[Outline]:
     """Those that are not over, or have been for less than a minute; the oldest first."""
     return _outlines(connection, _RECENT)
-
-
-def newest(connection: sa.Connection, limit: int) -> list[Outline]:
-    """The newest publications, the newest first."""
-    return _outlines(connection, _NEWEST, limit=limit)
 
 
 def one(connection: sa.Connection, publication_id: int) -> Outline | None:
