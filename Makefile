@@ -80,7 +80,7 @@ site: $(READY) ## Build the documentation as a site in site/; a dead link fails
 	$(BIN)/zensical build --clean --strict
 
 constraints: ## Pin every dependency anew (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --extra live --group dev \
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra embedded --extra live --extra notify --group dev \
 		--no-emit-index-url --custom-compile-command "make constraints" pyproject.toml -o constraints.txt
 
 clean: ## Remove what was made here, .venv included; never data
