@@ -248,6 +248,7 @@ def environment(settings: Settings, role: Role) -> dict[str, str]:
         f"FLOWSHIFT_{name.upper()}": str(getattr(settings, name))
         for name in ("redis_url", "namespace", "data_dir", "batch_size")
     }
+    changed["FLOWSHIFT_WEB_PORT"] = "0"
     return {**os.environ, **changed, "FLOWSHIFT_DATABASE_URL": role.url(settings.database_url)}
 
 

@@ -11,6 +11,8 @@
     ├─ ProviderError     no model answered: fails the node that asked, and its execution
     ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
     ├─ UsageError        the request is invalid: nothing was started
+    │  ├─ NotFoundError  what it names is not there
+    │  └─ ChangedError   what it was made from has changed since
     └─ ConfigError       at start; says which setting, what it holds, what it should hold
 
 The docstring of a class is its default message.
@@ -95,6 +97,14 @@ class BudgetSpentError(FlowshiftError):
 
 class UsageError(FlowshiftError):
     """The request cannot be carried out as asked; nothing was started."""
+
+
+class NotFoundError(UsageError):
+    """What the request names is not there."""
+
+
+class ChangedError(UsageError):
+    """What the request was made from has changed since it was read; nothing was written."""
 
 
 class ConfigError(FlowshiftError):

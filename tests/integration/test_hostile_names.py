@@ -35,7 +35,7 @@ EVIL_ID = "\x1b[2J\r\nFORGED\u202e\u200b[bold red]MARK[/]:skull:"
 # What Rich itself sends to a terminal: colours, and the cursor's way back over a bar.
 _RICH = re.compile(r"\x1b\[(?!38;5;201)[0-9;]*m|\r?\x1b\[2K|\x1b\[1A|\x1b\[\?25[lh]|\r(?=\x1b)")
 
-NEVER_END = {("up",), ("flower",), ("demo",)}
+NEVER_END = {("up",), ("flower",), ("serve",), ("demo",)}
 LAST = (("resume",), ("cancel",), ("prune",), ("db", "upgrade"), ("db", "downgrade"))
 """What changes what the others look at; in this order."""
 

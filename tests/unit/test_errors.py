@@ -8,9 +8,11 @@ from worker import errors
 from worker.errors import (
     BotError,
     BudgetSpentError,
+    ChangedError,
     ConfigError,
     FlowshiftError,
     GivenUpError,
+    NotFoundError,
     NotYetError,
     ProviderError,
     QueueAwayError,
@@ -31,6 +33,8 @@ FAMILIES = (
     UsageError,
     ConfigError,
 )
+KINDS = (SlowError, QueueAwayError, NotFoundError, ChangedError)
+"""What a family is told apart by."""
 
 
 def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
@@ -40,7 +44,7 @@ def test_every_error_of_ours_belongs_to_exactly_one_family() -> None:
         if isinstance(error, type) and issubclass(error, Exception)
     }
 
-    assert ours == {FlowshiftError, *FAMILIES, SlowError, QueueAwayError}
+    assert ours == {FlowshiftError, *FAMILIES, *KINDS}
     for family in FAMILIES:
         assert family.__bases__ == (FlowshiftError,)
 

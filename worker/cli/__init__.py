@@ -39,7 +39,7 @@ def cli() -> None:
     First time:      flowshift demo
     A real platform: flowshift db check      what is there, what is missing
                      flowshift db upgrade    create or adopt the tables
-                     flowshift up            workers, the beat and Flower
+                     flowshift up            workers, the beat, Flower and pages
                      flowshift migrate --dry-run
                      flowshift migrate
                      flowshift status

@@ -29,8 +29,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "check-target": Entry(
             "check_target:command", "Hold a built-in corpus against the platform's own word"
         ),
-        "up": Entry("serve:up", "Run a worker, the beat and Flower until Ctrl-C"),
+        "up": Entry("serve:up", "Run workers, the beat, Flower and serve until Ctrl-C"),
         "flower": Entry("serve:flower", "Run Flower alone"),
+        "serve": Entry("serve:serve", "Answer people and programs over HTTP, alone"),
     },
     "Convert the fleet": {
         "migrate": Entry("migrate:migrate", "Convert bots from V1 to V2 drafts"),

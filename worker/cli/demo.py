@@ -18,6 +18,7 @@ from worker.cli.story import GATE, Story
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
 from worker.core.targets.registry import TARGETS
+from worker.processes import serve_program
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
 from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
 from worker.queue.dispatch import CeleryQueue
@@ -53,10 +54,10 @@ FAILURES_SHOWN = 5
 def demo(*, count: int, exits: bool, target: str | None) -> int:
     """Convert a sample fleet, publish a part of it and take it back, then stay up to look around.
 
-    The command starts servers, a worker, the beat and Flower; their logs go to the data directory.
-    It converts and tries the fleet, publishes some of its bots in waves while simulated users write to
-    them, lets the gate catch a bot that is sick on V2, and rolls everything back. If you run it again,
-    the sample fleet is there already, and only the bots that were published get new drafts. With
+    The command starts servers, a worker, the beat, Flower and `flowshift serve`; their logs go to the
+    data directory. It converts and tries the fleet, publishes some of its bots in waves while simulated
+    users write to them, lets the gate catch a bot that is sick on V2, and rolls everything back. If you run
+    it again, the sample fleet is there already, and only the bots that were published get new drafts. With
     `--target answer` the sample's tables get the columns of that platform.
 
     \b
@@ -71,13 +72,16 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
         say(f"PostgreSQL and Redis answer; data directory {values.data_path}")
         added = add_sample_fleet(current.engine, count, asked=target, setting=values.target)
         say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
-        port = free_port(values.flower_address, values.flower_port)
+        port = free_port(values)
+        web_port = serve_program.free_port(values)
+        pages = serve_program.serve_url(values, web_port)
         with Supervisor(
-            _programs(current, port),
+            _programs(current, port, web_port),
             shutdown_s=values.shutdown_s,
             log_dir=values.data_path / "log",
         ) as supervisor:
             say(f"worker, beat and Flower started: {flower_url(values, port)}")
+            say(f"pages and HTTP: {pages}")
             run = start_run(
                 current, CeleryQueue(app), Request(target=target), requested_by=person()
             )
@@ -92,6 +96,7 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
             )
             told = story.tell(progress.run_id)
             say("")
+            say(f"Pages: {pages}")
             say(f"Flower: {flower_url(values, port)}")
             say("Look around: flowshift status · flowshift runs · flowshift show BOT")
             if not exits:
@@ -101,13 +106,14 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
     return 0
 
 
-def _programs(current: Runtime, port: int) -> list[Program]:
+def _programs(current: Runtime, port: int, web_port: int) -> list[Program]:
     """The processes that do the work, with a gate that decides within seconds."""
     state = state_dir(current.settings)
     programs = (
         worker_program(current.settings.worker_processes),
         beat_program(state / "celerybeat-schedule"),
         flower_program(current.settings, port, state),
+        serve_program.serve_program(current.settings, web_port),
     )
     return [
         msgspec.structs.replace(one, environment={**one.environment, **GATE}) for one in programs

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
 
 from worker.errors import ConfigError
+from worker.processes import ports
 from worker.processes.supervisor import Program
 from worker.progress.flower import row_id
 from worker.servers.data_dir import usable
 from worker.settings import Settings
 
 TASKS_COLUMNS: Final = "name,uuid,state,result,kwargs,received,started,runtime,worker"
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_PORT: Final = "FLOWSHIFT_FLOWER_PORT"
 
 
 def flower_program(values: Settings, port: int, state: Path) -> Program:
@@ -25,7 +25,7 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
     Raises:
         ConfigError: it would listen beyond loopback without a password.
     """
-    if values.flower_address not in _LOOPBACK and not values.flower_basic_auth:
+    if values.flower_address not in ports.LOOPBACK and not values.flower_basic_auth:
         raise ConfigError(
             f"Flower would listen on {values.flower_address} without a password: "
             "set it to user:password, or FLOWSHIFT_FLOWER_ADDRESS to 127.0.0.1",
@@ -49,35 +49,21 @@ def flower_program(values: Settings, port: int, state: Path) -> Program:
 
 def flower_url(values: Settings, port: int) -> str:
     """Where a browser finds Flower."""
-    address = values.flower_address
-    return f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{port}/tasks"  # noqa: S104
+    return f"{ports.base_url(values.flower_address, port)}/tasks"
 
 
-def own_port(address: str, wanted: int) -> int:
-    """The port for Flower: `wanted`, or any free one where that is 0.
+def own_port(values: Settings) -> int:
+    """The port for Flower: the one that is set, or any free one where that is 0.
 
     Raises:
         ConfigError: another process listens there, or this machine has no such address.
     """
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, wanted))
-        except OSError as error:
-            raise ConfigError(
-                f"Flower cannot listen on {address}:{wanted} ({error.strerror}): set another port, "
-                "or stop the process that listens there",
-                setting="FLOWSHIFT_FLOWER_PORT",
-            ) from error
-        return int(probe.getsockname()[1])
+    return ports.own_port(values.flower_address, values.flower_port, who="Flower", setting=_PORT)
 
 
-def free_port(address: str, wanted: int) -> int:
-    """`wanted` if no process listens there, else any free port."""
-    try:
-        return own_port(address, wanted)
-    except ConfigError:
-        return own_port(address, 0)
+def free_port(values: Settings) -> int:
+    """The port that is set if no process listens there, else any free one."""
+    return ports.free_port(values.flower_address, values.flower_port, who="Flower", setting=_PORT)
 
 
 def page_of_run(values: Settings, run_id: int) -> str:

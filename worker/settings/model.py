@@ -21,9 +21,10 @@ from worker.settings.limits import Limits
 from worker.settings.platform import Platform
 from worker.settings.refusal import refusal
 from worker.settings.retention import Retention
+from worker.settings.web import Web
 
 
-class Settings(Gate, frozen=True, kw_only=True):
+class Settings(Web, frozen=True, kw_only=True):
     """What a process of flowshift runs with."""
 
     def __post_init__(self) -> None:
@@ -71,6 +72,7 @@ GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
     Display,
     Platform,
     Gate,
+    Web,
 )
 
 USUAL: Final = (

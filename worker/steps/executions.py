@@ -11,7 +11,7 @@ from worker.core.printable import escape
 from worker.db import executions, inspect, runs
 from worker.db.engine import map_database_errors
 from worker.db.executions import Execution, NodeExecution, Whole
-from worker.errors import UsageError
+from worker.errors import NotFoundError, UsageError
 from worker.steps import find
 
 _IDS_NAMED = 5
@@ -51,7 +51,7 @@ def _refuse_unknown_run(connection: sa.Connection, run_id: int) -> None:
     if inspect.bot(connection, str(run_id)) is None:
         raise find.unknown_run(run_id)
     hint = f"for the bot of that id: flowshift executions --bot {run_id}"
-    raise UsageError(f"{find.no_run(run_id)}; {hint}")
+    raise NotFoundError(f"{find.no_run(run_id)}; {hint}")
 
 
 def read_execution(engine: sa.Engine, prefix: str) -> Recorded:
@@ -74,5 +74,5 @@ def _found(connection: sa.Connection, prefix: str) -> Whole:
         raise UsageError(f"several executions begin with {escape(prefix)}: {shown}{more}")
     whole = executions.whole(connection, ids[0]) if ids else None
     if whole is None:
-        raise UsageError(f"there is no execution {escape(prefix)}")
+        raise NotFoundError(f"there is no execution {escape(prefix)}")
     return whole

@@ -9,7 +9,7 @@ from worker.db import inspect, runs
 from worker.db.engine import map_database_errors
 from worker.db.inspect import BotView
 from worker.db.runs import Run
-from worker.errors import UsageError
+from worker.errors import NotFoundError
 from worker.steps.target import choose_target
 
 
@@ -17,13 +17,13 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView:
     """The bot of that id.
 
     Raises:
-        UsageError: there is none; it names ids that begin alike.
+        NotFoundError: there is none; it names ids that begin alike.
     """
     view = inspect.bot(connection, bot_id)
     if view is None:
         close = inspect.similar_ids(connection, bot_id)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise UsageError(f"there is no bot {bot_id!r}{hint}")
+        raise NotFoundError(f"there is no bot {bot_id!r}{hint}")
     return view
 
 
@@ -33,7 +33,7 @@ def bot_and_target(
     """The bot of that id, and the target that a command on it is for.
 
     Raises:
-        UsageError: there is no such bot.
+        NotFoundError: there is no such bot.
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
@@ -44,7 +44,7 @@ def run(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
     """The run of that number, its row locked if `lock`.
 
     Raises:
-        UsageError: there is none.
+        NotFoundError: there is none.
     """
     found = runs.get(connection, run_id, lock=lock)
     if found is None:
@@ -52,9 +52,9 @@ def run(connection: sa.Connection, run_id: int, *, lock: bool = False) -> Run:
     return found
 
 
-def unknown_run(run_id: int) -> UsageError:
+def unknown_run(run_id: int) -> NotFoundError:
     """The error for the number of a run that does not exist."""
-    return UsageError(f"{no_run(run_id)}: `flowshift runs` lists them")
+    return NotFoundError(f"{no_run(run_id)}: `flowshift runs` lists them")
 
 
 def no_run(run_id: int) -> str:

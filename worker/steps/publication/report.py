@@ -12,7 +12,7 @@ from worker.db.engine import map_database_errors
 from worker.db.publication import readings, turns, waves
 from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
-from worker.errors import UsageError
+from worker.errors import NotFoundError
 from worker.runtime import Runtime
 from worker.steps.publication.state import need
 
@@ -117,7 +117,7 @@ def _wave(
         number = looked_at
     wave = next((one for one in its if one.number == number), None)
     if wave is None:
-        raise UsageError(
+        raise NotFoundError(
             f"publication {publication_id} has no wave {number}: it has {len(its):,} waves"
         )
     return wave

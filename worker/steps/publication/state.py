@@ -11,18 +11,18 @@ from worker.core.publication.states import WaveState
 from worker.db import audit, run_transitions
 from worker.db.publication import waves
 from worker.db.publication.waves import Publication, Wave
-from worker.errors import UsageError
+from worker.errors import NotFoundError
 
 
 def need(connection: sa.Connection, publication_id: int) -> Publication:
     """The publication of that number.
 
     Raises:
-        UsageError: there is none.
+        NotFoundError: there is none.
     """
     found = waves.get(connection, publication_id)
     if found is None:
-        raise UsageError(
+        raise NotFoundError(
             f"there is no publication {publication_id}: `flowshift publications` lists them"
         )
     return found

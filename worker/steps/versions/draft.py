@@ -12,7 +12,7 @@ from worker.core.workflow import draft_file
 from worker.core.workflow.draft_file import NO_DRAFT, Origin
 from worker.db import audit, drafts, versions
 from worker.db.engine import map_database_errors
-from worker.errors import BotError, TransientError, UsageError
+from worker.errors import BotError, ChangedError, NotFoundError, TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.target import choose_target
@@ -49,7 +49,7 @@ def read_draft(engine: sa.Engine, bot_id: str) -> bytes:
     with map_database_errors(), engine.connect() as connection:
         draft = bot.read(connection, bot_id).draft
         if draft is None:
-            raise UsageError(f"bot {quote(bot_id)} has no draft: `flowshift migrate` writes one")
+            raise NotFoundError(f"bot {quote(bot_id)} has no draft: `flowshift migrate` writes one")
         try:
             graph, state = versions.graph(connection, draft.version_id)
         except LookupError:
@@ -124,7 +124,7 @@ def _expected(bot_id: str, origin: Origin | None, state: str | None) -> str:
 def _need_state(found: Bot, expected: str) -> None:
     now = found.draft.state if found.draft else NO_DRAFT
     if now != expected:
-        raise UsageError(
+        raise ChangedError(
             f"the draft of {quote(found.bot_id)} changed since it was read (it was {quote(expected)},"
             f" it is {quote(now)}): nothing was written; read it again with `flowshift draft`"
         )

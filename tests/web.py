@@ -1,0 +1,32 @@
+"""`flowshift serve` in a thread of a test, on a free port of loopback, and a client for it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2 as httpx
+
+from tests.live import eventually
+from worker.processes.ports import listen
+from worker.runtime import Runtime
+from worker.web.app import create_app
+from worker.web.server import make_server
+
+
+@contextmanager
+def serving(current: Runtime) -> Iterator[httpx.Client]:
+    """The real server on `current`, and a client that knows its address; both end with the block."""
+    with listen("127.0.0.1", 0, who="the test", setting="") as bound:
+        server = make_server(create_app(current))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        eventually(lambda: server.started)
+        port = bound.getsockname()[1]
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(20)
