@@ -13,6 +13,7 @@ from pathlib import Path
 from reference.codes import codes_page
 from reference.commands import commands_page
 from reference.events import events_page
+from reference.metrics import metrics_page
 from reference.settings import settings_page
 from reference.states import states_page
 
@@ -25,6 +26,7 @@ def pages() -> dict[str, str]:
         "codes.md": codes_page(),
         "events.md": events_page(),
         "commands.md": commands_page(),
+        "metrics.md": metrics_page(),
     }
 
 

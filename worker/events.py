@@ -61,6 +61,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "keys.kept": "Redis is unavailable: old keys stay until the next prune",
     "lock.waited": "an upgrade gave way to the platform's traffic and tries again",
     "message.refused": "the queue held a message that is not flowshift's: it was dropped",
+    "metrics.unread": "the database is unavailable: metrics say so, and nothing else",
+    "metrics.part_unread": "a part of the metrics could not be read in time, or for want of a right",
     "orphan.signalled": "a server that no guardian watches any more gets a signal to end",
     "output.printed": "what a library or a node type printed, a line each",
     "partition.dropped": "a partition older than the cut-off was detached and dropped",

@@ -43,6 +43,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "watch": Entry("watch:watch", "Follow a run until it is over"),
         "runs": Entry("runs:runs", "List runs, the newest first"),
         "health": Entry("health:health", "Check whether workers, the beat and Flower work"),
+        "metrics": Entry("metrics:metrics", "Print every metric as Prometheus reads it"),
     },
     "Control a run": {
         "pause": Entry("control:pause", "Pause RUN: no other batch begins"),

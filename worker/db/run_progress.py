@@ -63,7 +63,7 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
                 runs.c.parked_check + ": " + runs.c.parked_reason,
             ),
             (
-                sa.and_(runs.c.state.in_(["planning", "running"]), _unattended()),
+                sa.and_(runs.c.state.in_(["planning", "running"]), unattended()),
                 sa.case((_PUBLISHES, NO_PUBLISHER), else_=NO_WORKER),
             ),
         ).label("waiting"),
@@ -79,9 +79,10 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
     return _progress(run_id, values, wave)
 
 
-def _unattended() -> sa.ColumnElement[bool]:
-    """Whether no worker works on the run: none that lives takes its batches, none has one of them, and
-    nothing happened lately.
+def unattended() -> sa.ColumnElement[bool]:
+    """SQL: whether no worker works on the run in the row of `runs`.
+
+    None that lives takes its batches, none has one of them, and nothing happened lately.
     """
 
     def within(column: sa.ColumnElement[Any], age_s: float) -> sa.ColumnElement[bool]:

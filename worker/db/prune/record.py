@@ -125,6 +125,14 @@ def last(connection: sa.Connection) -> Prune | None:
     return None if row is None else _prune(row)
 
 
+def last_ended(connection: sa.Connection, state: PruneState | None = None) -> Prune | None:
+    """The prune that began last of those that are over, or of those that ended in `state`."""
+    is_over = prunes.c.state != "running" if state is None else prunes.c.state == state
+    query = sa.select(prunes).where(is_over).order_by(prunes.c.prune_id.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else _prune(row)
+
+
 def _end_abandoned(connection: sa.Connection, slot: dt.datetime | None) -> None:
     mine = prunes.c.slot == slot if slot is not None else sa.false()
     abandoned = connection.scalars(

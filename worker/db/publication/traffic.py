@@ -203,8 +203,8 @@ def seen_sql(found: Columns) -> str:
             overran=overran, error=_text(found, "error_message"), looked_at=LOOKED_AT
         ),
         session=_text(found, "session_id"),
-        since=_moment(found, "since"),
-        until=_moment(found, "until"),
+        since=moment_sql(found, "since"),
+        until=moment_sql(found, "until"),
     )
 
 
@@ -253,7 +253,7 @@ def _text(found: Columns, name: str) -> str:
     return f"e.{name}::text" if name in found else "NULL::text"
 
 
-def _moment(found: Columns, name: str) -> str:
+def moment_sql(found: Columns, name: str) -> str:
     """SQL for the bound time `name`, comparable with `created_at`; the session is in UTC."""
     if found["created_at"].type.endswith("without time zone"):
         return f"CAST(CAST(:{name} AS timestamptz) AS timestamp)"

@@ -31,13 +31,18 @@ def read_schedule(engine: sa.Engine, prune_at: str) -> PruneSchedule:
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        now_s = int(executions.now(connection).timestamp())
-        last = record.last(connection)
-        slot_s = slot_at(now_s, prune_at)
-        if slot_s is None:
-            return PruneSchedule(None, last, None)
-        slot = dt.datetime.fromtimestamp(slot_s, dt.UTC)
-        state = record.state_of(connection, slot)
+        return schedule(connection, prune_at)
+
+
+def schedule(connection: sa.Connection, prune_at: str) -> PruneSchedule:
+    """As `read_schedule`, on a connection that is there."""
+    now_s = int(executions.now(connection).timestamp())
+    last = record.last(connection)
+    slot_s = slot_at(now_s, prune_at)
+    if slot_s is None:
+        return PruneSchedule(None, last, None)
+    slot = dt.datetime.fromtimestamp(slot_s, dt.UTC)
+    state = record.state_of(connection, slot)
     if state is None and may_begin(now_s, slot_s):
         return PruneSchedule(slot, last, None)
     was_there = last is not None and last.started_at < slot

@@ -1,0 +1,1 @@
+"""What metrics are read from: committed rows, each statement bounded."""

@@ -1,0 +1,1 @@
+"""Reading every metric at one moment."""
