@@ -24,6 +24,18 @@ class Difference(msgspec.Struct, frozen=True):
     after: Any = None
 
 
+class Located(msgspec.Struct, frozen=True):
+    """A difference and where it is: the node's id in each graph that has it, or an edge's two ends.
+
+    The ends of an edge are ids of the later graph: those of renamed nodes are the new ones.
+    """
+
+    difference: Difference
+    before: NodeId | None = None
+    after: NodeId | None = None
+    ends: tuple[NodeId, NodeId] | None = None
+
+
 def differences(
     workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[NodeId, str]
 ) -> list[Difference]:
@@ -32,6 +44,13 @@ def differences(
     Ports and mappings are what a draft is, so they are not differences; the values of `data` and
     the nodes and edges are.
     """
+    return [one.difference for one in located(workflow, graph, new_ids)]
+
+
+def located(
+    workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[NodeId, str]
+) -> list[Located]:
+    """The same differences in the same order, each with the node or edge that it is about."""
     before = {_id(node.get("id")): node for node in _objects(workflow.get("nodes"))}
     after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
     return [
@@ -79,22 +98,31 @@ def _variables(mappings: object) -> dict[str, Any]:
 
 def _nodes(
     before: Mapping[Any, Any], after: Mapping[Any, Any], new_ids: Mapping[NodeId, str]
-) -> Iterator[Difference]:
+) -> Iterator[Located]:
     kept = {new_ids.get(node_id, node_id) for node_id in before}
     for node_id, old in before.items():
         new_id = new_ids.get(node_id, node_id)
-        if new_id != node_id:
-            yield Difference("changed", "node id", node_id, new_id)
         new = after.get(new_id)
-        if new is None:
-            yield Difference("removed", f"node {node_id}")
-            continue
-        if old.get("type") != new.get("type"):
-            yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
-        yield from _data(new_id, _object(old.get("data")), _object(new.get("data")))
+        there = None if new is None else new_id
+        for difference in _node(node_id, new_id, old, new):
+            yield Located(difference, node_id, there)
     for node_id, new in after.items():
         if node_id not in kept:
-            yield Difference("added", f"node {node_id}", None, new.get("type"))
+            added = Difference("added", f"node {node_id}", None, new.get("type"))
+            yield Located(added, None, node_id)
+
+
+def _node(
+    node_id: NodeId, new_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any] | None
+) -> Iterator[Difference]:
+    if new_id != node_id:
+        yield Difference("changed", "node id", node_id, new_id)
+    if new is None:
+        yield Difference("removed", f"node {node_id}")
+        return
+    if old.get("type") != new.get("type"):
+        yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
+    yield from _data(new_id, _object(old.get("data")), _object(new.get("data")))
 
 
 def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
@@ -131,9 +159,7 @@ def is_same_json(old: object, new: object) -> bool:
     return old == new
 
 
-def _edges(
-    before: list[Any], after: list[Any], new_ids: Mapping[NodeId, str]
-) -> Iterator[Difference]:
+def _edges(before: list[Any], after: list[Any], new_ids: Mapping[NodeId, str]) -> Iterator[Located]:
     old = dict.fromkeys(
         (new_ids.get(source, source), new_ids.get(target, target))
         for source, target in _ends(before)
@@ -141,10 +167,10 @@ def _edges(
     new = dict.fromkeys(_ends(after))
     for source, target in old:
         if (source, target) not in new:
-            yield Difference("removed", f"edge {source} → {target}")
+            yield Located(Difference("removed", f"edge {source} → {target}"), ends=(source, target))
     for source, target in new:
         if (source, target) not in old:
-            yield Difference("added", f"edge {source} → {target}")
+            yield Located(Difference("added", f"edge {source} → {target}"), ends=(source, target))
 
 
 def _ends(edges: list[Any]) -> Iterator[tuple[NodeId, NodeId]]:
