@@ -11,7 +11,7 @@ import httpx2 as httpx
 from tests.live import eventually
 from worker.processes.ports import listen
 from worker.runtime import Runtime
-from worker.web.app import create_app
+from worker.web.app import create_guarded
 from worker.web.server import make_server
 
 
@@ -19,7 +19,7 @@ from worker.web.server import make_server
 def serving(current: Runtime) -> Iterator[httpx.Client]:
     """The real server on `current`, and a client that knows its address; both end with the block."""
     with listen("127.0.0.1", 0, who="the test", setting="") as bound:
-        server = make_server(create_app(current))
+        server = make_server(create_guarded(current, "127.0.0.1"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         eventually(lambda: server.started)

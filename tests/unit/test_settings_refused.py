@@ -44,6 +44,10 @@ BY_HAND = {
     "node_types": (",", "start,,end", "start llm", " "),
     "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
+    "web_hosts": ("a b", "flowshift:80", "a,,b", "http://a", " "),
+    "web_users": ("~nobody-here/x",),
+    "web_proxy_header": ("X Forwarded", "X:", "-X", " "),
+    "web_proxy_peers": ("here", "10.0.0.1/8", "10.0.0.1,", " "),
     "gate_ignore": ("*", " ", "a||b", "x" * 201, "a*b*c*d*e*f", "|".join("abcdefghijklmnopqrstu")),
 }
 """Settings whose type does not say all, and values that they refuse."""

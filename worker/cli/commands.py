@@ -32,6 +32,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "up": Entry("serve:up", "Run workers, the beat, Flower and serve until Ctrl-C"),
         "flower": Entry("serve:flower", "Run Flower alone"),
         "serve": Entry("serve:serve", "Answer people and programs over HTTP, alone"),
+        "credential": Entry("credential:credential", "Make a user or a token for serve"),
     },
     "Convert the fleet": {
         "migrate": Entry("migrate:migrate", "Convert bots from V1 to V2 drafts"),

@@ -7,6 +7,7 @@ import socket
 
 import click
 import msgspec
+from litestar.types import ASGIApp
 
 from worker import __version__
 from worker import settings as settings_module
@@ -28,8 +29,7 @@ from worker.queue.dispatch import CeleryQueue
 from worker.queue.environment import for_children, ignore
 from worker.queue.names import celery_name
 from worker.runtime import Runtime
-from worker.web.app import create_app
-from worker.web.doors import refuse_open_doors
+from worker.web.app import create_guarded
 from worker.web.server import Work, make_server
 
 log = get_logger(__name__)
@@ -142,8 +142,8 @@ def serve(*, host: str | None, port: int | None) -> int:
     """Answer people and programs over HTTP, until Ctrl-C or SIGTERM.
 
     What is asked for is read from PostgreSQL; Redis need not be there. On a signal it takes no new
-    request, and ends when those at work are answered, within 10 seconds. It refuses to listen beyond
-    loopback.
+    request, and ends when those at work are answered, within 10 seconds. Beyond loopback it listens only
+    where it is said who may come in: `flowshift credential`.
 
     \b
     Examples:
@@ -154,18 +154,18 @@ def serve(*, host: str | None, port: int | None) -> int:
     with opened(needs_redis=False) as current, stoppable():
         values = current.settings
         address = values.web_address if host is None else host
-        refuse_open_doors(address)
+        application = create_guarded(current, address)
         wanted = values.web_port if port is None else port
         with listen(address, wanted, who=WHO, setting=PORT) as bound:
             chosen = msgspec.structs.replace(values, web_address=address)
             url = serve_url(chosen, bound.getsockname()[1])
-            _serve(current, bound, url)
+            _serve(current, application, bound, url)
     return 0
 
 
-def _serve(current: Runtime, bound: socket.socket, url: str) -> None:
+def _serve(current: Runtime, application: ASGIApp, bound: socket.socket, url: str) -> None:
     """Serve on a bound socket until a signal comes."""
-    server = make_server(create_app(current))
+    server = make_server(application)
     heartbeat = Heartbeat(current, "serve", f"serve@{socket.gethostname()}", Work(bound).sign)
     log.info("serve.ready", url=url, version=__version__)
     heartbeat.start()

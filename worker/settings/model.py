@@ -40,6 +40,7 @@ class Settings(Web, frozen=True, kw_only=True):
                 raise refusal(name, kind, value, str(error)) from error
         _check_heartbeat(self.heartbeat_s, self.lease_s)
         _check_soak(self.gate_min_soak_s, self.gate_max_soak_s)
+        _check_proxy(self.web_proxy_header, self.web_proxy_peers)
 
 
 def _check_heartbeat(heartbeat_s: int, lease_s: int) -> None:
@@ -60,6 +61,17 @@ def _check_soak(min_soak_s: int, max_soak_s: int) -> None:
             f"it is {max_soak_s}, less than {variable('gate_min_soak_s')} ({min_soak_s}), so that no wave "
             "could pass: set it to at least as much",
             setting=variable("gate_max_soak_s"),
+        )
+
+
+def _check_proxy(header: str, peers: str) -> None:
+    """Refuse a header that would be believed from nobody, or from everybody."""
+    if bool(header) != bool(peers):
+        missing, given = ("web_proxy_peers", "web_proxy_header")[:: 1 if header else -1]
+        raise ConfigError(
+            f"{variable(given)} is set and it is not: a proxy's header is believed only from the peers "
+            "that are named; set both or neither",
+            setting=variable(missing),
         )
 
 

@@ -6,28 +6,53 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
-from litestar import Litestar
+from litestar import Litestar, Request, Router
 from litestar.di import Provide
+from litestar.types import ASGIApp
 
 from worker.runtime import Runtime
+from worker.settings.web import host_names
 from worker.web import api, pages, problems
+from worker.web.doors.credentials import make_entry
+from worker.web.doors.csrf import check_form, make_token
+from worker.web.doors.gatekeeper import Gatekeeper
+from worker.web.doors.origin import own_hosts
+from worker.web.doors.people import Person
+from worker.web.doors.rate import Rate
+from worker.web.doors.rights import need_right
 from worker.web.reading import reading_engine
 
 THREADS: Final = 8
 """So many requests work at the same time; each has at most one connection to the database."""
 
+AnyRequest = Request[Any, Any, Any]
+
 MAX_BODY_BYTES: Final = 8 << 20
 """The largest body of a request: a draft has at most 4 MiB."""
+
+
+def create_guarded(current: Runtime, address: str) -> ASGIApp:
+    """The application with its doors, for a server that listens on `address`.
+
+    Raises:
+        ConfigError: everybody could come in from beyond loopback, or the file of users does not fit.
+    """
+    values = current.settings
+    return Gatekeeper(
+        create_app(current),
+        make_entry(values, address),
+        own_hosts(host_names(values.web_hosts), address),
+        Rate(values.web_rate),
+    )
 
 
 def create_app(current: Runtime) -> Litestar:
     """The application on one runtime, which stays the caller's to close.
 
-    A handler gets by name: `current`, for actions; `reading`, an engine whose transactions cannot
-    write, for everything that only shows. What is synchronous runs in one of `THREADS` threads
+    A handler gets by name what `given` describes. What is synchronous runs in one of `THREADS` threads
     (`sync_to_thread=True`).
     """
     reading = reading_engine(current)
@@ -46,8 +71,10 @@ def create_app(current: Runtime) -> Litestar:
         reading.dispose()
 
     return Litestar(
-        route_handlers=[*api.HANDLERS, *pages.HANDLERS],
+        route_handlers=[*api.HANDLERS, _pages()],
+        guards=[need_right],
         dependencies={
+            "who": Provide(give_who, sync_to_thread=False),
             "current": Provide(give_current, sync_to_thread=False),
             "reading": Provide(give_reading, sync_to_thread=False),
         },
@@ -56,4 +83,24 @@ def create_app(current: Runtime) -> Litestar:
         logging_config=None,
         openapi_config=None,
         request_max_body_size=MAX_BODY_BYTES,
+    )
+
+
+def give_who(request: AnyRequest) -> Person:
+    """Who asks."""
+    person: Person = request.user
+    return person
+
+
+def _pages() -> Router:
+    """The pages: each form of theirs needs its token."""
+
+    def give_token(request: AnyRequest) -> str:
+        return make_token(request.user.name)
+
+    return Router(
+        "/",
+        route_handlers=pages.HANDLERS,
+        before_request=check_form,
+        dependencies={"csrf_token": Provide(give_token, sync_to_thread=False)},
     )

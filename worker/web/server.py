@@ -12,9 +12,13 @@ from litestar.types import ASGIApp
 
 from worker.db.heartbeats import Sign
 from worker.processes.ports import base_url
+from worker.web.protocol import Protocol
 
 KEEP_ALIVE_S: Final = 20
 """So long a connection stays open between two requests."""
+
+MOST_CONNECTIONS: Final = 500
+"""Where as many are open, a request is answered by 503."""
 
 GRACE_S: Final = 10
 """So long requests that are at work may take when the process is asked to stop."""
@@ -29,7 +33,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
     """
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Protocol,
         ws="none",
         loop="asyncio",
         lifespan="on",
@@ -39,6 +43,7 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
     )
     return uvicorn.Server(config)
