@@ -15,11 +15,11 @@ from worker.cli.options import (
 )
 from worker.cli.printing import console, print_csv, print_json_with
 from worker.cli.session import configure_logging, opened
-from worker.cli.views.failures import HEADER, cells, group_fields, print_groups
+from worker.cli.views.failures import group_fields, print_groups
 from worker.core.codes import FAILURE_CODES, SKIP_CODES, WARNING_CODES
 from worker.db.outcomes import Found, Kind
 from worker.errors import UsageError
-from worker.steps.outcomes import each_outcome, outcomes_by_code
+from worker.steps.outcomes import HEADER, cells, each_outcome, outcomes_by_code
 
 
 @click.command()

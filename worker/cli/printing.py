@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -25,15 +24,11 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.padding import Padding
 from rich.segment import Segment
 
+from worker.core.csv_lines import csv_line
 from worker.core.printable import escape, escape_json
 from worker.errors import UsageError
 
 PIPE_WIDTH: Final = 140
-
-_FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-"""What begins a formula in a spreadsheet."""
-
-_NEEDS_QUOTES: Final = re.compile("[\",;']")
 
 
 class Text(rich_text.Text):
@@ -188,32 +183,10 @@ def print_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     Texts are escaped as everywhere, so that a record is a line; one that a spreadsheet would take
     for a formula begins with an apostrophe.
     """
-    _write(sys.stdout, _csv_line(header))
+    _write(sys.stdout, csv_line(header))
     for row in rows:
-        _write(sys.stdout, _csv_line(row), flush=False)
+        _write(sys.stdout, csv_line(row), flush=False)
     sys.stdout.flush()
-
-
-def _csv_line(cells: Sequence[object]) -> str:
-    return ",".join(csv_cell(cell) for cell in cells) + "\r\n"
-
-
-def csv_cell(value: object) -> str:
-    """One cell of CSV.
-
-    >>> csv_cell('=cmd|"/c calc"!A1'), csv_cell(None), csv_cell(-7), csv_cell("a,b")
-    ('"\\'=cmd|""/c calc""!A1"', '', '-7', '"a,b"')
-    """
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return str(value)
-    text = escape(value)
-    if text.lstrip().startswith(_FORMULA):
-        text = f"'{text}"
-    if _NEEDS_QUOTES.search(text) is None and text == text.strip():
-        return text
-    return '"' + text.replace('"', '""') + '"'
 
 
 def confirm(question: str, *, yes: bool) -> None:

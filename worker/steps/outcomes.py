@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import sqlalchemy as sa
 
+from worker.core.codes import REMEDIES
 from worker.db import outcomes
 from worker.db.engine import map_database_errors
 from worker.db.outcomes import Found, Group, Kind
 from worker.errors import UsageError
 from worker.steps import find
+
+HEADER: Final = ("bot_id", "code", "run_id", "node", "message", "next")
+"""The columns of the CSV."""
+
+
+def cells(found: Found) -> tuple[object, ...]:
+    """A failure or a warning as a row of the CSV."""
+    next_ = REMEDIES.get(found.code)
+    return found.bot_id, found.code, found.run_id, found.node, found.message, next_
 
 
 def outcomes_by_code(

@@ -19,12 +19,12 @@ from worker.cli.printing import (
     Table,
     Text,
     confirm,
-    csv_cell,
     json_lines,
     print_csv,
     print_json,
     say,
 )
+from worker.core.csv_lines import csv_cell
 from worker.errors import UsageError
 
 EVIL = "a\x1b[2J\r\x07\x9b\u202e\u200b\nFORGED [bold]x[/bold] :skull:"

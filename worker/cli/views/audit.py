@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import plain
+from worker.core.shown import plain
 from worker.db.control import Entry
 
 REASON_WIDTH: Final = 2_000

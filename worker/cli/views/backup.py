@@ -12,10 +12,10 @@ import msgspec
 
 from worker.cli.printing import console, say
 from worker.cli.views.bar import LiveBar, Piece, State
-from worker.cli.views.units import duration, size
 from worker.core.backup.compare import TableDifference
 from worker.core.backup.manifest import Manifest
 from worker.core.codes import quote
+from worker.core.units import duration, size
 from worker.steps.backup.progress import Moved
 from worker.steps.backup.verify import Verified
 

@@ -9,14 +9,15 @@ import msgspec
 from rich.padding import Padding
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import plain
 from worker.cli.views.executions import execution_fields, print_executions
 from worker.cli.views.graph import v1_tree, v2_tree
 from worker.cli.views.nodes import status_text
 from worker.cli.views.parity import change_text, print_verdict, verdict_fields
-from worker.cli.views.standing import answers_text, print_standing, standing_fields
-from worker.cli.views.units import milliseconds
+from worker.cli.views.standing import print_standing, standing_fields
 from worker.core.codes import quote
+from worker.core.publication.answering import answers_text
+from worker.core.shown import plain
+from worker.core.units import milliseconds
 from worker.db.executions import NodeExecution
 from worker.db.inspect import LedgerView
 from worker.steps.batch.kinds import KINDS

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import fields, plain
 from worker.cli.views.executions import execution_fields, session_text
 from worker.cli.views.nodes import print_nodes, recorded, status_text, value_text
-from worker.cli.views.units import milliseconds
+from worker.core.shown import fields, plain
+from worker.core.units import milliseconds
 from worker.db.executions import NodeExecution, Whole
 
 

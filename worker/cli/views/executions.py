@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import plain
 from worker.cli.views.nodes import status_text
-from worker.cli.views.units import milliseconds
+from worker.core.shown import plain
+from worker.core.units import milliseconds
 from worker.db.executions import Execution
 
 WIDE: Final = 136

@@ -8,19 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Text
-from worker.cli.terminal import plain
 from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES, quote
-from worker.db.outcomes import Found, Group, Kind
+from worker.core.shown import plain
+from worker.db.outcomes import Group, Kind
 
 MESSAGE_CUT: Final = 300
-HEADER: Final = ("bot_id", "code", "run_id", "node", "message", "next")
-"""The columns of the CSV."""
-
-
-def cells(found: Found) -> tuple[object, ...]:
-    """A failure or a warning as a row of the CSV."""
-    next_ = REMEDIES.get(found.code)
-    return found.bot_id, found.code, found.run_id, found.node, found.message, next_
 
 
 def group_fields(group: Group) -> dict[str, Any]:

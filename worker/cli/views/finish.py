@@ -11,8 +11,8 @@ import msgspec
 
 from worker.cli.printing import console, say
 from worker.cli.views.bar import LiveBar, Piece, State
-from worker.cli.views.units import duration
 from worker.core.publication.finishing import Preview
+from worker.core.units import duration
 from worker.steps.finishing.finish import Moved, Result
 
 LINE_EVERY_S: Final = 10.0

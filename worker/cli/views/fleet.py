@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from worker.cli.printing import Text
-from worker.cli.terminal import plain
-from worker.cli.views.units import duration
+from worker.core.shown import plain
+from worker.core.units import duration
 from worker.db.overview import Overview
 from worker.db.publication.outline import Outline
 

@@ -8,7 +8,7 @@ import msgspec
 from rich.tree import Tree
 
 from worker.cli.printing import Text
-from worker.cli.terminal import plain, short
+from worker.core.shown import plain, short
 
 
 def v1_tree(workflow: str) -> Tree:

@@ -10,9 +10,9 @@ import msgspec
 from rich.padding import Padding
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import fields, plain, short, whole_lines
-from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
+from worker.core.shown import fields, plain, short, whole_lines
+from worker.core.units import milliseconds
 from worker.core.workflow.calls import NodeRecord, Trace
 from worker.db.executions import NodeExecution
 

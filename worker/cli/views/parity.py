@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import plain, short
 from worker.cli.views.target import print_stale
-from worker.cli.views.units import milliseconds
 from worker.core.codes import quote
 from worker.core.parity.side_by_side import Verdict
-from worker.core.targets.registry import TARGETS
+from worker.core.shown import plain, short
+from worker.core.units import milliseconds
 from worker.core.workflow.checklist import Answer
-from worker.core.workflow.diff import Difference, type_of
+from worker.core.workflow.diff import Difference
+from worker.core.workflow.diff_words import values_of
 from worker.db.inspect import BotView
+from worker.steps.drift import WHY, next_step
 from worker.steps.examine import Examined
 
 ISSUES_SHOWN: Final = 3
@@ -114,41 +114,13 @@ def _print_difference(out: Console, view: BotView, examined: Examined, target: s
         said = short(trace.answer, 200) if trace.error is None else plain(trace.error, 200)
         rows.add_row(f"  {name}", Text(said, "red" if trace.error else ""))
     if examined.drift is not None:
-        rows.add_row("  why", Text(_WHY[examined.drift.cause]))
+        rows.add_row("  why", Text(WHY[examined.drift.cause]))
         for change in examined.drift.changes[:CHANGES_SHOWN]:
             rows.add_row("", change_text(change))
         if (more := len(examined.drift.changes) - CHANGES_SHOWN) > 0:
             rows.add_row("", f"… and {more:,} more")
-        rows.add_row("  next", Text(_next(view, examined, target)))
+        rows.add_row("  next", Text(next_step(view, examined, target)))
     out.print(rows)
-
-
-_WHY: Final = {
-    "edited": "a person drew or changed this draft; a conversion writes something else:",
-    "outdated": "the draft was written from an earlier state of the workflow; it would now be:",
-    "engine": "a conversion writes just this draft: no draft can say what V1 does here",
-    "conversion": "a conversion writes just this draft: the fault is flowshift's",
-}
-
-
-def _next(view: BotView, examined: Examined, target: str) -> str:
-    cause = examined.drift and examined.drift.cause
-    if cause == "engine":
-        return (
-            "nothing, if users may see an empty answer there; else let the first LLM always answer"
-        )
-    if cause == "conversion":
-        return "do not publish the draft; report what show --json says of this bot"
-    if view.uses_v2 and view.is_published:
-        return "the bot runs V2 and no run touches it: correct the draft in the platform's editor"
-    command = f"flowshift migrate --bot-id {plain(shlex.quote(view.bot_id))}"
-    if view.uses_v2:
-        command += " --live-drafts" if TARGETS[target].serves_drafts else " --include-flagged"
-    if cause == "outdated":
-        return f"convert it again: {command}"
-    runs = examined.verdict.first.v2.error is None
-    keep = "keep the draft if the other answer is meant" if runs else "correct the draft"
-    return f"{keep}; to have it do what V1 does instead: {command} --overwrite-edited"
 
 
 def change_text(change: Difference) -> Text:
@@ -157,30 +129,10 @@ def change_text(change: Difference) -> Text:
         change.change
     ]
     text = Text(f"{sign} {plain(change.what)}", colour)
-    before, after = _values(change)
+    before, after = values_of(change)
     if before is not None:
         text.append(f"  {before}", "dim")
     if after is not None:
         arrow = " →" if before is not None else ""
         text.append(f"{arrow}  {after}")
     return text
-
-
-def _values(change: Difference) -> tuple[str | None, str | None]:
-    """What stood there before and after; with their types where these differ and may look alike."""
-    if change.change == "changed":
-        types = type_of(change.before), type_of(change.after)
-        if types[0] != types[1] and not {*types} & {"array", "object"}:
-            return _typed(change.before), _typed(change.after)
-        return short(change.before), short(change.after)
-    return (
-        None if change.before is None else short(change.before),
-        None if change.after is None else short(change.after),
-    )
-
-
-def _typed(value: object) -> str:
-    if value is None:
-        return "null"
-    shown = f'"{short(value)}"' if isinstance(value, str) else short(value)
-    return f"{shown} {type_of(value)}"

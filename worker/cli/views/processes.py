@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.cli.terminal import plain
 from worker.core.policy.processes import Health, Process, condition_of, in_one_line
+from worker.core.shown import plain
 
 SENTENCE_WIDTH: Final = 1_000
 

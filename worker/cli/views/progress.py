@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from worker.cli.terminal import plain
 from worker.cli.views.bar import Piece, State
-from worker.cli.views.units import duration
 from worker.core.policy.progress import Progress
-
-REASON_WIDTH: Final = 300
+from worker.core.policy.progress_words import label, reason_of
+from worker.core.units import duration
 
 
 def bar_state(progress: Progress) -> State:
@@ -31,12 +27,6 @@ def bar_state(progress: Progress) -> State:
     )
 
 
-def label(progress: Progress) -> str:
-    """A run's name and state."""
-    dry = " (dry run)" if progress.dry_run else ""
-    return f"run {progress.run_id}{dry} {progress.state.replace('_', ' ')}"
-
-
 def progress_line(progress: Progress) -> str:
     """A run's progress in one line, without a terminal."""
     counts = progress.counts
@@ -50,10 +40,3 @@ def progress_line(progress: Progress) -> str:
         f"{label(progress)}: {counts.bots:,}/{progress.bots_total:,} ({progress.share:.0%}), "
         f"{counts.failed:,} failed{pace}{f'; {reason}' if reason else ''}"
     )
-
-
-def reason_of(progress: Progress) -> str:
-    """What a run waits for, or why it is in its state; empty if there is nothing to say."""
-    if progress.waiting:
-        return f"waits for {plain(progress.waiting, REASON_WIDTH)}"
-    return plain(progress.reason, REASON_WIDTH) if progress.reason else ""

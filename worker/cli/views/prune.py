@@ -11,7 +11,7 @@ import msgspec
 
 from worker.cli.printing import Console, Table, console
 from worker.cli.views.bar import LiveBar, Piece, State
-from worker.cli.views.units import duration, size
+from worker.core.units import duration, size
 from worker.steps.prune.prune import Result
 from worker.steps.prune.tally import Moved
 

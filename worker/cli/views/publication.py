@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
-from worker.cli.views.units import duration
 from worker.core.policy.states import words
+from worker.core.units import duration
 from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
 from worker.steps.publication.plan import Planned

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from worker.cli.printing import Table, Text
-from worker.cli.views.units import duration
 from worker.core.policy.progress import Progress
+from worker.core.units import duration
 from worker.db.runs import Run
 from worker.steps.batch.kinds import KINDS
 

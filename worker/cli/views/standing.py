@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from worker.cli.printing import Console, Text
-from worker.cli.terminal import plain
-from worker.core.publication.answering import Answering
+from worker.core.shown import plain
 from worker.db.publication.of_bot import Part, Proof, TakenBack
 from worker.steps.versions.standing import Standing
 
@@ -22,24 +21,6 @@ def standing_fields(found: Standing) -> dict[str, Any]:
         "publications": found.parts,
         "taken_back": found.taken_back,
     }
-
-
-def answers_text(answers: Answering, *, uses_v2: bool) -> str:
-    """What answers, in one line."""
-    version = plain(answers.version or "")
-    match answers.what:
-        case "v1":
-            return "runs V1"
-        case "publication":
-            return f"runs {version} (publication {answers.publication_id}, wave {answers.wave})"
-        case "person":
-            return f"runs {version}, which flowshift did not publish"
-        case "draft":
-            return "flagged V2 without a published version (its draft is live)"
-        case "nothing":
-            if not uses_v2:
-                return "has no V1 and is not flagged V2 (it cannot answer)"
-            return "flagged V2 without a published version (it cannot answer)"
 
 
 def print_disagreement(out: Console, found: Standing) -> None:

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.terminal import plain
 from worker.cli.views.fleet import fleet_text, live_text, publication_lines
 from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import prune_text
 from worker.cli.views.summary import print_summary, summary_fields, target_of
 from worker.cli.views.target import print_target
-from worker.cli.views.units import percent
 from worker.core.policy.health import UNREAD, Verdict
 from worker.core.policy.processes import no_worker
 from worker.core.policy.run_kinds import queue_of
+from worker.core.shown import plain
 from worker.core.targets.registry import TARGETS
+from worker.core.units import percent
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
 from worker.db.outcomes import Counts
 from worker.steps.prune.calendar import PruneSchedule

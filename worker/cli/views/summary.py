@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.views.progress import label
 from worker.cli.views.run import run_fields
 from worker.cli.views.target import print_target
-from worker.cli.views.units import duration, span
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
+from worker.core.policy.progress_words import label
 from worker.core.targets.detect import Choice
+from worker.core.units import duration, span
 from worker.db.run_results import Failure, OutcomeRow
 from worker.db.runs import RunOptions
 from worker.steps.batch.kind import Kind

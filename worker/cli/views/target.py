@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from worker.cli.printing import Console, Text
-from worker.cli.terminal import plain
+from worker.core.shown import plain
 from worker.core.targets.detect import Choice
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
-from worker.cli.terminal import plain
-from worker.cli.views.standing import answers_text, print_disagreement
+from worker.cli.views.standing import print_disagreement
+from worker.core.publication.answering import answers_text
+from worker.core.shown import plain
 from worker.db.versions import Version
 from worker.steps.versions.draft import Written
 from worker.steps.versions.listing import Listed

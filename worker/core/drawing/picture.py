@@ -17,13 +17,17 @@ from worker.core.drawing.graph import Box, Graph, Line, Port
 from worker.core.drawing.layers import Layout
 from worker.core.drawing.marks import NOTHING, Marks
 from worker.core.drawing.place import placed
-from worker.core.drawing.texts import fitted, whole
+from worker.core.drawing.texts import fitted
+from worker.core.shown import plain
 from worker.core.workflow.diff import Change
 from worker.core.workflow.json_values import id_text
 
 MOST_BOXES: Final = 300
 MOST_LINES: Final = 1_200
 """A larger workflow is not drawn: nobody could read the picture, and it would hold up the page."""
+
+HOVER_WIDTH: Final = 200
+"""Characters of a text that a pointer may bring up."""
 
 _MARGIN: Final = 24.0
 _SIGNS: Final[dict[Change, str]] = {"added": "+", "removed": "−", "changed": "~"}
@@ -59,7 +63,7 @@ def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> str:
             **size,
         },
     )
-    _add(svg, "title", {"id": f"{name}-title"}, whole(title))
+    _add(svg, "title", {"id": f"{name}-title"}, plain(title, HOVER_WIDTH))
     _add(svg, "desc", {"id": f"{name}-desc"}, description(graph, marks))
     _arrow_head(svg, name)
     for number, line in enumerate(graph.lines):
@@ -132,7 +136,7 @@ def _arrow_head(svg: Element, name: str) -> None:
 
 def _said_of(source: Box, target: Box, line: Line, change: Change | None) -> str:
     ends = [
-        whole(id_text(box.id)) + (f".{whole(port)}" if port else "")
+        plain(id_text(box.id), HOVER_WIDTH) + (f".{plain(port, HOVER_WIDTH)}" if port else "")
         for box, port in ((source, line.source_port), (target, line.target_port))
     ]
     return " → ".join(ends) + (f" ({change})" if change else "")
@@ -217,11 +221,11 @@ def _badges(group: Element, change: Change | None, warnings: tuple[str, ...]) ->
 
 
 def _said_of_box(box: Box, change: Change | None, warnings: tuple[str, ...]) -> str:
-    said = f"{whole(box.type, 60)}: {whole(box.title)}"
+    said = f"{plain(box.type, 60)}: {plain(box.title, HOVER_WIDTH)}"
     if (shown := id_text(box.id)) != box.title:
-        said += f" ({whole(shown)})"
+        said += f" ({plain(shown, HOVER_WIDTH)})"
     for note in (change, *warnings):
-        said += f", {whole(note, 60)}" if note else ""
+        said += f", {plain(note, 60)}" if note else ""
     return said
 
 

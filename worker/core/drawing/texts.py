@@ -7,9 +7,6 @@ from typing import Final
 
 from worker.core.printable import escape
 
-HOVER_LENGTH: Final = 200
-"""Characters of a text that a pointer may bring up."""
-
 _WIDE: Final = 1.7
 _CUT: Final = "…"
 
@@ -33,16 +30,6 @@ def fitted(value: object, columns: float) -> str:
             break
         kept.append(character)
     return "".join(kept).rstrip() + _CUT
-
-
-def whole(value: object, length: int = HOVER_LENGTH) -> str:
-    """A value as one line of at most `length` characters before escaping.
-
-    >>> whole("a\\nb"), whole("abcdef", 4)
-    ('a\\\\nb', 'abc…')
-    """
-    text = str(value)
-    return escape(text if len(text) <= length else text[: length - 1] + _CUT)
 
 
 def _width(character: str) -> float:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from worker.core.publication.live import HasStatus, live_version
+from worker.core.shown import plain
 
 What = Literal["v1", "publication", "person", "draft", "nothing"]
 
@@ -93,3 +94,21 @@ def answering(
         wave=made.wave,
         agrees=made.is_live,
     )
+
+
+def answers_text(answers: Answering, *, uses_v2: bool) -> str:
+    """What answers, in one line."""
+    version = plain(answers.version or "")
+    match answers.what:
+        case "v1":
+            return "runs V1"
+        case "publication":
+            return f"runs {version} (publication {answers.publication_id}, wave {answers.wave})"
+        case "person":
+            return f"runs {version}, which flowshift did not publish"
+        case "draft":
+            return "flagged V2 without a published version (its draft is live)"
+        case "nothing":
+            if not uses_v2:
+                return "has no V1 and is not flagged V2 (it cannot answer)"
+            return "flagged V2 without a published version (it cannot answer)"

@@ -1,4 +1,4 @@
-"""Untrusted text on a terminal: nothing in it may move the cursor or turn the direction round."""
+"""Untrusted text for people: nothing in it may move a terminal's cursor or turn the direction round."""
 
 from __future__ import annotations
 
