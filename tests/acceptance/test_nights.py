@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.fleet import Fleet
 from tests.live import Environment, flowshift, running, tending
+from tests.operating import Operator
 from worker.core.targets.registry import TARGETS
 from worker.db.publication.waves import Wave
 from worker.processes.supervisor import Supervisor
@@ -25,6 +27,15 @@ HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 PAGES = [HOW_TO / "cut-over-night.md", HOW_TO / "night-it-goes-wrong.md"]
 COMPARED = {"publish", "publication", "gate", "rollback", "executions"}
 """The commands whose output is compared; that of the others depends on the machine."""
+
+
+OTHERS = "SELECT FROM flowshift.publications WHERE retry_of = 1"
+LIVE_AGAIN = """
+    SELECT FROM flowshift.publication_bots p
+    JOIN bot_workflow_versions v ON v.id = p.version_id
+    JOIN bots b ON b.bot_id = p.bot_id AND b.use_workflow_v2
+    WHERE p.publication_id = 2 AND p.bot_id = :b AND p.state = 'published' AND v.version = 'v1.1'
+"""
 
 
 def shape(line: str) -> str:
@@ -56,8 +67,11 @@ def quoted(page: Path) -> Iterator[tuple[str, str]]:
 class Night:
     """A fleet that is published for real, its users, and everything that the commands printed."""
 
-    def __init__(self, fleet: Fleet, owner: Environment, supervisor: Supervisor) -> None:
+    def __init__(
+        self, fleet: Fleet, owner: Environment, supervisor: Supervisor, log: IO[bytes]
+    ) -> None:
         self.fleet = fleet
+        self.log = log
         self.owner = owner
         self.supervisor = supervisor
         self.users = SampleTraffic(fleet.current, TARGETS["guide"])
@@ -92,6 +106,15 @@ class Night:
 
         tending(self.supervisor, is_there)
 
+    def retries_and_is_killed(self, bot_id: str) -> None:
+        """Publish anew a bot that went back, and kill the command: workers and the beat do the rest."""
+        request = ("--publication", "1", "--bot-id", bot_id, "--yes")
+        retry = Operator(self.fleet, self.owner).begin("retry", *request, log=self.log)
+        tending(self.supervisor, lambda: self.fleet.rows(OTHERS))
+        retry.kill()
+        retry.wait()
+        tending(self.supervisor, lambda: self.fleet.rows(LIVE_AGAIN, b=bot_id))
+
     def until_held(self, because: str, asked: Sequence[Sequence[str]] = ()) -> None:
         """Wait until the publication is held, while users write to these bots, one group after another."""
 
@@ -111,8 +134,11 @@ def night(fleet: Fleet, quick: Environment, settings: Settings, tmp_path: Path) 
         "FLOWSHIFT_GATE_S": "1",
         "FLOWSHIFT_GATE_MIN_SOAK_S": "1",
     }
-    with running(owner, tmp_path, processes=1) as supervisor:
-        yield Night(fleet, owner, supervisor)
+    with (
+        running(owner, tmp_path, processes=1) as supervisor,
+        (tmp_path / "retry.log").open("wb") as log,
+    ):
+        yield Night(fleet, owner, supervisor, log)
 
 
 def test_the_pages_for_the_night_quote_what_the_commands_print(
@@ -163,6 +189,7 @@ def test_the_pages_for_the_night_quote_what_the_commands_print(
         b=edited,
     )
     night.types("rollback", "--publication", "1", "--dry-run")
+    night.retries_and_is_killed(complained)
     night.owner |= {"FLOWSHIFT_DATABASE_URL": "postgresql://me@127.0.0.1:1/platform"}
     night.types("publication", "1", code=3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -16,6 +16,7 @@ from worker.core.publication.eligibility import Rules
 from worker.db.publication import proofs
 from worker.db.publication.locks import lock_state
 from worker.db.publication.proofs import Agreed
+from worker.db.publication.rollback import Part, roll_back_bots
 from worker.errors import BotError, StaleError
 
 EMPTY: dict[str, Any] = {"nodes": [], "edges": []}
@@ -190,6 +191,49 @@ def test_what_must_not_be_published_is_skipped_with_its_code_and_stays_as_it_is(
     assert after["bot_workflow_versions"] == before["bot_workflow_versions"]
     assert publishing.state("bot-00003") == f"skipped {code}"
     assert publishing.one("SELECT message FROM flowshift.publication_bots LIMIT 1")
+
+
+@pytest.mark.parametrize("state", ["rolled_back", "quarantined"])
+def test_a_bot_that_went_back_to_v1_stays_out_until_it_is_proven_again(
+    state: Literal["rolled_back", "quarantined"], publishing: Publishing
+) -> None:
+    publishing.publish(next_draft="copy")
+    with publishing.fleet.engine.begin() as connection:
+        part = Part(publication_id=1, bot_ids=["bot-00000", "bot-00001"])
+        roll_back_bots(connection, part, v1_problem=publishing.problem, note_as=state)
+    publishing.plan("bot-00000", "bot-00001", publication_id=2)
+    publishing.prove("bot-00001")
+
+    outcomes = publishing.publish("bot-00000", "bot-00001", publication_id=2)
+
+    assert outcomes == {"bot-00000": "taken_back", "bot-00001": "published"}
+    assert publishing.state("bot-00000", 2) == "skipped taken_back"
+    message = publishing.one(
+        "SELECT message FROM flowshift.publication_bots WHERE code IS NOT NULL"
+    )
+    assert "publication 1 gave it back to V1" in message
+    assert not publishing.is_live("bot-00000")
+
+
+def test_what_counts_is_the_last_time_that_a_bot_went_back(publishing: Publishing) -> None:
+    def take_back(publication_id: int) -> None:
+        with publishing.fleet.engine.begin() as connection:
+            part = Part(publication_id=publication_id)
+            roll_back_bots(connection, part, v1_problem=publishing.problem)
+
+    publishing.publish("bot-00000", next_draft="copy")
+    take_back(1)
+    publishing.prove("bot-00000")
+    publishing.plan("bot-00000", publication_id=2)
+    publishing.publish("bot-00000", publication_id=2, next_draft="copy")
+    take_back(2)
+    publishing.plan("bot-00000", publication_id=3)
+
+    assert publishing.publish("bot-00000", publication_id=3) == {"bot-00000": "taken_back"}
+    message = publishing.one(
+        "SELECT message FROM flowshift.publication_bots WHERE code IS NOT NULL"
+    )
+    assert "publication 2 gave it back" in message
 
 
 def test_v1_that_does_not_run_or_is_json_null_is_no_way_back(publishing: Publishing) -> None:

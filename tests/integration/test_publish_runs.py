@@ -317,7 +317,7 @@ def test_the_message_of_a_batch_names_its_kind(publishing: Publishing) -> None:
 def test_a_publications_run_is_not_retried(publishing: Publishing) -> None:
     run_id = start(publishing, "all").run_id or 0
     work(publishing, run_id)
-    with pytest.raises(UsageError, match="flowshift publish"):
+    with pytest.raises(UsageError, match="flowshift retry --publication 1"):
         publishing.fleet.start(retry_of=run_id)
     with pytest.raises(UsageError, match="flowshift publish"):
         publishing.fleet.start(kind="publish")
@@ -396,7 +396,7 @@ def test_a_publication_is_begun_followed_held_and_shown(
         "publish", "1", "--waves", "1, all", "--without-backup", "--yes", "--detach"
     )
     assert code == 0
-    assert "publication 1 publishes wave 1: 1 bots" in out
+    assert "publication 1 publishes wave 1: 1 bot" in out
     work(publishing, 2)
     assert "flowshift accept 1 --reason" in flowshift("publication", "1")[1]
     assert "watching" in flowshift("publications")[1]

@@ -37,7 +37,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Convert the fleet": {
         "migrate": Entry("migrate:migrate", "Convert bots from V1 to V2 drafts"),
         "validate": Entry("validate:validate", "Execute drafts beside V1, as they are"),
-        "retry": Entry("retry:retry", "Start a new run over the bots that failed in RUN"),
+        "retry": Entry("retry:retry", "Take bots again that failed, or that went back to V1"),
     },
     "Follow a run": {
         "status": Entry("status:status", "Show the state of a run and of the fleet"),

@@ -116,6 +116,9 @@ def publish(
     the very content that agreed with V1. The gate looks at the executions of each wave: when it
     passes, the next one begins. Workers must run as the publisher's role, and the beat must run.
 
+    A bot that was rolled back or quarantined stays out (taken_back), also if you name it, until it is
+    proven again: `flowshift retry --publication N` does all of it.
+
     A wave of 10 % of the bots and more, if it is more than one bot, waits until the database was backed
     up and that backup verified in the last 24 hours (--without-backup does not wait).
 

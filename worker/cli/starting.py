@@ -49,9 +49,14 @@ def start_and_report(request: Request, starting: Starting) -> int:
             return _detached(current, run, as_json=starting.as_json)
         follow_to_end(current, run.run_id, quiet=starting.as_json)
         if starting.verbose and not starting.as_json:
-            for row in outcomes_of(current.engine, run.run_id):
-                say(outcome_line(row, validates=KINDS[run.kind].validates))
+            print_outcomes(current, run.run_id, validates=KINDS[run.kind].validates)
         return print_report(current, run.run_id, as_json=starting.as_json)
+
+
+def print_outcomes(current: Runtime, run_id: int, *, validates: bool = False) -> None:
+    """Print what a run did for each bot, a line each."""
+    for row in outcomes_of(current.engine, run_id):
+        say(outcome_line(row, validates=validates))
 
 
 def print_report(current: Runtime, run_id: int, *, as_json: bool = False) -> int:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from worker.core.policy.states import OVER, words
 from worker.db import planning
 from worker.db.planning import Planned
+from worker.db.publication import waves
 from worker.db.runs import Run
 from worker.errors import UsageError
 from worker.steps import find
@@ -33,10 +34,7 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
             f"run {parent.run_id} is still {words(parent.state)}: {what} it when it is over"
         )
     if request.retry_of is not None and parent.kind == "publish":
-        raise UsageError(
-            f"run {parent.run_id} published: its bots are converted and proven again, then published by"
-            " `flowshift publish --bot-id`"
-        )
+        raise UsageError(_published(connection, parent.run_id))
     if request.retry_of is not None and parent.kind == "roll_back":
         raise UsageError(
             f"run {parent.run_id} rolled back: `flowshift rollback` takes back what it left"
@@ -44,6 +42,15 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
     if parent.ledger_pruned_at is not None:
         raise UsageError(f"the outcomes of run {parent.run_id} were pruned: start a new run")
     return parent
+
+
+def _published(connection: sa.Connection, run_id: int) -> str:
+    place = waves.of_run(connection, run_id)
+    number = "N" if place is None else str(place[0])
+    return (
+        f"run {run_id} published: `flowshift retry --publication {number}` converts, proves and publishes"
+        " what was taken back; `flowshift go` publishes what its batches left"
+    )
 
 
 def plan_chosen(connection: sa.Connection, run: Run, request: Request) -> Planned:

@@ -26,7 +26,7 @@ from worker.steps.choose import parent_of, plan_chosen
 from worker.steps.request import Request
 from worker.steps.target import choose_for_run
 
-__all__ = ["Request", "record_run", "start_run"]
+__all__ = ["Request", "enqueue_planning", "record_as_set", "record_run", "start_run"]
 
 LIVE_BATCH_SIZE = 1
 
@@ -55,26 +55,54 @@ def start_run(
         live.check(current.live)
     if current.platform is not None:
         current.platform.capabilities()
-    run = record_run(
-        current.engine,
-        request,
-        request_id=request_id or str(uuid.uuid4()),
-        requested_by=requested_by,
-        default_batch_size=current.settings.batch_size,
-        default_max_failures=current.settings.max_failures,
-        backup=current.settings.backup,
-        default_target=current.settings.target,
-        default_strict=parse_differences(current.settings.strict),
-    )
-    if run.state == "planning":
-        try:
-            queue.enqueue_plan(run.run_id)
-        except QueueAwayError as error:
-            raise TransientError(
-                f"run {run.run_id} is recorded, but the queue is unavailable, so no worker plans it yet; "
-                f"a sweep enqueues that when the queue is back: {error}"
-            ) from error
+    request_id = request_id or str(uuid.uuid4())
+    with map_database_errors(), current.engine.begin() as connection:
+        run = record_as_set(
+            current, connection, request, request_id=request_id, requested_by=requested_by
+        )
+    enqueue_planning(queue, run)
     return run
+
+
+def record_as_set(
+    current: Runtime,
+    connection: sa.Connection,
+    request: Request,
+    *,
+    request_id: str,
+    requested_by: str,
+) -> Run:
+    """`record_run` in the caller's transaction, by the settings of this process."""
+    settings = current.settings
+    check_request(request, request_id)
+    return _record(
+        connection,
+        request,
+        request_id=request_id,
+        requested_by=requested_by,
+        default_batch_size=settings.batch_size,
+        default_max_failures=settings.max_failures,
+        backup=settings.backup,
+        default_target=settings.target,
+        default_strict=parse_differences(settings.strict),
+    )
+
+
+def enqueue_planning(queue: Queue, run: Run) -> None:
+    """Enqueue the planning of a run that was recorded, unless that is over.
+
+    Raises:
+        TransientError: the queue was unavailable; the run waits, and a sweep enqueues its planning.
+    """
+    if run.state != "planning":
+        return
+    try:
+        queue.enqueue_plan(run.run_id)
+    except QueueAwayError as error:
+        raise TransientError(
+            f"run {run.run_id} is recorded, but the queue is unavailable, so no worker plans it yet; "
+            f"a sweep enqueues that when the queue is back: {error}"
+        ) from error
 
 
 def record_run(
@@ -99,63 +127,88 @@ def record_run(
         TransientError: the database was unavailable.
     """
     check_request(request, request_id)
-    chosen = _trials(request)
     with map_database_errors(), engine.begin() as connection:
-        parent = parent_of(connection, request)
-        retried = parent if request.retry_of is not None else None
-        provider = retried.options.provider if retried else request.provider
-        target = choose_for_run(connection, request, default_target, parent)
-        inherited = retried.options if retried else None
-        serves_drafts = TARGETS[target.target].serves_drafts
-        options = RunOptions(
-            selection=request.selection,
-            limit=request.limit,
-            batch_size=request.batch_size or _batch_size(provider, default_batch_size),
-            overwrite_edited=request.overwrite_edited,
-            include_flagged=request.include_flagged
-            or bool(inherited and inherited.include_flagged and not serves_drafts),
-            live_drafts=request.live_drafts
-            or bool(inherited and inherited.live_drafts and serves_drafts),
-            target=target.target,
-            target_reason=target.reason,
-            target_finding=target.finding,
-            strict=_strict(request, inherited, default_strict),
-            backup=backup,
-            max_rate=request.max_rate,
-            concurrency=request.concurrency,
-            max_failures=(
-                default_max_failures if request.max_failures is None else request.max_failures
-            ),
-            trials=retried.options.trials if retried and request.validate is None else chosen,
-            provider=provider,
-        )
-        run, is_new = runs.create(
+        return _record(
             connection,
+            request,
             request_id=request_id,
-            kind=retried.kind if retried else request.kind,
-            options=options,
-            dry_run=request.dry_run or bool(retried and retried.dry_run),
             requested_by=requested_by,
-            converter_version=CONVERTER_VERSION,
-            parent_run_id=parent.run_id if parent else None,
-            provisional=True,
+            default_batch_size=default_batch_size,
+            default_max_failures=default_max_failures,
+            backup=backup,
+            default_target=default_target,
+            default_strict=default_strict,
         )
-        if not is_new:
-            return run
-        if request.selection != "all":
-            planned = plan_chosen(connection, run, request)
-            runs.note_planned(
-                connection,
-                run.run_id,
-                through=None,
-                batch_count=planned.batches,
-                bot_count=planned.bots,
-            )
-        if not request.allow_overlap:
-            _refuse_overlap(connection, run)
-        run = runs.give_number(connection, run)
-        if (budget := _budget(connection, request)) is not None:
-            budgets.allow(connection, run.run_id, budget)
+
+
+def _record(
+    connection: sa.Connection,
+    request: Request,
+    *,
+    request_id: str,
+    requested_by: str,
+    default_batch_size: int,
+    default_max_failures: float,
+    backup: Place,
+    default_target: str,
+    default_strict: tuple[WarningCode, ...],
+) -> Run:
+    chosen = _trials(request)
+    parent = parent_of(connection, request)
+    retried = parent if request.retry_of is not None else None
+    provider = retried.options.provider if retried else request.provider
+    target = choose_for_run(connection, request, default_target, parent)
+    inherited = retried.options if retried else None
+    serves_drafts = TARGETS[target.target].serves_drafts
+    options = RunOptions(
+        selection=request.selection,
+        limit=request.limit,
+        batch_size=request.batch_size or _batch_size(provider, default_batch_size),
+        overwrite_edited=request.overwrite_edited,
+        include_flagged=request.include_flagged
+        or bool(inherited and inherited.include_flagged and not serves_drafts),
+        live_drafts=request.live_drafts
+        or bool(inherited and inherited.live_drafts and serves_drafts),
+        target=target.target,
+        target_reason=target.reason,
+        target_finding=target.finding,
+        strict=_strict(request, inherited, default_strict),
+        backup=backup,
+        max_rate=request.max_rate,
+        concurrency=request.concurrency,
+        max_failures=(
+            default_max_failures if request.max_failures is None else request.max_failures
+        ),
+        trials=retried.options.trials if retried and request.validate is None else chosen,
+        provider=provider,
+    )
+    run, is_new = runs.create(
+        connection,
+        request_id=request_id,
+        kind=retried.kind if retried else request.kind,
+        options=options,
+        dry_run=request.dry_run or bool(retried and retried.dry_run),
+        requested_by=requested_by,
+        converter_version=CONVERTER_VERSION,
+        parent_run_id=parent.run_id if parent else None,
+        provisional=True,
+    )
+    if not is_new:
+        return run
+    if request.selection != "all":
+        planned = plan_chosen(connection, run, request)
+        runs.note_planned(
+            connection,
+            run.run_id,
+            through=None,
+            batch_count=planned.batches,
+            bot_count=planned.bots,
+        )
+    if not request.allow_overlap:
+        _refuse_overlap(connection, run)
+    run = runs.give_number(connection, run)
+    if (budget := _budget(connection, request)) is not None:
+        budgets.allow(connection, run.run_id, budget)
     return run
 
 

@@ -59,6 +59,7 @@ def test_the_outcomes_and_the_reasons_to_skip_are_those_of_the_design() -> None:
         "stale_target",
         "no_draft",
         "budget_spent",
+        "taken_back",
         "not_proven",
         "v1_changed",
         "node_type_missing",

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
+from worker.core.counted import counted
 from worker.core.policy.states import words
 from worker.core.units import duration
 from worker.db.publication.readings import Kept
@@ -87,9 +88,14 @@ def print_publication(to: Console, found: Found) -> None:
     one = found.publication
     why = f": {one.state_reason}" if one.state_reason else ""
     to.print(f"publication {one.publication_id} is {words(one.state)}{why}")
+    if one.retry_of is not None:
+        to.print(
+            f"it retries publication {one.retry_of}: its bots are those of run {one.source_run_id}"
+        )
     for line in _gate_lines(found):
         to.print(line)
-    to.print(waves_table(found, width=to.width))
+    if found.waves:
+        to.print(waves_table(found, width=to.width))
     for line in _next_lines(found):
         to.print(line)
 
@@ -172,6 +178,8 @@ def _next_lines(found: Found) -> list[str]:
     number = one.publication_id
     judged = next((w for w in found.waves if w.state in _JUDGED), None)
     lines = []
+    if not found.waves and one.finished_at is None:
+        lines.append(f"follow the run that it waits for: flowshift watch {one.source_run_id}")
     if judged is not None and judged.sentence:
         lines.append(f"wave {judged.number}: {judged.sentence}")
     if one.state == "watching" and judged is not None:
@@ -181,7 +189,13 @@ def _next_lines(found: Found) -> list[str]:
         reason = " --reason TEXT" if is_decided else ""
         lines.append(f"let it go on: flowshift go {number}{reason}")
         wave = f" --wave {judged.number}" if judged is not None and is_decided else ""
-        lines.append(f"or take it back: flowshift rollback --publication {number}{wave}")
+        if found.waves:
+            lines.append(f"or take it back: flowshift rollback --publication {number}{wave}")
+    if back := sum(wave.rolled_back + wave.quarantined for wave in found.waves):
+        lines.append(
+            f"{counted(back, 'bot was', 'bots were')} taken back; once the cause is gone:"
+            f" flowshift retry --publication {number}"
+        )
     return lines
 
 

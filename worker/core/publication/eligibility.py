@@ -13,6 +13,7 @@ from worker.core.targets.detect import of_types
 Code = Literal[
     "busy",
     "duplicate_bot_id",
+    "taken_back",
     "no_draft",
     "already_published",
     "draft_would_go_live",
@@ -37,6 +38,13 @@ class Proof(msgspec.Struct, frozen=True):
     workflow_hash: int
 
 
+class TakenBack(msgspec.Struct, frozen=True):
+    """The publication that gave the bot back to V1 last, and whether it was proven again since then."""
+
+    publication_id: int
+    proven_since: bool
+
+
 class Heard(msgspec.Struct, frozen=True):
     """What the platform's validator said of a draft: nothing where it takes it."""
 
@@ -51,7 +59,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     `rows` is how many rows have the bot's id. `content_hash` is of the draft's graph and variables,
     None if there is no draft or it has no node; `is_ours` where a run wrote this graph.
     `workflow_hash` is of V1's column as text, None if it is null; `v1_problem` says why V1 does
-    not run, "" where it does. `heard` is what the platform said of a draft of the bot, before the lock.
+    not run, "" where it does. `taken_back` is None if no publication ever gave the bot back to V1.
+    `heard` is what the platform said of a draft of the bot, before the lock.
     """
 
     bot_id: str
@@ -65,6 +74,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     workflow_hash: int | None = None
     v1_problem: str = ""
     proof: Proof | None = None
+    taken_back: TakenBack | None = None
     heard: Heard | None = None
 
 
@@ -111,6 +121,17 @@ def _busy(seen: Seen, _: Rules) -> str:
 
 def _duplicate(seen: Seen, _: Rules) -> str:
     return f"{seen.rows:,} rows of bots have this id" if seen.rows > 1 else ""
+
+
+def _taken_back(seen: Seen, _: Rules) -> str:
+    """A bot that went back to V1 stays there until a person has had it proven again."""
+    back = seen.taken_back
+    if back is None or back.proven_since or seen.uses_v2:
+        return ""
+    return (
+        f"publication {back.publication_id} gave it back to V1, and it was not proven again since:"
+        f" flowshift retry --publication {back.publication_id}"
+    )
 
 
 def _no_draft(seen: Seen, _: Rules) -> str:
@@ -187,6 +208,7 @@ def _unheard(seen: Seen, rules: Rules) -> str:
 _CHECKS: Final[tuple[tuple[Code, Callable[[Seen, Rules], str]], ...]] = (
     ("busy", _busy),
     ("duplicate_bot_id", _duplicate),
+    ("taken_back", _taken_back),
     ("no_draft", _no_draft),
     ("already_published", _already),
     ("draft_would_go_live", _live_draft),

@@ -49,7 +49,10 @@ HELD_BECAUSE: Final[tuple[HeldBecause, ...]] = get_args(HeldBecause)
 PUBLICATION_TRANSITIONS: Final[Mapping[tuple[PublicationState, PublicationState], str]] = {
     ("planned", "publishing"): "its first wave began",
     ("planned", "held"): "a person or a health check held it before it began",
-    ("planned", "stopped"): "a person stopped it before it began",
+    (
+        "planned",
+        "stopped",
+    ): "a person stopped it before it began, or it retried bots of which none was proven",
     ("publishing", "watching"): "every bot of the wave is published, skipped or failed",
     (
         "publishing",

@@ -10,7 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.core.publication.eligibility import Heard, Proof, Seen
+from worker.core.publication.eligibility import Heard, Proof, Seen, TakenBack
 from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
@@ -44,7 +44,8 @@ _READ: Final = f"""
            ),
            ARRAY(SELECT DISTINCT (one ->> 'type')::varchar FROM jsonb_array_elements(n.nodes) AS one
                  WHERE one ->> 'type' IS NOT NULL),
-           p.content_hash, p.workflow_hash, v.names, v.live
+           p.content_hash, p.workflow_hash, v.names, v.live, t.publication_id,
+           COALESCE(p.proven_at > t.moved_at, false)
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w
     LEFT JOIN bot_workflow_versions d ON d.bot_id = b.bot_id AND d.status = 'draft'
@@ -57,6 +58,11 @@ _READ: Final = f"""
                (array_agg(o.id ORDER BY o.published_at DESC NULLS FIRST)
                     FILTER (WHERE o.status::text = 'published'))[1] AS live
         FROM bot_workflow_versions o WHERE o.bot_id = b.bot_id) v
+    LEFT JOIN LATERAL (
+        SELECT back.publication_id, back.moved_at FROM flowshift.publication_bots back
+        WHERE back.bot_id = b.bot_id COLLATE "default"
+          AND back.state IN ('rolled_back', 'quarantined')
+        ORDER BY back.moved_at DESC, back.publication_id DESC LIMIT 1) t ON true
     WHERE b.bot_id = ANY(%s)
     ORDER BY b.bot_id
 """  # noqa: S608  (constants)
@@ -123,7 +129,7 @@ def _found(
     if bot_id not in locked:
         return Found(Seen(bot_id=bot_id, is_locked=False))
     (_, flag, v1_hash, size, text, draft_id, content, ours, types, *rest) = rows[0]
-    proven_content, proven_workflow, names, live = rest
+    proven_content, proven_workflow, names, live, taken_back_by, proven_since = rest
     is_there = size is not None and not (text is not None and v1.is_json_null(text))
     seen = Seen(
         bot_id=bot_id,
@@ -136,6 +142,7 @@ def _found(
         workflow_hash=v1_hash if is_there else None,
         v1_problem=_problem(text, size, v1_problem) if is_there else "",
         proof=None if proven_content is None else Proof(proven_content, proven_workflow),
+        taken_back=None if taken_back_by is None else TakenBack(taken_back_by, proven_since),
     )
     return Found(seen, draft_id, tuple(names or ()), live)
 

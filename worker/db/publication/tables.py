@@ -42,6 +42,7 @@ publications = Table(
     Column("publication_id", sa.BigInteger, sa.Identity(), primary_key=True),
     Column("request_id", sa.Text, nullable=False, unique=True),
     Column("source_run_id", sa.BigInteger),  # whose bots these are, where it was asked for by run
+    Column("retry_of", sa.BigInteger),  # the publication whose bots are published anew
     Column("state", sa.Text, nullable=False, server_default=text("'planned'")),
     Column("held_from", sa.Text),
     Column("held_because", sa.Text),

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from worker.core.publication.coverage import Candidate, kinds_of
 from worker.core.publication.gate import GateMode
+from worker.core.publication.sizes import DEFAULT_WAVES
 from worker.core.publication.states import HeldBecause, PublicationState, WaveState
 from worker.core.publication.versions import NextDraft
 from worker.core.publication.waves import Plan
@@ -27,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     needs_backup: bool = False
     """Its large waves wait for a backup of the database that was verified less than a day ago."""
     next_draft: NextDraft = "empty"
+    waves: str = DEFAULT_WAVES
+    """Who goes when, of one that is planned once its bots are proven."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     gate: GateMode
     version: int
     source_run_id: int | None
+    retry_of: int | None
     requested_by: str
     bot_count: int
     options: Options
@@ -47,6 +51,11 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     moved_at: dt.datetime
     finished_at: dt.datetime | None
     looked_at: dt.datetime | None
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether its bots are in waves; one that retries another waits for a run first."""
+        return self.retry_of is None or self.bot_count > 0
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +87,13 @@ _FIELDS: Final = [publications.c[name] for name in Publication.__struct_fields__
 def get(connection: sa.Connection, publication_id: int) -> Publication | None:
     """A publication, None if there is none."""
     query = sa.select(*_FIELDS).where(publications.c.publication_id == publication_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _publication(row)
+
+
+def of_request(connection: sa.Connection, request_id: str) -> Publication | None:
+    """The publication of a request, None if there is none."""
+    query = sa.select(*_FIELDS).where(publications.c.request_id == request_id)
     row = connection.execute(query).one_or_none()
     return None if row is None else _publication(row)
 
@@ -129,17 +145,24 @@ def create(
     options: Options,
     requested_by: str,
     gate: GateMode = "pause",
+    retry_of: int | None = None,
 ) -> tuple[int, bool]:
-    """The publication of a request, and whether it is new; on repeat the one that exists."""
+    """The publication of a request, and whether it is new; on repeat the one that exists.
+
+    `source_run_id` is the run whose bots these are; with `retry_of`, the publication whose bots are
+    published anew, it waits for that run.
+    """
     row = connection.execute(
         sa.text(
-            "INSERT INTO flowshift.publications (request_id, source_run_id, options, requested_by, gate)"
-            " VALUES (:request_id, :run_id, CAST(:options AS jsonb), :actor, :gate)"
+            "INSERT INTO flowshift.publications"
+            " (request_id, source_run_id, retry_of, options, requested_by, gate)"
+            " VALUES (:request_id, :run_id, :retry_of, CAST(:options AS jsonb), :actor, :gate)"
             " ON CONFLICT (request_id) DO NOTHING RETURNING publication_id"
         ),
         {
             "request_id": request_id,
             "run_id": source_run_id,
+            "retry_of": retry_of,
             "options": msgspec.json.encode(options).decode(),
             "actor": requested_by,
             "gate": gate,
@@ -149,6 +172,15 @@ def create(
         return row, True
     known = sa.select(publications.c.publication_id).where(publications.c.request_id == request_id)
     return connection.execute(known).scalar_one(), False
+
+
+def wait_for_run(connection: sa.Connection, publication_id: int, run_id: int) -> None:
+    """Let a publication without a plan wait for another run than before."""
+    connection.execute(
+        sa.update(publications)
+        .where(publications.c.publication_id == publication_id)
+        .values(source_run_id=run_id, version=publications.c.version + 1)
+    )
 
 
 def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None:

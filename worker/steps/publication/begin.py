@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.policy.health import Verdict as Health
 from worker.core.targets.convert import CONVERTER_VERSION
 from worker.db import planning, run_transitions, runs
@@ -16,6 +17,7 @@ from worker.db.publication.waves import Publication, Wave
 from worker.db.runs import RunOptions
 from worker.log import get_logger
 from worker.steps.backup.recent import why_no_wave
+from worker.steps.publication.proven import plan_proven
 from worker.steps.publication.state import need, note, wave_in
 
 log = get_logger(__name__)
@@ -38,9 +40,15 @@ def begin_next(
 
     The caller has the state locked, and no wave is being published or watched. A wave that may not
     begin yet waits: the publication stays `watching` and says for what, and the next tick tries
-    again. `health` is what the health checks say, for a wave that begins by itself.
+    again. `health` is what the health checks say, for a wave that begins by itself. One that retries
+    another has no waves until its bots are proven: they are planned here.
     """
     found = need(connection, publication_id)
+    if not found.is_planned:
+        waits = plan_proven(connection, found, actor)
+        if waits is not None:
+            return Going(publication_id, waits.run_id, waits.said)
+        found = need(connection, publication_id)
     wave = wave_in(waves.of(connection, publication_id), "pending")
     if wave is None:
         if found.state != "watching":
@@ -100,7 +108,8 @@ def begin(connection: sa.Connection, found: Publication, wave: Wave, actor: str)
         run_id=run.run_id,
         bots=planned.bots,
     )
-    return Going(publication_id, run.run_id, f"publishes wave {wave.number}: {planned.bots:,} bots")
+    bots = counted(planned.bots, "bot")
+    return Going(publication_id, run.run_id, f"publishes wave {wave.number}: {bots}")
 
 
 # -- what keeps a wave from beginning ----------------------------------------------------------------

@@ -20,6 +20,7 @@ from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
 from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of
+from worker.steps.publication.proven import resume
 from worker.steps.publication.settle import settle_locked
 from worker.steps.publication.state import move_runs, need, note, wave_in
 
@@ -205,6 +206,8 @@ def _resume(connection: sa.Connection, found: Publication, actor: str, reason: s
     note(connection, publication_id, "resumed", actor, reason)
     log.info("publication.resumed", publication_id=publication_id, actor=actor)
     found = _locked(connection, publication_id)
+    if not found.is_planned:
+        resume(connection, found, actor)
     judged = wave_in(waves.of(connection, publication_id), "publishing", "watching")
     if was_disturbed and judged is not None:
         count_anew(connection, publication_id, judged.number)

@@ -112,6 +112,10 @@ def explain(engine: sa.Engine, publication_id: int, number: int | None) -> Expla
 def _wave(
     publication_id: int, its: list[Wave], number: int | None, verdicts: dict[int, Kept]
 ) -> Wave:
+    if not its:
+        raise NotFoundError(
+            f"publication {publication_id} has no wave yet: its bots are proven first"
+        )
     if number is None:
         looked_at = max(verdicts, key=lambda one: verdicts[one].read_at, default=its[0].number)
         number = looked_at

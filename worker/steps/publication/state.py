@@ -36,10 +36,14 @@ def wave_in(its: Sequence[Wave], *states: WaveState) -> Wave | None:
 def move_runs(
     connection: sa.Connection, publication_id: int, state: RunState, why: str, actor: str
 ) -> None:
-    """Take the runs of a publication's waves along: those that may go there."""
-    for wave in waves.of(connection, publication_id):
-        if wave.run_id is not None:
-            run_transitions.apply(connection, wave.run_id, state, reason=why, actor=actor)
+    """Take the runs of a publication along that may go there: those of its waves, or what it waits for."""
+    found = need(connection, publication_id)
+    run_ids = [wave.run_id for wave in waves.of(connection, publication_id)]
+    if not found.is_planned:
+        run_ids.append(found.source_run_id)
+    for run_id in run_ids:
+        if run_id is not None:
+            run_transitions.apply(connection, run_id, state, reason=why, actor=actor)
 
 
 def note(

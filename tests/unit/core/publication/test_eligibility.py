@@ -9,7 +9,16 @@ import msgspec
 import pytest
 
 from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES
-from worker.core.publication.eligibility import CODES, Code, Heard, Proof, Rules, Seen, decide
+from worker.core.publication.eligibility import (
+    CODES,
+    Code,
+    Heard,
+    Proof,
+    Rules,
+    Seen,
+    TakenBack,
+    decide,
+)
 
 READY = Seen(
     bot_id="b",
@@ -25,6 +34,7 @@ RULES = Rules(node_types=frozenset({"start", "llm", "end"}), target="guide", ask
 NOT: dict[Code, dict[str, Any]] = {
     "busy": {"is_locked": False},
     "duplicate_bot_id": {"rows": 2},
+    "taken_back": {"taken_back": TakenBack(3, proven_since=False)},
     "no_draft": {"content_hash": None},
     "already_published": {"uses_v2": True, "is_published": True},
     "draft_would_go_live": {"uses_v2": True},
@@ -67,10 +77,13 @@ def test_each_condition_alone_keeps_a_bot_out(expected: Code) -> None:
     assert REMEDIES[refusal.code]
 
 
-# A version is published or it is not.
-PAIRS = [
-    pair for pair in combinations(CODES, 2) if pair != ("already_published", "draft_would_go_live")
-]
+# A version is published or it is not, and a bot that uses V2 is not back on V1.
+CANNOT_BE = {
+    ("already_published", "draft_would_go_live"),
+    ("taken_back", "already_published"),
+    ("taken_back", "draft_would_go_live"),
+}
+PAIRS = [pair for pair in combinations(CODES, 2) if pair not in CANNOT_BE]
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
@@ -81,6 +94,18 @@ def test_where_two_apply_the_first_in_order_counts(first: Code, second: Code) ->
 
 def test_the_conditions_are_all_there_in_their_order() -> None:
     assert tuple(NOT) == CODES
+
+
+def test_a_bot_that_was_given_back_to_v1_stays_there_until_it_was_proven_again() -> None:
+    back = but(taken_back=TakenBack(3, proven_since=False))
+
+    refusal = decide(back, Rules())
+    assert refusal is not None
+    assert "flowshift retry --publication 3" in refusal.message
+    assert code(but(taken_back=TakenBack(3, proven_since=True))) is None
+    assert (
+        code(msgspec.structs.replace(back, uses_v2=True, is_published=True)) == "already_published"
+    ), "a person published it since"
 
 
 def test_an_edited_draft_is_taken_where_that_is_allowed_and_that_content_is_proven() -> None:
