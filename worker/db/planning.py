@@ -66,7 +66,20 @@ def plan_listed(
     listed = sa.select(
         sa.func.unnest(sa.cast(list(bot_ids), sa.ARRAY(sa.Text))).label("bot_id")
     ).distinct()
-    return _plan_lists(connection, run_id, listed, size)
+    return plan_selected(connection, run_id, listed, size)
+
+
+def plan_selected(
+    connection: sa.Connection, run_id: int, wanted: sa.Select[Any], size: int
+) -> Planned:
+    """Add batches over the bots that a query selects by their `bot_id`, each once, in key order."""
+    slices = _slices(wanted, size, sa.func.array_agg)
+    rows = sa.select(sa.literal(run_id), 1 + slices.c.slice, slices.c.last, slices.c.bots)
+    columns = ("run_id", "number", "bot_ids", "bot_count")
+    added = connection.execute(
+        sa.insert(batches).from_select(columns, rows).returning(batches.c.bot_count)
+    ).all()
+    return Planned(len(added), sum(row.bot_count for row in added))
 
 
 def plan_limit(connection: sa.Connection, run_id: int, limit: int, size: int) -> Planned:
@@ -77,7 +90,7 @@ def plan_limit(connection: sa.Connection, run_id: int, limit: int, size: int) ->
         .order_by(bots.c.bot_id)
         .limit(limit)
     )
-    return _plan_lists(connection, run_id, first, size)
+    return plan_selected(connection, run_id, first, size)
 
 
 def plan_retry(
@@ -101,7 +114,7 @@ def plan_retry(
         failed = failed.where(ledger.c.code == code)
     if bot_ids:
         failed = failed.where(ledger.c.bot_id.in_(bot_ids))
-    planned = _plan_lists(connection, run_id, failed, size)
+    planned = plan_selected(connection, run_id, failed, size)
     if code is not None or bot_ids:
         return planned
     copied = _plan_copies(connection, run_id, parent_run_id, planned.batches)
@@ -133,18 +146,6 @@ def _plan_copies(
     ).where(batches.c.run_id == parent_run_id)
     if only_failed:
         rows = rows.where(batches.c.state == "failed")
-    added = connection.execute(
-        sa.insert(batches).from_select(columns, rows).returning(batches.c.bot_count)
-    ).all()
-    return Planned(len(added), sum(row.bot_count for row in added))
-
-
-def _plan_lists(
-    connection: sa.Connection, run_id: int, wanted: sa.Select[Any], size: int
-) -> Planned:
-    slices = _slices(wanted, size, sa.func.array_agg)
-    rows = sa.select(sa.literal(run_id), 1 + slices.c.slice, slices.c.last, slices.c.bots)
-    columns = ("run_id", "number", "bot_ids", "bot_count")
     added = connection.execute(
         sa.insert(batches).from_select(columns, rows).returning(batches.c.bot_count)
     ).all()

@@ -256,13 +256,12 @@ def any_pending(connection: sa.Connection, publication_id: int, wave: int) -> bo
     return bool(connection.scalar(sa.select(of_wave)))
 
 
-def pending_bots(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
-    """The bots of a wave that are still to be published."""
+def pending_bots(publication_id: int, wave: int) -> sa.Select[tuple[str]]:
+    """A query of the bots of a wave that are still to be published."""
     b = publication_bots.c
-    query = sa.select(b.bot_id).where(
+    return sa.select(b.bot_id).where(
         b.publication_id == publication_id, b.wave == wave, b.state == "pending"
     )
-    return list(connection.execute(query.order_by(b.bot_id)).scalars())
 
 
 def count(

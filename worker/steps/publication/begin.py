@@ -72,7 +72,6 @@ def begin_next(
 def begin(connection: sa.Connection, found: Publication, wave: Wave, actor: str) -> Going:
     """Make the run that publishes what is pending of a wave; it runs once this commits."""
     publication_id = found.publication_id
-    bot_ids = waves.pending_bots(connection, publication_id, wave.number)
     attempt = f":{wave.run_id}" if wave.run_id is not None else ""
     run, _ = runs.create(
         connection,
@@ -83,7 +82,8 @@ def begin(connection: sa.Connection, found: Publication, wave: Wave, actor: str)
         requested_by=actor,
         converter_version=CONVERTER_VERSION,
     )
-    planned = planning.plan_listed(connection, run.run_id, bot_ids, BATCH)
+    pending = waves.pending_bots(publication_id, wave.number)
+    planned = planning.plan_selected(connection, run.run_id, pending, BATCH)
     runs.note_planned(
         connection,
         run.run_id,
