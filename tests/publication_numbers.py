@@ -42,6 +42,25 @@ def _run_counters(after: After) -> Iterator[str]:
             yield f"run {row.run_id} is {row.state}, its publication {row.publication_state}"
 
 
+def _runs_back(after: After) -> Iterator[str]:
+    """A bot goes back once; what the runs say of it is what the rows say, and none is counted twice."""
+    took: dict[tuple[int, str], list[int]] = {}
+    for row in after.fleet.rows(_BACK):
+        took.setdefault((row.publication_id, row.bot_id), []).append(row.run_id)
+    states = {(row.publication_id, row.bot_id): row.state for row in after.bots}
+    for (publication_id, bot_id), run_ids in took.items():
+        if len(run_ids) > 1:
+            yield f"runs {run_ids} all took {bot_id} of {publication_id} back"
+        if (state := states[publication_id, bot_id]) != "rolled_back":
+            yield f"run {run_ids[0]} took {bot_id} of {publication_id} back, which is {state}"
+    for row in after.fleet.rows(_RUNS_BACK):
+        counts = after.fleet.progress(row.run_id).counts
+        said = (counts.rolled_back, counts.unchanged, counts.skipped, counts.failed)
+        rows = (row.rolled_back, row.unchanged, row.skipped, row.failed)
+        if said != rows:
+            yield f"run {row.run_id} says {said}, the ledger {rows}"
+
+
 def _states(after: After) -> Iterator[str]:
     for row in after.fleet.rows("SELECT * FROM flowshift.publications"):
         own = [wave for wave in after.waves if wave.publication_id == row.publication_id]
@@ -86,6 +105,21 @@ _RUNS = """
     GROUP BY 1, 2, 3
 """
 
+_BACK = """
+    SELECT CAST(r.options ->> 'publication' AS int8) AS publication_id, l.bot_id, l.run_id
+    FROM flowshift.ledger l JOIN flowshift.runs r ON r.run_id = l.run_id AND r.kind = 'roll_back'
+    WHERE l.outcome = 'rolled_back'
+"""
+
+_RUNS_BACK = """
+    SELECT r.run_id, count(*) FILTER (WHERE l.outcome = 'rolled_back') AS rolled_back,
+           count(*) FILTER (WHERE l.outcome = 'unchanged') AS unchanged,
+           count(*) FILTER (WHERE l.outcome = 'skipped') AS skipped,
+           count(*) FILTER (WHERE l.outcome = 'failed') AS failed
+    FROM flowshift.runs r LEFT JOIN flowshift.ledger l ON l.run_id = r.run_id
+    WHERE r.kind = 'roll_back' GROUP BY 1
+"""
+
 _AUDIT = """
     SELECT CAST(detail ->> 'publication' AS int8) AS publication_id, action,
            CAST(detail ->> 'wave' AS int4) AS wave
@@ -95,6 +129,10 @@ _AUDIT = """
 CLAIMS: dict[str, Callable[[After], Iterable[str]]] = {
     "counters of waves equal rows": _counters,
     "counters of runs equal rows, and no run outlives its publication": _run_counters,
+    "runs take a bot back once, and count it once": _runs_back,
     "states of publications and waves agree": _states,
     "the audit trail has what happened": _audit,
 }
+
+AT_THE_END = ("states of publications and waves agree",)
+"""What holds only once nothing of it is left to do."""

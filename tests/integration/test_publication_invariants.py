@@ -77,6 +77,12 @@ BREAKS = {
     "counters of runs equal rows, and no run outlives its publication": (
         "UPDATE flowshift.batches SET published = published + 1 WHERE run_id = 2"
     ),
+    "runs take a bot back once, and count it once": (
+        "INSERT INTO flowshift.runs (request_id, kind, state, options, dry_run, requested_by,"
+        " converter_version) VALUES ('b', 'roll_back', 'running', '{\"publication\": 1}', false, '', '1');"
+        " INSERT INTO flowshift.ledger (run_id, batch, bot_id, outcome)"
+        " SELECT run_id, 1, 'bot-00001', 'rolled_back' FROM flowshift.runs WHERE kind = 'roll_back'"
+    ),
     "states of publications and waves agree": ("UPDATE flowshift.waves SET state = 'publishing'"),
     "the audit trail has what happened": (
         "DELETE FROM flowshift.audit WHERE action = 'publication.created'"

@@ -12,9 +12,10 @@ from worker.cli.printing import confirm_count, print_json, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.rollback import preview_fields, print_preview, print_result, shown
 from worker.db.publication.rolling import Which
-from worker.errors import UsageError
+from worker.errors import ConfigError, UsageError
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
+from worker.servers.connect import check_redis_and_queue
 from worker.steps.enqueue import top_up
 from worker.steps.publication import detached
 from worker.steps.publication import rollback as step
@@ -100,7 +101,9 @@ def rollback(
     """
     configure_logging()
     which = _which(bot_ids, publication_id, wave, everything=everything)
-    with opened(needs_redis=detach) as current:
+    with opened(needs_redis=False) as current:
+        if detach:
+            _need_queue(current)
         seen = step.look(current, which)
         if not as_json or not (dry_run or yes):
             print_preview(seen, err=as_json)
@@ -130,6 +133,15 @@ def _which(
     return Which(
         bot_ids=tuple(dict.fromkeys(bot_ids)) or None, publication_id=publication_id, wave=wave
     )
+
+
+def _need_queue(current: Runtime) -> None:
+    """Refuse to wait for workers that could not be told, since a rollback needs none of them."""
+    try:
+        check_redis_and_queue(current.servers, current.settings)
+    except ConfigError as error:
+        said = "nothing was changed. Without --detach a rollback needs neither Redis nor workers"
+        raise ConfigError(f"{str(error).rstrip('.')}: {said}") from error
 
 
 def _confirm(seen: Look, *, yes: bool) -> None:

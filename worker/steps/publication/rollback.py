@@ -102,9 +102,12 @@ def roll_back(
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        states = _end(current.engine, ids, which, actor=actor, reason=reason, counts=work.counts)
+        states, live = _end(
+            current.engine, ids, which, actor=actor, reason=reason, counts=work.counts
+        )
     log.info("rollback.finished", actor=actor, bots=dict(work.counts), states=states)
-    return Result(bots=dict(work.counts), states=states, left=work.left, interrupted=interrupted)
+    left = max(0, live - work.counts["no_way_back"])
+    return Result(bots=dict(work.counts), states=states, left=left, interrupted=interrupted)
 
 
 # -- before ----------------------------------------------------------------------------------------
@@ -193,7 +196,11 @@ def _end(
     actor: str,
     reason: str | None,
     counts: Mapping[Back, int],
-) -> dict[int, str]:
+) -> tuple[dict[int, str], int]:
+    """Each publication's state after it, and how many bots are live still.
+
+    They are counted here, since another rollback may have taken some of them meanwhile.
+    """
     states: dict[int, str] = {}
     with map_database_errors(), engine.begin() as connection:
         rolling.lock(connection, publication_ids)
@@ -203,4 +210,5 @@ def _end(
             if state is not None:
                 states[publication_id] = state
                 _note(connection, state, publication_id, actor, reason, bots=dict(counts))
-    return states
+        live = sum(rolling.count_live(connection, one, which) for one in publication_ids)
+    return states, live

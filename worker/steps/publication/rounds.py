@@ -90,6 +90,8 @@ class Rounds:
             self._all_at_once(publication_id, sleep)
             # Once more through what is live: whatever a connection that failed had left out.
             self._through(publication_id, sleep, alongside=False)
+        # What is neither done nor locked now is live no more: another rollback took it.
+        self._total = self._back + len(self._stay)
         while waiting := [place for place, state in self._stay.items() if state == "busy"]:
             for publication_id in publication_ids:
                 self._again(
