@@ -22,8 +22,8 @@ COPY constraints.txt ./
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf \
     pip download --require-hashes --no-deps --only-binary :all: -r constraints.txt -d wheels
 
-# The dependencies of the wheel are flowshift's own and those of the extra `live`, so that workers can
-# ask models; not the embedded servers and the developers' tools.
+# The dependencies of the wheel are flowshift's own and those of the extras `live` and `notify`, so that workers
+# can ask models and tell people; not the embedded servers and the developers' tools.
 COPY pyproject.toml README.md LICENSE ./
 COPY worker worker
 COPY tasks tasks
@@ -31,7 +31,7 @@ COPY migrations migrations
 RUN pip install --no-index --find-links wheels hatchling \
     && pip wheel --no-index --no-deps --no-build-isolation -w dist . \
     && python -m venv --without-pip /opt/flowshift \
-    && pip --python /opt/flowshift/bin/python install --no-index --find-links wheels "$(echo dist/*.whl)[live]" \
+    && pip --python /opt/flowshift/bin/python install --no-index --find-links wheels "$(echo dist/*.whl)[live,notify]" \
     && /opt/flowshift/bin/flowshift --version
 
 

@@ -2,10 +2,11 @@
 
 By name, with JSON arguments: `flowshift.start_run`, `flowshift.plan_run`, `flowshift.convert_batch`,
 `flowshift.validate_batch`, `flowshift.refresh_progress`, `flowshift.sweep`, `flowshift.tick_publications`,
-`flowshift.prune`. From Python:
+`flowshift.send_notifications`, `flowshift.prune`. From Python:
 `tasks.start_run(Request(...))`.
 """
 
+from tasks.notifications import send_notifications
 from tasks.prunes import prune, tick_prune
 from tasks.publications import tick_publications
 from tasks.runs import convert_batch, migrate, plan_run, refresh_progress, sweep, validate_batch
@@ -17,6 +18,7 @@ __all__ = [
     "plan_run",
     "prune",
     "refresh_progress",
+    "send_notifications",
     "start_run",
     "sweep",
     "tick_prune",

@@ -126,6 +126,8 @@ def configuration(current: Runtime) -> dict[str, Any]:
             "tick-publications": _every(
                 "flowshift.tick_publications", settings.gate_s, celery_name(namespace, "publish")
             ),
+            # Sent only if there is something to be sent.
+            "send-notifications": _every("flowshift.send_notifications", settings.notify_s),
             # Every minute, and not once a day: PostgreSQL knows whether the day's prune is over.
             "tick-prune": _every("flowshift.tick_prune", 60.0),
         },
@@ -249,6 +251,7 @@ def _check_servers(instance: Any = None, options: Mapping[str, Any] = {}, **_: o
         choose_queues(app, options.get("queues"), _publisher(current))
         if current.live is not None:
             chain.check(current.live)
+        current.channels  # noqa: B018  (reading is the check)
         _check_platform(current)
     except ConfigError as error:
         _stop(error)
@@ -258,6 +261,7 @@ def _refuse_what_waiting_cannot_repair() -> None:
     current = runtime.runtime()
     try:
         connect.check_rights(current.servers, current.settings)
+        current.channels  # noqa: B018  (reading is the check)
     except ConfigError as error:
         _stop(error)
 

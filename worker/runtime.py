@@ -19,6 +19,8 @@ import sqlalchemy as sa
 
 from worker import nodes
 from worker import settings as settings_module
+from worker.channels import config as channels_config
+from worker.channels.config import Channels
 from worker.core.engine.registry import Registry
 from worker.core.parity.trial import Equipment
 from worker.core.targets.convert import convert_text
@@ -112,6 +114,17 @@ class Runtime:
             ConfigError: a program that is named cannot be run here.
         """
         return Platform.of(self.settings, probe=convert_text(SMALLEST, Defaults()).graph)
+
+    @cached_property
+    def channels(self) -> Channels | None:
+        """Where notifications go; None if no file says so. Read when first needed: a command that helps
+        in the night must not fail for it.
+
+        Raises:
+            ConfigError: the file, or one that it names, cannot be read or is wrong.
+        """
+        path = self.settings.notify_path
+        return None if path is None else channels_config.load(path)
 
     def echo_for(self, target: Target, strict: Iterable[str] = ()) -> Equipment:
         """What drafts for a target are executed with where no model is to be asked.

@@ -14,14 +14,17 @@ from celery import Celery
 
 from tests.fleet import Fleet
 from tests.gate import Gate
+from tests.hook_server import Desk
 from tests.publishing import Publishing
 from tests.roles import Role
 from worker import runtime
 from worker.app import configuration
+from worker.core.notify.runs import run_paused
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.run_kinds import QueueName
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
+from worker.db.notifications import notify
 from worker.db.outbox import ToEnqueue
 from worker.processes.beat import Scheduler
 from worker.queue.dispatch import CeleryQueue
@@ -182,3 +185,20 @@ def test_while_the_database_is_away_the_beat_goes_on(beat: Beat, current: Runtim
     away.close()
     assert (beat.waiting(), beat.waiting("")) == ([], ["flowshift.sweep"])
     assert runtime.runtime() is current
+
+
+def test_the_beat_has_notifications_sent_only_where_some_are_due(
+    current: Runtime, tmp_path: Path
+) -> None:
+    desk = Desk(tmp_path).add("ops", "webhook", "http://127.0.0.1:9/")
+    settings = msgspec.structs.replace(current.settings, notify=str(desk.path))
+    current = runtime.configure(settings)
+    for beat in the_beat(current, tmp_path / "schedule"):
+        beat.turn("send-notifications")
+        assert beat.waiting("") == []
+        with current.engine.begin() as connection:
+            notify(connection, run_paused(3, "convert", "cycle: 40 of the last 60 bots failed"))
+
+        beat.turn("send-notifications")
+
+        assert beat.waiting("") == ["flowshift.send_notifications"]

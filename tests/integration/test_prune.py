@@ -217,8 +217,8 @@ def test_a_locked_execution_is_passed_over_and_nobody_waits_for_it(
         )
         result = executions.prune()
     assert (result.gone["runs"], result.gone["kept"]) == (5, 2)
-    # Four over executions, the last of which finds none, and five over our own.
-    assert result.batches == 9
+    # Four over executions, the last of which finds none, and six over our own.
+    assert result.batches == 10
     assert executions.runs() == {ids[6], ids[2]}
 
     assert executions.prune().gone == {
@@ -541,7 +541,7 @@ def test_a_slice_leaves_and_the_next_goes_on_with_the_same_cut_off(
     ]
     while results[-1].state == "unfinished":
         assert results[-1].is_out_of_time
-        results.append(executions.prune(slot=SLOT, slice_s=20, clock=lambda: float(next(ticks))))
+        results.append(executions.prune(slot=SLOT, slice_s=24, clock=lambda: float(next(ticks))))
 
     assert len(results) > 1
     assert results[-1].gone["runs"] == 10

@@ -43,6 +43,8 @@ BY_HAND = {
     "platform_engine": ("python:", "python: ", "node 'engine.js", " "),
     "node_types": (",", "start,,end", "start llm", " "),
     "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
+    "notify": ("~nobody-here/x",),
+    "web_url": ("flowshift.example", "ftp://a", "https://me@a", "https://a/?b", "https://a b", " "),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
     "web_hosts": ("a b", "flowshift:80", "a,,b", "http://a", " "),
     "web_users": ("~nobody-here/x",),

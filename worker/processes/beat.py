@@ -23,15 +23,20 @@ from kombu.common import ignore_errors
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
 from worker.processes.heartbeat import Heartbeat
+from worker.processes.notifier import Notifier
 from worker.progress.unattended import Unattended
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
 from worker.steps.gate_due import is_tick_due
+from worker.steps.notify.due import is_sending_due
 
 log = get_logger(__name__)
 
 TICK: Final = "flowshift.tick_publications"
 """The task that is sent only if it is due: where nobody publishes, nobody takes its messages."""
+
+SEND: Final = "flowshift.send_notifications"
+"""Likewise, if something is to be sent."""
 
 CLOSE_S: Final = 1.0
 """How long a connection that failed is given to say farewell."""
@@ -76,12 +81,12 @@ accepted = Accepted()
 class Scheduler(PersistentScheduler):
     """Celery's, with its schedule in a file, that does not keep a producer which failed.
 
-    Of the gate's ticks it sends those that are due.
+    Of the gate's ticks, and of the messages that have notifications sent, it sends those that are due.
     """
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send the message of an entry; never raises."""
-        if entry.task == TICK and not self._is_tick_due():
+        if not self._is_due(entry.task):
             return
         try:
             self.apply_async(entry, producer=producer, advance=False)
@@ -94,12 +99,16 @@ class Scheduler(PersistentScheduler):
             log.debug("beat.sent", entry=entry.name)
             accepted.took()
 
-    def _is_tick_due(self) -> bool:
-        """Whether the gate has something to look at; not if that cannot be read: the next time tells."""
+    def _is_due(self, task: str) -> bool:
+        """Whether a task has something to do; not if that cannot be read: the next time tells."""
         try:
-            return is_tick_due(runtime(), CeleryQueue(self.app))
+            if task == TICK:
+                return is_tick_due(runtime(), CeleryQueue(self.app))
+            return task != SEND or is_sending_due(runtime())
         except Exception as error:  # noqa: BLE001  (whatever it is, the other messages must go on)
-            log.warning("tick.postponed", error=str(error))
+            log.warning(
+                "tick.postponed" if task == TICK else "notification.postponed", error=str(error)
+            )
             return False
 
     def _ensure_connected(self) -> Any:
@@ -134,3 +143,4 @@ def _begin(sender: Any, **_: object) -> None:
         return accepted.sign()
 
     Heartbeat(current, "beat", "beat", work).start()
+    Notifier(current).start()

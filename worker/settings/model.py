@@ -18,13 +18,14 @@ from worker.settings.field import variable
 from worker.settings.gate import Gate
 from worker.settings.health import Health
 from worker.settings.limits import Limits
+from worker.settings.notify import Notify
 from worker.settings.platform import Platform
 from worker.settings.refusal import refusal
 from worker.settings.retention import Retention
 from worker.settings.web import Web
 
 
-class Settings(Web, frozen=True, kw_only=True):
+class Settings(Notify, frozen=True, kw_only=True):
     """What a process of flowshift runs with."""
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ GROUPS: Final[tuple[type[msgspec.Struct], ...]] = (
     Platform,
     Gate,
     Web,
+    Notify,
 )
 
 USUAL: Final = (

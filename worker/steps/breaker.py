@@ -7,9 +7,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.core.notify.runs import run_paused
 from worker.core.policy import circuit_breaker
 from worker.core.policy.health import Verdict
-from worker.db import control, outbox, run_transitions, runs
+from worker.db import control, notifications, outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
 
@@ -67,7 +68,11 @@ def stop_for_health(engine: sa.Engine, run_id: int, ask: Callable[[], Verdict]) 
 
 
 def _stop(connection: sa.Connection, run_id: int, reason: str) -> bool:
-    return run_transitions.apply(connection, run_id, "paused", reason=reason, actor=OURSELVES)
+    if not run_transitions.apply(connection, run_id, "paused", reason=reason, actor=OURSELVES):
+        return False
+    kind = runs.kind_of(connection, run_id) or "convert"
+    notifications.notify(connection, run_paused(run_id, kind, reason))
+    return True
 
 
 def _log_stop(run_id: int, reason: str | None) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from worker.core.notify.runs import run_ended
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
-from worker.core.policy.states import final_state
-from worker.db import batches, run_progress, run_transitions, runs
+from worker.core.policy.states import RunState, final_state
+from worker.db import batches, notifications, run_progress, run_results, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.log import get_logger
 from worker.steps.publication.detached import end_rollback
@@ -36,6 +37,7 @@ def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None
                 end_rollback(connection, run, actor=actor)
             if not run_transitions.apply(connection, run_id, state, reason=None, actor=actor):
                 return None
+            _tell(connection, run_id, state, progress)
             ended = run_progress.read(connection, run_id)
     log.info(
         "run.finished",
@@ -48,10 +50,27 @@ def finish_run(engine: sa.Engine, run_id: int, *, actor: str) -> Progress | None
     return ended
 
 
+def _tell(connection: sa.Connection, run_id: int, state: RunState, progress: Progress) -> None:
+    kind = runs.kind_of(connection, run_id)
+    failed = progress.counts.failed
+    event = run_ended(
+        run_id,
+        kind or "convert",
+        state,
+        bots=progress.counts.bots,
+        bots_failed=failed,
+        batches_failed=progress.batches_failed,
+        codes=run_results.codes(connection, run_id) if failed else {},
+    )
+    notifications.notify(connection, event)
+
+
 def fail_run(engine: sa.Engine, run_id: int, reason: str, *, actor: str) -> None:
     """Record that a run could not be planned."""
     with map_database_errors(), engine.begin() as connection:
-        run_transitions.apply(connection, run_id, "failed", reason=reason, actor=actor)
+        if run_transitions.apply(connection, run_id, "failed", reason=reason, actor=actor):
+            kind = runs.kind_of(connection, run_id) or "convert"
+            notifications.notify(connection, run_ended(run_id, kind, "failed", reason=reason))
 
 
 def fail_batch(engine: sa.Engine, ref: BatchRef, error: str) -> None:

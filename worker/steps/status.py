@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from worker.core.policy.health import Verdict
 from worker.core.policy.processes import Process
 from worker.core.targets.detect import Choice
-from worker.db import admission, fleet, heartbeats, outcomes, overview
+from worker.db import admission, channels, fleet, heartbeats, outcomes, overview
+from worker.db.channels import Stuck
 from worker.db.engine import map_database_errors
 from worker.db.fleet import Executed
 from worker.db.overview import Overview
@@ -40,8 +41,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     `report` is None if there is no run; `pace` is None, and `health` empty, if its run is over.
     `open_failures` counts the bots that are still broken, by code. `publications` are those that are not
-    over. `target` is the one that a run
-    started now would be for.
+    over. `notifications_stuck` are the channels that have not taken what they should have. `target` is the
+    one that a run started now would be for.
     """
 
     report: RunReport | None
@@ -52,6 +53,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     open_failures: outcomes.Counts
     publications: Sequence[Outline]
     processes: Sequence[Process]
+    notifications_stuck: Sequence[Stuck]
     target: Choice
 
 
@@ -81,6 +83,7 @@ def read_status(
             open_failures=outcomes.counts(connection),
             publications=outline.active(connection),
             processes=heartbeats.processes(connection),
+            notifications_stuck=channels.stuck(connection),
             target=choose_target(connection, None, settings.target),
         )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from worker.core.notify.runs import run_ended
 from worker.core.policy.states import OVER, RunState, words
-from worker.db import outbox, run_transitions, runs
+from worker.db import notifications, outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
 from worker.errors import UsageError
@@ -87,5 +88,8 @@ def _change(
             end_rollback(connection, run, actor=actor)
         if not run_transitions.apply(connection, run_id, state, reason=reason, actor=actor):
             return runs.get(connection, run_id) or run
+        if state == "cancelled":
+            event = run_ended(run_id, run.kind, state, reason=f"{reason} (by {actor})")
+            notifications.notify(connection, event)
     log.info("run.stopped", run_id=run_id, state=state, actor=actor, reason=reason)
     return None

@@ -28,6 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
     "batches": "their batches",
     "audit": "audit lines",
     "prunes": "records of prunes",
+    "notifications": "notifications",
     "proofs": "proofs of bots that are gone",
     "gate_readings": "readings of the gate, but each wave's last",
     "gate_counts": "counts that the gate made of executions",

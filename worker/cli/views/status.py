@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.fleet import fleet_text, live_text, publication_lines
+from worker.cli.views.notify import print_stuck
 from worker.cli.views.processes import processes_fields, working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import prune_text
@@ -41,6 +42,7 @@ def status_fields(status: Status, schedule: PruneSchedule, limit_s: float) -> di
         "open_failures_are_estimates": status.open_failures.is_estimate,
         **processes_fields(status.processes, limit_s),
         "prune": schedule,
+        "notifications_stuck": status.notifications_stuck,
         "executions_since": executed.since,
         "executions_24h": executed.by_status,
         "executions_24h_all": executed.all,
@@ -69,6 +71,7 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
         if missing:
             to.print(Text(missing, "yellow"))
     to.print(prune_text(schedule))
+    print_stuck(to, status.notifications_stuck)
     if status.executed.all.count:
         to.print(executed_table(status.executed))
 

@@ -56,6 +56,11 @@ def delete_prunes(connection: sa.Connection, before: dt.datetime, *, size: int) 
     return _delete(connection, "prunes", _PRUNES, before=before, size=size)
 
 
+def delete_notifications(connection: sa.Connection, before: dt.datetime, *, size: int) -> Piece:
+    """Delete up to `size` notifications from before `before`, with what channels got of them."""
+    return _delete(connection, "notifications", _NOTIFICATIONS, before=before, size=size)
+
+
 def count(
     connection: sa.Connection, *, ledger: dt.datetime, runs: dt.datetime, audit: dt.datetime
 ) -> dict[str, int]:
@@ -163,6 +168,13 @@ _PRUNES = sa.text("""
     ))
 """)
 
+_NOTIFICATIONS = sa.text("""
+    DELETE FROM flowshift.notifications WHERE notification_id = ANY (ARRAY(
+        SELECT notification_id FROM flowshift.notifications WHERE happened_at < :before
+        ORDER BY happened_at LIMIT :size
+    ))
+""")
+
 # A run goes with its batches once every retry of it is as old.
 _COUNT = sa.text(f"""
     WITH RECURSIVE thin AS (
@@ -196,5 +208,6 @@ _COUNT = sa.text(f"""
            (
                SELECT count(*) FROM flowshift.batches b WHERE b.run_id IN (SELECT run_id FROM going)
            ) AS batches,
-           (SELECT count(*) FROM flowshift.audit WHERE at < :audit) AS audit
+           (SELECT count(*) FROM flowshift.audit WHERE at < :audit) AS audit,
+           (SELECT count(*) FROM flowshift.notifications WHERE happened_at < :audit) AS notifications
 """)

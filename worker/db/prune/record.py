@@ -10,7 +10,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from worker.core.notify.publications import prune_stopped
 from worker.db.audit import record
+from worker.db.notifications import notify
 from worker.db.tables import prunes
 
 PruneState = Literal["running", "done", "stopped"]
@@ -111,6 +113,8 @@ def end(
         return get(connection, prune_id)
     ended = _prune(row)
     _record(connection, ended, actor, f"prune.{state}", reason)
+    if state == "stopped":
+        notify(connection, prune_stopped(prune_id, reason))
     return ended
 
 

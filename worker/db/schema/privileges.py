@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.db.notification_tables import TABLES as NOTIFICATION_TABLES
 from worker.db.platform_tables import bots
 from worker.db.publication.tables import (
     gate_readings,
@@ -138,6 +139,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     gate_readings: ("DELETE",),
     proofs: ("UPDATE", "DELETE"),
     **dict.fromkeys(TRAFFIC_TABLES, ("UPDATE", "DELETE")),
+    **dict.fromkeys(NOTIFICATION_TABLES, ("UPDATE", "DELETE")),
 }
 
 _LOCKED_OUT = sa.text("""

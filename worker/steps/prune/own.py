@@ -1,4 +1,4 @@
-"""Delete flowshift's own old records: ledger, runs with their batches, audit, prunes, proofs, readings."""
+"""Delete flowshift's own old records: ledger, runs with their batches, audit, prunes, notifications …"""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def delete_own(
         forget_run(run_id)
     session.until_empty(lambda c, size: own.delete_audit(c, cutoffs["audit"], size=size))
     session.until_empty(lambda c, size: own.delete_prunes(c, cutoffs["audit"], size=size))
+    session.until_empty(lambda c, size: own.delete_notifications(c, cutoffs["audit"], size=size))
     _delete_of_publications(session, cutoffs)
 
 

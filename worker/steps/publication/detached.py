@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from worker.core.publication.states import HeldBecause
 from worker.core.targets.convert import CONVERTER_VERSION
-from worker.db import audit, run_transitions, runs
+from worker.db import run_transitions, runs
 from worker.db.bulk import driver
 from worker.db.engine import map_database_errors
 from worker.db.publication import rolling
@@ -21,6 +21,7 @@ from worker.db.publication.rolling import Which
 from worker.db.runs import Run, RunOptions
 from worker.runtime import Runtime
 from worker.steps.publication.rollback import begin_locked
+from worker.steps.publication.state import note
 
 BATCH: Final = 1_000
 
@@ -125,12 +126,4 @@ def end_rollback(connection: sa.Connection, run: Run, *, actor: str) -> None:
     said = run.state_reason or f"rolled back by {run.requested_by}"
     state = rolling.end(connection, publication_id, which, said)
     if state is not None:
-        detail = {"publication": publication_id, "run": run.run_id}
-        audit.record(
-            connection,
-            None,
-            actor,
-            f"publication.{state}",
-            f"publication {publication_id}: {said}",
-            detail,
-        )
+        note(connection, publication_id, state, actor, said, run=run.run_id)

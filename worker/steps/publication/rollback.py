@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from worker.core.publication.preview import Preview, Published, preview
 from worker.core.publication.states import HeldBecause
-from worker.db import audit
 from worker.db.engine import map_database_errors
 from worker.db.publication import previews, rolling
 from worker.db.publication.rollback import Back
@@ -24,6 +23,7 @@ from worker.errors import UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.publication.rounds import Moved, Rounds, Sleep
+from worker.steps.publication.state import note
 from worker.steps.publication.v1 import v1_problem
 
 log = get_logger(__name__)
@@ -165,27 +165,8 @@ def begin_locked(
             )
     for publication_id in ids:
         rolling.begin(connection, publication_id, because=because)
-        _note(connection, "rolling_back", publication_id, actor, reason, plan=digest)
+        note(connection, publication_id, "rolling_back", actor, reason, plan=digest)
     return ids
-
-
-def _note(
-    connection: sa.Connection,
-    state: str,
-    publication_id: int,
-    actor: str,
-    reason: str | None,
-    **detail: object,
-) -> None:
-    said = f"publication {publication_id}{f': {reason}' if reason else ''}"
-    audit.record(
-        connection,
-        None,
-        actor,
-        f"publication.{state}",
-        said,
-        {"publication": publication_id, **detail},
-    )
 
 
 def _end(
@@ -209,6 +190,6 @@ def _end(
             state = rolling.end(connection, publication_id, which, said)
             if state is not None:
                 states[publication_id] = state
-                _note(connection, state, publication_id, actor, reason, bots=dict(counts))
+                note(connection, publication_id, state, actor, reason, bots=dict(counts))
         live = sum(rolling.count_live(connection, one, which) for one in publication_ids)
     return states, live

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from worker.core.notify.publications import publication_moved
 from worker.core.policy.states import RunState
 from worker.core.publication.states import WaveState
-from worker.db import audit, run_transitions
+from worker.db import audit, notifications, run_transitions
 from worker.db.publication import waves
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import NotFoundError
@@ -54,7 +55,9 @@ def note(
     reason: str | None,
     **detail: object,
 ) -> None:
-    """Add a line to the audit trail, `publication.WHAT`."""
+    """Add a line to the audit trail, `publication.WHAT`, and have people told if they should be."""
     said = f"publication {publication_id}{f': {reason}' if reason else ''}"
     values = {"publication": publication_id, **detail}
     audit.record(connection, None, actor, f"publication.{what}", said, values)
+    event = publication_moved(publication_id, what, actor, reason, detail)
+    notifications.notify(connection, event)

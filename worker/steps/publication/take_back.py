@@ -14,7 +14,6 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.publication.preview import Preview
-from worker.db import audit
 from worker.db.publication import previews
 from worker.db.publication.rollback import Part, Returned, roll_back_bots
 from worker.db.publication.rolling import Which
@@ -22,6 +21,7 @@ from worker.errors import UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.publication.rollback import look, roll_back
+from worker.steps.publication.state import note
 
 log = get_logger(__name__)
 
@@ -124,18 +124,15 @@ def quarantine(
     )
     back = [one.bot_id for one in returned if one.state == "rolled_back"]
     if back:
-        audit.record(
+        note(
             connection,
-            None,
+            publication_id,
+            "quarantined",
             "flowshift",
-            "publication.quarantined",
-            f"publication {publication_id}: {reason}",
-            {
-                "publication": publication_id,
-                "wave": wave,
-                "bots": len(back),
-                "bot_ids": back[:_NAMED],
-            },
+            reason,
+            wave=wave,
+            bots=len(back),
+            bot_ids=back[:_NAMED],
         )
         log.info("bots.quarantined", publication_id=publication_id, wave=wave, bots=len(back))
     stays = [Returned(bot_id, "no_way_back", wave) for bot_id in edited]

@@ -1,0 +1,63 @@
+"""Settings: who is told of what happens, and by which rules of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from worker.settings.field import path, text
+from worker.settings.web import Web
+
+
+def _base_address(value: str) -> None:
+    if not value:
+        return
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    if parts.username or parts.query or parts.fragment or any(c.isspace() for c in value):
+        raise ValueError
+
+
+class Notify(Web, frozen=True, kw_only=True):
+    """Who is told of what happens, and by which rules of one's own."""
+
+    notify: Annotated[
+        str,
+        text(
+            "A TOML file that says which channels get notifications, see "
+            "[Notifications](../how-to/notifications.md). Empty: none.",
+            expected="a TOML file",
+            check=path,
+        ),
+    ] = ""
+    web_url: Annotated[
+        str,
+        text(
+            "The address at which people reach `flowshift serve`, for links in notifications. "
+            "Empty: none are linked.",
+            expected="an address such as https://flowshift.example",
+            check=_base_address,
+            is_secret=True,  # somebody may put a password into it
+        ),
+    ] = ""
+    notify_s: Annotated[
+        int,
+        Meta(ge=1, le=300, description="Seconds between two looks for notifications to be sent."),
+    ] = 5
+    notify_give_up_h: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=720,
+            description="Hours after which a notification is given up that its channel has not taken.",
+        ),
+    ] = 24
+
+    @property
+    def notify_path(self) -> Path | None:
+        """The file with the channels, absolute; None if there is none."""
+        return path(self.notify) if self.notify else None
