@@ -98,10 +98,17 @@ def newest(connection: sa.Connection, limit: int, *, failed: bool = False) -> li
 
 
 def of_bot(
-    connection: sa.Connection, bot_id: str, limit: int, *, failed: bool = False
+    connection: sa.Connection, bot_id: str, limit: int, *, failed: bool = False, offset: int = 0
 ) -> list[Execution]:
-    """The executions of a bot, newest first (by the index on `bot_id`)."""
-    return _listed(connection, execution_runs.c.bot_id == bot_id, limit, failed=failed)
+    """The executions of a bot, newest first (by the index on `bot_id`), after the first `offset`."""
+    of = execution_runs.c.bot_id == bot_id
+    return _listed(connection, of, limit, failed=failed, offset=offset)
+
+
+def count_of_bot(connection: sa.Connection, bot_id: str, *, most: int) -> int:
+    """How many executions a bot has; no more than `most` are counted (by the index on `bot_id`)."""
+    seen = sa.select(sa.literal(1)).where(execution_runs.c.bot_id == bot_id).limit(most).subquery()
+    return connection.scalar(sa.select(sa.func.count()).select_from(seen)) or 0
 
 
 def of_run(
@@ -114,7 +121,12 @@ def of_run(
 
 
 def _listed(
-    connection: sa.Connection, which: sa.ColumnElement[bool], limit: int, *, failed: bool
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    limit: int,
+    *,
+    failed: bool,
+    offset: int = 0,
 ) -> list[Execution]:
     # Executions recorded together have one time: then by session, which numbers a run's messages.
     newest_first = (execution_runs.c.created_at.desc(), execution_runs.c.session_id)
@@ -123,7 +135,7 @@ def _listed(
         looked_at = query.limit(LOOKED_AT).subquery()
         query = sa.select(looked_at).where(sa.cast(looked_at.c.status, sa.Text) == "failed")
         query = query.order_by(looked_at.c.created_at.desc(), looked_at.c.session_id)
-    return [_execution(row) for row in connection.execute(query.limit(limit))]
+    return [_execution(row) for row in connection.execute(query.limit(limit).offset(offset))]
 
 
 def _execution(row: Sequence[Any]) -> Execution:

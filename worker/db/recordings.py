@@ -106,6 +106,19 @@ def insert_executions(
     return frozenset(row.bot_id for _, row in pairs) - left if is_whole else frozenset()
 
 
+_VERSION_OF_DRAFT = """
+    SELECT v.xmin::text FROM bot_workflow_versions v
+    WHERE v.bot_id = %s AND v.status = 'draft' AND v.graph = %s::jsonb
+"""
+
+
+def version_of_draft(connection: sa.Connection, bot_id: str, graph: str) -> str | None:
+    """The `xmin` of a bot's draft, as `insert_executions` takes it; None if it holds another graph."""
+    with driver(connection).cursor() as cursor:
+        row = cursor.execute(_VERSION_OF_DRAFT, [bot_id, graph]).fetchone()
+    return None if row is None else str(row[0])
+
+
 _UNRECORDED = """
     SELECT DISTINCT n.bot_id::varchar
     FROM unnest(%b::uuid[], %b::text[], %b::int4[]) AS n (id, bot_id, nodes)

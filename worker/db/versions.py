@@ -125,6 +125,30 @@ def graph(connection: sa.Connection, version_id: uuid.UUID) -> tuple[bytes | Non
     return cast("tuple[bytes | None, str]", row)
 
 
+class Stored(msgspec.Struct, frozen=True):
+    """What a version holds, as JSON; `graph` is None if it is over `MAX_GRAPH_BYTES`."""
+
+    graph: bytes | None
+    environment_variables: bytes
+    conversation_variables: bytes
+
+
+_WHOLE: Final = """
+    SELECT CASE WHEN octet_length(v.graph::text) <= %s THEN v.graph::text END,
+           COALESCE(v.environment_variables::text, '{}'),
+           COALESCE(v.conversation_variables::text, '{}')
+    FROM bot_workflow_versions v WHERE v.id = %s
+"""
+
+
+def whole(connection: sa.Connection, version_id: uuid.UUID) -> Stored | None:
+    """What a version holds; None if there is no such version any more."""
+    with driver(connection).cursor() as cursor:
+        cursor.adapters.register_loader("text", BytesLoader)
+        row = cursor.execute(_WHOLE, [MAX_GRAPH_BYTES, version_id]).fetchone()
+    return None if row is None else Stored(*row)
+
+
 _WRITE: Final = f"""
     UPDATE bot_workflow_versions v SET graph = %b, updated_at = now()
     WHERE v.id = %b AND v.status::text = 'draft'

@@ -16,6 +16,9 @@ from worker.steps import find
 
 _IDS_NAMED = 5
 
+COUNTED = 10_000
+"""So many executions of a bot are counted at most."""
+
 
 class Recorded(msgspec.Struct, frozen=True):
     """An execution whole, with its nodes in the order in which they ran."""
@@ -43,6 +46,28 @@ def list_executions(
         if not found:
             _refuse_unknown_run(connection, run_id)
         return found
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A part of a bot's executions; `total` is the least that there are if `is_at_least`."""
+
+    items: Sequence[Execution]
+    total: int
+    is_at_least: bool
+
+
+def page_of_bot(engine: sa.Engine, bot_id: str, *, limit: int, offset: int) -> Page:
+    """The executions of a bot, the newest first, after the first `offset` of them.
+
+    Raises:
+        NotFoundError: there is no such bot.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        find.bot(connection, bot_id)
+        items = executions.of_bot(connection, bot_id, limit, offset=offset)
+        total = executions.count_of_bot(connection, bot_id, most=COUNTED + 1)
+    return Page(items, min(total, COUNTED), total > COUNTED)
 
 
 def _refuse_unknown_run(connection: sa.Connection, run_id: int) -> None:

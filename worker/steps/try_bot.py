@@ -1,25 +1,37 @@
-"""Execute one bot's draft on one message, and V1 beside it. Nothing is written."""
+"""Execute one bot's draft on one message, and V1 beside it; recorded only where that is asked for."""
 
 from __future__ import annotations
 
-import msgspec
+import time
+import uuid
 
+import msgspec
+import sqlalchemy as sa
+
+from worker.core.codes import parse_differences
 from worker.core.parity.compare import Parity
-from worker.core.parity.recording import SESSION_OF_TEST
+from worker.core.parity.recording import SESSION_OF_TEST, as_row
 from worker.core.parity.side_by_side import Compared, prepare, refused, run_both
-from worker.core.parity.trial import Equipment
+from worker.core.parity.trial import Equipment, Executed
 from worker.core.printable import escape
 from worker.core.targets.convert import convert_text
+from worker.core.targets.registry import TARGETS
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
+from worker.db import recordings
+from worker.db.engine import map_database_errors
 from worker.db.inspect import BotView
 from worker.errors import BotError, UsageError
+from worker.runtime import Runtime
+from worker.steps import find
+from worker.steps.examine import target_to_try
 
 
 class Tried(msgspec.Struct, frozen=True):
     """A bot's trial, and whether its draft was `stored` or was `converted` for it.
 
-    `target` is the one whose engine executed it, `platform` the platform's.
+    `target` is the one whose engine executed it, `platform` the platform's. `graph` is the stored draft
+    that was executed, `began` the reading of `time.perf_counter` before.
     """
 
     bot_id: str
@@ -27,6 +39,8 @@ class Tried(msgspec.Struct, frozen=True):
     compared: Compared
     target: str
     platform: str
+    graph: str | None = None
+    began: float = 0.0
 
     @property
     def is_stale(self) -> bool:
@@ -62,8 +76,47 @@ def try_bot(
             failed = _unconverted(message, error)
             return Tried(view.bot_id, draft, failed, target.name, platform)
     pair = prepare(column, graph, defaults, equipment.registry, target)
+    began = equipment.clock()
     compared = run_both(pair, message, equipment, view.variables, SESSION_OF_TEST)
-    return Tried(view.bot_id, draft, compared, target.name, platform)
+    stored = view.graph if draft == "stored" else None
+    return Tried(view.bot_id, draft, compared, target.name, platform, stored, began)
+
+
+def try_on_echo(current: Runtime, bot_id: str, message: str) -> Tried:
+    """`try_bot` for the bot of that id, with an echo that answers; for the target of its draft.
+
+    Raises:
+        NotFoundError: there is no such bot.
+        UsageError: it has neither a draft nor a workflow.
+        TransientError: the database was unavailable.
+    """
+    view, choice = find.bot_and_target(current.engine, bot_id, None, current.settings.target)
+    target = target_to_try(view.graph, choice, None)
+    equipment = current.echo_for(target, parse_differences(current.settings.strict))
+    return try_bot(view, message, current.defaults, equipment, choice.target)
+
+
+def record_trial(engine: sa.Engine, tried: Tried, session_id: str) -> uuid.UUID | None:
+    """Record the execution of a stored draft under a session; its id.
+
+    None, and nothing written, if no draft is stored, or if it is another one by now.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    if tried.graph is None:
+        return None
+    compared, request_id = tried.compared, str(uuid.uuid4())
+    executed = Executed(1, compared.message, session_id, tried.began, compared.v2)
+    row = as_row(tried.bot_id, executed, TARGETS[tried.target].recording)
+    with map_database_errors(), engine.begin() as connection:
+        xmin = recordings.version_of_draft(connection, tried.bot_id, tried.graph)
+        if xmin is None:
+            return None
+        recordings.insert_executions(
+            connection, request_id, [row], now=time.perf_counter(), versions={tried.bot_id: xmin}
+        )
+    return recordings.execution_id(request_id, tried.bot_id, 1)
 
 
 def _unconverted(message: str, error: BotError) -> Compared:

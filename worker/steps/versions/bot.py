@@ -10,7 +10,7 @@ from worker.core.publication.live import draft_of, newest_published
 from worker.db import versions
 from worker.db.engine import SETTING
 from worker.db.versions import Version
-from worker.errors import BotError, ConfigError, UsageError
+from worker.errors import BotError, ConfigError, NotFoundError, UsageError
 from worker.steps import find
 
 
@@ -30,12 +30,13 @@ class Bot(msgspec.Struct, frozen=True):
         """The version of that name.
 
         Raises:
-            UsageError: there is none, or the platform has several.
+            NotFoundError: there is none.
+            UsageError: the platform has several.
         """
         found = [one for one in self.versions if one.version == name]
         if len(found) != 1:
             what = "no version" if not found else f"{len(found):,} versions called"
-            raise UsageError(
+            raise (UsageError if found else NotFoundError)(
                 f"bot {quote(self.bot_id)} has {what} {quote(name)}:"
                 " `flowshift versions` lists them"
             )

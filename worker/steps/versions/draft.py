@@ -61,6 +61,18 @@ def read_draft(engine: sa.Engine, bot_id: str) -> bytes:
     return draft_file.write(graph, Origin(bot_id, state))
 
 
+def draft_state(engine: sa.Engine, bot_id: str) -> str:
+    """The state of a bot's draft, as `write_draft` takes it: `none` if there is none. Locks nothing.
+
+    Raises:
+        NotFoundError: there is no such bot.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        draft = bot.read(connection, bot_id).draft
+    return NO_DRAFT if draft is None else draft.state
+
+
 def write_draft(
     current: Runtime,
     bot_id: str,

@@ -5,8 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from worker.web.api import health
+from worker.web.api.guide import chat, executions, versions
 
-HANDLERS: Final[Sequence[ControllerRouterHandler]] = (health.live, health.ready)
+PREFIX: Final = "/api/v1"
+
+GUIDE: Final[Sequence[ControllerRouterHandler]] = (
+    chat.chat,
+    versions.versions,
+    versions.version,
+    versions.read_draft,
+    versions.draft,
+    versions.publish,
+    versions.publish_draft,
+    executions.executions,
+    executions.execution,
+)
+
+PROBES: Final[Sequence[ControllerRouterHandler]] = (health.live, health.ready)
+
+HANDLERS: Final[Sequence[ControllerRouterHandler]] = (
+    *PROBES,
+    Router(PREFIX, route_handlers=GUIDE),
+)

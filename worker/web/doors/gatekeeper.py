@@ -90,6 +90,9 @@ class Gatekeeper:
         if wait_s:
             said = f"too many requests: ask again in {wait_s} s"
             return _refusal(HTTPStatus.TOO_MANY_REQUESTS, said, ("retry-after", str(wait_s)))
+        if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+            said = "the path or the query holds a NUL, which no column can hold"
+            return _refusal(HTTPStatus.BAD_REQUEST, said, code="invalid_request")
         why = why_foreign(str(scope.get("method")), headers, self._hosts)
         return _refusal(HTTPStatus.FORBIDDEN, why) if why else None
 
@@ -117,13 +120,15 @@ class Gatekeeper:
 Refusal = tuple[Problem, tuple[tuple[str, str], ...]]
 
 
-def _refusal(status: HTTPStatus, detail: str, *headers: tuple[str, str]) -> Refusal:
+def _refusal(
+    status: HTTPStatus, detail: str, *headers: tuple[str, str], code: str | None = None
+) -> Refusal:
     said = Problem(
         type="about:blank",
         title=status.phrase,
         status=status,
         detail=detail,
-        code=status.name.lower(),
+        code=code or status.name.lower(),
     )
     return said, headers
 
