@@ -100,6 +100,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "wave.begun": "a wave begins: its run publishes its bots",
     "wave.failed": "the gate saw a wave fail: why, and of how many executions",
     "wave.inconclusive": "the gate saw too little of a wave in the time allowed",
+    "wave.locked": "other sessions have bots of a wave locked that the gate takes back: its next looks try",
     "wave.left_out": "a wave that failed stays out, since taking it back would lose something",
     "wave.passed": "the gate saw enough executions of a wave that did not fail",
     "wave.taken_back": "the gate took back a wave that failed: V1 answers",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.fleet import Fleet, a_workflow
 from tests.gate import Gate, soaking
@@ -103,13 +106,18 @@ def test_without_executions_a_wave_never_passes_and_is_inconclusive_in_the_end(g
 
 def fail(gate: Gate, mode: GateMode = "pause") -> str:
     """Take a publication to a second wave, of which every execution fails."""
+    until_bad(gate, mode)
+    [said] = gate.tick()
+    return said
+
+
+def until_bad(gate: Gate, mode: GateMode) -> None:
+    """All of that but the look that sees it."""
     out(gate, "1, all", mode)
     gate.execute(gate.bots(1), 80)
     gate.tick()
     gate.work()
     gate.execute(gate.bots(2), 0, 5)
-    [said] = gate.tick()
-    return said
 
 
 @pytest.mark.parametrize("mode", ["observe", "pause"])
@@ -340,6 +348,65 @@ def test_killed_in_the_rollback_the_next_tick_goes_on_with_it(
     assert gate.read().state == "rolling_back"
     gate.tick()
     assert gate.states() == ("held failed", ["passed", "rolled_back"])
+
+
+@contextmanager
+def locked(gate: Gate, bot_id: str) -> Iterator[None]:
+    """A session of the platform's that has a bot's row."""
+    with gate.fleet.engine.connect() as person:
+        person.execute(sa.text("SELECT FROM bots WHERE bot_id = :b FOR UPDATE"), {"b": bot_id})
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rollback by the gate that waits for no locked row."""
+    monkeypatch.setattr(take_back, "LONGEST_WAIT_S", 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_locked_while_a_wave_goes_back_is_taken_back_by_the_next_ticks(gate: Gate) -> None:
+    until_bad(gate, "rollback")
+    stays = gate.bots(2)[0]
+    with locked(gate, stays):
+        assert "1 bot: locked by another session" in gate.tick()[0]
+        assert gate.live() == {*gate.bots(1), stays}
+        assert gate.states() == ("held failed", ["passed", "failed"])
+        assert "1 bot: locked" in (gate.read().state_reason or "")
+        assert gate.tick() == ["wave 2 failed: 1 bot of it still locked by another session"]
+    assert gate.tick() == ["wave 2 failed; every bot of it is back on V1"]
+    assert gate.live() == set(gate.bots(1))
+    assert gate.states() == ("held failed", ["passed", "rolled_back"])
+    assert gate.waves()[1].rolled_back == 5
+    assert gate.tick() == ["is held: wave 2 failed; every bot of it is back on V1"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_edited_while_it_was_locked_is_left_to_a_person(gate: Gate) -> None:
+    until_bad(gate, "rollback")
+    edited = gate.bots(2)[0]
+    with locked(gate, edited):
+        gate.tick()
+    gate.fleet.change(edited, a_workflow("mine {question}"))
+
+    [said] = gate.tick()
+
+    assert "1 bot of it stays on V2, since V1 or the version was edited" in said
+    assert gate.live() == {*gate.bots(1), edited}
+    assert gate.tick() == [f"is held: {said}"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_person_who_lets_it_go_on_meanwhile_keeps_what_is_left_out(gate: Gate) -> None:
+    until_bad(gate, "rollback")
+    stays = gate.bots(2)[0]
+    with locked(gate, stays):
+        gate.tick()
+        gate.go("the errors were the visitors' own")
+
+    gate.tick()
+
+    assert gate.live() == {*gate.bots(1), stays}
 
 
 def test_a_rollback_that_a_person_began_is_left_to_them(gate: Gate) -> None:

@@ -75,7 +75,7 @@ def _without_gate_wave() -> sa.ColumnElement[Any]:
 
 
 def note_gate_wave(connection: sa.Connection, publication_id: int, wave: int) -> None:
-    """Note that the gate takes back this wave: after a crash its next tick goes on with that."""
+    """Note that the gate takes back this wave: its next ticks go on until no bot of it is left."""
     mark = sa.func.jsonb_build_object(_GATE_WAVE, wave)
     connection.execute(
         sa.update(publications)
@@ -98,6 +98,18 @@ def gate_wave(connection: sa.Connection, publication_id: int) -> int | None:
     wave = publications.c.options[_GATE_WAVE].as_integer()
     query = sa.select(wave).where(
         publications.c.publication_id == publication_id, publications.c.state == "rolling_back"
+    )
+    return connection.scalar(query)
+
+
+def wave_left(connection: sa.Connection, publication_id: int) -> int | None:
+    """The wave of which the gate took back what it could, and other sessions had the rest locked.
+
+    The publication is `held` since. Whatever a person does with it then takes the mark away.
+    """
+    wave = publications.c.options[_GATE_WAVE].as_integer()
+    query = sa.select(wave).where(
+        publications.c.publication_id == publication_id, publications.c.state == "held"
     )
     return connection.scalar(query)
 

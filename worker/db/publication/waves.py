@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from worker.core.publication.coverage import Candidate, kinds_of
 from worker.core.publication.gate import GateMode
 from worker.core.publication.sizes import DEFAULT_WAVES
-from worker.core.publication.states import HeldBecause, PublicationState, WaveState
+from worker.core.publication.states import LIVE, HeldBecause, PublicationState, WaveState
 from worker.core.publication.versions import NextDraft
 from worker.core.publication.waves import Plan
 from worker.db.bulk import driver
@@ -270,6 +270,15 @@ def pending_bots(publication_id: int, wave: int) -> sa.Select[tuple[str]]:
     return sa.select(b.bot_id).where(
         b.publication_id == publication_id, b.wave == wave, b.state == "pending"
     )
+
+
+def live_bots(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
+    """The bots that a wave has live."""
+    b = publication_bots.c
+    query = sa.select(b.bot_id).where(
+        b.publication_id == publication_id, b.wave == wave, b.state.in_(LIVE)
+    )
+    return list(connection.execute(query.order_by(b.bot_id)).scalars())
 
 
 def count(

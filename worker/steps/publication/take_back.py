@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.publication.preview import Preview
 from worker.db.publication import previews
-from worker.db.publication.rollback import Part, Returned, roll_back_bots
+from worker.db.publication.rollback import Note, Part, Returned, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.log import get_logger
@@ -37,12 +38,13 @@ class TakenBack(msgspec.Struct, frozen=True):
 
     `did` is false if nothing was changed, since an edit would be lost or a bot has no way back.
     `said` is a sentence for a person: what was done, or why not and what to do. `preview` is what a
-    rollback would do, or would have done.
+    rollback would do, or would have done. `left` is how many bots other sessions had locked.
     """
 
     did: bool
     said: str
     preview: Preview
+    left: int = 0
 
 
 def take_back_wave(
@@ -81,13 +83,37 @@ def take_back_wave(
         return TakenBack(False, str(error), seen.preview)
     back = result.bots.get("rolled_back", 0)
     left = result.left
-    said = f"wave {wave} was taken back: V1 answers on {back:,} {_bots(back)}"
+    said = f"wave {wave} was taken back: V1 answers on {counted(back, 'bot')}"
     if left:
         said += (
-            f"; {left:,} {_bots(left)}: locked by another session, still on V2. Run"
-            f" flowshift rollback --publication {publication_id} --wave {wave}"
+            f"; {counted(left, 'bot')}: locked by another session, still on V2 until it is not."
+            " The gate tries again at each look"
         )
-    return TakenBack(True, said, seen.preview)
+    return TakenBack(True, said, seen.preview, left)
+
+
+def take_back_rest(
+    connection: sa.Connection,
+    publication_id: int,
+    wave: int,
+    bot_ids: Sequence[str],
+    *,
+    reason: str,
+) -> list[Returned]:
+    """Give back bots that other sessions had locked when their wave was taken back.
+
+    In the caller's transaction; none is waited for. Returns what happened to each that is live by the
+    wave: `busy` ones are still locked, and `no_way_back` ones were edited since or have no V1: a
+    person decides on them. The caller has the publication's state locked; at most some hundred bots.
+    """
+    found = _give_back(
+        connection, publication_id, wave, bot_ids, note_as="rolled_back", reason=reason
+    )
+    back = sum(one.state == "rolled_back" for one in found)
+    if back:
+        log.info("wave.taken_back", publication_id=publication_id, wave=wave, reason=reason)
+        note(connection, publication_id, "rolling_back", "gate", reason, wave=wave, bots=back)
+    return found
 
 
 def quarantine(
@@ -108,19 +134,13 @@ def quarantine(
     written in the same transaction. Rows are locked until it ends: let it be short, at most some hundred
     bots. No state of the publication is changed or needed.
     """
-    found = previews.published(
-        connection, publication_id, _edited, wave=wave, bot_ids=list(dict.fromkeys(bot_ids))
-    )
-    edited: list[str] = []
-    asked: list[str] = []
-    for one in found:
-        (edited if one.version_edited else asked).append(one.bot_id)
-    returned = roll_back_bots(
+    returned = _give_back(
         connection,
-        Part(publication_id=publication_id, wave=wave, bot_ids=asked),
-        v1_problem=_edited,
+        publication_id,
+        wave,
+        bot_ids,
         note_as="quarantined",
-        message=reason,
+        reason=reason,
     )
     back = [one.bot_id for one in returned if one.state == "rolled_back"]
     if back:
@@ -135,6 +155,33 @@ def quarantine(
             bot_ids=back[:_NAMED],
         )
         log.info("bots.quarantined", publication_id=publication_id, wave=wave, bots=len(back))
+    return returned
+
+
+def _give_back(
+    connection: sa.Connection,
+    publication_id: int,
+    wave: int,
+    bot_ids: Sequence[str],
+    *,
+    note_as: Note,
+    reason: str,
+) -> list[Returned]:
+    """Give those of these bots back of which nothing would be lost; by their ids."""
+    found = previews.published(
+        connection, publication_id, _edited, wave=wave, bot_ids=list(dict.fromkeys(bot_ids))
+    )
+    edited: list[str] = []
+    asked: list[str] = []
+    for one in found:
+        (edited if one.version_edited else asked).append(one.bot_id)
+    returned = roll_back_bots(
+        connection,
+        Part(publication_id=publication_id, wave=wave, bot_ids=asked),
+        v1_problem=_edited,
+        note_as=note_as,
+        message=reason,
+    )
     stays = [Returned(bot_id, "no_way_back", wave) for bot_id in edited]
     return sorted([*returned, *stays], key=lambda one: one.bot_id)
 
@@ -146,7 +193,7 @@ def _edited(_: bytes) -> str:
 
 def _why_not(publication_id: int, wave: int, preview: Preview) -> str:
     found = [
-        f"{group.bots:,} {_bots(group.bots)}: {what}"
+        f"{counted(group.bots, 'bot')}: {what}"
         for group, what in (
             (preview.v1_edited, "an edit of V1 would go live"),
             (preview.version_edited, "an edit of the live version would stop being live"),
@@ -164,7 +211,3 @@ def _sleep(seconds: float, until: float) -> None:
     if time.monotonic() + seconds > until:
         raise KeyboardInterrupt
     time.sleep(seconds)
-
-
-def _bots(count: int) -> str:
-    return "bot" if count == 1 else "bots"

@@ -9,18 +9,21 @@ because its worker died or the database was away, the next one does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.policy.health import Verdict as Health
 from worker.core.publication.evidence import Reading
 from worker.db.engine import map_database_errors
 from worker.db.publication import moves, rolling, turns, waves
 from worker.db.publication.locks import lock_state
+from worker.db.publication.rollback import Back
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
@@ -32,7 +35,7 @@ from worker.steps.publication.decide import Decided, Looked, decide
 from worker.steps.publication.follow_run import follow_run
 from worker.steps.publication.settle import settle_locked
 from worker.steps.publication.state import need, note, wave_in
-from worker.steps.publication.take_back import take_back_wave
+from worker.steps.publication.take_back import take_back_rest, take_back_wave
 
 log = get_logger(__name__)
 
@@ -40,6 +43,9 @@ Look = Callable[[Runtime, int, int], Reading]
 """What is known of a wave of a publication now."""
 
 ACTOR: Final = "gate"
+
+REST_AT_ONCE: Final = 500
+"""Bots that were locked, and that one transaction takes back afterwards."""
 
 
 class Ticked(msgspec.Struct, frozen=True):
@@ -136,6 +142,8 @@ def _step(
     said, wave_to_take_back = _prepare(current.engine, publication_id, actor)
     if wave_to_take_back is not None:
         return Decided("the gate goes on taking back its wave", take_back=wave_to_take_back)
+    if (rest := _take_back_rest(current.engine, publication_id, actor)) is not None:
+        return Decided(rest)
     _confirm(current.engine, publication_id)
     publication, its = _read(current.engine, publication_id)
     judged = wave_in(its, "publishing", "watching")
@@ -215,23 +223,91 @@ def _take_back(current: Runtime, publication_id: int, wave: int, actor: str) -> 
     back = take_back_wave(current, publication_id, wave, actor=actor, reason=why)
     if not back.did and back.preview.loses_nothing:
         return Decided(f"the next tick takes wave {wave} back: {back.said}")
-    is_back = _end(current.engine, publication_id, wave, f"{why}; {back.said}", actor)
+    said = f"{why}; {back.said}"
+    is_back = _end(current.engine, publication_id, wave, said, actor, goes_on=back.left > 0)
     if is_back:
         log.warning("wave.taken_back", publication_id=publication_id, wave=wave, reason=back.said)
+    elif back.left:
+        log.warning("wave.locked", publication_id=publication_id, wave=wave, bots=back.left)
     else:
         log.error("wave.left_out", publication_id=publication_id, wave=wave, reason=back.said)
-    return Decided(f"{why}; {back.said}")
+    return Decided(said)
 
 
-def _end(engine: sa.Engine, publication_id: int, wave: int, reason: str, actor: str) -> bool:
+def _take_back_rest(engine: sa.Engine, publication_id: int, actor: str) -> str | None:
+    """Take back what was locked when a wave was taken back; None if nothing of one is left."""
+    with map_database_errors(), engine.connect() as connection:
+        wave = moves.wave_left(connection, publication_id)
+        if wave is None:
+            return None
+        left = waves.live_bots(connection, publication_id, wave)
+    found: Counter[Back] = Counter()
+    for start in range(0, len(left), REST_AT_ONCE):
+        page = left[start : start + REST_AT_ONCE]
+        found += _take_back_page(engine, publication_id, wave, page)
+    if found["busy"]:
+        locked = counted(found["busy"], "bot")
+        return f"wave {wave} failed: {locked} of it still locked by another session"
+    return _end_rest(engine, publication_id, wave, found, actor)
+
+
+def _take_back_page(
+    engine: sa.Engine, publication_id: int, wave: int, bot_ids: Sequence[str]
+) -> Counter[Back]:
+    with map_database_errors(), engine.begin() as connection:
+        lock_state(connection, publication_id, alone=True)
+        if moves.wave_left(connection, publication_id) != wave:
+            raise StaleError(f"a person has moved publication {publication_id}: its wave stays")
+        why = f"wave {wave} failed"
+        found = take_back_rest(connection, publication_id, wave, bot_ids, reason=why)
+    return Counter(one.state for one in found)
+
+
+def _end_rest(
+    engine: sa.Engine, publication_id: int, wave: int, found: Mapping[Back, int], actor: str
+) -> str:
+    """Nothing of the wave is locked any more: what is live of it is left to a person."""
+    which = rolling.Which(publication_id=publication_id, wave=wave)
+    said = _rest_said(publication_id, wave, found)
+    with map_database_errors(), engine.begin() as connection:
+        lock_state(connection, publication_id, alone=True)
+        if moves.wave_left(connection, publication_id) != wave:
+            raise StaleError(f"a person has moved publication {publication_id}")
+        moves.forget_gate_wave(connection, publication_id)
+        state = rolling.end(connection, publication_id, which, said)
+        if state is None:
+            moves.wait(connection, publication_id, said)
+        note(connection, publication_id, state or "held", actor, said, wave=wave)
+    if found["no_way_back"]:
+        log.error("wave.left_out", publication_id=publication_id, wave=wave, reason=said)
+    return said
+
+
+def _rest_said(publication_id: int, wave: int, found: Mapping[Back, int]) -> str:
+    if not found["no_way_back"]:
+        return f"wave {wave} failed; every bot of it is back on V1"
+    stay = counted(found["no_way_back"], "bot of it stays", "bots of it stay")
+    return (
+        f"wave {wave} failed; {stay} on V2, since V1 or the version was edited, or V1 does not run:"
+        f" flowshift rollback --publication {publication_id} --wave {wave}"
+    )
+
+
+def _end(
+    engine: sa.Engine, publication_id: int, wave: int, reason: str, actor: str, *, goes_on: bool
+) -> bool:
     """End `rolling_back` where the rollback has not; says whether none of the wave is live any more.
 
-    It has not where nothing was live, or where nothing may go back.
+    It has not where nothing was live, or where nothing may go back. With `goes_on` the next ticks take
+    back what was locked.
     """
     which = rolling.Which(publication_id=publication_id, wave=wave)
     with map_database_errors(), engine.begin() as connection:
         rolling.lock(connection, [publication_id])
-        moves.forget_gate_wave(connection, publication_id)
+        if goes_on:
+            moves.wait(connection, publication_id, reason)
+        else:
+            moves.forget_gate_wave(connection, publication_id)
         if need(connection, publication_id).state == "rolling_back":
             state = rolling.end(connection, publication_id, which, reason)
             note(connection, publication_id, state or "held", actor, reason, wave=wave)
