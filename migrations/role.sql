@@ -81,6 +81,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA flowshift FROM :"role";
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA flowshift TO :"role";
 -- What was recorded stays as it was recorded, until it is old.
 REVOKE UPDATE ON flowshift.ledger, flowshift.audit, flowshift.gate_readings FROM :"role";
+-- Totals only grow.
+REVOKE DELETE ON flowshift.metric_totals FROM :"role";
 -- A backup is made once: no worker changes or deletes one.
 REVOKE UPDATE, DELETE ON flowshift.backups FROM :"role";
 -- That a backup of the database was verified is said by who takes backups: the tables' owner.

@@ -47,6 +47,7 @@ TABLES = [
     ("flowshift.prunes", "flowshift"),
     ("flowshift.leaving_partitions", "flowshift"),
     ("flowshift.heartbeats", "flowshift"),
+    ("flowshift.metric_totals", "flowshift"),
     ("flowshift.backups", "flowshift"),
     ("flowshift.publications", "flowshift"),
     ("flowshift.waves", "flowshift"),
@@ -59,6 +60,9 @@ TABLES = [
     ("flowshift.gate_bots", "flowshift"),
     ("flowshift.gate_bad_minutes", "flowshift"),
     ("flowshift.gate_control_minutes", "flowshift"),
+    ("flowshift.notifications", "flowshift"),
+    ("flowshift.deliveries", "flowshift"),
+    ("flowshift.channels", "flowshift"),
 ]
 
 

@@ -286,7 +286,7 @@ def test_after_its_time_a_reading_begins_no_further_part(fleet: Fleet) -> None:
     found = read(fleet.engine, fleet.current.settings, clock=lambda: float(next(ticks)))
 
     failed = [one.value for one in found if one.name == "flowshift_scrape_failed"]
-    assert failed == [0, 0, 1, 1, 1, 1]
+    assert failed == [0, 0, 1, 1, 1, 1, 1]
 
 
 def test_a_reading_can_write_nothing(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from worker.core.policy.batch_ref import BatchRef
 from worker.db import batches as batches_table
 from worker.db.batches import Batch
 from worker.db.expressions import BOTS_COUNTED
+from worker.db.measuring import totals
 from worker.db.runs import RunOptions
 from worker.db.split import split
 from worker.db.tables import batches, runs
@@ -46,6 +47,8 @@ def claim(
         _refuse_crowd(connection, batch, batch.options.concurrency)
     if batch.options.max_rate is not None:
         _take_turn(connection, batch, not_before, batch.options.max_rate)
+    if batch.attempt > 1:
+        totals.add_one(connection, "flowshift_batch_retries", batch.kind)
     return batch
 
 

@@ -13,6 +13,7 @@ from worker.core.policy.progress import Counts
 from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import BatchState, RunKind
 from worker.db.expressions import seconds
+from worker.db.measuring import totals
 from worker.db.rights import MAY_PUBLISH
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
@@ -265,15 +266,20 @@ def postpone(
         )
         .returning(batches.c.state)
     )
+    if state == "failed":
+        totals.add_one(connection, "flowshift_batches_failed")
+    elif state is not None:
+        totals.add_one(connection, "flowshift_batches_postponed", "fault" if fault else "server")
     return state
 
 
 def fail(connection: sa.Connection, ref: BatchRef, error: str) -> bool:
     """Take a batch that cannot be done to `failed`; says whether this call did it."""
-    return bool(
-        connection.execute(
-            sa.update(batches)
-            .where(*_named(ref), batches.c.state.in_(["pending", "running"]))
-            .values(state="failed", finished_at=sa.func.now(), lease_until=None, error=error[:2000])
-        ).rowcount
-    )
+    has_failed = connection.execute(
+        sa.update(batches)
+        .where(*_named(ref), batches.c.state.in_(["pending", "running"]))
+        .values(state="failed", finished_at=sa.func.now(), lease_until=None, error=error[:2000])
+    ).rowcount
+    if has_failed:
+        totals.add_one(connection, "flowshift_batches_failed")
+    return bool(has_failed)

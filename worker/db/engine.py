@@ -15,6 +15,7 @@ from sqlalchemy import exc
 from worker.db import session
 from worker.db import sqlstate as states
 from worker.db.hosts import make_url, place
+from worker.db.measuring.cursor import TimedCursor
 from worker.errors import ConfigError, SlowError, TransientError
 
 SETTING = session.SETTING
@@ -94,6 +95,7 @@ def create_engine(
         # A prepared statement outlives neither a pooler's switch of servers nor the platform
         # altering one of its columns.
         "prepare_threshold": None,
+        "cursor_factory": TimedCursor,
     }
     engine = sa.create_engine(
         url,

@@ -54,6 +54,16 @@ class Sign(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What a process and its children take; None where that is not known."""
+
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+
+
+UNKNOWN: Final = Usage()
+
+
 def begin(connection: sa.Connection, me: Identity) -> None:
     """Write the first row of a process, and delete old rows. Safe to repeat."""
     beat_s = _seconds_since(heartbeats.c.beat_at)
@@ -75,8 +85,17 @@ def longest_s(every_s: float) -> float:
     return max(every_s + 3, 2 * every_s)
 
 
-def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float = 10) -> None:
-    """Write that a process lives, and what it says of its work; the row is made if it is not there.
+def beat(
+    connection: sa.Connection,
+    me: Identity,
+    sign: Sign,
+    *,
+    every_s: float = 10,
+    usage: Usage = UNKNOWN,
+) -> None:
+    """Write that a process lives, what it says of its work, and what it takes.
+
+    The row is made if it is not there.
 
     A sign of work that is older than the one written before, or none, leaves that one. Where the last
     heartbeat is further back than it may be, they are unbroken only from this one on.
@@ -98,6 +117,8 @@ def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float 
         worked_at=worked_at,
         evidence=sign.evidence,
         problem=sign.problem,
+        cpu_cores=usage.cpu_cores,
+        memory_bytes=usage.memory_bytes,
     )
     connection.execute(
         row.on_conflict_do_update(
@@ -110,6 +131,8 @@ def beat(connection: sa.Connection, me: Identity, sign: Sign, *, every_s: float 
                 "worked_at": sa.func.greatest(heartbeats.c.worked_at, row.excluded.worked_at),
                 "evidence": sa.func.coalesce(row.excluded.evidence, heartbeats.c.evidence),
                 "problem": row.excluded.problem,
+                "cpu_cores": row.excluded.cpu_cores,
+                "memory_bytes": row.excluded.memory_bytes,
                 "stopped_at": None,
             },
         )
@@ -141,6 +164,8 @@ def processes(connection: sa.Connection, *, host: str | None = None) -> list[Pro
         heartbeats.c.problem,
         heartbeats.c.stopped_at.is_not(None),
         heartbeats.c.queues,
+        heartbeats.c.cpu_cores,
+        heartbeats.c.memory_bytes,
     ).where(_seconds_since(heartbeats.c.beat_at) <= KEPT_S)
     if host is not None:
         query = query.where(heartbeats.c.host == host)

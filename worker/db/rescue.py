@@ -12,8 +12,10 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.batch_ref import BatchRef
+from worker.core.policy.states import RunKind
 from worker.db.expressions import seconds
 from worker.db.heartbeats import longest_s
+from worker.db.measuring import totals
 from worker.db.platform_tables import bots
 from worker.db.tables import batches, heartbeats, runs
 
@@ -39,6 +41,7 @@ class Claim(msgspec.Struct, frozen=True):
 class Lost(msgspec.Struct, frozen=True):
     """A batch whose worker was lost: how often that happened to it, with how many bots."""
 
+    kind: RunKind
     losses: int
     bots: tuple[str, ...]
     dry_run: bool
@@ -140,6 +143,7 @@ def count_loss(connection: sa.Connection, claim: Claim, why: str) -> Lost | None
         )
         .values(losses=batches.c.losses + 1, error=why[:2000])
         .returning(
+            runs.c.kind,
             batches.c.losses,
             batches.c.after_bot_id,
             batches.c.through_bot_id,
@@ -147,7 +151,10 @@ def count_loss(connection: sa.Connection, claim: Claim, why: str) -> Lost | None
             runs.c.dry_run,
         )
     ).one_or_none()
-    return None if row is None else Lost(row.losses, _two_bots(connection, row), row.dry_run)
+    if row is None:
+        return None
+    totals.add_one(connection, "flowshift_leases_lost")
+    return Lost(row.kind, row.losses, _two_bots(connection, row), row.dry_run)
 
 
 def _two_bots(connection: sa.Connection, row: sa.Row[Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from worker.core.policy.states import OVER, RunState, states_before
 from worker.db.audit import record
+from worker.db.measuring import totals
 from worker.db.tables import batches, runs
 
 
@@ -37,14 +38,18 @@ def apply(
         values |= dict.fromkeys(("parked_batch", "parked_until", "parked_check", "parked_reason"))
     if state in OVER:
         values["finished_at"] = sa.func.now()
-    changed = connection.execute(
+    kind = connection.scalar(
         sa.update(runs)
         .where(runs.c.run_id == run_id, runs.c.state.in_(states_before(state)))
         .values(values)
-    ).rowcount
-    if changed:
-        record(connection, run_id, actor, f"run.{state}", why or reason)
-    return bool(changed)
+        .returning(runs.c.kind)
+    )
+    if kind is None:
+        return False
+    record(connection, run_id, actor, f"run.{state}", why or reason)
+    if state in OVER:
+        totals.add_one(connection, "flowshift_runs_ended", kind, state)
+    return True
 
 
 def finish_if_last(connection: sa.Connection, run_id: int, actor: str) -> bool:

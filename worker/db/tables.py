@@ -62,6 +62,7 @@ runs = Table(
     ),
     CheckConstraint(f"kind IN {RUN_KINDS}", name="runs_kind_known"),
     Index("runs_by_parent", "parent_run_id"),
+    Index("runs_open", "run_id", postgresql_where=text("finished_at IS NULL")),
     schema=SCHEMA,
 )
 
@@ -249,7 +250,24 @@ heartbeats = Table(
     time("stopped_at"),  # it stopped on request
     # those that it takes messages from: convert, publish
     Column("queues", sa.ARRAY(sa.Text), nullable=False, server_default=sa.text("'{convert}'")),
+    # of it and its children: cores in use since the heartbeat before, and memory
+    Column("cpu_cores", sa.Float),
+    Column("memory_bytes", sa.BigInteger),
     CheckConstraint("kind IN ('worker', 'beat', 'flower', 'serve')", name="heartbeats_kind_known"),
+    schema=SCHEMA,
+    postgresql_with={"fillfactor": 50},
+)
+
+# Totals that only grow, each in a few rows (`worker.db.measuring.totals`): of a histogram `value` is the
+# sum, and `counts` has a number for each bucket. Every batch updates some of them, in their page.
+metric_totals = Table(
+    "metric_totals",
+    metadata,
+    Column("slot", sa.SmallInteger, primary_key=True, autoincrement=False),
+    Column("name", sa.Text, primary_key=True),
+    Column("labels", sa.ARRAY(sa.Text), primary_key=True),  # their values, in the catalogue's order
+    Column("value", sa.Float, nullable=False),
+    Column("counts", sa.ARRAY(sa.BigInteger), nullable=False, server_default=text("'{}'")),
     schema=SCHEMA,
     postgresql_with={"fillfactor": 50},
 )
@@ -287,5 +305,6 @@ RUN_TABLES = (
     prunes,
     leaving_partitions,
     heartbeats,
+    metric_totals,
     backups,
 )

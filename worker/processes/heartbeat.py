@@ -24,6 +24,7 @@ from worker.db.engine import create_engine, database_url, map_database_errors
 from worker.db.heartbeats import Identity, Sign
 from worker.errors import FlowshiftError
 from worker.log import get_logger
+from worker.processes.usage import UsageMeter
 from worker.runtime import Runtime
 
 log = get_logger(__name__)
@@ -83,6 +84,7 @@ class Heartbeat:
             tuple(queues),
         )
         self._work = work
+        self._usage = UsageMeter()
         self._every_s = current.settings.heartbeat_s
         self._engine = _engine(current.servers.database_url)
         self._over = threading.Event()
@@ -104,10 +106,10 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Write once; never raises."""
-        sign = self._work()
+        sign, usage = self._work(), self._usage.look()
         self._write(
             lambda connection: heartbeats.beat(
-                connection, self.identity, sign, every_s=self._every_s
+                connection, self.identity, sign, every_s=self._every_s, usage=usage
             )
         )
 

@@ -12,6 +12,7 @@ from collections.abc import Collection
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.metrics.batch import totals_of
 from worker.core.parity.overhead import measure
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Counts
@@ -19,6 +20,7 @@ from worker.core.policy.run_kinds import QueueName
 from worker.db import audit, batches, ledger, lost_messages, rescue
 from worker.db.engine import map_database_errors
 from worker.db.ledger import LedgerRow
+from worker.db.measuring import totals
 from worker.db.rescue import Claim, Lost
 from worker.db.split import split
 from worker.log import get_logger
@@ -169,15 +171,17 @@ def _give_up(connection: sa.Connection, claim: Claim, lost: Lost, why: str) -> s
     message = f"{lost.losses} workers were lost on this bot alone; the last one: {why}"
     rows = [LedgerRow(bot_id, "failed", "worker_lost", message) for bot_id in lost.bots]
     ledger.insert_ledger(connection, claim.ref.run_id, claim.ref.number, rows)
+    counts, codes = Counts(failed=len(rows)), {"failed:worker_lost": 1} if rows else {}
     batches.complete(
         connection,
         claim.ref,
         attempt=claim.attempt,
-        counts=Counts(failed=len(rows)),
-        codes={"failed:worker_lost": 1} if rows else {},
+        counts=counts,
+        codes=codes,
         overhead=measure([]),
         duration_ms=0,
     )
+    totals.add(connection, totals_of(lost.kind, counts, codes, 0, dry_run=lost.dry_run))
     ids = {"run_id": claim.ref.run_id, "batch": claim.ref.number}
     log.error("bot.gave_up", **ids, bot_ids=list(lost.bots), losses=lost.losses, reason=why)
     return "bot.gave_up"

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from worker.core.codes import FAILURE_CODES, OUTCOMES, SKIP_CODES
 from worker.core.metrics.model import Label, Metric
+from worker.core.metrics.pruned import ROWS as PRUNED_ROWS
+from worker.core.metrics.statements import OPERATIONS
 from worker.core.policy.health_checks import CHECKS
 from worker.core.policy.processes import KINDS as PROCESS_KINDS
 from worker.core.policy.run_kinds import QUEUES
 from worker.core.policy.states import OVER, RUN_KINDS, RUN_STATES
 from worker.core.publication.baseline import METRICS
+from worker.core.publication.gate import OUTCOMES as VERDICTS
 from worker.core.publication.states import OVER as PUBLICATION_OVER
 from worker.core.publication.states import PUBLICATION_STATES, WAVE_STATES
 
@@ -25,7 +29,7 @@ OPEN_BATCHES: Final = 20_000
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
-PARTS: Final = ("queue", "processes", "prune", "publications", "throttle", "traffic")
+PARTS: Final = ("totals", "queue", "processes", "prune", "publications", "throttle", "traffic")
 """What is read, each part by itself: one that cannot be read leaves the others."""
 
 CONDITIONS: Final = ("works", "starting", "stalled", "silent")
@@ -118,6 +122,27 @@ _PROCESS_METRICS: Final = (
         help="Processes of the last day that were not stopped, by what their heartbeats say; "
         "a worker counts once, whatever its concurrency",
         labels=(_PROCESS, Label("condition", CONDITIONS)),
+    ),
+    Metric(
+        name="flowshift_processes_cpu_cores",
+        kind="gauge",
+        unit="cores",
+        help="Cores that the processes of the kind that send heartbeats, and their children, use",
+        labels=(_PROCESS,),
+    ),
+    Metric(
+        name="flowshift_processes_memory_bytes",
+        kind="gauge",
+        unit="bytes",
+        help="Memory of these processes and their children; what processes share counts once",
+        labels=(_PROCESS,),
+    ),
+    Metric(
+        name="flowshift_largest_process_memory_bytes",
+        kind="gauge",
+        unit="bytes",
+        help="Memory of the one of them, with its children, that has the most",
+        labels=(_PROCESS,),
     ),
     Metric(
         name="flowshift_heartbeat_age_seconds",
@@ -239,8 +264,155 @@ _TRAFFIC_METRICS: Final = (
     ),
 )
 
+_TRIAL_BOUNDS: Final = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+_STATEMENT_BOUNDS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+)
+_BATCH_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+# The bounds of a histogram stay as they are: totals that were added up by others would be mixed with
+# them. One that needs others gets another name.
+TOTALS: Final[tuple[Metric, ...]] = (
+    Metric(
+        name="flowshift_bots",
+        kind="counter",
+        help="Bots that batches were done with, by what came of them; dry runs do not count",
+        labels=(
+            _KIND,
+            Label("outcome", OUTCOMES),
+            Label("code", ("", *SKIP_CODES, *FAILURE_CODES)),
+        ),
+    ),
+    Metric(
+        name="flowshift_bots_validated",
+        kind="counter",
+        help="Bots whose draft was executed and did what V1 does; dry runs do not count",
+        labels=(_KIND,),
+    ),
+    Metric(
+        name="flowshift_draft_warnings",
+        kind="counter",
+        help="Places where drafts differ from what V1's picture suggested; dry runs do not count",
+        labels=(_KIND,),
+    ),
+    Metric(
+        name="flowshift_batch_duration_seconds",
+        kind="histogram",
+        unit="seconds",
+        help="Batches that are done, and how long each took from its claim to its commit",
+        labels=(_KIND,),
+        bounds=_BATCH_BOUNDS,
+    ),
+    Metric(
+        name="flowshift_batches_failed",
+        kind="counter",
+        help="Batches that failed as a whole: their bots have no outcome, and retry takes them",
+    ),
+    Metric(
+        name="flowshift_batch_retries",
+        kind="counter",
+        help="Batches that a worker began again: lost, postponed or handed back before",
+        labels=(_KIND,),
+    ),
+    Metric(
+        name="flowshift_batches_postponed",
+        kind="counter",
+        help="Batches given back after they could not be done: for a fault of their own, or since a "
+        "server was away or busy",
+        labels=(Label("cause", ("fault", "server")),),
+    ),
+    Metric(
+        name="flowshift_leases_lost",
+        kind="counter",
+        help="Batches whose worker was lost",
+    ),
+    Metric(
+        name="flowshift_runs_ended",
+        kind="counter",
+        help="Runs that are over, by how they ended",
+        labels=(_KIND, Label("state", tuple(state for state in RUN_STATES if state in OVER))),
+    ),
+    Metric(
+        name="flowshift_gate_verdicts",
+        kind="counter",
+        help="Looks of the gate at waves, by what it said",
+        labels=(Label("outcome", VERDICTS),),
+    ),
+    Metric(
+        name="flowshift_pruned_rows",
+        kind="counter",
+        help="Rows that prunes deleted; those of partitions that were dropped whole are not counted",
+        labels=(Label("table", tuple(PRUNED_ROWS.values())),),
+    ),
+    Metric(
+        name="flowshift_pruned_bytes",
+        kind="counter",
+        unit="bytes",
+        help="What the executions that prunes deleted took, partitions included",
+    ),
+    Metric(
+        name="flowshift_trial_duration_seconds",
+        kind="histogram",
+        unit="seconds",
+        help="Executions of workflows by V1 and of drafts by V2 in trials, and how long each took; of "
+        "live trials V1's has the time of the models, V2 gets the same answers again",
+        labels=(Label("engine", ("v1", "v2")),),
+        bounds=_TRIAL_BOUNDS,
+        guide="http.request.duration",
+    ),
+    Metric(
+        name="flowshift_trials_failed",
+        kind="counter",
+        help="Those of them that gave no answer",
+        labels=(Label("engine", ("v1", "v2")),),
+    ),
+    Metric(
+        name="flowshift_database_statement_duration_seconds",
+        kind="histogram",
+        unit="seconds",
+        help="Statements of the processes that do batches, as long as these waited for each; commit is "
+        "of the transactions that end batches",
+        labels=(Label("operation", OPERATIONS),),
+        bounds=_STATEMENT_BOUNDS,
+    ),
+)
+"""Those that are added up with each change, and survive the pruning of its rows."""
+
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "The scrape itself": _SCRAPE,
+    "Totals since the upgrade that began to count, which no prune takes away": TOTALS,
     "Runs and the queue": _QUEUE_METRICS,
     "Processes": _PROCESS_METRICS,
     "Prune": _PRUNE_METRICS,

@@ -27,13 +27,18 @@ Code = Literal["execution_failed", "parity_mismatch"]
 
 
 class Executed(msgspec.Struct, frozen=True):
-    """One execution of a draft: `began` is the clock's reading, `number` the message's, from 1."""
+    """One execution of a draft: `began` is the clock's reading, `number` the message's, from 1.
+
+    `v1_us` is how long V1 took for the message, None if it was not asked; `v1_failed`, whether it failed.
+    """
 
     number: int
     message: str
     session_id: str
     began: float
     trace: Trace
+    v1_us: int | None = None
+    v1_failed: bool = False
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -131,7 +136,17 @@ def try_draft(
             session_id=session_id,
             pool=equipment.pool,
         )
-        executions.append(Executed(number, message, session_id, began, trace))
+        executions.append(
+            Executed(
+                number,
+                message,
+                session_id,
+                began,
+                trace,
+                v1_us=expected.elapsed_us,
+                v1_failed=expected.error is not None,
+            )
+        )
         v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
         over = v2_us - (expected.elapsed_us - waited_us)
         overhead_us = over if overhead_us is None else max(overhead_us, over)

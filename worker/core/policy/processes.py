@@ -28,7 +28,8 @@ class Process(msgspec.Struct, frozen=True):
     """The heartbeat of one process. Times are seconds ago, by the database's clock.
 
     `beat_s` since it wrote, `worked_s` since what it does was seen to work (None: never yet).
-    `queues` are those that it takes messages from.
+    `queues` are those that it takes messages from. `cpu_cores` are what it and its children used between
+    its last two heartbeats, `memory_bytes` what they have in memory; None where that is not known.
     """
 
     instance_id: str
@@ -44,6 +45,8 @@ class Process(msgspec.Struct, frozen=True):
     problem: str | None = None
     stopped: bool = False
     queues: tuple[QueueName, ...] = ()
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
 
 
 def condition_of(process: Process, max_age_s: float) -> Condition:

@@ -10,8 +10,10 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from worker.core.metrics.pruned import pruned
 from worker.core.notify.publications import prune_stopped
 from worker.db.audit import record
+from worker.db.measuring import totals
 from worker.db.notifications import notify
 from worker.db.tables import prunes
 
@@ -92,11 +94,15 @@ def state_of(connection: sa.Connection, slot: dt.datetime) -> PruneState | None:
 
 
 def add(connection: sa.Connection, prune_id: int, gone: Mapping[str, int]) -> None:
-    """Count what a batch deleted, in the batch's own transaction; nothing if that is nothing."""
+    """Count what a batch deleted, in the batch's own transaction; nothing if that is nothing.
+
+    It is added to the totals of metrics, too, which outlive the record.
+    """
     counts = {kind: number for kind, number in gone.items() if number}
     if counts:
         bound = {"prune_id": prune_id, "gone": msgspec.json.encode(counts).decode()}
         connection.execute(_ADD, bound)
+        totals.add(connection, pruned(counts))
 
 
 def end(

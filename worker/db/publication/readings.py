@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from worker.core.publication.evidence import Reading, decode, encode, shown
 from worker.core.publication.gate import Outcome, Verdict
+from worker.db.measuring import totals
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -63,6 +64,7 @@ def keep(connection: sa.Connection, reading: Reading, verdict: Verdict) -> None:
             "reading": encode(reading).decode(),
         },
     )
+    totals.add_one(connection, "flowshift_gate_verdicts", verdict.outcome)
 
 
 _NEWEST: Final = sa.text("""

@@ -28,6 +28,7 @@ from worker.db.tables import (
     heartbeats,
     leaving_partitions,
     ledger,
+    metric_totals,
     prunes,
     runs,
 )
@@ -133,6 +134,7 @@ WRITTEN: Final[Mapping[sa.Table, tuple[str, ...]]] = {
     budgets: ("UPDATE", "DELETE"),
     backups: (),
     heartbeats: ("UPDATE", "DELETE"),
+    metric_totals: ("UPDATE",),
     publications: ("UPDATE", "DELETE"),
     waves: ("UPDATE", "DELETE"),
     publication_bots: ("UPDATE", "DELETE"),

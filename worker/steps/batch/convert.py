@@ -90,7 +90,7 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
     with at_work(runtime, batch):
         made = _decide_all(runtime.engine, batch, _decider_of(batch, runtime))
         with ending(runtime, batch) as end:
-            report = _save(end.connection, batch, made, started)
+            report = end.counted(_save(end.connection, batch, made, started))
     report = end.timed(report)
     log.info(
         "batch.converted",

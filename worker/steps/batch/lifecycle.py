@@ -9,12 +9,17 @@ from contextlib import contextmanager
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.metrics.batch import totals_of
+from worker.core.metrics.model import Sample
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.states import BatchState
 from worker.db import audit, batches
 from worker.db.batches import Batch
 from worker.db.bulk import driver
 from worker.db.engine import map_database_errors
+from worker.db.measuring import totals
+from worker.db.measuring.cursor import STATEMENTS
+from worker.db.measuring.measured import MEASURED
 from worker.errors import StaleError, TransientError
 from worker.log import get_logger
 from worker.runtime import Runtime
@@ -30,9 +35,22 @@ FAULTS_MAX = 5
 class Ending:
     """The transaction that ends a batch."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, batch: Batch) -> None:
         self.connection = connection
         self.commit_ms = 0.0
+        self.totals: list[Sample] = []
+        self._batch = batch
+
+    def counted(self, report: Report) -> Report:
+        """The report of what is about to commit, which is added to the totals of metrics."""
+        self.totals = totals_of(
+            self._batch.kind,
+            report.counts,
+            report.codes,
+            report.duration_ms,
+            dry_run=self._batch.dry_run,
+        )
+        return report
 
     def timed(self, report: Report) -> Report:
         """The report with the time of the commit, once there was one."""
@@ -54,16 +72,25 @@ def at_work(runtime: Runtime, batch: Batch) -> Iterator[None]:
 def ending(runtime: Runtime, batch: Batch) -> Iterator[Ending]:
     """The one transaction that ends a batch, with everything that it did: it commits all or nothing.
 
+    What this process measured since its last batch goes along into the totals of metrics.
+
     Raises:
         StaleError: the batch went to another worker, or is done: nothing may be written.
     """
-    with runtime.engine.begin() as connection, _known_if_lost(connection):
+    with (
+        MEASURED.handed_over() as take_measured,
+        runtime.engine.begin() as connection,
+        _known_if_lost(connection),
+    ):
         if not batches.lock_for_work(connection, batch):
             raise StaleError(f"{batch.ref} was done meanwhile")
-        end = Ending(connection)
+        end = Ending(connection, batch)
         yield end
+        totals.add(connection, [*end.totals, *take_measured()])
         committing = time.monotonic()
-    end.commit_ms = (time.monotonic() - committing) * 1000
+    commit_s = time.monotonic() - committing
+    MEASURED.observe(STATEMENTS, commit_s, "commit")
+    end.commit_ms = commit_s * 1000
 
 
 def postpone_batch(

@@ -59,6 +59,7 @@ def publish_batch(batch: Batch, runtime: Runtime) -> Report:
                 report = _save(
                     end.connection, batch, publication, place[1], runtime, heard, started
                 )
+                end.counted(report)
         if not is_open:
             _give_back(runtime.engine, batch, place[0])
             raise StaleError(f"publication {place[0]} is not publishing: {batch.ref} waits")

@@ -50,7 +50,7 @@ def roll_back_batch(batch: Batch, runtime: Runtime) -> Report:
     with at_work(runtime, batch):
         try:
             with ending(runtime, batch) as end:
-                report = _save(end.connection, batch, runtime, started)
+                report = end.counted(_save(end.connection, batch, runtime, started))
         except _AllLockedError:
             _give_back(runtime.engine, batch)
             raise StaleError(f"{batch.ref} waits: {_LOCKED}") from None

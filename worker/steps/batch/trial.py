@@ -14,10 +14,11 @@ from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.parity import trial as trials
 from worker.core.parity.messages import Trials
 from worker.core.parity.recording import ExecutionRow, session_id
-from worker.core.parity.trial import Equipment, TrialResult
+from worker.core.parity.trial import Equipment, Executed, TrialResult
 from worker.core.workflow.v1 import Workflow
 from worker.db.batches import Batch
 from worker.db.ledger import LedgerRow
+from worker.db.measuring.measured import MEASURED
 from worker.db.recordings import insert_executions
 from worker.db.runs import RunOptions
 from worker.errors import BotError
@@ -60,7 +61,21 @@ class Trial(msgspec.Struct, frozen=True):
             for number, message in self.trials.of(bot_id)
         ]
         old = v1_engine.prepare(workflow)
-        return trials.try_draft(old, new, messages, self.equipment, variables)
+        result = trials.try_draft(old, new, messages, self.equipment, variables)
+        for one in result.executions:
+            _measure(one)
+        return result
+
+
+def _measure(one: Executed) -> None:
+    """Time a trial, of V1 and of V2, and count those that gave no answer."""
+    times = [("v2", one.trace.elapsed_us, one.trace.error is not None)]
+    if one.v1_us is not None:
+        times.append(("v1", one.v1_us, one.v1_failed))
+    for engine, elapsed_us, has_failed in times:
+        MEASURED.observe("flowshift_trial_duration_seconds", elapsed_us / 1e6, engine)
+        if has_failed:
+            MEASURED.count("flowshift_trials_failed", 1, engine)
 
 
 def judged(row: LedgerRow, trial_result: TrialResult | None) -> LedgerRow:

@@ -63,7 +63,7 @@ def validate_batch(batch: Batch, runtime: Runtime) -> Report:
             raise StaleError(f"run {batch.run_id} has no messages to validate on")
         tried = _try_all(runtime.engine, batch, runtime.defaults, trial)
         with ending(runtime, batch) as end:
-            report = _save(end.connection, batch, trial, tried, started)
+            report = end.counted(_save(end.connection, batch, trial, tried, started))
     report = end.timed(report)
     log.info(
         "batch.validated",

@@ -20,7 +20,19 @@ def samples(connection: sa.Connection, settings: Settings) -> Iterator[Sample]:
     seen = ((one.kind, condition_of(one, limit_s)) for one in found)
     yield from zeroed("flowshift_processes", seen)
     for kind in KINDS:
-        yield from _ages(kind, [one for one in found if one.kind == kind])
+        of_kind = [one for one in found if one.kind == kind]
+        yield from _usage(kind, [one for one in of_kind if one.beat_s <= limit_s])
+        yield from _ages(kind, of_kind)
+
+
+def _usage(kind: str, alive: Iterable[Process]) -> Iterator[Sample]:
+    """What those that live take; 0 if none does."""
+    processes = list(alive)
+    cores = sum(one.cpu_cores or 0.0 for one in processes)
+    memory = [float(one.memory_bytes or 0) for one in processes]
+    yield Sample("flowshift_processes_cpu_cores", cores, (kind,))
+    yield Sample("flowshift_processes_memory_bytes", sum(memory), (kind,))
+    yield Sample("flowshift_largest_process_memory_bytes", max(memory, default=0.0), (kind,))
 
 
 def _ages(kind: str, found: Iterable[Process]) -> Iterator[Sample]:

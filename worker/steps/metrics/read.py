@@ -1,6 +1,6 @@
 """Every metric at one moment: one read-only snapshot, part by part, each statement with a time limit.
 
-begin (repeatable read, read only) ─► queue ─► processes ─► … ─► throttle, traffic ─► end
+begin (repeatable read, read only) ─► totals ─► processes ─► … ─► throttle, traffic ─► end
                                         └ one that fails, or takes too long, is named; the rest go on
 """
 
@@ -17,7 +17,7 @@ from worker.db.engine import map_database_errors, reason_of
 from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.settings import Settings
-from worker.steps.metrics import processes, prune, publications, queue, throttle, traffic
+from worker.steps.metrics import processes, prune, publications, queue, throttle, totals, traffic
 
 log = get_logger(__name__)
 
@@ -30,6 +30,7 @@ MOST_S: Final = 5.0
 Part = Callable[[sa.Connection, Settings], Iterable[Sample]]
 
 READERS: Final[Mapping[str, Part]] = {
+    "totals": totals.samples,
     "queue": queue.samples,
     "processes": processes.samples,
     "prune": prune.samples,
