@@ -44,7 +44,11 @@ def test_a_publication_goes_through_two_waves_by_itself_and_a_failing_third_stop
             gate.execute(gate.bots(wave), 80)
         eventually(lambda: is_out(3))
         gate.execute(gate.bots(3), 0, 9)
-        eventually(lambda: gate.read().state == "held")
+        eventually(lambda: gate.read().held_because == "alarm")
+        assert gate.live() > set(gate.bots(3)), "an alarm alone takes nothing back"
+        gate.execute(gate.bots(3), 0, 1)
+        gate.execute(gate.bots(1), 8)
+        eventually(lambda: gate.read().held_because == "failed")
 
     assert gate.states() == ("held failed", ["passed", "passed", "rolled_back"])
     assert gate.live() == {*gate.bots(1), *gate.bots(2)}

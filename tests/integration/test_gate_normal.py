@@ -112,6 +112,9 @@ def test_what_takes_too_long_to_read_is_read_for_fewer_hours(
 # -- silence ---------------------------------------------------------------------------------------
 
 
+AT_ONCE = {"gate_confirm_s": 0}
+
+
 def visitors(traffic: Traffic, bot_id: str, count: int, ago: str, **more: object) -> None:
     for n in range(count):
         traffic.ask(bot_id, 2, ago=ago, session=f"visitor {n}", **{"version": None, **more})  # type: ignore[arg-type]
@@ -125,7 +128,7 @@ def test_a_bot_to_which_nobody_comes_any_more_is_suspect(traffic: Traffic) -> No
         visitors(traffic, bot_id, 1, "3 hours")
     traffic.ask("b", 1)
 
-    reading = traffic.look()
+    reading = traffic.look(**AT_ONCE)
 
     (silent,) = reading.suspects
     assert (silent.bot_id, silent.seen) == ("a", 0)
@@ -139,7 +142,7 @@ def test_a_wave_to_which_nobody_comes_fails(traffic: Traffic) -> None:
         visitors(traffic, bot_id, 6, "169 hours")
         visitors(traffic, bot_id, 1, "3 hours")
 
-    reading = traffic.look()
+    reading = traffic.look(**AT_ONCE)
     verdict = judge(reading)
 
     assert 11 < reading.traffic.expected < 18
@@ -152,7 +155,7 @@ def test_executions_that_count_as_nothing_break_the_silence(traffic: Traffic) ->
     visitors(traffic, "a", 1, "3 hours")
     traffic.ask("a", 1, status="failed", error="Cancelled by client", ago="1 hour")
 
-    reading = traffic.look()
+    reading = traffic.look(**AT_ONCE)
 
     assert reading.suspects == ()
     assert reading.traffic.seen == 1
@@ -162,7 +165,7 @@ def test_one_visitor_with_many_questions_is_one(traffic: Traffic) -> None:
     traffic.ask("a", 90, version=None, ago="169 hours")
     visitors(traffic, "a", 1, "3 hours")
 
-    reading = traffic.look()
+    reading = traffic.look(**AT_ONCE)
 
     assert (reading.suspects, reading.traffic.expected) == ((), 0.0)
 
@@ -182,7 +185,7 @@ def test_the_version_before_says_how_many_come(traffic: Traffic) -> None:
     visitors(traffic, "a", 30, "169 hours", version=str(row.id))
     visitors(traffic, "a", 1, "3 hours", version=str(row.id), status="failed")
 
-    reading = traffic.look()
+    reading = traffic.look(**AT_ONCE)
 
     assert [one.bot_id for one in reading.suspects] == ["a"]
     assert p0(reading) == (0.02, "default")
@@ -199,8 +202,8 @@ def test_where_the_control_is_silent_too_it_is_an_outage(traffic: Traffic) -> No
     visitors(traffic, "x", 30, "169 hours")
     visitors(traffic, "x", 1, "3 hours")
 
-    reading = traffic.look(2)
+    reading = traffic.look(2, **AT_ONCE)
     assert (judge(reading).outcome, reading.control_traffic.seen) == ("disturbed", 0)
 
     traffic.ask("b", 1, ago="1 minute")
-    assert judge(traffic.look(2)).outcome == "failed"
+    assert judge(traffic.look(2, **AT_ONCE)).outcome == "failed"

@@ -37,8 +37,8 @@ def gate(*, publication_id: int, wave: int | None, with_evidence: bool, as_json:
     With --explain, show by what it says so, and compute the verdict again from what is stored.
 
     The exit code is 0 while nothing is known against the wave (also if it passed or was accepted), 1 if
-    it failed, is disturbed or inconclusive, and 4 if the verdict that is stored does not follow from
-    the reading that is stored with it.
+    it alarmed, failed, is disturbed or inconclusive, and 4 if the verdict that is stored does not
+    follow from the reading that is stored with it.
 
     \b
     Examples:

@@ -158,7 +158,9 @@ class Story:
 
 def _rests(one: Publication) -> bool:
     """Whether nothing moves a publication on by itself."""
-    return one.state in OVER or (one.state == "held" and one.held_because != "health")
+    return one.state in OVER or (
+        one.state == "held" and one.held_because not in ("alarm", "health")
+    )
 
 
 def _sum(one: Answers, two: Answers) -> Answers:

@@ -73,6 +73,16 @@ class Gate(Platform, frozen=True, kw_only=True):
             "at least FLOWSHIFT_GATE_MIN_SOAK_S.",
         ),
     ] = 24 * 3_600
+    gate_confirm_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3_600,
+            description="Seconds for which a wave that alarmed is held at most until it is known whether "
+            "it is the wave or an outage, see [The gate](../explanation/gate.md#an-alarm-or-an-outage). "
+            "0: an alarm decides at once.",
+        ),
+    ] = 300
     gate_p1: Annotated[
         float,
         Meta(

@@ -14,7 +14,7 @@ from worker.core.publication.e_values import log_e_above, log_e_below
 from worker.core.publication.evidence import MetricReading, Reading
 from worker.core.publication.minimum import PASS_E, missing
 from worker.core.publication.quarantine import log_e_of
-from worker.core.publication.sentences import percent
+from worker.core.publication.sentences import moment, percent
 from worker.steps.publication.report import Explained
 
 SUSPECTS: Final = 10
@@ -134,7 +134,25 @@ def _other_lines(reading: Reading) -> list[str]:
         lines.append(f"traffic: {traffic.seen:,} executions, expected {traffic.expected:,.1f}")
     if control.expected:
         lines.append(f"control: {control.seen:,} executions, expected {control.expected:,.1f}")
-    return lines
+    return [*lines, *_alarm_lines(reading)]
+
+
+def _alarm_lines(reading: Reading) -> list[str]:
+    """What came since an alarm, or since single bots fell sick."""
+    stands, later = reading.alarmed, reading.later
+    if stands is None:
+        return []
+    what = "alarm" if stands.alarm is not None else "single bots sick"
+    said = [
+        f"{name} {came.failed:,} of {came.executions:,} failed, {came.running:,} running"
+        for name, came in (
+            ("wave", later.wave),
+            ("sick bots", later.of_sick),
+            ("bots out before", later.control),
+        )
+        if name != "sick bots" or stands.bots
+    ]
+    return [f"{what} since {moment(stands.at_s)}; since then: {'; '.join(said)}"]
 
 
 def _suspects_table(reading: Reading) -> Table:

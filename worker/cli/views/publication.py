@@ -184,11 +184,14 @@ def _next_lines(found: Found) -> list[str]:
         lines.append(f"wave {judged.number}: {judged.sentence}")
     if one.state == "watching" and judged is not None:
         lines.append(f"the gate decides; to accept it now: flowshift accept {number} --reason TEXT")
+    if one.held_because == "alarm":
+        lines.append("the gate decides whether it is this wave or an outage; you need not wait:")
     if one.state == "held":
         is_decided = judged is not None and judged.state in ("failed", "inconclusive")
         reason = " --reason TEXT" if is_decided else ""
         lines.append(f"let it go on: flowshift go {number}{reason}")
-        wave = f" --wave {judged.number}" if judged is not None and is_decided else ""
+        is_one = is_decided or one.held_because == "alarm"
+        wave = f" --wave {judged.number}" if judged is not None and is_one else ""
         if found.waves:
             lines.append(f"or take it back: flowshift rollback --publication {number}{wave}")
     if back := sum(wave.rolled_back + wave.quarantined for wave in found.waves):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
-from worker.core.publication.baseline import METRICS, NOTHING, Count, Metric
+from worker.core.publication.alarmed import Alarm
+from worker.core.publication.baseline import METRICS, NOTHING, Count
 from worker.core.publication.e_values import log_e_above
 from worker.core.publication.evidence import Reading, Traffic
 from worker.core.publication.quarantine import log_e_silent
-
-Kind = Literal["brake", "rate", "quarantine", "silence"]
 
 BRAKE_EXECUTIONS: Final = 20
 BRAKE_S: Final = 300
@@ -20,24 +17,6 @@ BRAKE_S: Final = 300
 
 LEAST_BOTS: Final = 2
 """A wave fails only where executions of so many bots failed: one loud bot does not decide."""
-
-
-class Alarm(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a wave fails.
-
-    `count` is what was seen of `metric`: executions; for `quarantine` bots, for `silence` none of
-    the executions that were to come. `log_e` is the logarithm of its E-value, None if none
-    decides. `control_too`: the bots that were out before alarm too, so that it is an outage.
-    """
-
-    kind: Kind
-    count: Count
-    metric: Metric | None = None
-    bots: int = 0
-    p0: float | None = None
-    log_e: float | None = None
-    control: Count = NOTHING
-    control_too: bool = False
 
 
 def threshold(alpha: float) -> float:
@@ -57,7 +36,7 @@ def first_alarm(reading: Reading, sick: int) -> Alarm | None:
     return _brake(reading) or _rates(reading) or _quarantine(reading, sick) or _silence(reading)
 
 
-def _alarms(count: Count, p0: float, reading: Reading) -> float | None:
+def alarms(count: Count, p0: float, reading: Reading) -> float | None:
     """The logarithm of the E-value where it is high enough."""
     log_e = log_e_above(count.failed, count.executions, p0)
     return log_e if log_e >= threshold(reading.limits.alpha) else None
@@ -68,12 +47,12 @@ def _brake(reading: Reading) -> Alarm | None:
     recent, p0 = reading.recent, reading.failures.p0
     # An outage of seconds is lost among five minutes: then the minutes with failures show it.
     control = recent.control
-    if _alarms(control, p0, reading) is None:
+    if alarms(control, p0, reading) is None:
         control = reading.failures.control
     count = recent.count
     if count.executions < BRAKE_EXECUTIONS or recent.bots < LEAST_BOTS:
         return None
-    if 2 * count.failed <= count.executions or _alarms(count, p0, reading) is None:
+    if 2 * count.failed <= count.executions or alarms(count, p0, reading) is None:
         return None
     return Alarm(
         kind="brake",
@@ -82,13 +61,13 @@ def _brake(reading: Reading) -> Alarm | None:
         bots=recent.bots,
         p0=p0,
         control=control,
-        control_too=_alarms(control, p0, reading) is not None,
+        control_too=alarms(control, p0, reading) is not None,
     )
 
 
 def _rates(reading: Reading) -> Alarm | None:
     for one in reading.metrics:
-        log_e = _alarms(one.count, one.p0, reading)
+        log_e = alarms(one.count, one.p0, reading)
         if log_e is not None and one.bots_failing >= LEAST_BOTS:
             return Alarm(
                 kind="rate",
@@ -98,7 +77,7 @@ def _rates(reading: Reading) -> Alarm | None:
                 p0=one.p0,
                 log_e=log_e,
                 control=one.control,
-                control_too=_alarms(one.control, one.p0, reading) is not None,
+                control_too=alarms(one.control, one.p0, reading) is not None,
             )
     return None
 
@@ -106,11 +85,11 @@ def _rates(reading: Reading) -> Alarm | None:
 def _quarantine(reading: Reading, sick: int) -> Alarm | None:
     """Too many sick bots; or any, while the control alarms, when nothing shows which are sick."""
     control = next(
-        (m for m in reading.metrics if _alarms(m.control, m.p0, reading) is not None), None
+        (m for m in reading.metrics if alarms(m.control, m.p0, reading) is not None), None
     )
     quarantined = reading.quarantined + sick
     too_many = quarantined > reading.limits.quarantined_share * reading.bots
-    control_too = control is not None or _is_silent(reading.control_traffic, reading)
+    control_too = control is not None or is_silent(reading.control_traffic, reading)
     if not sick or not (too_many or control_too):
         return None
     return Alarm(
@@ -124,16 +103,16 @@ def _quarantine(reading: Reading, sick: int) -> Alarm | None:
 
 
 def _silence(reading: Reading) -> Alarm | None:
-    if not _is_silent(reading.traffic, reading):
+    if not is_silent(reading.traffic, reading):
         return None
     return Alarm(
         kind="silence",
         count=Count(0, math.floor(reading.traffic.expected)),
         log_e=reading.traffic.expected,
         control=Count(reading.control_traffic.seen, math.floor(reading.control_traffic.expected)),
-        control_too=_is_silent(reading.control_traffic, reading),
+        control_too=is_silent(reading.control_traffic, reading),
     )
 
 
-def _is_silent(traffic: Traffic, reading: Reading) -> bool:
+def is_silent(traffic: Traffic, reading: Reading) -> bool:
     return log_e_silent(traffic.expected, traffic.seen) >= threshold(reading.limits.alpha)

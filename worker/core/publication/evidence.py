@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from worker.core.publication.alarmed import Alarmed, Later
 from worker.core.publication.baseline import NOTHING, Count, Metric, Source
 
 Rate = Annotated[float, Meta(gt=0, lt=1)]
@@ -22,7 +23,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     `alpha` is the share of healthy waves that may fail by chance, over all three metrics;
     `false_quarantines` the share of healthy ones among quarantined bots; `quarantined_share` the
-    share of a wave's bots above which quarantine makes it fail.
+    share of a wave's bots above which quarantine makes it fail. After an alarm the bots that were out
+    before are looked at for `confirm_s` at most (`worker.core.publication.confirm`); with 0 an alarm
+    decides at once.
     """
 
     alpha: Rate = 0.01
@@ -30,6 +33,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     quarantined_share: Rate = 0.01
     min_soak_s: Number = 30 * 60
     max_soak_s: Number = 24 * 3_600
+    confirm_s: Number = 0
 
 
 class MetricReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +91,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     `bots` is how many of it are out, those in quarantine included; `quarantined` how many of them
     went back before, whose executions no longer count. `suspects` holds at least each bot whose
     E-value can matter (`quarantine.is_suspect`). `is_whole` is false while the wave is still being
-    published: then it can fail, and not pass.
+    published: then it can fail, and not pass. `alarmed` is an alarm that stands, and `later` what came
+    since.
 
     Raises:
         ValueError: it does not measure failures, or one metric twice, or its times run backwards.
@@ -105,6 +110,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     recent: Recent = Recent()
     traffic: Traffic = Traffic()
     control_traffic: Traffic = Traffic()
+    alarmed: Alarmed | None = None
+    later: Later = Later()
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -129,6 +136,8 @@ def shown(reading: Reading) -> tuple[object, ...]:
         reading.is_whole,
         reading.since_s,
         tuple(bot.bot_id for bot in reading.suspects),
+        reading.alarmed,
+        reading.later,
         *metrics,
     )
 

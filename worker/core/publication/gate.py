@@ -1,7 +1,7 @@
 """The gate: what a wave's executions say, at any look, as often as one likes.
 
     reading ─► alarm? ─► control alarms too? ─► disturbed
-                 │             └─ no ─► failed
+                 │             └─ no ─► alarmed: held ─► what came since? ─► failed, disturbed
                  └─ no ─► soaked? ─► enough seen? ─► passed
                               └─ no ─► watching …─► inconclusive
 
@@ -10,22 +10,26 @@ A verdict is a function of its reading alone, so that it can be recomputed from 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
 from worker.core.publication import sentences
-from worker.core.publication.alarm import Alarm, first_alarm
+from worker.core.publication.alarm import first_alarm
+from worker.core.publication.alarmed import Alarm, Alarmed, Later
+from worker.core.publication.confirm import MOST_SICK, Found, Sick, confirm, confirm_sick
 from worker.core.publication.evidence import Reading
 from worker.core.publication.minimum import missing, seconds_until
 from worker.core.publication.quarantine import log_e_of, rejected
 
-Outcome = Literal["watching", "passed", "failed", "disturbed", "inconclusive"]
+Outcome = Literal["watching", "passed", "alarmed", "failed", "disturbed", "inconclusive"]
 GateMode = Literal["observe", "pause", "rollback"]
 Action = Literal["watch", "go_on", "hold", "roll_back"]
 OUTCOMES: Final[tuple[Outcome, ...]] = (
     "watching",
     "passed",
+    "alarmed",
     "failed",
     "disturbed",
     "inconclusive",
@@ -39,15 +43,18 @@ GATE_MODES: Final[tuple[GateMode, ...]] = ("observe", "pause", "rollback")
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate says of a wave, in `sentence` for a person.
 
-    `alarm` is what decided where it failed or was disturbed. `quarantined` are the bots that go
-    back alone, the worst first. `missing` clean executions would make it pass, by `until_s` at the
-    rate so far; None if that is not known or is past the end of the soak.
+    `alarm` is what decided where it alarmed, failed or was disturbed. `quarantined` are the bots that go
+    back alone, the worst first. `stands` is what the next look has to be told: an alarm, or single bots
+    that are sick, of which it is not known yet whether it is an outage. `missing` clean executions (of
+    the bots out before, once it alarmed) would decide it, by `until_s` at the rate so far; None if that
+    is not known or is past the end of the soak.
     """
 
     outcome: Outcome
     sentence: str
     alarm: Alarm | None = None
     quarantined: tuple[str, ...] = ()
+    stands: Alarmed | None = None
     missing: int = 0
     until_s: float | None = None
 
@@ -69,9 +76,15 @@ def judge(reading: Reading) -> Verdict:
     '0 of 80 failed: a rate of 5 % is refuted'
     """
     sick = _sick(reading)
+    stands = reading.alarmed
+    if stands is not None and stands.alarm is not None:
+        return _on_alarm(reading, stands, stands.alarm)
     alarm = first_alarm(reading, len(sick))
     if alarm is None:
-        return _without_alarm(reading, sick)
+        return _without_alarm(reading, confirm_sick(reading, sick))
+    if reading.limits.confirm_s and not alarm.control_too:
+        stands = Alarmed(at_s=reading.until_s, alarm=alarm, bots=sick[:MOST_SICK])
+        return _on_alarm(reading, stands, alarm)
     return Verdict(
         outcome="disturbed" if alarm.control_too else "failed",
         sentence=sentences.of_alarm(alarm, reading),
@@ -81,18 +94,45 @@ def judge(reading: Reading) -> Verdict:
     )
 
 
+def _on_alarm(reading: Reading, stands: Alarmed, alarm: Alarm) -> Verdict:
+    """A wave that is held for its alarm, by what came since; nothing did at the look that alarms."""
+    since = (
+        reading if reading.alarmed == stands else msgspec.structs.replace(reading, later=Later())
+    )
+    found = confirm(since, stands, alarm)
+    outcome = _OUTCOMES[found.found]
+    return Verdict(
+        outcome=outcome,
+        sentence=sentences.of_confirmed(alarm, found, reading),
+        alarm=alarm,
+        stands=stands if outcome == "alarmed" else None,
+        missing=found.missing if outcome == "alarmed" else 0,
+        until_s=found.until_s if outcome == "alarmed" else None,
+    )
+
+
+_OUTCOMES: Final[Mapping[Found, Outcome]] = {
+    "waits": "alarmed",
+    "its_own": "failed",
+    "outage": "disturbed",
+    "over": "disturbed",
+    "not_known": "disturbed",
+}
+
+
 def _sick(reading: Reading) -> tuple[str, ...]:
     suspects = [(bot.bot_id, log_e_of(bot)) for bot in reading.suspects]
     return rejected(suspects, reading.bots, reading.limits.false_quarantines)
 
 
-def _without_alarm(reading: Reading, sick: tuple[str, ...]) -> Verdict:
+def _without_alarm(reading: Reading, sick: Sick) -> Verdict:
     limits, elapsed_s = reading.limits, reading.until_s - reading.since_s
     more = _missing(reading)
     in_s = seconds_until(more, reading.failures.count.executions, elapsed_s)
-    if reading.is_whole and _may_pass(reading, more):
+    is_settled = reading.is_whole and not sick.waiting
+    if is_settled and _may_pass(reading, more):
         outcome, sentence = _PASSED, sentences.of_passing(reading)
-    elif reading.is_whole and elapsed_s >= limits.max_soak_s:
+    elif is_settled and elapsed_s >= limits.max_soak_s:
         outcome, sentence = _INCONCLUSIVE, sentences.of_too_little(reading, more)
     else:
         soak_s = limits.min_soak_s - elapsed_s
@@ -101,7 +141,8 @@ def _without_alarm(reading: Reading, sick: tuple[str, ...]) -> Verdict:
     return Verdict(
         outcome=outcome,
         sentence=sentence + sentences.of_quarantine(sick),
-        quarantined=sick,
+        quarantined=sick.now,
+        stands=sick.stands,
         missing=more,
         until_s=reading.until_s + in_s if in_s is not None and in_time else None,
     )

@@ -14,16 +14,16 @@ CAP: Final = 30
 """So many executions of a bot count for its wave, the first ones, so that no loud bot decides."""
 
 
-def passes(failed: int, executions: int, p1: float) -> bool:
-    """Whether the executions refute that `p1` or more fail.
+def passes(failed: int, executions: int, p1: float, e: float = PASS_E) -> bool:
+    """Whether the executions refute that `p1` or more fail, at an E-value of `e`.
 
     >>> passes(0, 70, 0.05), passes(0, 69, 0.05), passes(1, 70, 0.05)
     (True, False, False)
     """
-    return log_e_below(failed, executions, p1) >= math.log(PASS_E)
+    return log_e_below(failed, executions, p1) >= math.log(e)
 
 
-def missing(failed: int, executions: int, p1: float) -> int:
+def missing(failed: int, executions: int, p1: float, e: float = PASS_E) -> int:
     """How many clean executions more it takes until these pass; 0 where they do.
 
     >>> [missing(0, 0, p1) for p1 in (0.1, 0.05, 0.02)]
@@ -31,15 +31,15 @@ def missing(failed: int, executions: int, p1: float) -> int:
     >>> missing(0, 60, 0.05), missing(0, 70, 0.05)
     (10, 0)
     """
-    if passes(failed, executions, p1):
+    if passes(failed, executions, p1, e):
         return 0
     enough = 1
-    while not passes(failed, executions + enough, p1):
+    while not passes(failed, executions + enough, p1, e):
         enough *= 2
     few = enough // 2
     while enough - few > 1:
         middle = (few + enough) // 2
-        if passes(failed, executions + middle, p1):
+        if passes(failed, executions + middle, p1, e):
             enough = middle
         else:
             few = middle

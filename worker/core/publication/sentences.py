@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.core.codes import quote
-from worker.core.publication.alarm import Alarm
+from worker.core.publication.alarmed import Alarm
 from worker.core.publication.baseline import Count, Metric
+from worker.core.publication.confirm import Confirmed, Sick
 from worker.core.publication.evidence import Reading
 
 _DID: Final[dict[Metric, str]] = {
@@ -91,6 +92,44 @@ def _share(count: Count, metric: Metric) -> str:
     return f"{count.failed:,} of {count.executions:,} {_DID[metric]}"
 
 
+def of_confirmed(alarm: Alarm, found: Confirmed, reading: Reading) -> str:
+    """What became of a wave's alarm, or for what it waits and until when."""
+    said = _of_kind(alarm, reading)
+    wave, others = _since(found.wave, found.metric), _since(found.control, found.metric)
+    if found.found == "waits":
+        return f"{said}; {_waiting(found)}"
+    if found.found == "outage":
+        return f"{said}; since then, of bots that were out before, {others}: an outage, and not this wave"
+    if found.found == "over":
+        return f"{said}; since then {wave}: it is over, and nothing is taken back"
+    if found.found == "not_known":
+        compared = f"{wave}, and of bots that were out before {others}"
+        return f"{said}; since then {compared}: too little to say that it is this wave"
+    return f"{said}; since then {wave}, and of bots that were out before {others}: it is this wave"
+
+
+def _since(count: Count, metric: Metric) -> str:
+    return _share(count, metric) if count.executions else "no execution came"
+
+
+def _waiting(found: Confirmed) -> str:
+    late = f"at {moment(found.until_s)} at the latest"
+    if not found.missing:
+        return f"held until it is seen whether it goes on, {late}"
+    more = _count(found.missing, "clean execution")
+    return f"held until bots that were out before show that they are well ({more} missing), {late}"
+
+
+def moment(at_s: float) -> str:
+    """A time of the day, from seconds since 1970.
+
+    >>> moment(1_764_418_210.6)
+    '12:10:10 UTC'
+    """
+    second = math.floor(at_s) % 86_400
+    return f"{second // 3_600:02}:{second // 60 % 60:02}:{second % 60:02} UTC"
+
+
 def of_passing(reading: Reading) -> str:
     """By what the wave passes."""
     if reading.bots == 0:
@@ -128,13 +167,18 @@ def of_watching(reading: Reading, more: int, in_s: float | None, soak_s: float) 
     return f"no alarm yet: {'; '.join(parts)}"
 
 
-def of_quarantine(sick: Sequence[str]) -> str:
-    """Which bots go back alone, "" for none.
+def of_quarantine(sick: Sick) -> str:
+    """Which bots go back alone, and which may have to, "" for none.
 
-    >>> of_quarantine(["b", "a"]), of_quarantine([])
+    >>> of_quarantine(Sick(("b", "a"))), of_quarantine(Sick())
     ("; sick alone: 'b', 'a'", '')
     """
-    if not sick:
-        return ""
-    more = f" and {len(sick) - _SHOWN:,} more" if len(sick) > _SHOWN else ""
-    return f"; sick alone: {', '.join(map(quote, sick[:_SHOWN]))}{more}"
+    said = f"; sick alone: {_named(sick.now)}" if sick.now else ""
+    if not sick.waiting:
+        return said
+    return f"{said}; sick, unless all others are: {_named(sick.waiting)}"
+
+
+def _named(bot_ids: Sequence[str]) -> str:
+    more = f" and {len(bot_ids) - _SHOWN:,} more" if len(bot_ids) > _SHOWN else ""
+    return f"{', '.join(map(quote, bot_ids[:_SHOWN]))}{more}"

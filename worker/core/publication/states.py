@@ -39,7 +39,7 @@ BotState = Literal[
     "rolled_back",
     "superseded",
 ]
-HeldBecause = Literal["inconclusive", "failed", "disturbed", "health", "person"]
+HeldBecause = Literal["alarm", "inconclusive", "failed", "disturbed", "health", "person"]
 
 PUBLICATION_STATES: Final[tuple[PublicationState, ...]] = get_args(PublicationState)
 WAVE_STATES: Final[tuple[WaveState, ...]] = get_args(WaveState)
@@ -68,7 +68,7 @@ PUBLICATION_TRANSITIONS: Final[Mapping[tuple[PublicationState, PublicationState]
     (
         "watching",
         "held",
-    ): "the wave failed, was disturbed or inconclusive, or a person or a health check held it",
+    ): "the wave alarmed, failed, was disturbed or inconclusive, or a person or a health check held it",
     ("watching", "rolling_back"): "a person rolled it back, or the gate did",
     ("watching", "stopped"): "a person stopped it: what is out stays out",
     (
@@ -77,7 +77,7 @@ PUBLICATION_TRANSITIONS: Final[Mapping[tuple[PublicationState, PublicationState]
     ): "a person let it go on, or the health check passes: it was held before it began",
     ("held", "publishing"): "a person let it go on, or the health check passes",
     ("held", "watching"): "a person let it go on or accepted the wave, or the health check passes",
-    ("held", "rolling_back"): "a person rolled it back",
+    ("held", "rolling_back"): "a person rolled it back, or the gate did after an alarm",
     ("held", "stopped"): "a person stopped it: what is out stays out",
     ("rolling_back", "rolled_back"): "none of its versions is live any more",
     ("rolling_back", "held"): "one wave or some bots are back, and the others are still out",

@@ -10,7 +10,10 @@ _FORGET: Final = (
     "DELETE FROM flowshift.gate_bots WHERE publication_id = :id AND wave = :wave",
     "DELETE FROM flowshift.gate_bad_minutes WHERE publication_id = :id AND wave = :wave",
     "DELETE FROM flowshift.gate_control_minutes WHERE publication_id = :id AND wave = :wave",
-    "UPDATE flowshift.gate_looks SET counted_until = now() WHERE publication_id = :id AND wave = :wave",
+    """
+    UPDATE flowshift.gate_looks SET counted_until = now(), alarmed = NULL, unknown = NULL
+    WHERE publication_id = :id AND wave = :wave
+    """,
     """
     UPDATE flowshift.waves SET watched_from = now()
     WHERE publication_id = :id AND number = :wave AND state = 'watching'

@@ -54,6 +54,15 @@ def hold(
     )
 
 
+def hold_because(connection: sa.Connection, publication_id: int, because: HeldBecause) -> None:
+    """Say why a publication is held that is held for another reason, as which it is taken back."""
+    connection.execute(
+        sa.update(publications)
+        .where(publications.c.publication_id == publication_id, publications.c.state == "held")
+        .values(held_because=because)
+    )
+
+
 def _update(connection: sa.Connection, publication_id: int, **values: Any) -> None:
     connection.execute(
         sa.update(publications)

@@ -54,7 +54,8 @@ _FAILED: Final = """
 _SEEN: Final = """
     SELECT e.bot_id::text COLLATE "default" AS bot_id, e.workflow_version_id::text AS version_id,
            e.id::text AS id, {created} AS at, {elapsed} AS elapsed, {tokens} AS tokens,
-           {failed} AS failed, {overran} AS overran, {session} AS session_id
+           {failed} AS failed, {overran} AS overran, {session} AS session_id,
+           e.status::text = 'running' AS is_running
     FROM workflow_execution_runs e
     WHERE e.created_at >= {since} AND e.created_at < {until}
       AND NOT COALESCE(starts_with({session}, :ours), false)

@@ -29,7 +29,9 @@ def _count(name: str) -> Column[Any]:
 
 # One row a wave, from its first look on; `opened_at` is when its first bot was published. What was
 # created before `counted_until` is in the tables below. `normal` is what the wave is held against
-# (`worker.core.publication.normal`), found once.
+# (`worker.core.publication.normal`), found once; `alarmed` is an alarm that stands
+# (`worker.core.publication.alarmed`), and `unknown` how many executions have which status that the gate
+# does not know, of those counted.
 gate_looks = Table(
     "gate_looks",
     metadata,
@@ -37,6 +39,8 @@ gate_looks = Table(
     time_now("opened_at"),
     Column("counted_until", sa.DateTime(timezone=True), nullable=False),
     Column("normal", JSONB(none_as_null=True)),
+    Column("alarmed", JSONB(none_as_null=True)),
+    Column("unknown", JSONB(none_as_null=True)),
     schema=SCHEMA,
 )
 

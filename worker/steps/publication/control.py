@@ -79,9 +79,9 @@ def go(
     """Let a publication go on that is held, or whose run stands still.
 
     A wave that is held as failed or inconclusive is accepted, which needs a `reason`. One that failed
-    before it was all out is published on, and so is one that was disturbed: only executions since now
-    count for it. A wave that is watched is never accepted here, whatever the reason. On repeat nothing
-    changes: what goes on already is refused, or its run is returned.
+    before it was all out is published on, and so is one that was disturbed or only alarmed: only
+    executions since now count for it. A wave that is watched is never accepted here, whatever the
+    reason. On repeat nothing changes: what goes on already is refused, or its run is returned.
     `without_backup`: no wave of it waits for a backup from now on.
 
     Raises:
@@ -143,7 +143,7 @@ def hold(current: Runtime, publication_id: int, *, actor: str, reason: str | Non
         lock_state(connection, publication_id, alone=True)
         found = need(connection, publication_id)
         why = reason or f"held by {actor}"
-        if found.state == "held" and found.held_because != "health":
+        if found.state == "held" and found.held_because not in ("alarm", "health"):
             return False
         held_from = _moving(found, "held")
         moves.hold(connection, publication_id, held_from=held_from, because="person", reason=why)
@@ -199,9 +199,9 @@ def _need_reason(reason: str | None, what: str) -> str:
 
 
 def _resume(connection: sa.Connection, found: Publication, actor: str, reason: str | None) -> Going:
-    """Back to what it was doing; of a disturbed wave only executions since now count."""
+    """Back to what it was doing; of a wave that was disturbed only executions since now count."""
     publication_id = found.publication_id
-    was_disturbed = found.held_because == "disturbed"
+    was_disturbed = found.held_because in ("alarm", "disturbed")
     moves.move(connection, publication_id, found.held_from or "publishing")
     note(connection, publication_id, "resumed", actor, reason)
     log.info("publication.resumed", publication_id=publication_id, actor=actor)

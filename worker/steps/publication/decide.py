@@ -14,11 +14,12 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.health import Verdict as Health
+from worker.core.publication.confirm import MOST_SICK
 from worker.core.publication.evidence import Reading
 from worker.core.publication.gate import Action, Outcome, Verdict, action, judge
 from worker.core.publication.states import HeldBecause, WaveState
 from worker.db.engine import map_database_errors
-from worker.db.publication import moves, readings, rolling, waves
+from worker.db.publication import moves, readings, rolling, traffic_later, waves
 from worker.db.publication.locks import lock_state
 from worker.db.publication.rolling import Which
 from worker.db.publication.waves import Publication, Wave
@@ -32,7 +33,7 @@ from worker.steps.publication.take_back import quarantine
 
 log = get_logger(__name__)
 
-QUARANTINED_AT_ONCE: Final = 500
+QUARANTINED_AT_ONCE: Final = MOST_SICK
 """Sick bots that one tick takes back: the next one takes more."""
 
 NAMED: Final = 20
@@ -89,6 +90,7 @@ def decide(current: Runtime, looked: Looked) -> Decided:
         readings.keep(connection, looked.reading, verdict)
         moves.note_look(connection, publication_id)
         moves.change_wave(connection, publication_id, wave, sentence=verdict.sentence)
+        traffic_later.stand(connection, publication_id, wave, verdict.stands)
         busy = _quarantine(connection, looked, verdict)
         if does == "go_on" and busy:
             said = (
@@ -192,6 +194,9 @@ def _hold(connection: sa.Connection, looked: Looked, verdict: Verdict) -> Decide
     publication, because = looked.publication, _BECAUSE[verdict.outcome]
     publication_id, wave = looked.place
     why = f"wave {wave} {_WORDS[because]}: {verdict.sentence}"
+    if because == "alarm" and publication.held_because == because:
+        moves.wait(connection, publication_id, why)
+        return Decided(f"is held: {why}")
     ended = _ENDED.get(because)
     if ended is not None:
         _end_wave(connection, looked, ended, verdict)
@@ -212,6 +217,8 @@ def _roll_back(connection: sa.Connection, looked: Looked, verdict: Verdict) -> D
     """Stop the publication for the rollback, which follows after this commit: see `tick`."""
     publication_id, wave = looked.place
     _end_wave(connection, looked, "failed", verdict)
+    if looked.publication.held_because == "alarm":
+        moves.hold_because(connection, publication_id, "failed")
     rolling.begin(connection, publication_id, because="failed")
     moves.note_gate_wave(connection, publication_id, wave)
     why = f"wave {wave} failed: {verdict.sentence}"
@@ -234,6 +241,7 @@ _ACTIONS: Final[Mapping[Action, Callable[[sa.Connection, Looked, Verdict], Decid
     "roll_back": _roll_back,
 }
 _BECAUSE: Final[Mapping[Outcome, HeldBecause]] = {
+    "alarmed": "alarm",
     "failed": "failed",
     "disturbed": "disturbed",
     "inconclusive": "inconclusive",
@@ -244,6 +252,7 @@ _ENDED: Final[Mapping[HeldBecause, WaveState]] = {
 }
 _WORDS: Final[Mapping[str, str]] = {
     "passed": "passed",
+    "alarm": "alarmed",
     "failed": "failed",
     "disturbed": "is disturbed",
     "inconclusive": "is inconclusive",

@@ -67,7 +67,7 @@ def look(current: Runtime, publication_id: int, wave: int) -> Reading:
             found = _need(connection, publication_id, wave)
             since = _not_too_far_behind(connection, publication_id, wave, found)
             minutes = traffic.minutes(connection, publication_id, wave, rules, since=since)
-            return read(connection, publication_id, wave, found, minutes, settings)
+            return read(connection, publication_id, wave, found, minutes, settings, rules)
 
 
 def rules_of(settings: Settings, bots: int) -> Rules:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from worker.core.publication.alarmed import Later
 from worker.core.publication.baseline import METRICS, NOTHING, Count, Metric, refuted_rate
 from worker.core.publication.evidence import (
     BotMetric,
@@ -20,7 +21,8 @@ from worker.core.publication.normal import Normal, cap_of, least_bad, normal
 from worker.core.publication.quarantine import SILENT_FROM, is_suspect
 from worker.core.publication.tally import NONE, Minute, Tally, Who, add, control_of
 from worker.core.publication.visits import DAY_H, HOUR_S, at_least
-from worker.db.publication import traffic, traffic_normal, traffic_sums
+from worker.db.publication import traffic, traffic_later, traffic_normal, traffic_sums
+from worker.db.publication.traffic import Rules
 from worker.db.publication.traffic_sums import Counted, Sums, Wave
 from worker.errors import TransientError
 from worker.settings import Settings
@@ -33,6 +35,7 @@ def read(
     found: Wave,
     minutes: Sequence[Minute],
     settings: Settings,
+    rules: Rules,
 ) -> Reading:
     """The reading of a wave: what is settled, with `minutes`, which are not. One snapshot for all."""
     against = traffic_normal.kept(connection, publication_id, wave)
@@ -49,6 +52,10 @@ def read(
     metrics = [metric for metric in metrics if sums.total.measures(metric)]
     silent = counted.silent(against, found.now.timestamp())
     limits = _limits(settings)
+    alarmed = traffic_later.stands(connection, publication_id, wave)
+    later = Later()
+    if alarmed is not None:
+        later = traffic_later.later(connection, publication_id, wave, rules, alarmed, now=found.now)
     return Reading(
         publication_id=publication_id,
         wave=wave,
@@ -66,6 +73,8 @@ def read(
         control_traffic=_control_traffic(
             connection, publication_id, wave, minutes, against, found.now.timestamp()
         ),
+        alarmed=alarmed,
+        later=later,
         limits=limits,
     )
 
@@ -86,7 +95,11 @@ def nothing_out(publication_id: int, wave: int, found: Wave, settings: Settings)
 
 
 def _limits(settings: Settings) -> Limits:
-    return Limits(min_soak_s=settings.gate_min_soak_s, max_soak_s=settings.gate_max_soak_s)
+    return Limits(
+        min_soak_s=settings.gate_min_soak_s,
+        max_soak_s=settings.gate_max_soak_s,
+        confirm_s=settings.gate_confirm_s,
+    )
 
 
 def _metrics(

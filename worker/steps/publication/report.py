@@ -88,8 +88,12 @@ def read_publication(current: Runtime, publication_id: int) -> Found:
             publication=found,
             waves=waves.of(connection, publication_id),
             verdicts=readings.newest(connection, publication_id),
-            unlooked_s=since_s if is_late and found.state in ("publishing", "watching") else None,
+            unlooked_s=since_s if is_late and _is_looked_at(found) else None,
         )
+
+
+def _is_looked_at(found: Publication) -> bool:
+    return found.state in ("publishing", "watching") or found.held_because == "alarm"
 
 
 def explain(engine: sa.Engine, publication_id: int, number: int | None) -> Explained:

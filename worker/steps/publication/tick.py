@@ -149,6 +149,8 @@ def _step(
     judged = wave_in(its, "publishing", "watching")
     if not _is_looked_at(publication):
         return Decided(said or f"is {_words(publication)}")
+    if judged is None and publication.state == "held":
+        return Decided(said or f"is {_words(publication)}")
     if judged is None:
         return _begin_next(current.engine, publication_id, check(), actor)
     reading = look(current, publication_id, judged.number)
@@ -186,9 +188,9 @@ def _read(engine: sa.Engine, publication_id: int) -> tuple[Publication, list[Wav
 
 
 def _is_looked_at(publication: Publication) -> bool:
-    """Whether the gate looks at it; one that a person holds waits for that person."""
+    """Whether the gate looks at it; one that a person has to decide on waits for that person."""
     if publication.state == "held":
-        return publication.held_because == "health"
+        return publication.held_because in ("alarm", "health")
     return publication.state in ("planned", "publishing", "watching")
 
 

@@ -101,7 +101,7 @@ def test_a_publication_may_be_held_from_the_three_states_in_which_it_moves_and_g
     moving = {"planned", "publishing", "watching"}
     assert moving <= set(states_before(PUBLICATION_TRANSITIONS, "held"))
     assert {new for old, new in PUBLICATION_TRANSITIONS if old == "held"} >= moving
-    assert HELD_BECAUSE == ("inconclusive", "failed", "disturbed", "health", "person")
+    assert HELD_BECAUSE == ("alarm", "inconclusive", "failed", "disturbed", "health", "person")
 
 
 def test_from_a_publication_that_is_over_the_one_way_is_back() -> None:

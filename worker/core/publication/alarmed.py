@@ -1,0 +1,113 @@
+"""An alarm that stands: what it was, and what came since, of the wave and of the bots out before."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from worker.core.publication.baseline import NOTHING, Count, Metric
+
+Kind = Literal["brake", "rate", "quarantine", "silence"]
+Number = Annotated[int, Meta(ge=0)]
+
+
+class Alarm(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a wave fails.
+
+    `count` is what was seen of `metric`: executions; for `quarantine` bots, for `silence` none of
+    the executions that were to come. `log_e` is the logarithm of its E-value, None if none
+    decides. `control_too`: the bots that were out before alarm too, so that it is an outage.
+    """
+
+    kind: Kind
+    count: Count
+    metric: Metric | None = None
+    bots: int = 0
+    p0: float | None = None
+    log_e: float | None = None
+    control: Count = NOTHING
+    control_too: bool = False
+
+
+class Alarmed(msgspec.Struct, frozen=True, kw_only=True):
+    """Since `at_s` something is wrong: with a wave, which is held for its `alarm`, or with single bots.
+
+    `bots` are those that were sick then; without an `alarm` their wave goes on. Times are seconds since
+    1970 by the database's clock.
+    """
+
+    at_s: float
+    alarm: Alarm | None = None
+    bots: tuple[str, ...] = ()
+
+
+class Came(msgspec.Struct, frozen=True, kw_only=True):
+    """Executions since an alarm; `running` are those of which it is not known yet what becomes of them."""
+
+    executions: Number = 0
+    failed: Number = 0
+    slow: Number = 0
+    costly: Number = 0
+    running: Number = 0
+
+    def count(self, metric: Metric) -> Count:
+        """In the sense of one metric."""
+        return Count(getattr(self, metric), self.executions)
+
+    def plus(self, other: Came) -> Came:
+        """Both together.
+
+        >>> Came(executions=3, failed=1).plus(Came(executions=2, running=4)).running
+        4
+        """
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        names = self.__struct_fields__
+        return Came(**dict(zip(names, (one + two for one, two in pairs), strict=True)))
+
+
+NONE_CAME = Came()
+
+
+class Later(msgspec.Struct, frozen=True, kw_only=True):
+    """What came since an alarm.
+
+    `sick` are the bots that were sick then, each by itself, `others` the rest of the wave together, and
+    `control` the bots that were out before it.
+    """
+
+    sick: dict[str, Came] = {}
+    others: Came = NONE_CAME
+    control: Came = NONE_CAME
+
+    @property
+    def of_sick(self) -> Came:
+        """The bots that were sick, together."""
+        total = NONE_CAME
+        for one in self.sick.values():
+            total = total.plus(one)
+        return total
+
+    @property
+    def wave(self) -> Came:
+        """The whole wave."""
+        return self.of_sick.plus(self.others)
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Alarmed)
+
+
+def encode(alarmed: Alarmed) -> str:
+    """As JSON."""
+    return _encoder.encode(alarmed).decode()
+
+
+def decode(text: str) -> Alarmed:
+    """From JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _decoder.decode(text)
