@@ -59,14 +59,14 @@ def test_without_the_database_it_lives_and_says_that_it_is_not_ready(
 
 
 def test_the_first_page_shows_the_runs(fleet: Fleet, client: httpx.Client) -> None:
-    assert "no runs yet" in client.get("/").text
+    assert "No run and no publication goes on." in client.get("/").text
     fleet.add_many(2)
     fleet.run()
 
     page = client.get("/")
 
     assert page.headers["content-type"].startswith("text/html")
-    assert "run 1: completed" in page.text
+    assert ">run 1</a>" in page.text
 
 
 def test_what_only_reads_cannot_write_and_is_cut_off_by_its_own_time_out(current: Runtime) -> None:

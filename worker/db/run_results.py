@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Final, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -59,9 +59,18 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def failures(
-    connection: sa.Connection, run_id: int, *, limit: int | None, code: str | None = None
+    connection: sa.Connection,
+    run_id: int,
+    *,
+    limit: int | None,
+    code: str | None = None,
+    begins: str = "",
+    after: tuple[str, str] | None = None,
 ) -> list[Failure]:
-    """Failed bots of a run, by code and bot, at most `limit`."""
+    """Failed bots of a run, by code and bot, at most `limit`: by the index of failures.
+
+    Only those with a `code`, whose ids begin so, and that follow the code and bot of `after`.
+    """
     query = (
         sa.select(ledger.c.bot_id, ledger.c.code, ledger.c.message)
         .where(ledger.c.run_id == run_id, ledger.c.outcome == "failed")
@@ -70,7 +79,42 @@ def failures(
     )
     if code is not None:
         query = query.where(ledger.c.code == code)
+    if begins:
+        query = query.where(ledger.c.bot_id.collate("C").startswith(begins, autoescape=True))
+    if after is not None:
+        key = sa.tuple_(ledger.c.code, ledger.c.bot_id)
+        query = query.where(key > sa.tuple_(*map(sa.literal, after)))
     return [Failure(*row) for row in connection.execute(query)]
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A bot that a run gave an outcome with a code, and what it said of it."""
+
+    bot_id: str
+    message: str | None
+
+
+_EXAMPLES: Final = sa.text("""
+    WITH first AS (
+        SELECT run_id, after_bot_id, through_bot_id, bot_ids FROM flowshift.batches
+        WHERE run_id = :run_id AND codes ? :key ORDER BY number LIMIT 4
+    )
+    SELECT l.bot_id, l.message FROM first f JOIN flowshift.ledger l
+      ON l.run_id = f.run_id AND l.bot_id > COALESCE(f.after_bot_id, '') AND l.bot_id <= f.through_bot_id
+    WHERE l.outcome = :outcome AND l.code = :code
+    UNION ALL
+    SELECT l.bot_id, l.message FROM first f JOIN flowshift.ledger l
+      ON l.run_id = f.run_id AND l.bot_id = ANY(f.bot_ids)
+    WHERE l.outcome = :outcome AND l.code = :code
+    ORDER BY 1 LIMIT :limit
+""")
+
+
+def examples(connection: sa.Connection, run_id: int, key: str, limit: int = 2) -> list[Example]:
+    """The first bots with an `outcome:code`, of the first batches that have some: four are looked at."""
+    outcome, _, code = key.partition(":")
+    values = {"run_id": run_id, "key": key, "outcome": outcome, "code": code, "limit": limit}
+    return [Example(*row) for row in connection.execute(_EXAMPLES, values)]
 
 
 def failed_batches(connection: sa.Connection, run_id: int) -> Sequence[tuple[int, str]]:

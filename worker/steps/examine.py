@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
 import sqlalchemy as sa
 
 from worker.core.parity.compare import EMPTY_RESPONSE
+from worker.core.parity.first_difference import OfMessage, in_short
 from worker.core.parity.messages import BUILT_IN
 from worker.core.parity.recording import SESSION_OF_TEST
-from worker.core.parity.side_by_side import Verdict, prepare, refused, run_both_on_all
+from worker.core.parity.side_by_side import (
+    Compared,
+    Verdict,
+    prepare,
+    refused,
+    run_both,
+    verdict,
+)
 from worker.core.parity.trial import Equipment
 from worker.core.targets.convert import convert_text
 from worker.core.targets.detect import AUTO, Choice, written_for
@@ -55,13 +63,14 @@ class Drift(msgspec.Struct, frozen=True):
 class Examined(msgspec.Struct, frozen=True):
     """What was found out about a draft; `drift` only if it differs from V1.
 
-    `target` is the one whose engine executed it.
+    `target` is the one whose engine executed it, `messages` is what each message came to, in short.
     """
 
     checklist: tuple[Answer, ...]
     verdict: Verdict
     drift: Drift | None
     target: str = DEFAULT.name
+    messages: tuple[OfMessage, ...] = ()
 
 
 class Examination(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,13 +179,21 @@ def examine_draft(view: BotView, defaults: Defaults, equipment: Equipment) -> Ex
     if why := _refusal(answers):
         pair = msgspec.structs.replace(pair, v2=refused(BotError("execution_failed", why)))
     equipment = msgspec.structs.replace(equipment, limits=LIMITS)
-    verdict = run_both_on_all(pair, BUILT_IN, equipment, view.variables, SESSION_OF_TEST)
+    messages: list[OfMessage] = []
+
+    def each() -> Iterator[Compared]:
+        for message in BUILT_IN:
+            compared = run_both(pair, message, equipment, view.variables, SESSION_OF_TEST)
+            messages.append(in_short(compared))
+            yield compared
+
+    found = verdict(each())
     drift = None
-    if verdict.same is False and column is not None:
+    if found.same is False and column is not None:
         drift = _drift(column, graph, defaults, target, is_ours=bool(view.draft_is_ours))
-        if drift.cause == "conversion" and verdict.first.parity.difference == EMPTY_RESPONSE:
+        if drift.cause == "conversion" and found.first.parity.difference == EMPTY_RESPONSE:
             drift = Drift("engine")
-    return Examined(answers, verdict, drift, target.name)
+    return Examined(answers, found, drift, target.name, tuple(messages))
 
 
 def _refusal(answers: Sequence[Answer]) -> str | None:

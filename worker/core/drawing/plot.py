@@ -19,7 +19,7 @@ Kind = Literal["line", "bars"]
 Tone = Literal["plain", "good", "bad"]
 """What a limit or series means: it colours it, beside the words that say it."""
 
-WIDTH: Final = 640.0
+WIDTH: Final = 480.0
 HEIGHT: Final = 190.0
 _LEFT: Final = 64.0
 _RIGHT: Final = 16.0

@@ -1,12 +1,22 @@
-"""What people look at: each module is a page with its handlers."""
+"""What people look at: each module is a page, or a group of pages, with its handlers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
+from litestar import Router
+from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from worker.web.pages import now
+from worker.web.pages import assets, bots, now, problems, runs
+from worker.web.pages.shell import give_shell
 
-HANDLERS: Final[Sequence[ControllerRouterHandler]] = (now.now,)
+HANDLERS: Final[Sequence[ControllerRouterHandler]] = (
+    Router(
+        "/",
+        route_handlers=[assets.asset, now.now, *runs.HANDLERS, *bots.HANDLERS],
+        dependencies={"shell": Provide(give_shell, sync_to_thread=False)},
+        exception_handlers=problems.HANDLERS,
+    ),
+)

@@ -1,23 +1,57 @@
-"""The first page: what goes on."""
+"""The first page: what goes on, what waits and why, whether processes work, how far the fleet is."""
 
 from __future__ import annotations
 
-from litestar import MediaType, get
+from collections.abc import Sequence
+from typing import Final
+from weakref import WeakKeyDictionary
 
-from worker.steps.report import newest_runs
+from litestar import Response, get
+
+from worker.core.codes import MEANINGS
+from worker.core.policy.processes import KINDS, Health, Process, health_of
+from worker.core.policy.progress_words import reason_of
+from worker.processes.vitals import max_age_s
+from worker.runtime import Runtime
+from worker.steps.now import Fleet, read_fleet, read_now
 from worker.web.given import Reading
+from worker.web.pages.counted import Counted
+from worker.web.pages.shell import PageShell
 
-RUNS_SHOWN = 20
+REFRESH_S: Final = 5
+FLEET_S: Final = 60.0
+"""The fleet is counted so often at most: at a million bots that takes some tenths of a second."""
+
+_NEEDED: Final = ("worker", "beat")
 
 
-@get("/", media_type=MediaType.HTML, sync_to_thread=True, include_in_schema=False)
-def now(reading: Reading) -> str:
-    """The newest runs, a line each."""
-    lines = [
-        f"<li>run {run.run_id}: {progress.state}</li>"
-        for run, progress in newest_runs(reading, RUNS_SHOWN)
-    ]
-    listed = f"<ul>{''.join(lines)}</ul>" if lines else "<p>no runs yet</p>"
-    return (
-        f'<!doctype html><html lang="en"><title>flowshift</title><h1>flowshift</h1>{listed}</html>'
+_FLEET_OF: Final[WeakKeyDictionary[Runtime, Counted[Fleet]]] = WeakKeyDictionary()
+
+
+def _counted(current: Runtime) -> Counted[Fleet]:
+    """The count of this process, which every request shares."""
+    return _FLEET_OF.setdefault(current, Counted(FLEET_S))
+
+
+@get("/", sync_to_thread=True, include_in_schema=False)
+def now(shell: PageShell, reading: Reading) -> Response[str]:
+    """Runs, publications, processes, the fleet and the prune."""
+    settings = shell.current.settings
+    found = read_now(reading, settings)
+    return shell.page(
+        "now.html",
+        refresh_s=REFRESH_S,
+        now=found,
+        fleet=_counted(shell.current).get(lambda: read_fleet(reading, settings)),
+        healths=healths_of(found.processes, max_age_s(shell.current)),
+        meanings=MEANINGS,
+        reason_of=reason_of,
     )
+
+
+def healths_of(processes: Sequence[Process], limit_s: float) -> list[Health]:
+    """Whether the processes of each kind work: of those that must be there, and of those that were."""
+    seen = {one.kind for one in processes if not one.stopped}
+    return [
+        health_of(kind, processes, limit_s) for kind in KINDS if kind in _NEEDED or kind in seen
+    ]

@@ -1,0 +1,72 @@
+"""What every page needs: who asks, the token of its forms, where it is, and how it is answered."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from litestar import MediaType, Request, Response
+from litestar.di import NamedDependency
+from litestar.response import Redirect
+
+from worker import __version__
+from worker.processes.flower_program import flower_url
+from worker.runtime import Runtime
+from worker.web.doors.people import Person
+from worker.web.given import CsrfToken, Current, Who
+from worker.web.pages.rendering import Html
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Shell:
+    """One request for a page."""
+
+    def __init__(self, request: AnyRequest, current: Runtime, who: Person, csrf_token: str) -> None:
+        self._request = request
+        self._token = csrf_token
+        self.current = current
+        self.who = who
+
+    def page(
+        self, template: str, *, status: int = HTTPStatus.OK, refresh_s: int = 0, **values: Any
+    ) -> Response[str]:
+        """The page, or 304 where the browser has just this one; `refresh_s` is how often it asks again."""
+        html = Html(template, {**self._common(refresh_s), **values})
+        headers = {"ETag": html.etag}
+        is_same = self._request.headers.get("if-none-match") == html.etag
+        if is_same and status == HTTPStatus.OK:
+            return Response("", status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+        content = html.sent(self._token)
+        return Response(content, status_code=status, media_type=MediaType.HTML, headers=headers)
+
+    def _common(self, refresh_s: int) -> dict[str, Any]:
+        settings = self.current.settings
+        return {
+            "who": self.who,
+            "path": self._request.url.path,
+            "refresh_s": refresh_s,
+            "flower": flower_address(self.current),
+            "version": __version__,
+            "namespace": settings.namespace,
+        }
+
+
+def flower_address(current: Runtime) -> str | None:
+    """Where Flower is, None if that is not known: it may listen on any free port."""
+    port = current.settings.flower_port
+    return flower_url(current.settings, port) if port else None
+
+
+def give_shell(request: AnyRequest, current: Current, who: Who, csrf_token: CsrfToken) -> Shell:
+    """The shell of a request."""
+    return Shell(request, current, who, csrf_token)
+
+
+def see_other(path: str) -> Redirect:
+    """After a form: look at the page, so that loading it again sends nothing again."""
+    return Redirect(path, status_code=303)
+
+
+PageShell: TypeAlias = NamedDependency[Shell]
+"""`shell`: what a handler of a page answers with."""
