@@ -646,26 +646,30 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def test_a_backup_that_is_killed_has_no_name_and_is_not_taken_for_whole(
+def test_a_backup_that_is_killed_has_no_name_and_no_pg_dump_and_the_next_removes_it(
     flowshift: Run, filled: Fleet, tmp_path: Path, owner: dict[str, str]
 ) -> None:
-    busy = tmp_path / "pid"
+    busy, place = tmp_path / "pid", tmp_path / "backups"
+    (theirs := place / ".theirs.partial-x").mkdir(parents=True)
+    (theirs / "notes").touch()
     owner["FLOWSHIFT_POSTGRES_TOOLS_DIR"] = str(
         tools(tmp_path / "bin", pg_dump=f'"$REAL" "$@"; echo $$ > {busy}; exec sleep 600')
     )
-    with started(owner, "backup", str(tmp_path / "backup")) as process:
+    with started(owner, "backup", str(place / "backup")) as process:
         pid = int(eventually(lambda: busy.exists() and busy.read_text().strip()))
+        assert flowshift("backup", str(place / "other"))[::2] == (0, "")  # that one is at work
         process.kill()
         process.communicate(timeout=60)
-        os.kill(pid, signal.SIGKILL)
-    partial = left(tmp_path)
-    assert len(partial) == 1
-    assert partial[0].startswith(".backup.partial-")
-    code, _, err = flowshift("backup", "verify", str(tmp_path / partial[0]))
+    eventually(lambda: has_ended(pid))
+    (partial,) = (name for name in left(place) if name.startswith(".backup.partial-"))
+    code, _, err = flowshift("backup", "verify", str(place / partial))
     assert code == 2
     assert "A backup that was interrupted has none" in err
-    backed_up(flowshift, tmp_path / "backup")
-    assert verified(flowshift, tmp_path / "backup")["is_whole"]
+    code, _, err = flowshift("backup", str(place / "backup"))
+    assert code == 0
+    assert f"removed '{partial}': a backup that was killed had left it" in err
+    assert sorted(path.name for path in place.iterdir()) == [theirs.name, "backup", "other"]
+    assert verified(flowshift, place / "backup")["is_whole"]
 
 
 def test_a_verification_that_is_interrupted_drops_its_database_and_one_that_is_killed_is_named(
@@ -685,8 +689,7 @@ def test_a_verification_that_is_interrupted_drops_its_database_and_one_that_is_k
             assert len(set(databases(filled)) - before) == 1
             process.send_signal(kind)
             process.communicate(timeout=60)
-        if kind == signal.SIGKILL:
-            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: has_ended(pid))
         return process.returncode
 
     assert ended(signal.SIGINT) == 130

@@ -17,6 +17,8 @@ from worker.cli.views.backup import (
     shown,
     verified_fields,
 )
+from worker.core.codes import quote
+from worker.steps.backup.directory import remove_abandoned
 from worker.steps.backup.take import take as take_backup
 from worker.steps.backup.verify import Where
 from worker.steps.backup.verify import verify as verify_backup
@@ -65,7 +67,8 @@ def take(*, directory: Path, without_executions: bool, as_json: bool) -> int:
 
     Everything is read in one snapshot, beside the traffic: pg_dump writes it down, and a manifest has
     the hash of each table and of each bot. DIR must not exist yet. It gets its name once everything is
-    on the disk: a backup that was interrupted has none. Run it as the tables' owner.
+    on the disk: a backup that was interrupted has none, and what a killed one left beside DIR is removed
+    by the next. Run it as the tables' owner.
 
     \b
     Examples:
@@ -79,6 +82,8 @@ def take(*, directory: Path, without_executions: bool, as_json: bool) -> int:
         as_interrupt(),
         shown("backup", quiet=as_json) as show,
     ):
+        for path in remove_abandoned(target.parent):
+            say(f"removed {quote(path.name)}: a backup that was killed had left it", err=True)
         manifest = take_backup(
             current,
             target,

@@ -5,21 +5,23 @@ So a backup that was interrupted has no name of its own, and nothing is ever wri
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from worker.core.backup import manifest as manifests
-from worker.core.backup.manifest import MANIFEST, FileEntry, Manifest
+from worker.core.backup.manifest import BOTS, DUMP, MANIFEST, FileEntry, Manifest
 from worker.core.codes import quote
 from worker.errors import UsageError
 
 _CHUNK: Final = 1 << 20
+_PARTIAL: Final = ".partial-"
 
 
 @contextmanager
@@ -27,22 +29,71 @@ def new_directory(target: Path) -> Iterator[Path]:
     """A private directory beside `target` to write into; it gets that name when the block ends.
 
     If the block fails, nothing of it stays. Only SIGKILL or the machine's end leave it behind, under a
-    name that begins with a dot and has `.partial-` in it.
+    name that begins with a dot and has `.partial-` in it; `remove_abandoned` knows it by its lock.
 
     Raises:
         UsageError: there is something called `target` already, or no directory to put it into.
     """
     need_free(target)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
+    with _locked_directory(f".{target.name}{_PARTIAL}", target.parent) as partial:
+        try:
+            yield partial
+            sync_directory(partial)
+            need_free(target)
+            partial.rename(target)
+            sync_directory(target.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _locked_directory(prefix: str, parent: Path) -> Iterator[Path]:
+    """A new directory that is locked until the block ends, or this process does."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # it was taken for abandoned, since nobody had it locked
+            continue
+        try:
+            with suppress(OSError):  # a file system without locks: then nothing is ever removed
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if path.exists():
+                yield path
+                return
+        finally:
+            os.close(descriptor)
+
+
+def remove_abandoned(parent: Path) -> list[Path]:
+    """Remove from a directory what backups that were killed have left there; returns what it was.
+
+    Only what is ours by its name, its owner and its files, and locked by no backup at work.
+    """
+    found = [path for path in sorted(parent.glob(f".*{_PARTIAL}*")) if _is_ours(path)]
+    return [path for path in found if _remove_if_free(path)]
+
+
+def _is_ours(path: Path) -> bool:
+    if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.geteuid():
+        return False
+    return {one.name for one in path.iterdir()} <= {BOTS, DUMP, MANIFEST}
+
+
+def _remove_if_free(path: Path) -> bool:
     try:
-        yield partial
-        sync_directory(partial)
-        need_free(target)
-        partial.rename(target)
-        sync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path)
+    except OSError:  # a backup writes into it, or it is another's
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def need_free(target: Path) -> None:

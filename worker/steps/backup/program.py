@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 
 from worker.db.database_backups.client import Client
 from worker.log import hide_credentials
+from worker.steps.backup import attached
 
 _LOOK_EVERY_S: Final = 0.25
 _END_S: Final = 5.0
@@ -53,12 +55,12 @@ def run(
     """Run a program to its end; `tick` is called several times a second meanwhile.
 
     The password goes by the environment, messages come in English. Whatever ends us, Ctrl-C too,
-    ends the program first.
+    ends the program first; if that is SIGKILL, Linux ends it after us.
     """
     environment = {**os.environ, **client.environment, "LC_ALL": "C"}
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
-            [program, *arguments, f"--dbname={client.conninfo}", "--no-password"],
+            [*_ends_with_us(program), *arguments, f"--dbname={client.conninfo}", "--no-password"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=complaints,
@@ -75,6 +77,10 @@ def run(
         text = hide_credentials(complaints.read().decode(errors="replace"))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return Ended(process.returncode, tuple(lines[:_LINES]))
+
+
+def _ends_with_us(program: Path) -> list[str]:
+    return [sys.executable, "-I", "-S", attached.__file__, str(os.getpid()), str(program)]
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
