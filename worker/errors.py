@@ -4,6 +4,7 @@
     ├─ BotError          recorded on that bot, with its code; the batch goes on
     ├─ TransientError    retried with jittered backoff
     │  ├─ SlowError      not retried: counts as the loss of a worker
+    │  ├─ LockedError    retried a few times, then it waits in the queue: never a fault
     │  └─ QueueAwayError no message was sent; the work is in PostgreSQL
     ├─ StaleError        already done or superseded: logged, acknowledged
     ├─ GivenUpError      the work failed as a whole; everything that follows is done
@@ -51,6 +52,10 @@ class TransientError(FlowshiftError):
 
 class SlowError(TransientError):
     """We did nothing for so long, in a transaction, that the database ended it."""
+
+
+class LockedError(TransientError):
+    """Other sessions have every row locked: nothing was done, and it is nobody's fault."""
 
 
 class QueueAwayError(TransientError):

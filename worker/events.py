@@ -24,7 +24,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch.handed_back": "a worker that shuts down gave its batch back: no loss",
     "batch.lost": "a batch lost its worker and is enqueued again, with how that ended",
     "batch.not_handed_back": "a worker that shuts down could not reach the database: the lease runs out",
-    "batch.postponed": "a server was unavailable: the batch is enqueued again (counted: as a fault)",
+    "batch.postponed": "a server was away, or all bots locked: it is enqueued again (counted: as a fault)",
     "batch.spared": "a lease ran out, but its worker may live: the database was just unavailable",
     "batch.split": "a batch lost two workers: it is halved to find the bot that kills them",
     "batch.unclaimed": "the queue, or a worker, lost messages of batches: they are enqueued again",

@@ -11,9 +11,8 @@ from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
 from tests.publishing import Publishing
 from worker.db.publication.rolling import Which
-from worker.errors import StaleError, UsageError
+from worker.errors import LockedError, StaleError, UsageError
 from worker.steps import transitions
-from worker.steps.batch import roll_back
 from worker.steps.finish import finish_run
 from worker.steps.publication import rollback as step
 from worker.steps.publication.detached import Detached, detach
@@ -152,19 +151,15 @@ def test_what_stays_has_an_outcome_that_says_why(publishing: Publishing) -> None
     assert state(publishing)[0] == "held"
 
 
-def test_locked_bots_come_again_without_a_fault(
-    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(roll_back, "PAUSE_S", 0.0)
+def test_locked_bots_come_again_in_a_batch_of_their_own(publishing: Publishing) -> None:
     fleet = publishing.fleet
     begun = begin(publishing)
     assert begun.run_id is not None
     with fleet.engine.connect() as person:
         person.execute(sa.text("SELECT FROM bots WHERE bot_id = 'bot-00002' FOR UPDATE"))
         fleet.convert(begun.run_id, 1)
-        for _ in range(9):
-            with pytest.raises(StaleError, match="locked"):
-                fleet.convert(begun.run_id, 2)
+        with pytest.raises(LockedError, match="locked"):
+            fleet.convert(begun.run_id, 2)
         assert live(publishing) == [BOTS[2]]
         finish_run(fleet.engine, begun.run_id, actor="test")
         assert state(publishing)[0] == "rolling_back"
@@ -173,8 +168,6 @@ def test_locked_bots_come_again_without_a_fault(
 
     assert live(publishing) == []
     assert state(publishing)[0] == "rolled_back"
-    faults = "SELECT sum(faults) FROM flowshift.batches WHERE run_id = :r"
-    assert publishing.one(faults, r=begun.run_id) == 0
 
 
 def test_a_run_that_is_cancelled_leaves_the_rest_out_and_the_publication_held(

@@ -12,6 +12,7 @@ from worker.errors import (
     ConfigError,
     FlowshiftError,
     GivenUpError,
+    LockedError,
     NotFoundError,
     NotYetError,
     ProviderError,
@@ -33,7 +34,7 @@ FAMILIES = (
     UsageError,
     ConfigError,
 )
-KINDS = (SlowError, QueueAwayError, NotFoundError, ChangedError)
+KINDS = (SlowError, LockedError, QueueAwayError, NotFoundError, ChangedError)
 """What a family is told apart by."""
 
 

@@ -29,7 +29,7 @@ from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.decide import Asked, Decided, decide_on, heard
 from worker.steps.batch.kind import Kind
-from worker.steps.batch.lifecycle import at_work, ending
+from worker.steps.batch.lifecycle import at_work, ending, log_left
 from worker.steps.batch.settle import Settled, Settler
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial
@@ -184,10 +184,4 @@ def _leave(connection: sa.Connection, batch: Batch, settled: Settled, through: s
         through=through,
     )
     if numbers:
-        log.info(
-            "batch.left",
-            run_id=batch.run_id,
-            batch=batch.number,
-            bots_locked_or_changed=len(settled.left),
-            new_batches=numbers,
-        )
+        log_left(batch, len(settled.left), numbers)

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from worker.core.policy.batch_ref import BatchRef
-from worker.errors import ConfigError, SlowError, StaleError, TransientError
+from worker.errors import ConfigError, LockedError, SlowError, StaleError, TransientError
 from worker.log import get_logger
 from worker.steps.batch.lifecycle import hand_back_batch, postpone_batch
 from worker.steps.batch.process import Process
@@ -46,7 +46,7 @@ def handle(error: BaseException, ref: BatchRef, process: Process) -> Handled:
         case SlowError():
             return _lose(TOO_SLOW, process)
         case TransientError():
-            return _postpone(str(error), ref, process)
+            return _postpone(error, ref, process)
         case MemoryError():
             return _lose(OUT_OF_MEMORY, process)
         case SystemExit():
@@ -67,8 +67,9 @@ def _lose(why: str, process: Process) -> Handled:
     return Handled(f"enqueued again: {why}")
 
 
-def _postpone(why: str, ref: BatchRef, process: Process) -> Handled:
-    """Give the batch back. A try that did not even claim it says nothing about the batch."""
+def _postpone(error: TransientError, ref: BatchRef, process: Process) -> Handled:
+    """Give the batch back. Neither a try that did not even claim it nor others' locks are its fault."""
+    why = str(error)
     state = outlast(
         partial(
             postpone_batch,
@@ -76,7 +77,8 @@ def _postpone(why: str, ref: BatchRef, process: Process) -> Handled:
             ref,
             why,
             worker=process.name,
-            is_its_fault=process.admission.claimed is not None,
+            is_its_fault=process.admission.claimed is not None
+            and not isinstance(error, LockedError),
         ),
         process.sleep,
     )

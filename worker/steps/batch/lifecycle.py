@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -13,18 +13,19 @@ from worker.core.metrics.batch import totals_of
 from worker.core.metrics.model import Sample
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.states import BatchState
-from worker.db import audit, batches
+from worker.db import audit, batches, leaving, ledger
 from worker.db.batches import Batch
 from worker.db.bulk import driver
 from worker.db.engine import map_database_errors
+from worker.db.ledger import LedgerRow
 from worker.db.measuring import totals
 from worker.db.measuring.cursor import STATEMENTS
 from worker.db.measuring.measured import MEASURED
-from worker.errors import StaleError, TransientError
+from worker.errors import LockedError, StaleError, TransientError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.lease import renewed
-from worker.steps.batch.tally import Report
+from worker.steps.batch.tally import Report, Tally
 
 log = get_logger(__name__)
 
@@ -91,6 +92,45 @@ def ending(runtime: Runtime, batch: Batch) -> Iterator[Ending]:
     commit_s = time.monotonic() - committing
     MEASURED.observe(STATEMENTS, commit_s, "commit")
     end.commit_ms = commit_s * 1000
+
+
+def end_batch(
+    connection: sa.Connection,
+    batch: Batch,
+    rows: Sequence[LedgerRow],
+    *,
+    locked: Sequence[str],
+    started: float,
+) -> Report:
+    """End a batch with the outcomes of its bots; those that others have locked come again.
+
+    `locked` become a batch of their own. `started` is the reading of `time.monotonic` when it began.
+
+    Raises:
+        LockedError: all are locked, and nothing was done.
+        StaleError: the batch was taken from us meanwhile; nothing of this may be committed.
+    """
+    if locked and not rows:
+        raise LockedError(f"another session has every bot of {batch.ref} locked")
+    if locked:
+        done = [row.bot_id for row in rows]
+        numbers = leaving.leave(connection, batch, done=done, left=locked, through=None)
+        log_left(batch, len(locked), numbers)
+    ledger.insert_ledger(connection, batch.run_id, batch.number, rows)
+    tally = Tally()
+    tally.add(rows)
+    return tally.complete(connection, batch, started)
+
+
+def log_left(batch: Batch, bots: int, new_batches: Sequence[int]) -> None:
+    """Log how many bots of a batch come again, in which batches."""
+    log.info(
+        "batch.left",
+        run_id=batch.run_id,
+        batch=batch.number,
+        bots_locked_or_changed=bots,
+        new_batches=list(new_batches),
+    )
 
 
 def postpone_batch(

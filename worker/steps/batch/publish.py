@@ -16,20 +16,20 @@ import sqlalchemy as sa
 
 from worker.core.publication.eligibility import Heard
 from worker.core.publication.states import OVER
-from worker.db import batches, leaving, ledger, run_transitions
+from worker.db import batches, run_transitions
 from worker.db.batches import Batch
 from worker.db.engine import map_database_errors
 from worker.db.ledger import LedgerRow
 from worker.db.publication import waves
 from worker.db.publication.locks import lock_state
 from worker.db.publication.publish import Outcome, publish_bots
-from worker.errors import StaleError, TransientError, UsageError
+from worker.errors import StaleError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.hear import hear_platform
 from worker.steps.batch.kind import Kind
-from worker.steps.batch.lifecycle import at_work, ending
-from worker.steps.batch.tally import Report, Tally
+from worker.steps.batch.lifecycle import at_work, end_batch, ending
+from worker.steps.batch.tally import Report
 from worker.steps.publication.follow_run import let_go_on
 from worker.steps.publication.rules import rules_of
 from worker.steps.publication.settle import settle
@@ -45,6 +45,7 @@ def publish_batch(batch: Batch, runtime: Runtime) -> Report:
     Raises:
         StaleError: it went to another worker, or its publication is not publishing: then the batch
             is given back, and its run paused, or cancelled if the publication is over.
+        LockedError: other sessions have every bot of it locked; nothing was published.
         TransientError: the database was away or busy; nothing was published.
     """
     started = time.monotonic()
@@ -118,12 +119,6 @@ def _save(
         v1_problem=v1_problem(runtime.defaults),
         heard=heard or {},
     )
-    left = [one.bot_id for one in outcomes if one.state == "busy"]
-    rows = [_row(one) for one in outcomes if one.state != "busy"]
-    if left and not rows:
-        raise TransientError(f"every bot of {batch.ref} is locked by another session")
-    if left:
-        leaving.leave(connection, batch, done=[row.bot_id for row in rows], left=left, through=None)
     counted = Counter(one.state for one in outcomes)
     waves.count(
         connection,
@@ -132,10 +127,9 @@ def _save(
         published=counted["published"],
         skipped=counted["skipped"],
     )
-    ledger.insert_ledger(connection, batch.run_id, batch.number, rows)
-    tally = Tally()
-    tally.add(rows)
-    return tally.complete(connection, batch, started)
+    rows = [_row(one) for one in outcomes if one.state != "busy"]
+    locked = [one.bot_id for one in outcomes if one.state == "busy"]
+    return end_batch(connection, batch, rows, locked=locked, started=started)
 
 
 def _row(one: Outcome) -> LedgerRow:

@@ -12,48 +12,32 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.db import batches, leaving, ledger
 from worker.db.batches import Batch
-from worker.db.engine import map_database_errors
 from worker.db.ledger import LedgerRow
 from worker.db.publication.rollback import Part, Returned, roll_back_bots
 from worker.errors import StaleError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.kind import Kind
-from worker.steps.batch.lifecycle import at_work, ending
-from worker.steps.batch.tally import Report, Tally
+from worker.steps.batch.lifecycle import at_work, end_batch, ending
+from worker.steps.batch.tally import Report
 from worker.steps.publication.v1 import v1_problem
 from worker.steps.request import Request
 
 log = get_logger(__name__)
-
-PAUSE_S: Final = 1.0
-"""How long a batch rests whose bots are all locked, before it comes again."""
-
-_LOCKED: Final = "another session has every bot of it locked"
-
-
-class _AllLockedError(Exception):
-    """Nothing of the batch could be done; its transaction is undone."""
 
 
 def roll_back_batch(batch: Batch, runtime: Runtime) -> Report:
     """Give the bots of a claimed batch back to V1. What is locked comes again, in a batch of its own.
 
     Raises:
-        StaleError: it went to another worker, or every bot of it is locked: then it is given back,
-            which is no fault, and comes again until nobody has them locked.
+        StaleError: it went to another worker.
+        LockedError: other sessions have every bot of it locked; nothing was rolled back.
         TransientError: the database was away or busy; nothing was rolled back.
     """
     started = time.monotonic()
-    with at_work(runtime, batch):
-        try:
-            with ending(runtime, batch) as end:
-                report = end.counted(_save(end.connection, batch, runtime, started))
-        except _AllLockedError:
-            _give_back(runtime.engine, batch)
-            raise StaleError(f"{batch.ref} waits: {_LOCKED}") from None
+    with at_work(runtime, batch), ending(runtime, batch) as end:
+        report = end.counted(_save(end.connection, batch, runtime, started))
     report = end.timed(report)
     log.info(
         "batch.rolled_back",
@@ -90,17 +74,9 @@ def _save(connection: sa.Connection, batch: Batch, runtime: Runtime, started: fl
         Part(publication_id=publication_id, bot_ids=bot_ids),
         v1_problem=v1_problem(runtime.defaults),
     )
-    left = [one.bot_id for one in returned if one.state == "busy"]
     rows = _rows(bot_ids, returned)
-    if left and not rows:
-        raise _AllLockedError
-    if left:
-        leaving.leave(connection, batch, done=[row.bot_id for row in rows], left=left, through=None)
-        log.info("batch.left", run_id=batch.run_id, batch=batch.number, bots=len(left))
-    ledger.insert_ledger(connection, batch.run_id, batch.number, rows)
-    tally = Tally()
-    tally.add(rows)
-    return tally.complete(connection, batch, started)
+    locked = [one.bot_id for one in returned if one.state == "busy"]
+    return end_batch(connection, batch, rows, locked=locked, started=started)
 
 
 def _rows(bot_ids: Sequence[str], returned: Sequence[Returned]) -> list[LedgerRow]:
@@ -122,10 +98,3 @@ def _rows(bot_ids: Sequence[str], returned: Sequence[Returned]) -> list[LedgerRo
             case None:
                 rows.append(LedgerRow(bot_id, "unchanged"))
     return rows
-
-
-def _give_back(engine: sa.Engine, batch: Batch) -> None:
-    log.info("batch.waited", run_id=batch.run_id, batch=batch.number, reason=_LOCKED)
-    time.sleep(PAUSE_S)
-    with map_database_errors(), engine.begin() as connection:
-        batches.give_back(connection, batch)

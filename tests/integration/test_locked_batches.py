@@ -1,0 +1,54 @@
+"""Batches that switch bots that other sessions have locked: they wait in the queue, without a fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fleet import Fleet
+from tests.queues import TestQueue
+from tests.way_back import count_live, go_out
+from worker.core.policy.batch_ref import BatchRef
+from worker.db.publication.rolling import Which
+from worker.steps.batch.delivery import do_batches
+from worker.steps.batch.lifecycle import FAULTS_MAX
+from worker.steps.batch.retry import LOCKED_ATTEMPTS
+from worker.steps.publication.detached import detach
+
+
+def publish(fleet: Fleet) -> int:
+    """Begin a wave; returns its run."""
+    go_out(fleet, 2, "all", out=0)
+    return int(fleet.rows("SELECT run_id FROM flowshift.waves")[0][0])
+
+
+def roll_back(fleet: Fleet) -> int:
+    """Begin a rollback; returns its run."""
+    go_out(fleet, 2, "all")
+    [begun] = detach(fleet.current, Which(), digest=None, actor="test", reason=None)
+    return begun.run_id or 0
+
+
+@pytest.mark.parametrize(("begin", "live"), [(publish, 2), (roll_back, 0)])
+def test_a_batch_whose_bots_are_all_locked_comes_again_however_often_and_is_done_at_last(
+    fleet: Fleet, begin: object, live: int
+) -> None:
+    assert callable(begin)
+    ref = BatchRef(begin(fleet), 1)
+    before = count_live(fleet)
+    queue, pauses = TestQueue(), list[float]()
+    process = fleet.process(queue, sleep=pauses.append)
+    with fleet.engine.connect() as person:
+        person.exec_driver_sql("SELECT FROM bots FOR UPDATE")
+        for _ in range(FAULTS_MAX + 2):
+            said = do_batches(ref, process)
+            assert said.startswith("postponed: another session has every bot of batch 1")
+    query = "SELECT state, faults, losses FROM flowshift.batches WHERE run_id = :r"
+    [row] = fleet.rows(query, r=ref.run_id)
+    assert tuple(row) == ("pending", 0, 0)
+    assert len(pauses) == (LOCKED_ATTEMPTS - 1) * (FAULTS_MAX + 2)
+    assert queue.messages[-1].endswith(f" {ref.run_id}/1")
+    assert count_live(fleet) == before
+
+    do_batches(ref, process)
+    assert count_live(fleet) == live
+    assert fleet.progress(ref.run_id).state == "completed"
