@@ -30,6 +30,7 @@ from worker.queue.names import celery_name, celery_queues
 from worker.runtime import Runtime
 from worker.servers import connect
 from worker.settings import Settings
+from worker.steps.alerts.rules import rules_of
 
 log = logging_setup.get_logger(__name__)
 
@@ -262,6 +263,7 @@ def _refuse_what_waiting_cannot_repair() -> None:
     try:
         connect.check_rights(current.servers, current.settings)
         current.channels  # noqa: B018  (reading is the check)
+        rules_of(current.settings)
     except ConfigError as error:
         _stop(error)
 

@@ -14,6 +14,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "account.not_created": "no such account could be made: the servers run as another one",
     "backup.taken": "a backup of the database is whole: its id, and how many bots it has",
     "backup.verified": "a backup was restored and compared: how many files, tables and bots differ",
+    "alert.moved": "an alert rule began to fire, or is resolved: what was read",
     "batch.converted": "a batch committed: the one line to count by",
     "batch.failed": "a batch failed as a whole; `flowshift retry` takes its bots again",
     "bots.quarantined": "the gate gave single bots back to V1, the wave goes on",
@@ -112,7 +113,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "prune.reconnected": "a prune lost its connection to the database: it continues with a new one",
     "prune.slowed": "a batch took too long, or a row was locked or refused: it is tried again smaller",
     "prune.waited": "a health check makes a prune wait",
-    "notification.failed": "the beat's own sender met an unexpected error (with its traceback)",
     "notification.gave_up": "a channel took no notification for too long: they are given up",
     "notification.not_sent": "a channel did not take a notification: why, and when it is tried again",
     "notification.postponed": "the database was unavailable: notifications are sent later",
@@ -153,5 +153,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "task.stale": "a message came late or twice: there was nothing left to do",
     "task.waited": "a server was unavailable: the task waits and tries again",
     "thread.crashed": "an unexpected error ended a thread (with its traceback)",
+    "watch.postponed": "a server was unavailable: the beat sends, or looks at the alerts, later",
+    "watch.failed": "the beat's sender or look at alerts met an unexpected error (with the traceback)",
     "worker.stopped": "a worker finished or handed back its batches, and ends",
 }

@@ -23,7 +23,7 @@ from worker.core.notify.event import Event
 from worker.core.notify.webhook import read_secret, sign
 from worker.db import channels as database
 from worker.db.notifications import notify
-from worker.processes.notifier import Notifier
+from worker.processes.notifier import notifier
 from worker.runtime import Runtime
 from worker.steps import transitions
 from worker.steps.notify.due import is_sending_due
@@ -217,6 +217,21 @@ def test_a_channel_gets_what_it_asks_for_and_only_what_happened_since_it_was_the
         ("info", "runs"),
         ("warning", "all"),
     ]
+
+
+def test_a_new_channel_gets_the_first_thing_that_happens_once_the_beat_has_seen_it(
+    hook: HookServer, desk: Desk, current: Runtime
+) -> None:
+    desk.add("ops", "webhook", hook.url)
+    settings = msgspec.structs.replace(current.settings, notify=str(desk.path))
+    opened = Runtime(settings, current.servers)
+    watch = notifier(opened)
+    watch.once()
+    tell(current, an_event())
+
+    assert send_due(opened) == Sent(1, 0)
+    watch.stop()
+    opened.close()
 
 
 def test_a_process_without_channels_leaves_everything_to_one_that_has_them(
@@ -521,19 +536,19 @@ def test_list_shows_what_became_of_each_at_every_channel(
 
 
 def test_the_beat_sends_what_no_worker_has_sent_for_twenty_seconds_and_nothing_before(
-    hook: HookServer, desk: Desk, office: Office, request: pytest.FixtureRequest
+    hook: HookServer, desk: Desk, office: Office
 ) -> None:
     desk.add("ops", "webhook", hook.url)
     current = office()
     tell(current, an_event())
-    notifier = Notifier(current)
-    request.addfinalizer(notifier.stop)
+    watch = notifier(current)
 
-    notifier.look()
+    watch.once()
     assert hook.got == []
     change(current, "UPDATE flowshift.notifications SET due_at = now() - interval '21 s'")
-    notifier.look()
-    notifier.look()
+    watch.once()
+    watch.once()
+    watch.stop()
 
     assert len(hook.got) == 1
 
@@ -543,9 +558,9 @@ def test_the_beats_own_sender_survives_whatever_comes(desk: Desk, office: Office
     current = office()
     change(current, "ALTER TABLE flowshift.notifications RENAME TO away")
 
-    notifier = Notifier(current)
-    notifier.look()
-    notifier.stop()
+    watch = notifier(current)
+    watch.once()
+    watch.stop()
 
 
 def test_no_secret_is_in_the_database(hook: HookServer, desk: Desk, office: Office) -> None:

@@ -44,6 +44,7 @@ BY_HAND = {
     "node_types": (",", "start,,end", "start llm", " "),
     "platform_env": ("1X", "A B", "A,FLOWSHIFT_URL", "A=1"),
     "notify": ("~nobody-here/x",),
+    "alerts": ("~nobody-here/x",),
     "web_url": ("flowshift.example", "ftp://a", "https://me@a", "https://a/?b", "https://a b", " "),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
     "web_hosts": ("a b", "flowshift:80", "a,,b", "http://a", " "),

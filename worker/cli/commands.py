@@ -51,6 +51,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "resume": Entry("control:resume", "Let a paused RUN continue"),
         "tune": Entry("tune:tune", "Change the limits of RUN while it is active"),
         "cancel": Entry("control:cancel", "End RUN for good"),
+        "alerts": Entry("alerts:alerts", "Show the alert rules, and which are firing"),
         "notify": Entry("notify:notify", "List what people were told, or send them a test"),
         "audit": Entry("audit:audit", "Show who did what, when and why"),
     },

@@ -81,4 +81,18 @@ channels = Table(
     schema=SCHEMA,
 )
 
-TABLES = (notifications, deliveries, channels)
+# The state of each alert rule, by its name in the file of rules.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("rule", sa.Text, primary_key=True),
+    Column("state", sa.Text, nullable=False),
+    Column("since", sa.DateTime(timezone=True), nullable=False),
+    time("clear_since"),  # it fires, and its condition has not held since
+    Column("judged_at", sa.DateTime(timezone=True), nullable=False),
+    Column("said", sa.Text),  # what was read last, in words
+    CheckConstraint("state IN ('ok', 'pending', 'firing')", name="alerts_state_known"),
+    schema=SCHEMA,
+)
+
+TABLES = (notifications, deliveries, channels, alerts)

@@ -22,8 +22,9 @@ from kombu.common import ignore_errors
 
 from worker.db.heartbeats import Sign
 from worker.log import get_logger
+from worker.processes.alert_judge import alert_judge
 from worker.processes.heartbeat import Heartbeat
-from worker.processes.notifier import Notifier
+from worker.processes.notifier import notifier
 from worker.progress.unattended import Unattended
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import runtime
@@ -143,4 +144,7 @@ def _begin(sender: Any, **_: object) -> None:
         return accepted.sign()
 
     Heartbeat(current, "beat", "beat", work).start()
-    Notifier(current).start()
+    notifier(current).start()
+    judge = alert_judge(current)
+    if judge is not None:
+        judge.start()

@@ -34,6 +34,18 @@ class Notify(Web, frozen=True, kw_only=True):
             check=path,
         ),
     ] = ""
+    alerts: Annotated[
+        str,
+        text(
+            "A TOML file with alert rules of your own, see [Alert rules](../how-to/alerts.md). "
+            "Empty: only the built-in ones.",
+            expected="a TOML file",
+            check=path,
+        ),
+    ] = ""
+    alerts_s: Annotated[
+        int, Meta(ge=1, le=300, description="Seconds between two looks at the alert rules.")
+    ] = 15
     web_url: Annotated[
         str,
         text(
@@ -61,3 +73,8 @@ class Notify(Web, frozen=True, kw_only=True):
     def notify_path(self) -> Path | None:
         """The file with the channels, absolute; None if there is none."""
         return path(self.notify) if self.notify else None
+
+    @property
+    def alerts_path(self) -> Path | None:
+        """The file with the alert rules, absolute; None if there is none."""
+        return path(self.alerts) if self.alerts else None

@@ -93,6 +93,18 @@ def send_due(
         loop.close()
 
 
+def know_channels(current: Runtime) -> None:
+    """Note that the channels are there: what happens from now on is for them. Safe to repeat.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    if current.channels is None:
+        return
+    with map_database_errors(), current.engine.begin() as connection:
+        database.know(connection, current.channels.names)
+
+
 def spread_due(engine: sa.Engine, channels: Channels) -> int:
     """Give every channel its delivery of what it wants; returns how many notifications that were.
 
