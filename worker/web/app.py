@@ -13,6 +13,7 @@ from litestar import Litestar, Request, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
+from worker.db.measuring.measured import Measured
 from worker.runtime import Runtime
 from worker.settings.web import host_names
 from worker.web import api, pages, problems
@@ -23,6 +24,7 @@ from worker.web.doors.origin import own_hosts
 from worker.web.doors.people import Person
 from worker.web.doors.rate import Rate
 from worker.web.doors.rights import need_right
+from worker.web.metrics import Scrapes, TimedRequests, metrics
 from worker.web.reading import reading_engine
 
 THREADS: Final = 8
@@ -40,22 +42,26 @@ def create_guarded(current: Runtime, address: str) -> ASGIApp:
     Raises:
         ConfigError: everybody could come in from beyond loopback, or the file of users does not fit.
     """
-    values = current.settings
-    return Gatekeeper(
-        create_app(current),
+    values, requests = current.settings, Measured()
+    guarded = Gatekeeper(
+        create_app(current, requests),
         make_entry(values, address),
         own_hosts(host_names(values.web_hosts), address),
         Rate(values.web_rate),
     )
+    return TimedRequests(guarded, requests)
 
 
-def create_app(current: Runtime) -> Litestar:
+def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
     """The application on one runtime, which stays the caller's to close.
+
+    `requests` is what was measured of requests so far, for `/metrics`.
 
     A handler gets by name what `given` describes. What is synchronous runs in one of `THREADS` threads
     (`sync_to_thread=True`).
     """
     reading = reading_engine(current)
+    scrapes = Scrapes(current, requests or Measured())
 
     def give_current() -> Runtime:
         return current
@@ -63,20 +69,25 @@ def create_app(current: Runtime) -> Litestar:
     def give_reading() -> sa.Engine:
         return reading
 
+    def give_scrapes() -> Scrapes:
+        return scrapes
+
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
         with ThreadPoolExecutor(THREADS, "serve") as executor:
             asyncio.get_running_loop().set_default_executor(executor)
             yield
         reading.dispose()
+        scrapes.close()
 
     return Litestar(
-        route_handlers=[*api.HANDLERS, _pages()],
+        route_handlers=[*api.HANDLERS, metrics, _pages()],
         guards=[need_right],
         dependencies={
             "who": Provide(give_who, sync_to_thread=False),
             "current": Provide(give_current, sync_to_thread=False),
             "reading": Provide(give_reading, sync_to_thread=False),
+            "scrapes": Provide(give_scrapes, sync_to_thread=False),
         },
         exception_handlers=problems.HANDLERS,
         lifespan=[life],

@@ -410,6 +410,25 @@ TOTALS: Final[tuple[Metric, ...]] = (
 )
 """Those that are added up with each change, and survive the pruning of its rows."""
 
+_HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+_HTTP: Final = (
+    Metric(
+        name="flowshift_http_request_duration_seconds",
+        kind="histogram",
+        unit="seconds",
+        help="Requests to `flowshift serve` since it began, and how long each took",
+        labels=(
+            Label("method", says="the methods of HTTP, or other"),
+            Label("route", says="the paths of the interface with their placeholders, or none"),
+            Label("status", ("1xx", "2xx", "3xx", "4xx", "5xx")),
+        ),
+        bounds=_HTTP_BOUNDS,
+        guide="http.request.duration",
+        own=True,
+    ),
+)
+
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "The scrape itself": _SCRAPE,
     "Totals since the upgrade that began to count, which no prune takes away": TOTALS,
@@ -419,6 +438,7 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Publications and the gate": _PUBLICATION_METRICS,
     "Health checks": _THROTTLE_METRICS,
     "Real traffic": _TRAFFIC_METRICS,
+    "HTTP": _HTTP,
 }
 """All metrics, by what they are about."""
 

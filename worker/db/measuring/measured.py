@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -49,10 +49,12 @@ class Measured:
         """All that was measured, once."""
         with self._lock:
             taken, self._found = self._found, {}
-        return [
-            Sample(name, value, labels, tuple(counts))
-            for (name, labels), (value, counts) in taken.items()
-        ]
+        return _samples(taken)
+
+    def look(self) -> list[Sample]:
+        """All that was measured so far, left where it is: for a process that is asked for it itself."""
+        with self._lock:
+            return _samples(self._found)
 
     def put_back(self, samples: Iterable[Sample]) -> None:
         """Take back what was taken and did not get into the totals."""
@@ -76,6 +78,13 @@ class Measured:
         except BaseException:
             self.put_back(handed)
             raise
+
+
+def _samples(found: Mapping[Key, tuple[float, list[int]]]) -> list[Sample]:
+    return [
+        Sample(name, value, labels, tuple(counts))
+        for (name, labels), (value, counts) in found.items()
+    ]
 
 
 MEASURED: Final = Measured()
