@@ -126,7 +126,7 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
     assert "completed with failures" in out
     assert "invalid_config 1" in out
     assert "temperature must be a number from 0 to 1" in out
-    assert "fleet: 2 bots with a workflow, 1 backed up, 0 on V2, 1 drafts" in out
+    assert "fleet: 2 bots with a workflow, 1 backed up, 0 on V2, 1 draft" in out
 
     code, out, _ = flowshift("status", "1", "--json")
     assert code == 1
@@ -146,6 +146,7 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
         "published_by_person": 0,
         "rolled_back": 0,
         "quarantined": 0,
+        "finished": 0,
         "is_estimate": False,
     }
     assert told["executions_24h"] == []

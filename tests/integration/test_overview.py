@@ -69,6 +69,7 @@ def test_what_is_live_is_counted(publishing: Publishing) -> None:
         published_by_person=1,
         rolled_back=1,
         quarantined=1,
+        finished=0,
         without_id=0,
         is_estimate=False,
     )

@@ -12,6 +12,7 @@ from worker.core.codes import ConversionWarning
 from worker.core.engine.execution import Variables
 from worker.core.policy.states import RunKind
 from worker.core.workflow.v2 import is_empty
+from worker.db.backup_tables import finished_bots
 from worker.db.backups import BESIDE_BOTS, PLACE, Place
 from worker.db.platform_tables import DRAFT, bots, versions
 from worker.db.tables import ledger, runs
@@ -20,7 +21,8 @@ from worker.db.tables import ledger, runs
 class BotView(msgspec.Struct, frozen=True, kw_only=True):
     """A bot and its draft. `workflow` and `graph` are JSON text, None if there is none.
 
-    `is_published`: there is a version to run where `uses_v2` is true. `backup`: where its V1 is kept.
+    `is_published`: there is a version to run where `uses_v2` is true. `backup`: where its V1 is kept,
+    unless it `is_finished`: then its V1 and its backup were cleared, and are in flowshift.finished_bots.
 
     `draft_is_ours`: a run wrote the draft as it stands; None if there is no draft. The variables
     are the draft's own, as JSON text.
@@ -32,6 +34,7 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
     is_published: bool
     workflow: str | None
     backup: Place | None
+    is_finished: bool
     graph: str | None
     draft_updated_at: dt.datetime | None
     draft_is_ours: bool | None
@@ -41,7 +44,7 @@ class BotView(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_backup(self) -> bool:
         """Whether its V1 is kept."""
-        return self.backup is not None
+        return self.backup is not None or self.is_finished
 
     @property
     def has_draft(self) -> bool:
@@ -81,6 +84,7 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
             _is_published().label("is_published"),
             sa.cast(bots.c.workflow, sa.Text).label("workflow"),
             PLACE.label("backup"),
+            _is_finished().label("is_finished"),
             sa.cast(versions.c.graph, sa.Text).label("graph"),
             versions.c.updated_at.label("draft_updated_at"),
             sa.case((versions.c.graph.is_not(None), _is_ours())).label("draft_is_ours"),
@@ -97,6 +101,10 @@ def bot(connection: sa.Connection, bot_id: str) -> BotView | None:
     )
     row = connection.execute(query).one_or_none()
     return None if row is None else BotView(**row._asdict())
+
+
+def _is_finished() -> sa.Exists:
+    return sa.exists().where(finished_bots.c.bot_id == bots.c.bot_id.collate("default"))
 
 
 def _is_published() -> sa.Exists:

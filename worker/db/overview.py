@@ -19,7 +19,8 @@ from worker.core.policy.estimate import Sample, Size, rounded, sample_of
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """How far the fleet is: the guide's first monitoring query, and what is live.
 
-    Bots without a workflow do not count, but for those that answer with a version. `v2_unpublished` are
+    Bots without a workflow do not count, but for those that answer with a version, and those that are
+    `finished`: their V1 was cleared, and is kept in flowshift.finished_bots. `v2_unpublished` are
     those of `v2_bots` without a published version; `without_id` those of `total_bots` that no run
     can take. `drafts` have a node. `published_by_flowshift` answer with a version that a publication
     made, `published_by_person` with another. `rolled_back` and `quarantined` were taken back by the last
@@ -40,6 +41,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     published_by_person: int
     rolled_back: int
     quarantined: int
+    finished: int
     without_id: int
     is_estimate: bool
 
@@ -67,6 +69,9 @@ _COUNT: Final = """
                f.is_backed_up OR EXISTS (
                    SELECT FROM flowshift.backups k
                    WHERE k.bot_id = f.bot_id COLLATE "default" {fence}) AS is_kept,
+               NOT f.has_v1 AND EXISTS (
+                   SELECT FROM flowshift.finished_bots d
+                   WHERE d.bot_id = f.bot_id COLLATE "default" {fence}) AS is_finished,
                EXISTS (
                    SELECT FROM flowshift.proofs p
                    WHERE p.bot_id = f.bot_id COLLATE "default" {fence}) AS is_proven,
@@ -83,6 +88,7 @@ _COUNT: Final = """
            count(*) FILTER (WHERE has_v1 AND is_kept) AS migrated_bots,
            count(*) FILTER (WHERE has_draft) AS drafts,
            count(*) FILTER (WHERE is_proven) AS proven,
+           count(*) FILTER (WHERE is_finished) AS finished,
            count(*) FILTER (WHERE is_ours) AS published_by_flowshift,
            count(*) FILTER (WHERE live IS NOT NULL AND NOT is_ours) AS published_by_person
     FROM told

@@ -23,6 +23,7 @@ def a_view(graph: bytes, *, is_ours: bool = True) -> BotView:
         is_published=False,
         workflow=as_text(WORKFLOW).decode(),
         backup=None,
+        is_finished=False,
         graph=graph.decode(),
         draft_updated_at=None,
         draft_is_ours=is_ours,

@@ -31,6 +31,7 @@ _BACKUPS: Final = {
     "table": "V1 backed up in flowshift.backups",
     None: "no backup yet",
 }
+_FINISHED: Final = "V1 cleared by flowshift finish, kept in flowshift.finished_bots"
 
 
 def bot_fields(found: Examination) -> dict[str, Any]:
@@ -64,6 +65,8 @@ def print_bot(out: Console, found: Examination) -> None:
     view = found.view
     state = answers_text(found.standing.answers, uses_v2=view.uses_v2)
     backup = _BACKUPS[view.backup]
+    if view.is_finished:
+        backup = _FINISHED if view.workflow is None else f"{backup}; {_FINISHED}"
     out.print(Text(f"{view.bot_id}  {view.name or ''}", "bold"), Text(f"  {state}, {backup}"))
     print_standing(out, found.standing)
     _print_history(out, found.history)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.cli.printing import Text
+from worker.core.counted import counted
 from worker.core.shown import plain
 from worker.core.units import duration
 from worker.db.overview import Overview
@@ -26,10 +27,16 @@ def fleet_text(fleet: Overview, *, serves_drafts: bool = False) -> Text:
         if fleet.without_id
         else ""
     )
+    finished = (
+        f"; besides {fleet.finished:,} finished, whose V1 is in flowshift.finished_bots"
+        if fleet.finished
+        else ""
+    )
     about = "about " if fleet.is_estimate else ""
     return Text(
-        f"fleet: {about}{fleet.total_bots:,} bots with a workflow, {fleet.migrated_bots:,} backed up, "
-        f"{fleet.v2_bots:,} on V2{unpublished}, {fleet.drafts:,} drafts{without_id}"
+        f"fleet: {about}{counted(fleet.total_bots, 'bot')} with a workflow, "
+        f"{fleet.migrated_bots:,} backed up, {fleet.v2_bots:,} on V2{unpublished}, "
+        f"{counted(fleet.drafts, 'draft')}{finished}{without_id}"
     )
 
 
