@@ -12,6 +12,8 @@ from worker.core.publication.states import OVER
 from worker.db.publication import waves
 from worker.db.publication.waves import Publication, Wave
 
+_TO_ACCEPT = ("watching", "inconclusive", "failed")
+
 
 class Operator:
     """Moves one publication on, and looks at it."""
@@ -47,14 +49,16 @@ class Operator:
         self.do("go", str(self.publication_id), "--detach", codes=codes)
 
     def accept(self) -> None:
-        """Accept the wave that the gate has not let pass."""
-        self.do("accept", str(self.publication_id), "--detach", "--reason", "seen")
+        """Accept the wave that is watched, or that waits for a person."""
+        number = next(w.number for w in self.read()[1] if w.state in _TO_ACCEPT)
+        self.do("accept", str(self.publication_id), str(number), "--detach", "--reason", "seen")
 
     def move_on(self) -> tuple[str, ...]:
         """The command that moves it on: `accept` while a wave is watched, else `go`, with a reason."""
-        is_watched = any(wave.state == "watching" for wave in self.read()[1])
-        word = "accept" if is_watched and self.state == "watching" else "go"
-        return word, str(self.publication_id), "--reason", "seen"
+        watched = next((str(w.number) for w in self.read()[1] if w.state == "watching"), None)
+        if watched is not None and self.state == "watching":
+            return "accept", str(self.publication_id), watched, "--reason", "seen"
+        return "go", str(self.publication_id), "--reason", "seen"
 
     def roll_back(self, *options: str, codes: tuple[int, ...] = (0,)) -> Any:
         """Take it back: `1` where bots stay on V2."""

@@ -56,7 +56,7 @@ def go_out(fleet: Fleet, bots: int, waves: str = "40 %, all", *, out: int | None
             return
         publish_wave(fleet, going)
         if wave < steps:
-            going = control.accept(fleet.current, 1, None, actor="test", reason="seen")
+            going = control.accept(fleet.current, 1, wave, actor="test", reason="seen")
 
 
 def publish_wave(fleet: Fleet, going: Going) -> None:

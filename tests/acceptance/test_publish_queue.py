@@ -62,7 +62,7 @@ def test_converting_workers_leave_a_publication_to_a_publisher(
             status = flowshift(quick, "status", "2").stdout
             assert "no worker publishes" not in status
 
-            followed = flowshift(quick, "accept", "1", "--reason", "seen")
+            followed = flowshift(quick, "accept", "1", "1", "--reason", "seen")
             assert followed.returncode == 0, followed.stderr
             assert "no worker" not in followed.stderr
     assert live(proven) == 3

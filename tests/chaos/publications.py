@@ -223,7 +223,7 @@ class PublicationRound:
         choices = [
             ("hold", publication),
             ("go", publication, "--detach", "--reason", "seen"),
-            ("accept", publication, "--detach", "--reason", "seen"),
+            ("accept", publication, draw.choice("12"), "--detach", "--reason", "seen"),
             ("rollback", "--bot-id", draw.choice(bot_ids), "--yes"),
             ("rollback", "--publication", publication, "--wave", "2", "--yes"),
             ("stop", publication),

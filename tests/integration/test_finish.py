@@ -182,7 +182,9 @@ def test_show_and_status_say_where_the_v1_of_a_finished_bot_is(
     assert json.loads(flowshift("show", BOTS[1], "--json")[1])["has_backup"]
     assert "finish" not in flowshift("show", BOTS[2])[1]
     said = " ".join(flowshift("status")[1].split())
-    assert "fleet: 4 bots with a workflow, 4 backed up, 4 on V2, 0 drafts; besides 1 finished" in said
+    assert (
+        "fleet: 4 bots with a workflow, 4 backed up, 4 on V2, 0 drafts; besides 1 finished" in said
+    )
 
 
 def test_rollback_has_no_way_back_and_names_the_way_and_after_it_works(

@@ -109,10 +109,11 @@ def beside(fleet: Fleet) -> Beside:
         options=Options(target="guide"),
     )
     run_id = control.publish(fleet.current, wanted, request_id="r", actor="me").run_id
-    while run_id is not None:
+    for wave in (1, 2):
+        assert run_id is not None
         fleet.convert(run_id, 1)
         finish_run(fleet.engine, run_id, actor="test")
-        run_id = control.accept(fleet.current, 1, None, actor="me", reason="seen").run_id
+        run_id = control.accept(fleet.current, 1, wave, actor="me", reason="seen").run_id
     which = Which(bot_ids=("bot-00000",))
     roll_back(fleet.current, which, digest=None, actor="me", reason=None, show=lambda _: None)
     return beside

@@ -56,7 +56,8 @@ def go(publishing: Publishing) -> Going:
 
 
 def accept(publishing: Publishing) -> Going:
-    return control.accept(publishing.fleet.current, 1, None, actor="me", reason="enough")
+    watched = next((one.number for one in read(publishing)[1] if one.state == "watching"), None)
+    return control.accept(publishing.fleet.current, 1, watched, actor="me", reason="enough")
 
 
 def work(publishing: Publishing, run_id: int | None) -> None:
@@ -178,7 +179,8 @@ def test_a_wave_whose_worker_died_after_the_last_commit_is_settled_by_accept(
         publishing.fleet.convert(run_id, 1)
     assert states(publishing)[0] == "publishing"
 
-    assert accept(publishing).run_id is not None
+    going = control.accept(publishing.fleet.current, 1, 1, actor="me", reason="enough")
+    assert going.run_id is not None
     assert states(publishing)[1] == ["accepted", "publishing", "pending"]
 
 
@@ -338,7 +340,7 @@ def test_a_dry_run_shows_the_waves_and_what_keeps_bots_out(
     assert [wave["size"] for wave in json.loads(out)["waves"]] == [1, 5]
     assert publishing.fleet.rows("SELECT FROM flowshift.publications") == []
     _, out, _ = flowshift("publish", "1", "--dry-run")
-    assert "1 bots would be skipped: not_proven" in out
+    assert "1 bot would be skipped: not_proven" in out
 
 
 def test_the_bots_in_a_file_are_published_and_no_others(
@@ -398,7 +400,7 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert code == 0
     assert "publication 1 publishes wave 1: 1 bot" in out
     work(publishing, 2)
-    assert "flowshift accept 1 --reason" in flowshift("publication", "1")[1]
+    assert "to accept wave 1 now: flowshift accept 1 1 --reason" in flowshift("publication", "1")[1]
     assert "watching" in flowshift("publications")[1]
     assert flowshift("hold", "1", "--reason", "why")[1] == "publication 1 is held\n"
     assert "held (person)" in " ".join(flowshift("publications")[1].split())
@@ -406,9 +408,15 @@ def test_a_publication_is_begun_followed_held_and_shown(
     assert "is watching wave 1 again" in flowshift("go", "1", "--detach")[1]
     for reason in ((), ("--reason", "enough")):
         code, _, err = flowshift("go", "1", "--detach", *reason)
-        assert (code, "accept 1 --reason TEXT` accepts it now" in err) == (2, True), err
+        assert (code, "accept 1 1 --reason TEXT` accepts it now" in err) == (2, True), err
     assert states(publishing) == ("watching", ["watching", "pending"])
-    assert "publishes wave 2" in flowshift("accept", "1", "--reason", "enough", "--detach")[1]
+    accepting = ("accept", "1", "1", "--reason", "enough", "--detach")
+    code, out, _ = flowshift(*accepting)
+    assert (
+        "accepted wave 1, which was watched: 1 bot. Publication 1 publishes wave 2: 5 bots" in out
+    )
+    code, _, err = flowshift(*accepting)
+    assert (code, "is publishing: no wave of it can be accepted now" in err) == (2, True)
     assert flowshift("stop", "1")[1] == "publication 1 is stopped\n"
     assert json.loads(flowshift("publications", "--json")[1])[0]["state"] == "stopped"
 

@@ -98,7 +98,7 @@ def test_what_went_back_is_converted_proven_and_published_as_the_next_version_on
     it.work()
     versions = {bot_id: it.version(bot_id) for bot_id in BACK}
     assert sorted(versions.values()) == ["V1", "V1", "v1.1"]
-    control.accept(it.fleet.current, 2, None, actor="me", reason="seen")
+    control.accept(it.fleet.current, 2, 1, actor="me", reason="seen")
     it.work()
     assert {it.version(bot_id) for bot_id in BACK} == {"v1.1"}
     assert it.version("bot-00000") == "v1.0"

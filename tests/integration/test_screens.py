@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 from rich.cells import cell_len
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import cli, runtime
+from worker.db.publication import outline
 from worker.servers.connect import Servers
 from worker.settings import Settings
 
@@ -124,6 +127,47 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_acts_on_it(
             for line in lines:
                 assert cell_len(line) <= columns, (screen, line)
                 assert line.isprintable(), (screen, line)
+
+
+def test_a_publication_of_a_thousand_waves_fits_a_screen_and_json_has_them_all(
+    fleet: Fleet, shown: Shown, flowshift: Run
+) -> None:
+    fleet.execute(
+        "UPDATE flowshift.waves SET watched_from = now(),"
+        " state = CASE WHEN number < 500 THEN 'passed' ELSE 'publishing' END WHERE number <= 500"
+    )
+    found = json.loads(flowshift("publication", "1", "--json")[1])
+    assert [wave["number"] for wave in found["waves"]] == list(range(1, 1001))
+
+    lines = _STYLE.sub("", shown("publication", "1", columns=120)).splitlines()
+    waves = [" ".join(line.split()[:5]) for line in lines if re.match(r"[0-9]+ (to|\()", line)]
+    assert waves[1] == "2 to 496 495 passed"
+    assert waves[5] == "500 (0.1 %) publishing 1,000"
+    assert waves[9] == "504 to 999 496 pending"
+    assert len(waves) == 11
+    assert "991 waves are folded: flowshift publication 1 --json" in lines
+
+
+def test_publications_are_one_question_whatever_their_number(
+    fleet: Fleet, shown: Shown, flowshift: Run
+) -> None:
+    fleet.execute(
+        "INSERT INTO flowshift.publications (publication_id, request_id, requested_by, state)"
+        " SELECT n, n::text, 'kim', 'publishing' FROM generate_series(2, 9) n"
+    )
+    asked: list[str] = []
+    with fleet.engine.connect() as connection:
+        sa.event.listen(connection, "before_cursor_execute", lambda *given: asked.append(given[2]))
+        assert len(outline.newest(connection, 20)) == 9
+    assert len(asked) == 1
+
+    [one] = json.loads(flowshift("publications", "--limit", "9", "--json")[1])[-1:]
+    assert (one["publication_id"], one["held_because"]) == (1, "inconclusive")
+    assert one["moved_ago_s"] >= 0
+    text = _STYLE.sub("", shown("publications", columns=120))
+    [line] = [one for one in text.splitlines() if one.split()[:1] == ["1"]]
+    assert line.split()[1] == "held"
+    assert "publication 1: 플랫폼이" in text
 
 
 def test_no_heading_is_cut(fleet: Fleet, shown: Shown) -> None:

@@ -100,7 +100,7 @@ def test_the_command_asks_unless_it_is_told_not_to(flowshift: Run, gate: Gate) -
     assert flowshift("publish", "1", "--waves", "1, all", "--yes", "--detach")[0] == 0
     gate.work()
     number = str(json.loads(flowshift("publications", "--json")[1])[0]["publication_id"])
-    code, out, _ = flowshift("accept", number, "--reason", "seen", "--detach")
+    code, out, _ = flowshift("accept", number, "1", "--reason", "seen", "--detach")
     assert f"wave 2 waits: it takes 5 of 6 bots; this {ASKS}" in out
     code, out, _ = flowshift("publication", number)
     said = " ".join(out.split())
@@ -111,3 +111,41 @@ def test_the_command_asks_unless_it_is_told_not_to(flowshift: Run, gate: Gate) -
     assert "publishes wave 2: 5 bots" in out
     shown = json.loads(flowshift("publication", number, "--json")[1])
     assert shown["options"]["needs_backup"] is False
+
+
+def test_a_plan_says_which_waves_ask_and_one_that_cannot_begin_asks_for_no_number(
+    flowshift: Run, gate: Gate
+) -> None:
+    plan = ("publish", "1", "--dry-run", "--waves", "1, all")
+    code, out, _ = flowshift(*plan)
+    assert code == 0
+    assert "wave 1 (1): 1 bot\nwave 2 (all): 5 bots; asks for a verified backup\n" in out
+    assert f"wave 2 would wait for now: this {ASKS}" in out
+    said = json.loads(flowshift(*plan, "--json")[1])
+    assert [wave["asks_for_backup"] for wave in said["waves"]] == [False, True]
+    assert ASKS in said["lacks_backup"]
+    assert "backup" not in flowshift(*plan, "--without-backup")[1]
+
+    code, _, err = flowshift("publish", "1", "--waves", "all")
+    assert code == 2
+    assert "nothing was planned or published, since wave 1 is large: it takes 6 of 6 bots" in err
+    assert "Type the number" not in err
+    assert "There is no terminal" not in err
+
+    back_up(gate.fleet)
+    out = flowshift(*plan)[1]
+    assert "asks for a verified backup" in out
+    assert "would wait" not in out
+
+
+def test_while_a_wave_is_watched_the_wish_for_no_backup_is_noted(gate: Gate) -> None:
+    start(gate, "1, all")
+    gate.work()
+
+    going = control.go(gate.fleet.current, 1, actor="me", reason=None, without_backup=True)
+
+    assert "without a verified backup from now on. Wave 1 is watched" in going.said
+    assert gate.states() == ("watching", ["watching", "pending"])
+    assert gate.audit()[-1] == "without_backup"
+    going = control.accept(gate.fleet.current, 1, 1, actor="me", reason="seen")
+    assert "publishes wave 2: 5 bots" in going.said

@@ -79,8 +79,9 @@ def accept(
 ) -> int:
     """Accept WAVE of publication N, which the gate did not let pass; it is never judged again.
 
-    By default that is the wave which is watched, was inconclusive or failed. Your name and the reason
-    go on record, and the next wave begins, unless a person or a health check holds the publication.
+    By default that is the wave which was inconclusive or failed. One that is still watched has to be
+    named, so that the command typed twice never accepts the wave that came after. Your name and the
+    reason go on record, and the next wave begins, unless a person or a health check holds the publication.
 
     \b
     Examples:

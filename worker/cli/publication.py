@@ -8,14 +8,14 @@ from worker.app import app
 from worker.cli import workers
 from worker.cli.arguments import RUN
 from worker.cli.options import count_option, json_option, reason_option
-from worker.cli.printing import console, print_json, say
+from worker.cli.printing import console, print_json, print_json_with, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.starting import follow_to_end, print_report
 from worker.cli.views.publication import (
     print_publication,
-    publication_fields,
-    publications_fields,
-    publications_table,
+    print_publications,
+    publication_head,
+    wave_fields,
 )
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
@@ -53,7 +53,8 @@ def go(
     before it was all out is published on, and only executions from now on count for it. Bots that a
     failed batch left are published again.
 
-    While a wave is watched nothing changes: the gate decides, and `flowshift accept N` accepts it now.
+    While a wave is watched nothing changes, but that --without-backup is noted for the waves to come: the
+    gate decides, and `flowshift accept N WAVE` accepts it now.
 
     \b
     Examples:
@@ -114,7 +115,7 @@ def stop(*, publication_id: int, reason: str | None) -> int:
 @count_option(20)
 @json_option
 def publications(*, limit: int, as_json: bool) -> int:
-    """List publications, the newest first.
+    """List publications, the newest first: since when each is in its state, what is out, and why it waits.
 
     \b
     Examples:
@@ -125,9 +126,9 @@ def publications(*, limit: int, as_json: bool) -> int:
     with opened(needs_redis=False) as current:
         found = newest_publications(current.engine, limit)
     if as_json:
-        print_json([publications_fields(*one) for one in found])
+        print_json(found)
     elif found:
-        console().print(publications_table(found))
+        print_publications(console(), found)
     else:
         say("no publications yet: flowshift publish RUN --dry-run")
     return 0
@@ -139,6 +140,7 @@ def publications(*, limit: int, as_json: bool) -> int:
 def publication(*, publication_id: int, as_json: bool) -> int:
     """Show publication N: its state, when the gate last looked, and each wave with what it says.
 
+    Of more than 20 waves those are folded at which nothing happens; --json has every wave.
     `flowshift gate N` says why.
 
     \b
@@ -148,9 +150,9 @@ def publication(*, publication_id: int, as_json: bool) -> int:
     """
     configure_logging()
     with opened(needs_redis=False) as current:
-        found = read_publication(current, publication_id)
+        found = read_publication(current, publication_id, folded=not as_json)
     if as_json:
-        print_json(publication_fields(found))
+        print_json_with(publication_head(found), "waves", wave_fields(found))
     else:
         print_publication(console(), found)
     return 0

@@ -22,6 +22,7 @@ from worker.cli.views.publication import (
     plan_fields,
     print_plan,
 )
+from worker.core.counted import counted
 from worker.core.publication.gate import GATE_MODES, GateMode
 from worker.core.publication.sizes import DEFAULT_WAVES, parse_waves
 from worker.core.publication.versions import NEXT_DRAFTS, NextDraft
@@ -161,8 +162,11 @@ def publish(
             if as_json:
                 print_json(plan_fields(planned))
             return 0
+        if planned.refusal is not None:
+            raise UsageError(planned.refusal)
         bots = len(planned.plan.bot_ids)
-        confirm_count(f"{bots:,} bots are to go live, wave by wave.", bots, yes=yes)
+        what = counted(bots, "bot is", "bots are")
+        confirm_count(f"{what} to go live, wave by wave.", bots, yes=yes)
         going = control.publish(
             current,
             wanted,

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from worker.app import app
 from worker.cli import workers
 from worker.cli.options import Starting
-from worker.cli.printing import confirm_count, print_json, say
+from worker.cli.printing import confirm_count, print_json, print_json_with, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.starting import follow_to_end, print_outcomes, print_report
-from worker.cli.views.publication import publication_fields
+from worker.cli.views.publication import publication_head, wave_fields
 from worker.core.counted import counted
 from worker.core.policy.states import words
 from worker.queue.dispatch import CeleryQueue
@@ -77,7 +77,8 @@ def _followed(current: Runtime, made: Retried, starting: Starting) -> int:
         run_id = _next(current, made.publication_id, quiet=quiet)
     found = read_publication(current, made.publication_id)
     if quiet:
-        print_json({**publication_fields(found), "run_id": made.run_id})
+        head = {**publication_head(found), "run_id": made.run_id}
+        print_json_with(head, "waves", wave_fields(found))
     return 1 if found.publication.state == "stopped" else code
 
 

@@ -19,7 +19,7 @@ def bots_to_publish(engine: sa.Engine, run_id: int, most: int) -> list[str]:
 def newest_publication(engine: sa.Engine) -> int:
     """The number of the newest publication, 0 without one."""
     found = newest_publications(engine, 1)
-    return found[0][0].publication_id if found else 0
+    return found[0].publication_id if found else 0
 
 
 def members_of(engine: sa.Engine, publication_id: int) -> list[Member]:

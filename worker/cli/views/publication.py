@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from worker.cli.printing import Console, Table, Text, say
+from worker.cli.views.fleet import REASON_WIDTH
 from worker.core.counted import counted
 from worker.core.policy.states import words
+from worker.core.publication.folding import Span, fold
+from worker.core.shown import plain
 from worker.core.units import duration
+from worker.db.publication.outline import Outline
 from worker.db.publication.readings import Kept
-from worker.db.publication.waves import Publication, Wave
+from worker.db.publication.waves import Wave
 from worker.steps.publication.plan import Planned
 from worker.steps.publication.report import Found
 
 
 def print_plan(planned: Planned) -> None:
-    """Print the waves, and what would keep bots out as they stand."""
+    """Print the waves, which ask for a backup, and what would keep bots out as they stand."""
     for number, wave in enumerate(planned.plan.waves, 1):
-        say(f"wave {number} ({wave.label}): {wave.size:,} bots")
+        asks = "; asks for a verified backup" if number in planned.asking else ""
+        say(f"wave {number} ({wave.label}): {counted(wave.size, 'bot')}{asks}")
+    if planned.asking and planned.lacking:
+        say(f"{_waves(planned.asking)} for now: {planned.lacking}")
     for code, bots in sorted(planned.codes.items(), key=lambda one: (one[0] != "ready", one[0])):
         said = "can be published" if code == "ready" else f"would be skipped: {code}"
-        say(f"{bots:,} bots {said}")
+        say(f"{counted(bots, 'bot')} {said}")
+
+
+def _waves(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return f"wave {numbers[0]} would wait"
+    return f"waves {numbers[0]} to {numbers[-1]} would wait"
 
 
 def plan_fields(planned: Planned) -> dict[str, Any]:
     """The plan for scripts."""
     return {
         "bots": len(planned.plan.bot_ids),
-        "waves": [msgspec.to_builtins(wave) for wave in planned.plan.waves],
+        "waves": [
+            {**msgspec.to_builtins(wave), "asks_for_backup": number in planned.asking}
+            for number, wave in enumerate(planned.plan.waves, 1)
+        ],
         "codes": planned.codes,
+        "lacks_backup": planned.lacking,
     }
 
 
-def publications_fields(one: Publication, waves: Sequence[Wave]) -> dict[str, Any]:
-    """A publication of the list, for scripts."""
-    return {**msgspec.to_builtins(one), "waves": msgspec.to_builtins(list(waves))}
+def publication_head(found: Found) -> dict[str, Any]:
+    """One publication without its waves; `gate_late_s` is not null where the gate should have looked."""
+    return {**msgspec.to_builtins(found.publication), "gate_late_s": found.unlooked_s}
 
 
-def publication_fields(found: Found) -> dict[str, Any]:
-    """One publication for scripts; `gate_late_s` is not null where the gate should have looked since."""
-    waves = [
-        {**msgspec.to_builtins(wave), "verdict": _verdict_fields(found, wave)}
-        for wave in found.waves
-    ]
-    return {
-        **msgspec.to_builtins(found.publication),
-        "gate_late_s": found.unlooked_s,
-        "waves": waves,
-    }
+def wave_fields(found: Found) -> Iterator[dict[str, Any]]:
+    """Its waves for scripts, every one of them, in their order."""
+    for wave in found.waves:
+        yield {**msgspec.to_builtins(wave), "verdict": _verdict_fields(found, wave)}
 
 
 def _verdict_fields(found: Found, wave: Wave) -> dict[str, Any] | None:
@@ -62,25 +73,53 @@ def _verdict_fields(found: Found, wave: Wave) -> dict[str, Any] | None:
     return {**msgspec.to_builtins(fields), "metrics": counts}
 
 
-def publications_table(found: Iterable[tuple[Publication, Sequence[Wave]]]) -> Table:
-    """Publications in the order given, a line each."""
+_LISTED: Final = {
+    "publication": 0,
+    "state": 0,
+    "for": 0,
+    "bots": 0,
+    "out": 0,
+    "back": 80,
+    "wave": 70,
+    "started (UTC)": 100,
+    "by": 100,
+}
+"""Each column of the list, and the least width of a terminal on which it is shown."""
+
+
+def print_publications(to: Console, found: Sequence[Outline]) -> None:
+    """Print publications in the order given, a line each, and below why those wait that do."""
+    shown = [name for name, least in _LISTED.items() if to.width >= least]
     table = Table(box=None, pad_edge=False)
-    for name in ("publication", "bots", "live", "waves"):
-        table.add_column(name, justify="right")
-    for name in ("state", "started (UTC)", "by"):
-        table.add_column(name, overflow="fold")
-    for one, waves in found:
-        begun = sum(wave.state != "pending" for wave in waves)
-        table.add_row(
-            str(one.publication_id),
-            f"{one.bot_count:,}",
-            f"{sum(wave.live for wave in waves):,}",
-            f"{begun}/{len(waves)}",
-            Text(words(one.state) + (f" ({one.held_because})" if one.held_because else "")),
-            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
-            Text(one.requested_by),
-        )
-    return table
+    for name in shown:
+        if name in ("state", "wave", "by"):
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        cells = _listed(one)
+        table.add_row(*(cells[name] for name in shown))
+    to.print(table)
+    for one in found:
+        if not one.is_over and one.reason:
+            to.print(Text(f"publication {one.publication_id}: {plain(one.reason, REASON_WIDTH)}"))
+
+
+def _listed(one: Outline) -> dict[str, Text]:
+    because = f" ({one.held_because})" if one.held_because else ""
+    at = f"{one.waves:,} waves" if one.wave is None else f"{one.wave:,} of {one.waves:,}"
+    label = f" ({plain(one.label)})" if one.label else ""
+    return {
+        "publication": Text(str(one.publication_id)),
+        "state": Text(words(one.state) + because, "yellow" if one.state == "held" else ""),
+        "for": Text(duration(one.moved_ago_s)),
+        "bots": Text(f"{one.bot_count:,}"),
+        "out": Text(f"{one.published:,}"),
+        "back": Text(f"{one.taken_back:,}"),
+        "wave": Text(f"{at}{label}"),
+        "started (UTC)": Text(f"{one.created_at:%Y-%m-%d %H:%M:%S}"),
+        "by": Text(one.requested_by),
+    }
 
 
 def print_publication(to: Console, found: Found) -> None:
@@ -96,8 +135,16 @@ def print_publication(to: Console, found: Found) -> None:
         to.print(line)
     if found.waves:
         to.print(waves_table(found, width=to.width))
+        if folded := sum(_size(one) for one in fold([wave.state for wave in found.waves])):
+            to.print(
+                f"{folded:,} waves are folded: flowshift publication {one.publication_id} --json"
+            )
     for line in _next_lines(found):
         to.print(line)
+
+
+def _size(span: Span) -> int:
+    return 1 + span.last - span.first if span.is_folded else 0
 
 
 def _gate_lines(found: Found) -> list[str]:
@@ -135,7 +182,7 @@ _TEXTS: Final = ("wave", "state", "accepted by")
 
 
 def waves_table(found: Found, *, width: int) -> Table:
-    """The waves in their order, a line each: as many columns as fit into `width`."""
+    """The waves in their order, a line each, or folded: as many columns as fit into `width`."""
     shown = [name for name, least in _COLUMNS.items() if width >= least]
     table = Table(box=None, pad_edge=False)
     for name in shown:
@@ -143,10 +190,26 @@ def waves_table(found: Found, *, width: int) -> Table:
             table.add_column(name, overflow="fold")
         else:
             table.add_column(name, justify="right", no_wrap=True)
-    for wave in found.waves:
-        cells = _cells(wave, found.verdicts.get(wave.number))
-        table.add_row(*(cells[name] for name in shown))
+    for span in fold([wave.state for wave in found.waves]):
+        its = found.waves[span.first : span.last + 1]
+        cells = (
+            _folded(its) if span.is_folded else _cells(its[0], found.verdicts.get(its[0].number))
+        )
+        table.add_row(*(cells.get(name, Text("")) for name in shown))
     return table
+
+
+def _folded(its: Sequence[Wave]) -> dict[str, Text]:
+    """Waves that follow one another, as one line: their states, and the sums of their bots."""
+    states = Counter(wave.state for wave in its)
+    names = {"bots": "bot_count", "live": "live", "pending": "pending", "skipped": "skipped"}
+    sums = {name: sum(getattr(wave, of) for wave in its) for name, of in names.items()}
+    sums["taken back"] = sum(wave.rolled_back + wave.quarantined for wave in its)
+    return {
+        "wave": Text(f"{its[0].number} to {its[-1].number}", "dim"),
+        "state": Text(", ".join(f"{n:,} {words(state)}" for state, n in states.items()), "dim"),
+        **{name: Text(f"{value:,}", "dim") for name, value in sums.items()},
+    }
 
 
 def _cells(wave: Wave, kept: Kept | None) -> dict[str, Text]:
@@ -183,13 +246,19 @@ def _next_lines(found: Found) -> list[str]:
     if judged is not None and judged.sentence:
         lines.append(f"wave {judged.number}: {judged.sentence}")
     if one.state == "watching" and judged is not None:
-        lines.append(f"the gate decides; to accept it now: flowshift accept {number} --reason TEXT")
+        lines.append(
+            f"the gate decides; to accept wave {judged.number} now:"
+            f" flowshift accept {number} {judged.number} --reason TEXT"
+        )
     if one.held_because == "alarm":
         lines.append("the gate decides whether it is this wave or an outage; you need not wait:")
     if one.state == "held":
         is_decided = judged is not None and judged.state in ("failed", "inconclusive")
-        reason = " --reason TEXT" if is_decided else ""
-        lines.append(f"let it go on: flowshift go {number}{reason}")
+        if judged is not None and is_decided and not judged.pending:
+            lines.append(f"accept it: flowshift accept {number} {judged.number} --reason TEXT")
+        else:
+            reason = " --reason TEXT" if is_decided else ""
+            lines.append(f"let it go on: flowshift go {number}{reason}")
         is_one = is_decided or one.held_because == "alarm"
         wave = f" --wave {judged.number}" if judged is not None and is_one else ""
         if found.waves:

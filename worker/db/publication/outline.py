@@ -28,6 +28,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
 
     publication_id: int
     request_id: str
+    retry_of: int | None
     state: PublicationState
     held_because: HeldBecause | None
     reason: str | None
@@ -62,7 +63,7 @@ class Outline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _COLUMNS: Final = """
-    SELECT p.publication_id, p.request_id, p.state, p.held_because, p.state_reason AS reason,
+    SELECT p.publication_id, p.request_id, p.retry_of, p.state, p.held_because, p.state_reason AS reason,
            p.gate, p.requested_by, p.bot_count, t.published, t.skipped, t.taken_back, t.waves,
            w.number AS wave, w.label,
            w.state AS wave_state, w.sentence, p.looked_at, p.created_at, p.moved_at,
@@ -91,6 +92,8 @@ _RECENT: Final = sa.text(f"""
     ORDER BY p.publication_id
 """)
 
+_NEWEST: Final = sa.text(f"{_COLUMNS} ORDER BY p.publication_id DESC LIMIT :limit")
+
 _ONE: Final = sa.text(f"{_COLUMNS} WHERE p.publication_id = :id")
 
 
@@ -102,6 +105,11 @@ def active(connection: sa.Connection) -> list[Outline]:
 def recent(connection: sa.Connection) -> list[Outline]:
     """Those that are not over, or have been for less than a minute; the oldest first."""
     return _outlines(connection, _RECENT)
+
+
+def newest(connection: sa.Connection, limit: int) -> list[Outline]:
+    """The newest publications, the newest first: one statement, whatever they are at."""
+    return _outlines(connection, _NEWEST, limit=limit)
 
 
 def one(connection: sa.Connection, publication_id: int) -> Outline | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -68,17 +69,26 @@ def keep(connection: sa.Connection, reading: Reading, verdict: Verdict) -> None:
 
 
 _NEWEST: Final = sa.text("""
-    SELECT DISTINCT ON (wave) wave, read_at, outcome, sentence, reading::text AS reading
-    FROM flowshift.gate_readings WHERE publication_id = :publication_id
-    ORDER BY wave, reading_id DESC
+    SELECT w.number AS wave, r.* FROM flowshift.waves w
+    CROSS JOIN LATERAL (
+        SELECT g.read_at, g.outcome, g.sentence, g.reading::text AS reading
+        FROM flowshift.gate_readings g
+        WHERE g.publication_id = w.publication_id AND g.wave = w.number
+        ORDER BY g.reading_id DESC LIMIT 1) r
+    WHERE w.publication_id = :publication_id
+      AND (CAST(:waves AS int[]) IS NULL OR w.number = ANY(CAST(:waves AS int[])))
+    ORDER BY w.number
 """)
 
 
-def newest(connection: sa.Connection, publication_id: int) -> dict[int, Kept]:
-    """The last verdict of each wave that has one."""
+def newest(
+    connection: sa.Connection, publication_id: int, waves: Sequence[int] | None = None
+) -> dict[int, Kept]:
+    """The last verdict of each wave that has one; of these `waves` only, if given."""
+    given = {"publication_id": publication_id, "waves": None if waves is None else list(waves)}
     return {
         row.wave: Kept(row.read_at, row.outcome, row.sentence, decode(row.reading))
-        for row in connection.execute(_NEWEST, {"publication_id": publication_id})
+        for row in connection.execute(_NEWEST, given)
     }
 
 

@@ -98,12 +98,6 @@ def of_request(connection: sa.Connection, request_id: str) -> Publication | None
     return None if row is None else _publication(row)
 
 
-def newest(connection: sa.Connection, limit: int) -> list[Publication]:
-    """The newest publications, the newest first."""
-    query = sa.select(*_FIELDS).order_by(publications.c.publication_id.desc()).limit(limit)
-    return [_publication(row) for row in connection.execute(query)]
-
-
 def _publication(row: sa.Row[Any]) -> Publication:
     values = row._asdict()
     values["options"] = msgspec.convert(values["options"] or {"target": "guide"}, Options)

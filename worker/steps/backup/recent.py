@@ -8,12 +8,16 @@ import sqlalchemy as sa
 
 from worker.core.backup.asks import asks_for_backup
 from worker.core.codes import quote
+from worker.core.counted import counted
 from worker.db.database_backups import record
 from worker.db.database_backups.record import Recorded
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
 
 RECENT_HOURS: Final = 24
+
+FOR_FIRST: Final = "`publish` with --without-backup"
+"""How a publication is planned whose waves wait for no backup."""
 
 
 def need_recent_backup(connection: sa.Connection, what: str, *, else_say: str = "") -> Recorded:
@@ -39,13 +43,19 @@ def why_no_wave(connection: sa.Connection, found: Publication, wave: Wave) -> st
     """
     if not found.options.needs_backup or not asks_for_backup(wave.bot_count, found.bot_count):
         return None
-    if record.newest_verified(connection, RECENT_HOURS) is not None:
-        return None
-    size = f"it takes {wave.bot_count:,} of {found.bot_count:,} bots"
-    how = "`publish` with --without-backup"
+    how = FOR_FIRST
     if wave.number > 1:
         how = f"`flowshift go {found.publication_id} --without-backup`"
-    return f"{size}; {_lacking(connection, f'or go on without one: {how}')}"
+    why = why_no_backup(connection, how)
+    size = f"it takes {wave.bot_count:,} of {counted(found.bot_count, 'bot')}"
+    return None if why is None else f"{size}; {why}"
+
+
+def why_no_backup(connection: sa.Connection, without: str) -> str | None:
+    """What keeps large waves from beginning, and how they begin `without` one; None if nothing does."""
+    if record.newest_verified(connection, RECENT_HOURS) is not None:
+        return None
+    return _lacking(connection, f"or go on without one: {without}")
 
 
 def _lacking(connection: sa.Connection, else_say: str) -> str:

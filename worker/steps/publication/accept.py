@@ -6,6 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.db.publication import moves
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
@@ -26,15 +27,16 @@ def gate_decides(publication_id: int, wave: Wave) -> str:
     """Why a wave that is watched is not passed over by `go`, and what accepts it."""
     return (
         f"publication {publication_id} is not held, nothing was changed. Wave {wave.number} is watched:"
-        f" the gate decides; `flowshift accept {publication_id} --reason TEXT` accepts it now"
+        f" the gate decides; `flowshift accept {publication_id} {wave.number} --reason TEXT` accepts it now"
     )
 
 
 def to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
-    """The wave of that number, or the one that waits for a decision, if it is to be accepted now.
+    """The wave of that number, or the one that waits for a person, if it is to be accepted now.
 
     Raises:
-        UsageError: no wave of the publication can be accepted, or not this one.
+        UsageError: no wave of the publication can be accepted, or not this one, or one is watched and
+            was not named.
     """
     waiting = wave_in(its, "watching", "inconclusive", "failed")
     one = waiting if number is None else next((w for w in its if w.number == number), None)
@@ -46,9 +48,15 @@ def to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
         raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
     if waiting is None or one.number != waiting.number:
         raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
-    if one.pending:
+    if number is None and one.state == "watching":
         raise UsageError(
-            f"{one.pending:,} bots of wave {one.number} are not out yet: `flowshift go"
+            f"wave {one.number} of {name} is watched: the gate decides, nothing was changed. To accept it"
+            f" now, name it: `flowshift accept {found.publication_id} {one.number} --reason TEXT`"
+        )
+    if one.pending:
+        left = counted(one.pending, "bot")
+        raise UsageError(
+            f"{left} of wave {one.number} not out yet: `flowshift go"
             f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
         )
     return one
@@ -81,7 +89,7 @@ def accept_wave(
     note(connection, publication_id, "accepted", actor, reason, wave=wave.number, was=wave.state)
     log.info("wave.accepted", publication_id=publication_id, wave=wave.number, was=wave.state)
     is_confirmed = moves.confirm_bots(connection, publication_id, wave.number) is None
-    name = f"accepted wave {wave.number}, which {_WAS[wave.state]}: {wave.live:,} bots"
+    name = f"accepted wave {wave.number}, which {_WAS[wave.state]}: {counted(wave.live, 'bot')}"
     if not goes_on:
         said = f"is still held: `flowshift go {publication_id}` lets it go on"
         return Going(publication_id, None, f"{name}. It {said}")

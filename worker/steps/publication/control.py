@@ -19,12 +19,14 @@ from worker.runtime import Runtime
 from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
 from worker.steps.publication.begin import Going, begin, begin_next
-from worker.steps.publication.plan import Wanted, plan_of
+from worker.steps.publication.plan import Wanted, plan_of, too_large_first
 from worker.steps.publication.proven import resume
 from worker.steps.publication.settle import settle_locked
 from worker.steps.publication.state import move_runs, need, note, wave_in
 
 log = get_logger(__name__)
+
+NO_BACKUP = "lets its waves begin without a verified backup from now on"
 
 
 def publish(
@@ -60,7 +62,7 @@ def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> 
     if first is None:
         return begin_next(connection, publication_id, actor)
     if why := why_no_wave(connection, need(connection, publication_id), first):
-        raise UsageError(f"nothing was planned or published, since wave 1 is large: {why}")
+        raise UsageError(too_large_first(why))
     moves.move(connection, publication_id, "publishing")
     return begin(connection, need(connection, publication_id), first, actor)
 
@@ -82,7 +84,7 @@ def go(
     before it was all out is published on, and so is one that was disturbed or only alarmed: only
     executions since now count for it. A wave that is watched is never accepted here, whatever the
     reason. On repeat nothing changes: what goes on already is refused, or its run is returned.
-    `without_backup`: no wave of it waits for a backup from now on.
+    `without_backup`: no wave of it waits for a backup from now on; also noted while a wave is watched.
 
     Raises:
         UsageError: there is no such publication, or its wave is watched, or it is over or rolling
@@ -105,6 +107,9 @@ def go(
             return _resume(connection, found, actor, reason)
         watched = wave_in(its, "watching")
         if found.state == "watching" and watched is not None:
+            if without_backup:
+                said = f"{NO_BACKUP}. Wave {watched.number} is watched: the gate decides"
+                return Going(publication_id, None, said)
             raise UsageError(gate_decides(publication_id, watched))
         if found.state in ("watching", "planned"):
             return begin_next(connection, publication_id, actor)
@@ -118,8 +123,9 @@ def accept(
 ) -> Going:
     """Accept a wave that the gate did not let pass; it is never judged again.
 
-    Without `wave` it is the one that is watched, was inconclusive or failed. Its bots are confirmed.
-    The next wave begins, unless a person or a health check holds the publication.
+    Without `wave` it is the one that was inconclusive or failed: one that is watched has to be named, so
+    that a command typed twice does not accept the next one. Its bots are confirmed. The next wave
+    begins, unless a person or a health check holds the publication.
 
     Raises:
         UsageError: there is no such publication or wave, or the wave is not to be accepted.

@@ -9,6 +9,8 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.backup.asks import asks_for_backup
+from worker.core.counted import counted
 from worker.core.publication.eligibility import decide
 from worker.core.publication.sizes import Step
 from worker.core.publication.waves import Plan, Wishes, plan_waves
@@ -19,6 +21,7 @@ from worker.db.publication.waves import Options
 from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.steps import find
+from worker.steps.backup.recent import FOR_FIRST, why_no_backup
 from worker.steps.publication.rules import rules_of
 from worker.steps.publication.v1 import v1_problem
 
@@ -35,11 +38,30 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
 
 
-class Planned(msgspec.Struct, frozen=True):
-    """A plan, and what would become of its bots as they stand: how many by code, `ready` if none."""
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and what would become of its bots as they stand: how many by code, `ready` if none.
+
+    `asking` are the numbers of the waves that ask for a verified backup; `lacking` says why there is
+    none for them now, and how one is made, None if there is one or none is asked for.
+    """
 
     plan: Plan
     codes: dict[str, int]
+    asking: tuple[int, ...] = ()
+    lacking: str | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why this plan cannot begin now; None if it can."""
+        if self.lacking is None or 1 not in self.asking:
+            return None
+        first, bots = self.plan.waves[0].size, len(self.plan.bot_ids)
+        return too_large_first(f"it takes {first:,} of {counted(bots, 'bot')}; {self.lacking}")
+
+
+def too_large_first(why: str) -> str:
+    """Why a publication cannot begin whose first wave asks for a backup."""
+    return f"nothing was planned or published, since wave 1 is large: {why}"
 
 
 def look(current: Runtime, wanted: Wanted) -> Planned:
@@ -58,7 +80,14 @@ def look(current: Runtime, wanted: Wanted) -> Planned:
             for one in seen.read(connection, page, frozenset(page), problem):
                 refusal = decide(one.seen, rules)
                 codes[refusal.code if refusal else "ready"] += 1
-    return Planned(plan, dict(codes))
+        asking = _asking(plan) if wanted.options.needs_backup else ()
+        lacking = why_no_backup(connection, FOR_FIRST) if asking else None
+    return Planned(plan=plan, codes=dict(codes), asking=asking, lacking=lacking)
+
+
+def _asking(plan: Plan) -> tuple[int, ...]:
+    bots = len(plan.bot_ids)
+    return tuple(n for n, wave in enumerate(plan.waves, 1) if asks_for_backup(wave.size, bots))
 
 
 def plan_of(connection: sa.Connection, wanted: Wanted, salt: str) -> Plan:

@@ -7,9 +7,11 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.publication.folding import fold
 from worker.core.publication.gate import Verdict, judge
 from worker.db.engine import map_database_errors
-from worker.db.publication import readings, turns, waves
+from worker.db.publication import outline, readings, turns, waves
+from worker.db.publication.outline import Outline
 from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import NotFoundError
@@ -51,15 +53,14 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
         return said == (self.again.outcome, self.again.sentence)
 
 
-def newest_publications(engine: sa.Engine, limit: int) -> list[tuple[Publication, list[Wave]]]:
-    """The newest publications, the newest first.
+def newest_publications(engine: sa.Engine, limit: int) -> list[Outline]:
+    """The newest publications at a glance, the newest first.
 
     Raises:
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        found = waves.newest(connection, limit)
-        return [(one, waves.of(connection, one.publication_id)) for one in found]
+        return outline.newest(connection, limit)
 
 
 def publication_of(engine: sa.Engine, publication_id: int) -> tuple[Publication, list[Wave]]:
@@ -73,8 +74,10 @@ def publication_of(engine: sa.Engine, publication_id: int) -> tuple[Publication,
         return need(connection, publication_id), waves.of(connection, publication_id)
 
 
-def read_publication(current: Runtime, publication_id: int) -> Found:
+def read_publication(current: Runtime, publication_id: int, *, folded: bool = False) -> Found:
     """A publication with its waves, their verdicts, and whether the gate looks.
+
+    With `folded` only of the waves that have a line of their own in `fold` is the verdict read.
 
     Raises:
         UsageError: there is none.
@@ -84,10 +87,12 @@ def read_publication(current: Runtime, publication_id: int) -> Found:
         found = need(connection, publication_id)
         since_s = turns.unlooked_s(connection, publication_id)
         is_late = since_s > max(LEAST_S, MISSED_LOOKS * current.settings.gate_s)
+        its = waves.of(connection, publication_id)
+        shown = [its[one.first].number for one in fold([w.state for w in its])] if folded else None
         return Found(
             publication=found,
-            waves=waves.of(connection, publication_id),
-            verdicts=readings.newest(connection, publication_id),
+            waves=its,
+            verdicts=readings.newest(connection, publication_id, shown),
             unlooked_s=since_s if is_late and _is_looked_at(found) else None,
         )
 
