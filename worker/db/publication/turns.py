@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from worker.db.expressions import seconds
 from worker.db.publication.tables import publications
+from worker.db.session import has_own
 
 
 def open_publications(connection: sa.Connection, *, fresh_s: float = 0.0) -> list[int]:
@@ -19,15 +23,44 @@ def open_publications(connection: sa.Connection, *, fresh_s: float = 0.0) -> lis
     return list(connection.scalars(query.order_by(p.publication_id)))
 
 
-def take_turn(connection: sa.Connection, publication_id: int) -> bool:
-    """Keep other ticks from a publication until this transaction ends; False if one has it.
+@contextmanager
+def turn(engine: sa.Engine, publication_id: int) -> Iterator[bool]:
+    """Keep other ticks from a publication; False if one has it.
 
-    Not the lock of its state, which batches share: a tick looks while they publish. The transaction
-    may idle for as long as the tick takes, and keeps nothing else.
+    Not the lock of its state, which batches share: a tick looks while they publish. It belongs to a
+    session that does nothing else and is in no transaction, for as long as a tick takes; a process that
+    is killed loses it with its connection. Through a pooler, which lends sessions to others, it is a
+    transaction that idles.
     """
-    connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
-    key = sa.func.hashtextextended(f"flowshift.tick {publication_id}", 0)
-    return connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(key))) or False
+    with engine.connect() as connection:
+        is_kept = has_own(connection)
+        if is_kept:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        else:
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+        is_ours = bool(connection.scalar(_take(publication_id, is_kept=is_kept)))
+        try:
+            yield is_ours
+        finally:
+            if is_ours and is_kept:
+                _give(connection, publication_id)
+
+
+def _take(publication_id: int, *, is_kept: bool) -> sa.Select[tuple[bool]]:
+    take = sa.func.pg_try_advisory_lock if is_kept else sa.func.pg_try_advisory_xact_lock
+    return sa.select(take(_key(publication_id)))
+
+
+def _give(connection: sa.Connection, publication_id: int) -> None:
+    """Give the turn back; a session in which that fails is ended, and the lock with it."""
+    try:
+        connection.execute(sa.select(sa.func.pg_advisory_unlock(_key(publication_id))))
+    except exc.DBAPIError:
+        connection.invalidate()
+
+
+def _key(publication_id: int) -> sa.ColumnElement[int]:
+    return sa.func.hashtextextended(f"flowshift.tick {publication_id}", 0)
 
 
 class Holder(msgspec.Struct, frozen=True):

@@ -10,8 +10,7 @@ because its worker died or the database was away, the next one does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -104,7 +103,7 @@ def _guarded(
     actor: str,
 ) -> str | None:
     try:
-        with _turn(current.engine, publication_id) as is_ours:
+        with map_database_errors(), turns.turn(current.engine, publication_id) as is_ours:
             if not is_ours:
                 return None
             decided = _step(current, publication_id, look, check, actor)
@@ -123,13 +122,6 @@ def _guarded(
     if decided.run_id is not None:
         top_up(current.engine, queue, decided.run_id, window=current.settings.batch_window)
     return decided.said
-
-
-@contextmanager
-def _turn(engine: sa.Engine, publication_id: int) -> Iterator[bool]:
-    """Keep other ticks from a publication; False if one has it."""
-    with map_database_errors(), engine.begin() as connection:
-        yield turns.take_turn(connection, publication_id)
 
 
 def _step(
