@@ -239,6 +239,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(
     current: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Protocol, "read_s", 0.5)
+    monkeypatch.setattr("worker.web.server.KEEP_ALIVE_S", 3600)
     lost = threading.Event()
     inherited = Protocol.connection_lost
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
-from worker.cli.views.run import RunView
 from worker.core.workflow.diff import differences
+from worker.steps.run_view import RunView
 
 
 def test_runs_and_status_have_one_shape_with_all_that_the_tables_have(

@@ -150,7 +150,9 @@ def publication(*, publication_id: int, as_json: bool) -> int:
     """
     configure_logging()
     with opened(needs_redis=False) as current:
-        found = read_publication(current, publication_id, folded=not as_json)
+        found = read_publication(
+            current.engine, current.settings, publication_id, folded=not as_json
+        )
     if as_json:
         print_json_with(publication_head(found), "waves", wave_fields(found))
     else:

@@ -75,7 +75,7 @@ def _followed(current: Runtime, made: Retried, starting: Starting) -> int:
             code |= print_report(current, run_id)
         done.add(run_id)
         run_id = _next(current, made.publication_id, quiet=quiet)
-    found = read_publication(current, made.publication_id)
+    found = read_publication(current.engine, current.settings, made.publication_id)
     if quiet:
         head = {**publication_head(found), "run_id": made.run_id}
         print_json_with(head, "waves", wave_fields(found))

@@ -7,9 +7,9 @@ import click
 from worker.cli.options import count_option, json_option
 from worker.cli.printing import console, print_json, say
 from worker.cli.session import configure_logging, opened
-from worker.cli.views.run import run_view
 from worker.cli.views.runs import runs_table
 from worker.steps.report import newest_runs
+from worker.steps.run_view import run_view
 
 
 @click.command()

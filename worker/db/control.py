@@ -126,11 +126,18 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any]
 
 
-def trail(connection: sa.Connection, run_id: int | None, limit: int) -> list[Entry]:
-    """The newest `limit` lines, of one run where it is given; the newest last."""
+def trail(
+    connection: sa.Connection, run_id: int | None, limit: int, *, before: int | None = None
+) -> list[Entry]:
+    """The newest `limit` lines, of one run where it is given; the newest last.
+
+    With `before` those that are older than the line of that id.
+    """
     query = sa.select(audit).order_by(audit.c.id.desc()).limit(limit)
     if run_id is not None:
         query = query.where(audit.c.run_id == run_id)
+    if before is not None:
+        query = query.where(audit.c.id < before)
     return [Entry(**row._asdict()) for row in reversed(connection.execute(query).all())]
 
 

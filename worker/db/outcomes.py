@@ -71,6 +71,34 @@ def each(
         yield Found(**row)
 
 
+def page(
+    connection: sa.Connection,
+    run_id: int,
+    *,
+    limit: int,
+    code: str | None = None,
+    after: tuple[str, str] | None = None,
+) -> list[Found]:
+    """At most `limit` failures of a run by code and bot, after that code and bot (by their index)."""
+    wanted = ["" if code is None else " AND f.code = :code"]
+    wanted += ["" if after is None else " AND (f.code, f.bot_id) > (:after_code, :after_bot)"]
+    parts = [f"({part}{''.join(wanted)}{_IN_ORDER})" for part in (_FAILED, _NOT_PUBLISHED)]
+    query = f"{' UNION ALL '.join(parts)} ORDER BY code, bot_id LIMIT :limit"
+    passed = {} if after is None else {"after_code": after[0], "after_bot": after[1]}
+    values = {**_values(run_id, code), **passed, "limit": limit}
+    return [Found(**row) for row in connection.execute(sa.text(query), values).mappings()]
+
+
+_FAILED: Final = """
+    SELECT f.bot_id, f.run_id, f.code, f.message, CAST(NULL AS text) AS node
+    FROM flowshift.ledger f WHERE f.run_id = :run_id AND f.outcome = 'failed'"""
+_NOT_PUBLISHED: Final = """
+    SELECT f.bot_id, f.run_id, f.code, f.message, NULL
+    FROM flowshift.runs r JOIN flowshift.ledger f ON f.run_id = r.run_id
+    WHERE r.run_id = :run_id AND r.kind = ANY(:publishes) AND f.outcome = 'skipped'"""
+_IN_ORDER: Final = " ORDER BY f.code, f.bot_id LIMIT :limit"
+
+
 SAMPLED_FAILURES: Final = 20_000
 """Failed rows of the ledger up to which each is looked at; of more, a share."""
 

@@ -183,9 +183,11 @@ def kind_of(connection: sa.Connection, run_id: int) -> RunKind | None:
     return connection.scalar(sa.select(runs.c.kind).where(runs.c.run_id == run_id))
 
 
-def latest(connection: sa.Connection, limit: int = 1) -> list[Run]:
-    """The newest runs, newest first."""
+def latest(connection: sa.Connection, limit: int = 1, *, before: int | None = None) -> list[Run]:
+    """The newest runs, newest first; with `before` those that began before that run."""
     query = sa.select(runs).order_by(runs.c.run_id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(runs.c.run_id < before)
     return [_run(row) for row in connection.execute(query)]
 
 

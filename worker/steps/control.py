@@ -78,8 +78,12 @@ def tune_run(
     return changed
 
 
-def audit_trail(engine: sa.Engine, run_id: int | None, limit: int) -> list[Entry]:
+def audit_trail(
+    engine: sa.Engine, run_id: int | None, limit: int, *, before: int | None = None
+) -> list[Entry]:
     """The newest `limit` entries of a run, or of all runs if `run_id` is None; the newest last.
+
+    With `before` those that are older than the entry of that id.
 
     Raises:
         UsageError: there is no such run.
@@ -88,7 +92,7 @@ def audit_trail(engine: sa.Engine, run_id: int | None, limit: int) -> list[Entry
     with map_database_errors(), engine.connect() as connection:
         if run_id is not None:
             find.run(connection, run_id)
-        return control.trail(connection, run_id, limit)
+        return control.trail(connection, run_id, limit, before=before)
 
 
 def _report(current: Runtime, run_id: int) -> None:

@@ -82,8 +82,10 @@ def latest_run(engine: sa.Engine) -> int | None:
     return found[0].run_id if found else None
 
 
-def newest_runs(engine: sa.Engine, limit: int) -> list[tuple[Run, Progress]]:
-    """At most `limit` runs with their progress, the newest first.
+def newest_runs(
+    engine: sa.Engine, limit: int, *, before: int | None = None
+) -> list[tuple[Run, Progress]]:
+    """At most `limit` runs with their progress, the newest first; with `before` older than that run.
 
     Raises:
         TransientError: the database was unavailable.
@@ -91,7 +93,7 @@ def newest_runs(engine: sa.Engine, limit: int) -> list[tuple[Run, Progress]]:
     with map_database_errors(), engine.connect() as connection:
         return [
             (run, progress)
-            for run in runs.latest(connection, limit)
+            for run in runs.latest(connection, limit, before=before)
             if (progress := run_progress.read(connection, run.run_id)) is not None
         ]
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.views.run import run_fields
 from worker.cli.views.target import print_target
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
@@ -20,6 +19,7 @@ from worker.db.runs import RunOptions
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.kinds import KINDS
 from worker.steps.report import RunReport
+from worker.steps.run_view import run_summary
 
 _COLOURS: Final[Mapping[str, str]] = {
     "converted": "green",
@@ -33,15 +33,7 @@ _COLOURS: Final[Mapping[str, str]] = {
 
 def summary_fields(report: RunReport) -> dict[str, Any]:
     """A run as `migrate`, `retry`, `validate` and `status` have it in JSON."""
-    return {
-        **run_fields(report.run, report.progress),
-        "codes": report.codes,
-        "failures": msgspec.to_builtins(report.failures),
-        "batch_failures": [
-            {"batch": number, "error": error} for number, error in report.failed_batches
-        ],
-        "overhead": msgspec.to_builtins(report.overhead),
-    }
+    return msgspec.structs.asdict(run_summary(report))
 
 
 def print_summary(to: Console, report: RunReport) -> None:

@@ -92,7 +92,11 @@ _RECENT: Final = sa.text(f"""
     ORDER BY p.publication_id
 """)
 
-_NEWEST: Final = sa.text(f"{_COLUMNS} ORDER BY p.publication_id DESC LIMIT :limit")
+_NEWEST: Final = sa.text(f"""
+    {_COLUMNS}
+    WHERE p.publication_id < COALESCE(CAST(:before AS bigint), 9223372036854775807)
+    ORDER BY p.publication_id DESC LIMIT :limit
+""")
 
 _ONE: Final = sa.text(f"{_COLUMNS} WHERE p.publication_id = :id")
 
@@ -107,9 +111,12 @@ def recent(connection: sa.Connection) -> list[Outline]:
     return _outlines(connection, _RECENT)
 
 
-def newest(connection: sa.Connection, limit: int) -> list[Outline]:
-    """The newest publications, the newest first: one statement, whatever they are at."""
-    return _outlines(connection, _NEWEST, limit=limit)
+def newest(connection: sa.Connection, limit: int, *, before: int | None = None) -> list[Outline]:
+    """The newest publications, the newest first: one statement, whatever they are at.
+
+    With `before` those that are older than that one.
+    """
+    return _outlines(connection, _NEWEST, limit=limit, before=before)
 
 
 def one(connection: sa.Connection, publication_id: int) -> Outline | None:
@@ -117,5 +124,7 @@ def one(connection: sa.Connection, publication_id: int) -> Outline | None:
     return next(iter(_outlines(connection, _ONE, id=publication_id)), None)
 
 
-def _outlines(connection: sa.Connection, query: sa.TextClause, **bound: int) -> list[Outline]:
+def _outlines(
+    connection: sa.Connection, query: sa.TextClause, **bound: int | None
+) -> list[Outline]:
     return [Outline(**row._asdict()) for row in connection.execute(query, bound)]

@@ -164,16 +164,8 @@ def create(
     ).scalar_one_or_none()
     if row is not None:
         return row, True
-    known = by_request(connection, request_id)
-    assert known is not None  # noqa: S101  (the row that was in the way)
-    return known, False
-
-
-def by_request(connection: sa.Connection, request_id: str) -> int | None:
-    """The publication that a request made; None if it made none."""
     known = sa.select(publications.c.publication_id).where(publications.c.request_id == request_id)
-    found: int | None = connection.scalar(known)
-    return found
+    return connection.execute(known).scalar_one(), False
 
 
 def wait_for_run(connection: sa.Connection, publication_id: int, run_id: int) -> None:

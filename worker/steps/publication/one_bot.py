@@ -38,7 +38,7 @@ def publish_bot(
     with map_database_errors(), current.engine.connect() as connection:
         version = find_version(bot.read(connection, bot_id), which)
         target = choose_target(connection, None, current.settings.target).target
-        is_new = request_id is None or waves.by_request(connection, request_id) is None
+        is_new = request_id is None or waves.of_request(connection, request_id) is None
     if version.status != "draft":
         raise UsageError(
             f"{quote(version.version)} of bot {quote(bot_id)} is {version.status}: only the draft can be"

@@ -15,7 +15,7 @@ from worker.db.publication.outline import Outline
 from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import NotFoundError
-from worker.runtime import Runtime
+from worker.settings import Settings
 from worker.steps.publication.state import need
 
 MISSED_LOOKS: Final = 4
@@ -53,14 +53,16 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
         return said == (self.again.outcome, self.again.sentence)
 
 
-def newest_publications(engine: sa.Engine, limit: int) -> list[Outline]:
-    """The newest publications at a glance, the newest first.
+def newest_publications(
+    engine: sa.Engine, limit: int, *, before: int | None = None
+) -> list[Outline]:
+    """The newest publications at a glance, the newest first; with `before` older than that one.
 
     Raises:
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        return outline.newest(connection, limit)
+        return outline.newest(connection, limit, before=before)
 
 
 def publication_of(engine: sa.Engine, publication_id: int) -> tuple[Publication, list[Wave]]:
@@ -74,7 +76,9 @@ def publication_of(engine: sa.Engine, publication_id: int) -> tuple[Publication,
         return need(connection, publication_id), waves.of(connection, publication_id)
 
 
-def read_publication(current: Runtime, publication_id: int, *, folded: bool = False) -> Found:
+def read_publication(
+    engine: sa.Engine, values: Settings, publication_id: int, *, folded: bool = False
+) -> Found:
     """A publication with its waves, their verdicts, and whether the gate looks.
 
     With `folded` only of the waves that have a line of their own in `fold` is the verdict read.
@@ -83,10 +87,10 @@ def read_publication(current: Runtime, publication_id: int, *, folded: bool = Fa
         UsageError: there is none.
         TransientError: the database was unavailable.
     """
-    with map_database_errors(), current.engine.connect() as connection:
+    with map_database_errors(), engine.connect() as connection:
         found = need(connection, publication_id)
         since_s = turns.unlooked_s(connection, publication_id)
-        is_late = since_s > max(LEAST_S, MISSED_LOOKS * current.settings.gate_s)
+        is_late = since_s > max(LEAST_S, MISSED_LOOKS * values.gate_s)
         its = waves.of(connection, publication_id)
         shown = [its[one.first].number for one in fold([w.state for w in its])] if folded else None
         return Found(

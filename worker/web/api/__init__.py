@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from worker.web.api import health
+from worker.web.api import audit, health, publications, runs
 from worker.web.api.guide import chat, executions, versions
 
 PREFIX: Final = "/api/v1"
@@ -25,9 +25,31 @@ GUIDE: Final[Sequence[ControllerRouterHandler]] = (
     executions.execution,
 )
 
+OURS: Final[Sequence[ControllerRouterHandler]] = (
+    runs.runs,
+    runs.start,
+    runs.run,
+    runs.pause,
+    runs.resume,
+    runs.cancel,
+    runs.tune,
+    runs.retry,
+    runs.failures,
+    runs.failures_stream,
+    publications.publications,
+    publications.publish,
+    publications.publication,
+    publications.gate,
+    publications.accept,
+    publications.go,
+    publications.hold,
+    publications.stop,
+    audit.audit,
+)
+
 PROBES: Final[Sequence[ControllerRouterHandler]] = (health.live, health.ready)
 
 HANDLERS: Final[Sequence[ControllerRouterHandler]] = (
     *PROBES,
-    Router(PREFIX, route_handlers=GUIDE),
+    Router(PREFIX, route_handlers=(*GUIDE, *OURS)),
 )

@@ -1,15 +1,17 @@
-"""A run as every command's JSON has it: one shape for `runs`, `status`, `migrate` and the others."""
+"""A run as JSON has it: one model for `runs`, `status`, `migrate` and the others, and for HTTP."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
 
 import msgspec
 
+from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import RunKind, RunState
+from worker.db.run_results import Failure
 from worker.db.runs import Run, RunOptions
+from worker.steps.report import RunReport
 
 
 class RunView(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,28 @@ def run_view(run: Run, progress: Progress) -> RunView:
     )
 
 
-def run_fields(run: Run, progress: Progress) -> dict[str, Any]:
-    """The same, to add fields to."""
-    return msgspec.structs.asdict(run_view(run, progress))
+class BatchFailure(msgspec.Struct, frozen=True):
+    """A batch that failed as a whole."""
+
+    batch: int
+    error: str
+
+
+class RunSummary(RunView, frozen=True, kw_only=True):
+    """A run with what it came to: bots by `outcome:code`, failed bots, failed batches, V2's overhead."""
+
+    codes: dict[str, int]
+    failures: tuple[Failure, ...]
+    batch_failures: tuple[BatchFailure, ...]
+    overhead: Overhead | None
+
+
+def run_summary(report: RunReport) -> RunSummary:
+    """The summary of a run, with as many failures as were read."""
+    return RunSummary(
+        **msgspec.structs.asdict(run_view(report.run, report.progress)),
+        codes=report.codes,
+        failures=tuple(report.failures),
+        batch_failures=tuple(BatchFailure(*one) for one in report.failed_batches),
+        overhead=report.overhead,
+    )
