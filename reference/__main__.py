@@ -14,6 +14,7 @@ from reference.codes import codes_page
 from reference.commands import commands_page
 from reference.events import events_page
 from reference.metrics import metrics_page
+from reference.openapi import openapi_document
 from reference.settings import settings_page
 from reference.states import states_page
 
@@ -27,6 +28,7 @@ def pages() -> dict[str, str]:
         "events.md": events_page(),
         "commands.md": commands_page(),
         "metrics.md": metrics_page(),
+        "openapi.json": openapi_document(),
     }
 
 

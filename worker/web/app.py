@@ -17,6 +17,7 @@ from worker.db.measuring.measured import Measured
 from worker.runtime import Runtime
 from worker.settings.web import host_names
 from worker.web import api, pages, problems
+from worker.web.documentation import plugins
 from worker.web.doors.credentials import make_entry
 from worker.web.doors.csrf import check_form, make_token
 from worker.web.doors.gatekeeper import Gatekeeper
@@ -81,7 +82,7 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
         scrapes.close()
 
     return Litestar(
-        route_handlers=[*api.HANDLERS, metrics, _pages()],
+        route_handlers=[*api.HANDLERS, metrics, plugins.style, _pages()],
         guards=[need_right],
         dependencies={
             "who": Provide(give_who, sync_to_thread=False),
@@ -92,7 +93,7 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
         exception_handlers=problems.HANDLERS,
         lifespan=[life],
         logging_config=None,
-        openapi_config=None,
+        openapi_config=plugins.CONFIG,
         request_max_body_size=MAX_BODY_BYTES,
     )
 
@@ -113,5 +114,6 @@ def _pages() -> Router:
         "/",
         route_handlers=pages.HANDLERS,
         before_request=check_form,
+        include_in_schema=False,
         dependencies={"csrf_token": Provide(give_token, sync_to_thread=False)},
     )

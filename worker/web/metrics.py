@@ -51,7 +51,7 @@ class Scrapes:
 GivenScrapes: TypeAlias = NamedDependency[Scrapes]
 
 
-@get("/metrics", tags=["metrics"])
+@get("/metrics", include_in_schema=False)
 async def metrics(request: Request[Any, Any, Any], scrapes: GivenScrapes) -> Response[bytes]:
     """Every metric, in Prometheus' format or in OpenMetrics', as the header Accept asks.
 

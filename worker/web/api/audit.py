@@ -9,14 +9,14 @@ from litestar.params import QueryParameter
 
 from worker.db.control import Entry
 from worker.steps.control import audit_trail
-from worker.web.api.values import Limit
+from worker.web.api.values import MOST, Limit
 from worker.web.given import Reading
 
 OfRun = Annotated[
-    int | None, QueryParameter(description="Only what was done to this run.", ge=1, le=2**63 - 1)
+    int | None, QueryParameter(description="Only what was done to this run.", ge=1, le=MOST)
 ]
 Before = Annotated[
-    int | None, QueryParameter(description="Only entries with a lower id.", ge=1, le=2**63 - 1)
+    int | None, QueryParameter(description="Only entries with a lower id.", ge=1, le=MOST)
 ]
 
 

@@ -31,14 +31,22 @@ from worker.steps.publication.report import (
 )
 from worker.steps.target import read_target
 from worker.web.api.runs import Reason
-from worker.web.api.values import IdempotencyKey, Limit, PublicationId, Text, WaveNumber
+from worker.web.api.values import (
+    MOST,
+    MOST_WAVES,
+    IdempotencyKey,
+    Limit,
+    PublicationId,
+    Text,
+    WaveNumber,
+)
 from worker.web.given import Current, Reading, Who
 
 TAGS = ["publications"]
 
 Before = Annotated[
     int | None,
-    QueryParameter(description="Only publications with a lower number.", ge=1, le=2**63 - 1),
+    QueryParameter(description="Only publications with a lower number.", ge=1, le=MOST),
 ]
 BotIds = tuple[Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*$")], ...]
 
@@ -84,7 +92,7 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `confirm_bots` is the number of bots that go live, as a dry run says it.
     """
 
-    run_id: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
+    run_id: Annotated[int, Meta(ge=1, le=MOST)] | None = None
     bot_ids: BotIds | None = None
     first: BotIds = ()
     last: BotIds = ()
@@ -125,7 +133,7 @@ class Accept(msgspec.Struct, frozen=True):
     """Which wave, by default the one that is open, and why: that goes on record."""
 
     reason: Annotated[str, Meta(min_length=1, max_length=2_000, pattern=r"^[^\x00]*$")]
-    wave: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    wave: Annotated[int, Meta(ge=1, le=MOST_WAVES)] | None = None
 
 
 class Go(msgspec.Struct, frozen=True):

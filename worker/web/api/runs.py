@@ -13,7 +13,8 @@ from litestar.response import Stream
 from worker.app import app
 from worker.core.codes import WarningCode
 from worker.db.outcomes import Found
-from worker.db.runs import Run
+from worker.db.runs import ECHO, Run
+from worker.errors import UsageError
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.steps import control
@@ -23,7 +24,7 @@ from worker.steps.request import Request
 from worker.steps.run_view import RunSummary, RunView, run_summary, run_view
 from worker.steps.start import start_run
 from worker.steps.tuning import Tuning
-from worker.web.api.values import IdempotencyKey, Limit, RunId, Text
+from worker.web.api.values import MOST, IdempotencyKey, Limit, RunId, Text
 from worker.web.doors.people import Person
 from worker.web.given import Current, Reading, Who
 
@@ -32,7 +33,7 @@ FAILURES_SHOWN = 20
 """So many failed bots are in the summary of a run; its failures have a list of their own."""
 
 Before = Annotated[
-    int | None, QueryParameter(description="Only runs with a lower number.", ge=1, le=2**63 - 1)
+    int | None, QueryParameter(description="Only runs with a lower number.", ge=1, le=MOST)
 ]
 Code = Annotated[
     str | None, QueryParameter(description="Only bots with this code.", min_length=1, max_length=64)
@@ -177,6 +178,8 @@ def _lines(pages: Iterator[tuple[Found, ...]]) -> Iterator[bytes]:
 def _start(
     current: Runtime, request: Request, who: Person, request_id: str | None
 ) -> Response[RunView]:
+    if request.provider != ECHO and current.live is None:
+        raise UsageError("no model can be asked from here: FLOWSHIFT_PROVIDERS names no file")
     started: Run = start_run(
         current, CeleryQueue(app), request, request_id=request_id, requested_by=who.name
     )

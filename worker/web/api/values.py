@@ -9,17 +9,20 @@ from msgspec import Meta
 
 LONGEST_ID: Final = 255
 
+MOST: Final = 10**15
+"""The largest number of a run, a publication or an entry that is asked for."""
+
+MOST_WAVES: Final = 10**6
+
 BotId: TypeAlias = Annotated[
     str, PathParameter(description="The bot's id.", min_length=1, max_length=LONGEST_ID)
 ]
-RunId: TypeAlias = Annotated[
-    int, PathParameter(description="The run's number.", ge=1, le=2**63 - 1)
-]
+RunId: TypeAlias = Annotated[int, PathParameter(description="The run's number.", ge=1, le=MOST)]
 PublicationId: TypeAlias = Annotated[
-    int, PathParameter(description="The publication's number.", ge=1, le=2**63 - 1)
+    int, PathParameter(description="The publication's number.", ge=1, le=MOST)
 ]
 WaveNumber: TypeAlias = Annotated[
-    int, PathParameter(description="The wave's number, from 1.", ge=1, le=2**31 - 1)
+    int, PathParameter(description="The wave's number, from 1.", ge=1, le=MOST_WAVES)
 ]
 Limit: TypeAlias = Annotated[int, QueryParameter(description="At most so many.", ge=1, le=1_000)]
 IdempotencyKey: TypeAlias = Annotated[

@@ -158,8 +158,14 @@ def read_draft(bot_id: BotId, reading: Reading) -> Response[WholeVersion]:
     status_code=HTTPStatus.OK,
     operation_class=TakesGraph,
     responses={
-        400: ResponseSpec(RefusedGraph, description="the checklist found something wrong"),
-        412: ResponseSpec(Problem, description="the draft is not the one of If-Match any more"),
+        400: ResponseSpec(
+            RefusedGraph, generate_examples=False, description="the checklist found something wrong"
+        ),
+        412: ResponseSpec(
+            Problem,
+            generate_examples=False,
+            description="the draft is not the one of If-Match any more",
+        ),
     },
 )
 def draft(
