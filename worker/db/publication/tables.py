@@ -118,6 +118,8 @@ waves = Table(
         "state NOT IN ('watching', 'passed', 'inconclusive', 'accepted') OR watched_from IS NOT NULL",
         name="waves_watched_before_judged",
     ),
+    # Each batch asks which wave its run publishes, and so does whatever shows the run.
+    Index("waves_by_run", "run_id", postgresql_where=text("run_id IS NOT NULL")),
     schema=SCHEMA,
 )
 
