@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,10 +10,15 @@ import httpx2 as httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.executions import Executions
 from tests.fleet import Fleet
+from tests.monitoring import alert_expressions, dashboard_expressions, names_in
 from tests.relay import relayed
+from tests.traffic import Traffic
 from tests.web import serving
 from worker.core.metrics.catalogue import CATALOGUE
+from worker.db import heartbeats
+from worker.db.heartbeats import Identity, Sign
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
 
@@ -102,3 +108,23 @@ def test_no_route_is_named_as_a_client_asked_for_it(client: httpx.Client) -> Non
 
     assert not [key for key in found if any("bot-" in part for part in key)]
     assert {key[0].removesuffix("_count") for key in found if key[0] == REQUESTS} <= set(CATALOGUE)
+
+
+def test_a_live_system_has_every_metric_that_the_alerts_and_the_dashboard_name(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    traffic = Traffic(fleet)
+    traffic.wave(1, "asked")
+    traffic.ask("asked")
+    fleet.add_many(2)
+    fleet.run(validate="sample:1")
+    Executions(fleet).prune()
+    with fleet.engine.begin() as connection:
+        me = Identity(uuid.uuid4(), "beat", "beat", "h", 1, "0.1.0")
+        heartbeats.begin(connection, me)
+        heartbeats.beat(connection, me, Sign(0.0))
+    client.get("/health/live")
+
+    found = {name for name, *_ in values(client.get("/metrics").text)}
+
+    assert names_in([*alert_expressions(), *dashboard_expressions()]) <= found

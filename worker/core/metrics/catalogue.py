@@ -29,7 +29,16 @@ OPEN_BATCHES: Final = 20_000
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
-PARTS: Final = ("totals", "queue", "processes", "prune", "publications", "throttle", "traffic")
+PARTS: Final = (
+    "totals",
+    "queue",
+    "processes",
+    "prune",
+    "publications",
+    "notifications",
+    "throttle",
+    "traffic",
+)
 """What is read, each part by itself: one that cannot be read leaves the others."""
 
 CONDITIONS: Final = ("works", "starting", "stalled", "silent")
@@ -226,6 +235,27 @@ _PUBLICATION_METRICS: Final = (
         kind="gauge",
         help="Those of them that failed, were slow, or costly",
         labels=(Label("metric", METRICS),),
+    ),
+)
+
+_NOTIFICATION_METRICS: Final = (
+    Metric(
+        name="flowshift_unsent_notifications",
+        kind="gauge",
+        help="Notifications that are due and not given to any channel yet, and deliveries that wait for "
+        "one; at most 10,000 of each are counted",
+        labels=(Label("state", ("unspread", "waiting")),),
+    ),
+    Metric(
+        name="flowshift_oldest_unsent_notification_age_seconds",
+        kind="gauge",
+        unit="seconds",
+        help="Since the oldest of them was due; 0 if there is none",
+    ),
+    Metric(
+        name="flowshift_failing_channels",
+        kind="gauge",
+        help="Channels that did not take what they were sent last",
     ),
 )
 
@@ -436,6 +466,7 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Processes": _PROCESS_METRICS,
     "Prune": _PRUNE_METRICS,
     "Publications and the gate": _PUBLICATION_METRICS,
+    "Notifications": _NOTIFICATION_METRICS,
     "Health checks": _THROTTLE_METRICS,
     "Real traffic": _TRAFFIC_METRICS,
     "HTTP": _HTTP,

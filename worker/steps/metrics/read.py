@@ -17,7 +17,16 @@ from worker.db.engine import map_database_errors, reason_of
 from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.settings import Settings
-from worker.steps.metrics import processes, prune, publications, queue, throttle, totals, traffic
+from worker.steps.metrics import (
+    notifications,
+    processes,
+    prune,
+    publications,
+    queue,
+    throttle,
+    totals,
+    traffic,
+)
 
 log = get_logger(__name__)
 
@@ -35,6 +44,7 @@ READERS: Final[Mapping[str, Part]] = {
     "processes": processes.samples,
     "prune": prune.samples,
     "publications": publications.samples,
+    "notifications": notifications.samples,
     "throttle": throttle.samples,
     "traffic": traffic.samples,
 }
