@@ -110,3 +110,17 @@ def test_status_says_what_works(flowshift: Run, fleet: Fleet) -> None:
 
 
 KINDS_SEEN: tuple[ProcessKind, ...] = ("worker", "worker", "beat", "flower")
+
+
+def test_serve_is_asked_for_where_it_was_seen_or_by_its_name(flowshift: Run, fleet: Fleet) -> None:
+    assert flowshift("health", "serve")[0] == 1
+    for kind in ("worker", "beat"):
+        begin(fleet, somebody(kind), NOW)
+    assert flowshift("health")[0] == 0, "it need not be there"
+    serve = begin(fleet, somebody("serve"), NOW)
+    assert flowshift("health", "serve")[0] == 0
+    assert "2 workers" not in flowshift("status")[1]
+    assert "1 worker, 1 beat, pages" in flowshift("status")[1]
+    grow_old(fleet, serve, 100)
+    code, out, _ = flowshift("health")
+    assert (code, "no serve works: serve on here" in out) == (1, True)

@@ -89,6 +89,11 @@ def test_a_run_is_the_same_json_over_http_and_on_the_command_line(
     assert one["failures"] == [
         {"bot_id": "bad", "code": "invalid_config", "message": one["failures"][0]["message"]}
     ]
+    whole, typed = client.get("/status").json(), json.loads(flowshift("status", "--json")[1])
+    assert set(whole) == set(typed)
+    assert {**whole, "run": typed["run"]} == {**typed, "publications": []}
+    health = client.get("/health").json()
+    assert (health["healthy"], health) == (False, json.loads(flowshift("health", "--json")[1]))
     assert client.get("/audit").json() == json.loads(flowshift("audit", "--json")[1])
 
 

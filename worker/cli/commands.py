@@ -43,7 +43,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "status": Entry("status:status", "Show the state of a run and of the fleet"),
         "watch": Entry("watch:watch", "Follow a run until it is over"),
         "runs": Entry("runs:runs", "List runs, the newest first"),
-        "health": Entry("health:health", "Check whether workers, the beat and Flower work"),
+        "health": Entry("health:health", "Check whether workers, beat, Flower and serve work"),
         "metrics": Entry("metrics:metrics", "Print every metric as Prometheus reads it"),
     },
     "Control a run": {

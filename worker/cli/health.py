@@ -1,4 +1,4 @@
-"""`flowshift health`: whether workers, the beat and Flower do their work, by their heartbeats."""
+"""`flowshift health`: whether workers, the beat, Flower and serve do their work, by their heartbeats."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from worker.cli.arguments import Whole
 from worker.cli.options import json_option
 from worker.cli.printing import print_json, say
 from worker.cli.session import configure_logging
-from worker.cli.views.processes import health_lines, processes_fields
+from worker.cli.views.processes import health_lines
 from worker.core.policy.processes import (
+    KINDS,
     MISSED_MAX,
     Process,
     ProcessKind,
     health_of,
+    wanted_kinds,
 )
 from worker.errors import ConfigError, TransientError
 from worker.servers.connect import database_for_command
 from worker.settings import Settings
 from worker.steps.processes import probe_processes
+from worker.steps.processes_view import health_view
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["worker", "beat", "flower", "all"]), default="all")
+@click.argument("what", type=click.Choice([*KINDS, "all"]), default="all")
 @click.option(
     "--here", is_flag=True, help="Only processes of this host (this container, this pod)."
 )
@@ -48,10 +51,10 @@ from worker.steps.processes import probe_processes
 def health(
     *, what: str, here: bool, limit_s: int | None, unreachable_ok: bool, as_json: bool
 ) -> int:
-    """Check whether workers, the beat and Flower work: not only live, but do their task.
+    """Check whether workers, the beat, Flower and serve work: not only live, but do their task.
 
-    They show it in the database every few seconds (FLOWSHIFT_HEARTBEAT_S). `all` checks Flower only
-    if it was seen in the last day and was not stopped.
+    They show it in the database every few seconds (FLOWSHIFT_HEARTBEAT_S). `all` checks Flower and
+    `flowshift serve` only if they were seen in the last day and were not stopped.
 
     The exit code is 0 if at least one process of each kind works and none lives without working,
     otherwise 1. It is 3 if the database cannot be read.
@@ -75,7 +78,7 @@ def health(
     healths = [health_of(kind, found, at_most_s) for kind in _kinds(what, found)]
     healthy = all(one.healthy for one in healths)
     if as_json:
-        print_json({"healthy": healthy, **processes_fields(found, at_most_s)})
+        print_json(health_view(found, at_most_s, healthy=healthy))
     else:
         for line in health_lines(healths):
             say(line)
@@ -83,12 +86,7 @@ def health(
 
 
 def _kinds(what: str, found: Sequence[Process]) -> list[ProcessKind]:
-    if what != "all":
-        return [msgspec.convert(what, ProcessKind)]
-    kinds: list[ProcessKind] = ["worker", "beat"]
-    if any(one.kind == "flower" and not one.stopped for one in found):
-        kinds.append("flower")
-    return kinds
+    return wanted_kinds(found) if what == "all" else [msgspec.convert(what, ProcessKind)]
 
 
 def _read(values: Settings, *, host: str | None) -> list[Process]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from worker.core.policy.processes import Health, Process, condition_of, in_one_line
+from worker.core.policy.processes import Health, Process, in_one_line
 from worker.core.shown import plain
 
 SENTENCE_WIDTH: Final = 1_000
@@ -21,14 +19,3 @@ def health_lines(healths: Sequence[Health]) -> list[str]:
 def working_line(processes: Sequence[Process], limit_s: float) -> str:
     """What works and what does not, in one line; `limit_s` is how old a heartbeat may be."""
     return plain(in_one_line(processes, limit_s), SENTENCE_WIDTH)
-
-
-def processes_fields(processes: Sequence[Process], limit_s: float) -> dict[str, Any]:
-    """The processes as JSON: each with its condition and the seconds since it wrote and worked."""
-    return {
-        "max_age_s": limit_s,
-        "processes": [
-            {**msgspec.to_builtins(one), "condition": condition_of(one, limit_s)}
-            for one in processes
-        ],
-    }

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.fleet import fleet_text, live_text, publication_lines
 from worker.cli.views.notify import print_stuck
-from worker.cli.views.processes import processes_fields, working_line
+from worker.cli.views.processes import working_line
 from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import prune_text
-from worker.cli.views.summary import print_summary, summary_fields, target_of
+from worker.cli.views.summary import print_summary, target_of
 from worker.cli.views.target import print_target
 from worker.core.policy.health import UNREAD, Verdict
 from worker.core.policy.processes import no_worker
@@ -26,29 +26,6 @@ from worker.steps.status import Pace, Status
 
 REASON_WIDTH: Final = 2_000
 """A reason is printed whole, but not without end."""
-
-
-def status_fields(status: Status, schedule: PruneSchedule, limit_s: float) -> dict[str, Any]:
-    """Everything as JSON; `limit_s` is how old a heartbeat may be."""
-    executed = status.executed
-    return {
-        "run": None if status.report is None else summary_fields(status.report),
-        "pace": status.pace,
-        "health": status.health,
-        "target": status.target,
-        "fleet": status.fleet,
-        "publications": status.publications,
-        "open_failures": status.open_failures.by_code,
-        "open_failures_are_estimates": status.open_failures.is_estimate,
-        **processes_fields(status.processes, limit_s),
-        "prune": schedule,
-        "notifications_stuck": status.notifications_stuck,
-        "executions_since": executed.since,
-        "executions_24h": executed.by_status,
-        "executions_24h_all": executed.all,
-        "executions_24h_traffic": executed.traffic,
-        "executions_24h_validation": executed.validation,
-    }
 
 
 def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: float) -> None:

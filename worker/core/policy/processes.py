@@ -149,14 +149,21 @@ def health_of(kind: ProcessKind, processes: Sequence[Process], max_age_s: float)
     return Health(kind, healthy, len(working_now), tuple(sentences))
 
 
-def in_one_line(processes: Sequence[Process], max_age_s: float) -> str:
-    """What works, for people: `2 workers, 1 beat, Flower`, and what does not.
+def wanted_kinds(processes: Sequence[Process]) -> list[ProcessKind]:
+    """The kinds that are to work: workers and the beat always, the others where they were seen.
 
-    Flower need not be there: it is named only where it was.
+    One that was stopped as asked need not be there.
     """
     seen = {one.kind for one in processes if not one.stopped}
-    wanted = [kind for kind in KINDS if kind in ("worker", "beat") or kind in seen]
-    found = [health_of(kind, processes, max_age_s) for kind in wanted]
+    return [kind for kind in KINDS if kind in ("worker", "beat") or kind in seen]
+
+
+def in_one_line(processes: Sequence[Process], max_age_s: float) -> str:
+    """What works, for people: `2 workers, 1 beat, Flower, pages`, and what does not.
+
+    Flower and pages need not be there: they are named only where they were.
+    """
+    found = [health_of(kind, processes, max_age_s) for kind in wanted_kinds(processes)]
     good = [_counted(one) for one in found if one.working]
     bad = [
         sentence
@@ -181,7 +188,11 @@ def no_worker(queue: QueueName, processes: Sequence[Process], max_age_s: float) 
     return "" if any(queue in one.queues for one in found) else NO_WORKER[queue]
 
 
+_NAMES: Final[dict[ProcessKind, str]] = {"flower": "Flower", "serve": "pages"}
+"""What is called by its name, however many there are."""
+
+
 def _counted(health: Health) -> str:
-    if health.kind == "flower":
-        return "Flower"
+    if health.kind in _NAMES:
+        return _NAMES[health.kind]
     return f"{health.working} {health.kind}{'s' if health.working > 1 else ''}"

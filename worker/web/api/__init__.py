@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from worker.web.api import audit, health, publications, runs
+from worker.web.api import audit, health, publications, runs, status
 from worker.web.api.guide import chat, executions, versions
 
 PREFIX: Final = "/api/v1"
@@ -45,6 +45,8 @@ OURS: Final[Sequence[ControllerRouterHandler]] = (
     publications.hold,
     publications.stop,
     audit.audit,
+    status.status,
+    status.health,
 )
 
 PROBES: Final[Sequence[ControllerRouterHandler]] = (health.live, health.ready)
