@@ -251,7 +251,11 @@ def test_notifications_that_nobody_got_are_counted_with_their_age(fleet: Fleet) 
         "INSERT INTO flowshift.deliveries (notification_id, channel, state, ended_at) VALUES"
         " (1, 'a', 'sent', now()), (2, 'a', 'waiting', NULL), (2, 'b', 'waiting', NULL)"
     )
-    fleet.execute("INSERT INTO flowshift.channels (channel, failures) VALUES ('a', 3), ('b', 0)")
+    assert scrape(fleet)["unsent_notifications", "unspread"] == 0, "no channel was ever configured"
+    fleet.execute(
+        "INSERT INTO flowshift.channels (channel, failures, since)"
+        " VALUES ('a', 3, now() - interval '1 day'), ('b', 0, now())"
+    )
 
     found = scrape(fleet)
 

@@ -553,6 +553,22 @@ def test_the_beat_sends_what_no_worker_has_sent_for_twenty_seconds_and_nothing_b
     assert len(hook.got) == 1
 
 
+def test_what_a_channel_has_not_taken_is_given_up_even_if_it_is_in_no_file_any_more(
+    desk: Desk, office: Office, current: Runtime
+) -> None:
+    desk.add("ops", "webhook", "http://127.0.0.1:9/")
+    opened = office()
+    tell(opened, an_event())
+    send_due(opened)
+    change(current, "UPDATE flowshift.notifications SET happened_at = now() - interval '25 hours'")
+
+    watch = notifier(current)
+    watch.once()
+    watch.stop()
+
+    assert [state for _, state, _, _ in rows(current, DELIVERIES)] == ["given_up"]
+
+
 def test_the_beats_own_sender_survives_whatever_comes(desk: Desk, office: Office) -> None:
     desk.add("ops", "webhook", "http://127.0.0.1:9/")
     current = office()

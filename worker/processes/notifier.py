@@ -12,7 +12,7 @@ from worker.log import get_logger
 from worker.processes.watch import Watch
 from worker.runtime import Runtime
 from worker.steps.notify.due import is_sending_due
-from worker.steps.notify.send import know_channels, send_due
+from worker.steps.notify.send import give_up, know_channels, send_due
 
 log = get_logger(__name__)
 
@@ -32,6 +32,7 @@ def notifier(current: Runtime, *, overdue_s: float = OVERDUE_S) -> Watch:
         if not known:  # before there is something to send: what happens from now on is for them
             know_channels(own)
             known = True
+        give_up(own)  # also for channels that are in no file any more
         if is_sending_due(own, waited_s=overdue_s):
             log.info("notification.sent_by_beat", result=str(send_due(own)))
 

@@ -13,7 +13,10 @@ MOST: Final = 10_000
 
 class Unsent(msgspec.Struct, frozen=True):
     """`unspread` no channel has been given yet, `waiting` are deliveries; `oldest_s` since the oldest of
-    both was due, None if none is. So many channels `failing` did not take what they were sent last."""
+    both was due, None if none is. So many channels `failing` did not take what they were sent last.
+
+    Where no channel was ever configured nobody waits: what is told there is not counted.
+    """
 
     unspread: int
     waiting: int
@@ -24,7 +27,8 @@ class Unsent(msgspec.Struct, frozen=True):
 _UNSENT: Final = sa.text("""
     WITH unspread AS MATERIALIZED (
         SELECT n.due_at FROM flowshift.notifications n
-        WHERE n.spread_at IS NULL AND n.due_at <= now() LIMIT :most
+        WHERE n.spread_at IS NULL AND n.due_at <= now()
+          AND n.happened_at >= (SELECT min(since) FROM flowshift.channels) LIMIT :most
     ), waiting AS MATERIALIZED (
         SELECT d.notification_id FROM flowshift.deliveries d WHERE d.state = 'waiting' LIMIT :most
     )
