@@ -138,3 +138,16 @@ def _wave(
             f"publication {publication_id} has no wave {number}: it has {len(its):,} waves"
         )
     return wave
+
+
+LOOKS_READ: Final = 100
+
+
+def evidence(engine: sa.Engine, publication_id: int, wave: int) -> list[Kept]:
+    """What the gate read of a wave, the oldest first: the last `LOOKS_READ` readings that differ.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return readings.of_wave(connection, publication_id, wave, limit=LOOKS_READ)[::-1]

@@ -9,13 +9,34 @@ from litestar import Router
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from worker.web.pages import assets, bots, now, problems, runs
+from worker.web.pages import (
+    acting,
+    assets,
+    audit,
+    bots,
+    executions,
+    now,
+    problems,
+    publications,
+    runs,
+    settings,
+)
 from worker.web.pages.shell import give_shell
 
 HANDLERS: Final[Sequence[ControllerRouterHandler]] = (
     Router(
         "/",
-        route_handlers=[assets.asset, now.now, *runs.HANDLERS, *bots.HANDLERS],
+        route_handlers=[
+            assets.asset,
+            now.now,
+            *runs.HANDLERS,
+            *bots.HANDLERS,
+            *publications.HANDLERS,
+            *executions.HANDLERS,
+            *audit.HANDLERS,
+            *settings.HANDLERS,
+            *acting.HANDLERS,
+        ],
         dependencies={"shell": Provide(give_shell, sync_to_thread=False)},
         exception_handlers=problems.HANDLERS,
     ),
