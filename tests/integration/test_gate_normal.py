@@ -10,6 +10,7 @@ from tests.traffic import Traffic, counts, metric
 from worker.core.publication.baseline import Count, wilson_upper
 from worker.core.publication.evidence import Reading
 from worker.core.publication.gate import judge
+from worker.core.publication.visits import at_least
 from worker.db.publication import traffic_v1
 
 
@@ -192,12 +193,12 @@ def test_the_version_before_says_how_many_come(traffic: Traffic) -> None:
 
 
 def test_where_the_control_is_silent_too_it_is_an_outage(traffic: Traffic) -> None:
-    """Wave 1 is out for ten hours, and had 60 visitors before wave 2, to which nobody comes either."""
+    """Wave 1 had 60 visitors in these hours of the day before, and wave 2 is as silent as it is now."""
     traffic.fleet.execute("UPDATE flowshift.waves SET state = 'passed'")
     traffic.fleet.execute(
-        "UPDATE flowshift.publication_bots SET published_at = now() - interval '10 hours'"
+        "UPDATE flowshift.publication_bots SET published_at = now() - interval '3 days'"
     )
-    visitors(traffic, "b", 60, "5 hours", version="its own")
+    visitors(traffic, "b", 60, "25 hours", version="its own")
     traffic.wave(2, "x")
     visitors(traffic, "x", 30, "169 hours")
     visitors(traffic, "x", 1, "3 hours")
@@ -207,3 +208,21 @@ def test_where_the_control_is_silent_too_it_is_an_outage(traffic: Traffic) -> No
 
     traffic.ask("b", 1, ago="1 minute")
     assert judge(traffic.look(2, **AT_ONCE)).outcome == "failed"
+
+
+def test_the_control_is_expected_as_in_the_same_hours_of_the_day_before(traffic: Traffic) -> None:
+    """In the two hours for which wave 2 is out nobody came yesterday: its silence is no outage."""
+    traffic.fleet.execute("UPDATE flowshift.waves SET state = 'passed'")
+    traffic.fleet.execute(
+        "UPDATE flowshift.publication_bots SET published_at = now() - interval '3 days'"
+    )
+    visitors(traffic, "b", 60, "5 hours", version="its own")
+    visitors(traffic, "b", 5, "25 hours 30 minutes", version="its own")
+    traffic.wave(2, "x")
+    visitors(traffic, "x", 30, "169 hours")
+    visitors(traffic, "x", 1, "3 hours")
+
+    reading = traffic.look(2, **AT_ONCE)
+
+    assert reading.control_traffic.expected == at_least(5)
+    assert judge(reading).outcome == "failed"

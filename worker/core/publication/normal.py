@@ -24,8 +24,9 @@ from worker.core.publication.minimum import cap
 class Normal(msgspec.Struct, frozen=True, kw_only=True):
     """What is normal by each metric, and how many visitors come.
 
-    `hours` before `until_s` were read of V1, and in an hour `control_an_hour` visitors came to the
-    bots that were out before; 0 where unknown.
+    `hours` before `until_s` were read of V1. `control_hours` are how many visitors came to the bots that
+    were out before in each of the last 24 hours before `until_s`, the oldest first; those that were not
+    out yet add nothing.
     """
 
     failed: Baseline
@@ -33,7 +34,7 @@ class Normal(msgspec.Struct, frozen=True, kw_only=True):
     costly: Baseline
     until_s: float = 0.0
     hours: int = 0
-    control_an_hour: float = 0.0
+    control_hours: tuple[int, ...] = ()
 
     def of(self, metric: Metric) -> Baseline:
         """What is normal by one metric."""
@@ -47,7 +48,7 @@ def normal(
     *,
     until_s: float = 0.0,
     hours: int = 0,
-    control_an_hour: float = 0.0,
+    control_hours: tuple[int, ...] = (),
 ) -> Normal:
     """What is normal, by the executions of V1 and of the waves that were accepted before.
 
@@ -61,7 +62,7 @@ def normal(
         costly=by["costly"],
         until_s=until_s,
         hours=hours,
-        control_an_hour=control_an_hour,
+        control_hours=control_hours,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 HOUR_S: Final = 3_600.0
@@ -19,6 +20,24 @@ def at_least(came: float) -> float:
     (0.0, 7.1, 83.6)
     """
     return max(0.0, came - _Z * math.sqrt(came))
+
+
+def expected_by(hours: Sequence[int], elapsed_s: float) -> float:
+    """How many visitors should have come in so many seconds, cautiously, by the day before.
+
+    `hours` are the day before by the hour, the oldest first: what came yesterday between 3 and 4 is
+    expected between 3 and 4, so that a quiet night is no silence. Nothing more is expected after a day.
+
+    >>> expected_by([0] * 8 + [100] * 16, 8 * HOUR_S), round(expected_by([0] * 8 + [100] * 16, 9 * HOUR_S))
+    (0.0, 84)
+    >>> round(expected_by([100], HOUR_S / 2)), round(expected_by([100], HOUR_S * 9))
+    (38, 84)
+    """
+    came = 0.0
+    for place, visits in enumerate(hours):
+        share = min(1.0, max(0.0, elapsed_s / HOUR_S - place))
+        came += share * visits
+    return at_least(came)
 
 
 def period_h(hours: int) -> int:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from worker.core.publication.baseline import NOTHING, Count, Metric
 from worker.core.publication.states import LIVE
-from worker.core.publication.visits import DAY_H, at_least
+from worker.core.publication.visits import DAY_H
 from worker.db.publication.traffic import (
     Columns,
     Rules,
@@ -80,17 +80,16 @@ _FIND: Final = """
     WHERE s.is_v1 AND s.failed IS NOT NULL
 """
 
-# Of bots that were out before, and of V1 where there are none, in the last day.
+# Of bots that were out before, and of V1 where there are none, in each hour of the last day.
 _CONTROL: Final = """
-    SELECT count(DISTINCT (s.bot_id, COALESCE(s.session_id, s.id)))
+    SELECT floor(EXTRACT(epoch FROM s.at - CAST(:since AS timestamptz)) / 3600)::int AS hour,
+           count(DISTINCT (s.bot_id, COALESCE(s.session_id, s.id)))
                FILTER (WHERE s.version_id IS NOT NULL) AS waves,
            count(DISTINCT (s.bot_id, COALESCE(s.session_id, s.id)))
-               FILTER (WHERE s.version_id IS NULL) AS v1,
-           EXTRACT(epoch FROM CAST(:until AS timestamptz)
-               - GREATEST(min(p.published_at), CAST(:since AS timestamptz))) / 3600 AS waves_h
+               FILTER (WHERE s.version_id IS NULL) AS v1
     FROM ({seen}) s
     LEFT JOIN (
-        SELECT o.bot_id, o.version_id, o.published_at FROM flowshift.publication_bots o
+        SELECT o.bot_id, o.version_id FROM flowshift.publication_bots o
         JOIN flowshift.waves w ON w.publication_id = o.publication_id AND w.number = o.wave
         WHERE o.state = ANY (:live) AND w.state IN ('passed', 'accepted')
     ) p ON p.bot_id = s.bot_id AND p.version_id::text = s.version_id
@@ -98,6 +97,7 @@ _CONTROL: Final = """
        OR s.version_id IS NULL AND NOT EXISTS (
            SELECT FROM flowshift.publication_bots b
            WHERE b.bot_id = s.bot_id AND b.publication_id = :publication_id AND b.wave = :wave)
+    GROUP BY 1 ORDER BY 1
 """
 
 _LIMIT_TIME: Final = sa.text("""
@@ -156,16 +156,19 @@ def find(
     }
 
 
-def control_an_hour(
+def control_by_hour(
     connection: sa.Connection, publication_id: int, wave: int, rules: Rules, until: datetime
-) -> float:
-    """How many visitors came to the control in an hour of the last day, cautiously; 0 if unknown."""
+) -> tuple[int, ...]:
+    """How many visitors came to the control in each hour of the day before `until`, the oldest first.
+
+    The bots that are out are the control, else V1's. What was not out yet in an hour adds nothing to it.
+    """
     query = sa.text(_CONTROL.format(seen=seen_sql(columns(connection))))
     values = _values(publication_id, wave, rules, until - timedelta(hours=DAY_H), until)
-    row = connection.execute(query, {**values, "live": list(LIVE)}).one()
-    if row.waves:
-        return at_least(row.waves) / max(1.0, float(row.waves_h))
-    return at_least(row.v1) / DAY_H
+    rows = connection.execute(query, {**values, "live": list(LIVE)}).all()
+    who = "waves" if any(row.waves for row in rows) else "v1"
+    came = {row.hour: getattr(row, who) for row in rows}
+    return tuple(came.get(hour, 0) for hour in range(DAY_H))
 
 
 def _before(found: Columns) -> str:

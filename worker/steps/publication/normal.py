@@ -41,7 +41,7 @@ def find_normal(
         waves = traffic_normal.of_waves(connection, publication_id, wave)
     hours, v1 = _of_v1(engine, publication_id, wave, rules, settings.gate_baseline_h, until)
     control = _control(engine, publication_id, wave, rules, until)
-    against = normal(v1, waves, until_s=until.timestamp(), hours=hours, control_an_hour=control)
+    against = normal(v1, waves, until_s=until.timestamp(), hours=hours, control_hours=control)
     with engine.begin() as connection:
         traffic_normal.keep(connection, publication_id, wave, against)
     log.info(
@@ -84,14 +84,14 @@ def _tries(most_h: int) -> Iterator[int]:
 
 def _control(
     engine: sa.Engine, publication_id: int, wave: int, rules: Rules, until: datetime
-) -> float:
+) -> tuple[int, ...]:
     try:
         with engine.begin() as connection:
             traffic_v1.limit_time(connection)
-            return traffic_v1.control_an_hour(connection, publication_id, wave, rules, until)
+            return traffic_v1.control_by_hour(connection, publication_id, wave, rules, until)
     except exc.DBAPIError as error:
         _need_too_long(error)
-        return 0.0
+        return ()
 
 
 def _need_too_long(error: exc.DBAPIError) -> None:

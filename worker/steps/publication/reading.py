@@ -20,7 +20,7 @@ from worker.core.publication.evidence import (
 from worker.core.publication.normal import Normal, cap_of, least_bad, normal
 from worker.core.publication.quarantine import SILENT_FROM, is_suspect
 from worker.core.publication.tally import NONE, Minute, Tally, Who, add, control_of
-from worker.core.publication.visits import DAY_H, HOUR_S, at_least
+from worker.core.publication.visits import at_least, expected_by
 from worker.db.publication import traffic, traffic_later, traffic_normal, traffic_sums
 from worker.db.publication.traffic import Rules
 from worker.db.publication.traffic_sums import Counted, Sums, Wave
@@ -194,8 +194,8 @@ def _control_traffic(
     for one in minutes:
         if one.who != "wave" and one.minute_s >= against.until_s:
             seen[one.who] = seen.get(one.who, 0) + one.tally.executions
-    hours = min(DAY_H, (now_s - against.until_s) / HOUR_S)
-    return Traffic(expected=against.control_an_hour * hours, seen=sum(seen.values()))
+    expected = expected_by(against.control_hours, now_s - against.until_s)
+    return Traffic(expected=expected, seen=sum(seen.values()))
 
 
 def _recent(minutes: Sequence[Minute]) -> Recent:
