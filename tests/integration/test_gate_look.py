@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from migrations import upgrade
 from tests.fleet import Fleet
 from tests.traffic import Traffic, counts, metric
 from worker.core.publication.baseline import Count
 from worker.core.publication.gate import judge
+from worker.db.publication.anew import count_anew
+from worker.db.schema.check import check
 from worker.errors import UsageError
 
 
@@ -97,6 +100,52 @@ def test_an_execution_of_which_nothing_is_known_is_left_out(traffic: Traffic) ->
     traffic.ask("a", 2, status="paused", ago="9 minutes")
 
     assert counts(traffic.look()) == (0, 0)
+
+
+def test_executions_of_statuses_that_are_not_known_are_counted_and_named(traffic: Traffic) -> None:
+    """Old ones once, when they are settled; not those of other bots, of us, or from before."""
+    traffic.ask("a", 2, status="paused", ago="9 minutes")
+    traffic.ask("b", 3, status="paused", ago="100 minutes")
+    traffic.ask("b", 4, status="partial", ago="90 minutes")
+    traffic.ask("a", 1, status="paused", ago="3 hours")
+    traffic.ask("a", 1, status="paused", session="flowshift:test")
+    traffic.ask("a", 1, status="paused", version=None)
+    traffic.wave(2, "x")
+    traffic.ask("x", 1, status="paused")
+    traffic.look()
+
+    reading = traffic.look()
+
+    assert reading.unknown == (("paused", 5), ("partial", 4))
+    assert judge(reading).sentence.endswith(
+        "; 9 executions have a status that is not known ('paused', 'partial'): they count as nothing"
+    )
+
+
+def test_the_check_names_them_unless_it_would_have_to_sort_the_table(traffic: Traffic) -> None:
+    traffic.ask("a", 3, status="paused")
+    traffic.ask("a", 3, status="failed")
+
+    def notes() -> str:
+        with traffic.fleet.engine.connect() as connection:
+            found = check(connection, upgrade.revisions())
+        table = next(one for one in found.tables if one.name == "workflow_execution_runs")
+        return "\n".join(table.notes)
+
+    assert (
+        "of the newest 10,000 executions, 3 executions have a status that is not known ('paused')"
+    ) in notes()
+    traffic.fleet.execute("DROP INDEX idx_workflow_runs_created_at")
+    assert "paused" not in notes()
+
+
+def test_a_wave_that_is_counted_anew_forgets_them(traffic: Traffic) -> None:
+    traffic.ask("b", 3, status="paused", ago="100 minutes")
+    assert traffic.look().unknown == (("paused", 3),)
+    with traffic.fleet.engine.begin() as connection:
+        count_anew(connection, 1, 1)
+
+    assert traffic.look().unknown == ()
 
 
 def test_slow_and_costly_are_what_is_over_the_limits(traffic: Traffic) -> None:

@@ -92,7 +92,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     went back before, whose executions no longer count. `suspects` holds at least each bot whose
     E-value can matter (`quarantine.is_suspect`). `is_whole` is false while the wave is still being
     published: then it can fail, and not pass. `alarmed` is an alarm that stands, and `later` what came
-    since.
+    since. `unknown` are statuses of executions that are not known, with how many have each.
 
     Raises:
         ValueError: it does not measure failures, or one metric twice, or its times run backwards.
@@ -110,6 +110,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     recent: Recent = Recent()
     traffic: Traffic = Traffic()
     control_traffic: Traffic = Traffic()
+    unknown: tuple[tuple[str, int], ...] = ()
     alarmed: Alarmed | None = None
     later: Later = Later()
     limits: Limits = Limits()
@@ -136,6 +137,7 @@ def shown(reading: Reading) -> tuple[object, ...]:
         reading.is_whole,
         reading.since_s,
         tuple(bot.bot_id for bot in reading.suspects),
+        reading.unknown,
         reading.alarmed,
         reading.later,
         *metrics,

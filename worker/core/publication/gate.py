@@ -75,6 +75,12 @@ def judge(reading: Reading) -> Verdict:
     >>> judge(seen(0, 80, 1800)).sentence
     '0 of 80 failed: a rate of 5 % is refuted'
     """
+    verdict = _judge(reading)
+    sentence = verdict.sentence + sentences.of_unknown(reading)
+    return msgspec.structs.replace(verdict, sentence=sentence)
+
+
+def _judge(reading: Reading) -> Verdict:
     sick = _sick(reading)
     stands = reading.alarmed
     if stands is not None and stands.alarm is not None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.core.codes import quote
+from worker.core.publication import statuses
 from worker.core.publication.alarmed import Alarm
 from worker.core.publication.baseline import Count, Metric
 from worker.core.publication.confirm import Confirmed, Sick
@@ -165,6 +166,11 @@ def of_watching(reading: Reading, more: int, in_s: float | None, soak_s: float) 
     if not reading.is_whole:
         parts.append("the wave is still being published")
     return f"no alarm yet: {'; '.join(parts)}"
+
+
+def of_unknown(reading: Reading) -> str:
+    """Executions of statuses that the gate does not know, "" for none."""
+    return f"; {statuses.said(reading.unknown)}: they count as nothing" if reading.unknown else ""
 
 
 def of_quarantine(sick: Sick) -> str:

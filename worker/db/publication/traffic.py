@@ -17,6 +17,7 @@ from worker.core.parity.recording import SESSION_PREFIX
 from worker.core.publication.alarm import BRAKE_S
 from worker.core.publication.ignored import LOOKED_AT
 from worker.core.publication.states import LIVE
+from worker.core.publication.statuses import KNOWN
 from worker.core.publication.tally import FIRST, Minute, Tally
 from worker.errors import ConfigError
 
@@ -145,6 +146,53 @@ def _minute(row: sa.Row[Any]) -> Minute:
     )
 
 
+_UNKNOWN: Final = """
+    SELECT left(COALESCE(e.status::text, ''), {most}) AS status, count(*) AS executions
+    FROM workflow_execution_runs e
+    JOIN flowshift.publication_bots p
+      ON p.bot_id = e.bot_id::text COLLATE "default" AND p.version_id::text = e.workflow_version_id::text
+    WHERE e.created_at >= {since} AND e.created_at < {until}
+      AND COALESCE(e.status::text, '') <> ALL (CAST(:known AS text[]))
+      AND NOT COALESCE(starts_with({session}, :ours), false)
+      AND p.publication_id = :publication_id AND p.wave = :wave AND p.state = ANY (:live)
+    GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {names}
+"""
+
+LONGEST_STATUS: Final = 40
+MOST_STATUSES: Final = 20
+"""So many characters of a status that is not known are read, and so many such statuses."""
+
+
+def unknown(
+    connection: sa.Connection,
+    publication_id: int,
+    wave: int,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+) -> dict[str, int]:
+    """How many executions of a wave have a status that the gate does not know, by that status."""
+    found = columns(connection)
+    query = sa.text(
+        _UNKNOWN.format(
+            most=LONGEST_STATUS,
+            names=MOST_STATUSES,
+            session=_text(found, "session_id"),
+            since=moment_sql(found, "since"),
+            until=moment_sql(found, "until"),
+        )
+    )
+    values = {
+        **_stretch(since, until),
+        "known": list(KNOWN),
+        "ours": SESSION_PREFIX,
+        "publication_id": publication_id,
+        "wave": wave,
+        "live": list(LIVE),
+    }
+    return {row.status: row.executions for row in connection.execute(query, values)}
+
+
 # -- the platform's columns ------------------------------------------------------------------------
 
 
@@ -217,6 +265,12 @@ def bound(rules: Rules, since: datetime, until: datetime | None) -> dict[str, An
         "slow_ms": float(rules.slow_ms),
         "costly": float(rules.costly),
         "ours": SESSION_PREFIX,
+        **_stretch(since, until),
+    }
+
+
+def _stretch(since: datetime, until: datetime | None) -> dict[str, str]:
+    return {
         "since": since.isoformat(),
         "until": "infinity" if until is None else until.isoformat(),
     }

@@ -9,13 +9,15 @@ row locked: each execution is counted once, however many look at once and wherev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.publication.statuses import together
 from worker.core.publication.tally import Minute, Who, by_bot, columns_of
 from worker.db.bulk import driver
 
@@ -68,6 +70,19 @@ def counted_until(
     return found
 
 
+_UNKNOWN: Final = sa.text("""
+    SELECT COALESCE(unknown, '{}') AS unknown FROM flowshift.gate_looks
+    WHERE publication_id = :publication_id AND wave = :wave
+""")
+
+
+def unknown_of(connection: sa.Connection, publication_id: int, wave: int) -> dict[str, int]:
+    """How many settled executions have a status that the gate does not know, by that status."""
+    values = {"publication_id": publication_id, "wave": wave}
+    found: dict[str, int] = connection.execute(_UNKNOWN, values).scalar_one_or_none() or {}
+    return found
+
+
 _ADD_BOTS: Final = """
     INSERT INTO flowshift.gate_bots AS g (publication_id, wave, bot_id, executions, failed, slow, costly,
                                           timed, metered, seen, first)
@@ -101,7 +116,7 @@ _ADD_CONTROL: Final = """
 """
 
 _MOVE: Final = """
-    UPDATE flowshift.gate_looks SET counted_until = %(until)s
+    UPDATE flowshift.gate_looks SET counted_until = %(until)s, unknown = %(unknown)s::jsonb
     WHERE publication_id = %(publication_id)s AND wave = %(wave)s
 """
 
@@ -114,12 +129,15 @@ def settle(
     until: datetime,
     *,
     first: int,
+    unknown: Mapping[str, int] = {},
 ) -> None:
     """Count these minutes for good: all from `counted_until` to `until`. The caller has it locked.
 
-    Of each bot the `first` executions are kept one by one.
+    Of each bot the `first` executions are kept one by one. `unknown` are those of statuses that the gate
+    does not know.
     """
     values = {"publication_id": publication_id, "wave": wave}
+    statuses = dict(together(unknown_of(connection, publication_id, wave), unknown))
     bots = by_bot(minutes)
     bad = _bad(minutes)
     control = [one for one in _merged(minutes) if one.who != "wave"]
@@ -135,7 +153,8 @@ def settle(
         if control:
             who = [one.who for one in control]
             cursor.execute(_ADD_CONTROL, {**values, **_of_minutes(control), "who": who})
-        cursor.execute(_MOVE, {**values, "until": until})
+        said = json.dumps(statuses) if statuses else None
+        cursor.execute(_MOVE, {**values, "until": until, "unknown": said})
 
 
 def _bad(minutes: Sequence[Minute]) -> list[Minute]:

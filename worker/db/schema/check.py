@@ -21,6 +21,7 @@ from worker.db.schema import (
     revision,
     row_security,
     server,
+    statuses,
     triggers,
 )
 from worker.db.schema.adoption import Needs, missing_columns, missing_indexes, obstacles
@@ -122,6 +123,7 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
         *keys.findings(connection, tables),
         *location.findings(connection, tables),
         *publishing.findings(connection, tables),
+        *statuses.findings(connection, tables),
     ]
 
 

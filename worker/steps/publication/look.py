@@ -11,11 +11,13 @@ import time
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import exc
 
 from worker.core.publication.evidence import Reading
 from worker.core.publication.ignored import like_patterns
+from worker.core.publication.statuses import together
 from worker.core.publication.tally import first_kept
 from worker.db.engine import map_database_errors, sqlstate
 from worker.db.publication import traffic, traffic_settle, traffic_sums
@@ -67,7 +69,12 @@ def look(current: Runtime, publication_id: int, wave: int) -> Reading:
             found = _need(connection, publication_id, wave)
             since = _not_too_far_behind(connection, publication_id, wave, found)
             minutes = traffic.minutes(connection, publication_id, wave, rules, since=since)
-            return read(connection, publication_id, wave, found, minutes, settings, rules)
+            unknown = together(
+                traffic_settle.unknown_of(connection, publication_id, wave),
+                traffic.unknown(connection, publication_id, wave, since=since),
+            )
+            reading = read(connection, publication_id, wave, found, minutes, settings, rules)
+            return msgspec.structs.replace(reading, unknown=unknown)
 
 
 def rules_of(settings: Settings, bots: int) -> Rules:
@@ -127,7 +134,10 @@ def _settle_slice(
         if until <= since:
             return False
         minutes = traffic.minutes(connection, publication_id, wave, rules, since=since, until=until)
-        traffic_settle.settle(connection, publication_id, wave, minutes, until, first=rules.first)
+        unknown = traffic.unknown(connection, publication_id, wave, since=since, until=until)
+        traffic_settle.settle(
+            connection, publication_id, wave, minutes, until, first=rules.first, unknown=unknown
+        )
         return True
 
 

@@ -1,0 +1,44 @@
+"""Which statuses of executions the gate knows; all others count as nothing, and are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from worker.core.codes import quote
+from worker.core.counted import counted
+
+KNOWN: Final = ("succeeded", "failed", "running")
+
+NO_STATUS: Final = ""
+"""What stands for an execution without a status."""
+
+_SHOWN: Final = 3
+
+Unknown = Sequence[tuple[str, int]]
+"""Statuses that are not known, and how many executions have each, the most first."""
+
+
+def together(*found: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """All of them, the most frequent first.
+
+    >>> together({"paused": 2}, {"paused": 1, "queued": 4})
+    (('queued', 4), ('paused', 3))
+    """
+    total: dict[str, int] = {}
+    for one in found:
+        for status, count in one.items():
+            total[status] = total.get(status, 0) + count
+    return tuple(sorted(total.items(), key=lambda one: (-one[1], one[0])))
+
+
+def said(unknown: Unknown) -> str:
+    """How many executions have which unknown statuses.
+
+    >>> said([("queued", 4), ("", 1)])
+    "5 executions have a status that is not known ('queued', none)"
+    """
+    executions = counted(sum(count for _, count in unknown), "execution has", "executions have")
+    names = ", ".join(quote(status) if status else "none" for status, _ in unknown[:_SHOWN])
+    more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
+    return f"{executions} a status that is not known ({names}{more})"
