@@ -65,6 +65,7 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.commands
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.saves
+	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.rollback
 	$(BIN)/python -m bench.prune
 	$(BIN)/python -m bench.gate

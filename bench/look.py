@@ -8,8 +8,6 @@ bare counts alternate. `--plans` prints the plans of the first look's statements
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import time
@@ -22,9 +20,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from bench.__main__ import _drop_database, _fresh_database, _machine, _servers
+from bench.main import Bench, Place, main
 from migrations import upgrade
-from worker import log
 from worker.db.engine import create_engine, database_url
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
@@ -50,39 +47,30 @@ class Measured(msgspec.Struct, frozen=True):
     rows: int
     ratio: float
     statements_ms: dict[str, float]
+    plans: list[str] = []
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.look", description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executions", type=int, default=EXECUTIONS)
     parser.add_argument("--looks", type=int, default=9)
     parser.add_argument("--plans", action="store_true", help="print plans, too")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    given = parser.parse_args(arguments)
-    log.configure(level="error")
-    with _servers() as (url, redis_url, data_dir):
-        full = _fresh_database(url, f"bench_look_{os.getpid()}")
+
+
+def measure(given: argparse.Namespace, place: Place) -> Measured:
+    with place.database("look") as full:
+        _fill(full, given.executions)
+        redis_url = place.servers.redis_url
+        settings = Settings(database_url=full, redis_url=redis_url, data_dir=place.data_dir)
+        current = Runtime(settings, Servers(full, redis_url))
         try:
-            _fill(full, given.executions)
-            settings = Settings(database_url=full, redis_url=redis_url, data_dir=str(data_dir))
-            current = Runtime(settings, Servers(full, redis_url))
-            try:
-                measured = measure(current, given.executions, given.looks)
-                plans = _plans(current) if given.plans else []
-            finally:
-                current.close()
+            measured = measure_with(current, given.executions, given.looks)
+            plans = _plans(current) if given.plans else []
         finally:
-            _drop_database(url, full)
-    if given.json:
-        said = {"machine": _machine(), "result": msgspec.to_builtins(measured)}
-        sys.stdout.write(json.dumps(said) + "\n")
-    else:
-        sys.stdout.write(report(measured) + f"\nmachine: {json.dumps(_machine())}\n")
-    sys.stdout.writelines(f"\n{plan}\n" for plan in plans)
-    return 0
+            current.close()
+    return msgspec.structs.replace(measured, plans=plans)
 
 
-def measure(current: Runtime, executions: int, looks: int) -> Measured:
+def measure_with(current: Runtime, executions: int, looks: int) -> Measured:
     """The first look, then looks and bare counts in turn."""
     with _recorded(current.engine) as first:
         began = time.perf_counter()
@@ -118,6 +106,7 @@ def report(measured: Measured) -> str:
         f"  a look          {statistics.median(measured.looks_ms):>9,.1f} ms (median)",
         f"  a bare count    {statistics.median(measured.bare_ms):>9,.1f} ms, {measured.rows:,} rows",
         f"  ratio           {measured.ratio:>9.2f}",
+        *(f"\n{plan}" for plan in measured.plans),
     ]
     return "\n".join(lines)
 
@@ -285,5 +274,7 @@ def _fill(url: str, executions: int) -> None:
         connection.execute("CHECKPOINT")
 
 
+BENCH: Final = Bench(name="look", doc=__doc__, options=options, measure=measure, report=report)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(BENCH))

@@ -9,8 +9,6 @@ a client reads as a platform does: a bot's latest executions, and the nodes of o
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import threading
@@ -23,9 +21,9 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from bench.__main__ import _admin, _drop_database, _fresh_database, _machine, _servers
+from bench.__main__ import _admin, _drop_database
+from bench.main import Bench, Place, main
 from migrations import upgrade
-from worker import log
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db.engine import create_engine, database_url
@@ -67,37 +65,25 @@ class Measured(msgspec.Struct, frozen=True):
     reads_during_prune: Reads
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.prune", description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=int, default=RUNS, help="execution runs, half of them old")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    given = parser.parse_args(arguments)
-    log.configure(level="error")
-    with _servers() as (url, _redis_url, _data_dir):
-        measured = measure(url, given.runs)
-    if given.json:
-        sys.stdout.write(
-            json.dumps({"machine": _machine(), "result": msgspec.to_builtins(measured)}) + "\n"
-        )
-    else:
-        sys.stdout.write(report(measured) + f"\nmachine: {json.dumps(_machine())}\n")
-    return 0
 
 
-def measure(url: str, runs: int) -> Measured:
+def measure(given: argparse.Namespace, place: Place) -> Measured:
+    with place.database("prune") as full:
+        return measure_with(place.servers.database_url, full, given.runs)
+
+
+def measure_with(url: str, full: str, runs: int) -> Measured:
     """Fill a database, then measure on copies of it, which are dropped."""
-    full = _fresh_database(url, f"bench_prune_{os.getpid()}")
-    try:
-        _fill(full, runs)
-        with _copy(url, full) as copy:
-            reads_alone = _while_reading(copy, lambda: time.sleep(5))[1]
-            before, reads_during_bare = _while_reading(copy, lambda: _bare(copy))
-        with _copy(url, full) as copy:
-            result, reads_during_prune = _while_reading(copy, lambda: _prune(copy))
-        with _copy(url, full) as copy:
-            after, _ = _while_reading(copy, lambda: _bare(copy))
-    finally:
-        _drop_database(url, full)
+    _fill(full, runs)
+    with _copy(url, full) as copy:
+        reads_alone = _while_reading(copy, lambda: time.sleep(5))[1]
+        before, reads_during_bare = _while_reading(copy, lambda: _bare(copy))
+    with _copy(url, full) as copy:
+        result, reads_during_prune = _while_reading(copy, lambda: _prune(copy))
+    with _copy(url, full) as copy:
+        after, _ = _while_reading(copy, lambda: _bare(copy))
     return Measured(
         runs=runs,
         runs_pruned=result.gone["runs"],
@@ -294,5 +280,7 @@ _NODES = """
     WHERE workflow_run_id = %s ORDER BY execution_order
 """
 
+BENCH: Final = Bench(name="prune", doc=__doc__, options=options, measure=measure, report=report)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(BENCH))

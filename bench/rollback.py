@@ -9,8 +9,6 @@ the medians. At the end both go on once more while clients save workflows of the
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import sys
 import time
@@ -22,10 +20,10 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from bench.__main__ import _drop_database, _fresh_database, _machine, _servers
+from bench.main import Bench, Place, main
 from bench.saves import Saves, saving, summary
 from migrations import upgrade
-from worker import log, runtime
+from worker import runtime
 from worker.core.publication.eligibility import Rules
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
@@ -58,41 +56,24 @@ class Measured(msgspec.Struct, frozen=True):
     preview_ms: float
     ratio: float
     ratio_by_id: float
+    ratio_with_preview: float
     longest_batch_ms: float
     saves_alone: Saves
     saves_beside_bare: Saves
     saves_beside_rollback: Saves
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.rollback", description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bots", type=int, default=BOTS)
     parser.add_argument("--turns", type=int, default=TURNS, help="measurements of each")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    given = parser.parse_args(arguments)
-    log.configure(level="error")
-    with _servers() as (database_url, redis_url, data_dir):
-        settings = Settings(
-            database_url=_fresh_database(database_url, f"bench_rollback_{os.getpid()}"),
-            redis_url=redis_url,
-            namespace=f"bench-rollback-{os.getpid()}",
-            data_dir=str(data_dir),
-            log_level="error",
-        )
-        try:
-            measured = measure(settings, given.bots, given.turns)
-        finally:
-            runtime.shutdown()
-            _drop_database(database_url, settings.database_url)
-    if given.json:
-        said = {"machine": _machine(), "result": msgspec.to_builtins(measured)}
-        sys.stdout.write(json.dumps(said) + "\n")
-    else:
-        sys.stdout.write(report(measured) + f"\nmachine: {json.dumps(_machine())}\n")
-    return 0
 
 
-def measure(settings: Settings, bots: int, turns: int) -> Measured:
+def measure(given: argparse.Namespace, place: Place) -> Measured:
+    with place.settings("rollback") as settings:
+        return measure_with(settings, given.bots, given.turns)
+
+
+def measure_with(settings: Settings, bots: int, turns: int) -> Measured:
     """Publish a fleet, then take it back in turns."""
     current = runtime.configure(settings)
     upgrade.upgrade(current.engine)
@@ -121,6 +102,7 @@ def measure(settings: Settings, bots: int, turns: int) -> Measured:
         preview_ms=round(median["preview"]),
         ratio=round(median["rollback"] / median["bare"], 2),
         ratio_by_id=round(median["rollback"] / median["by_id"], 2),
+        ratio_with_preview=round((median["rollback"] + median["preview"]) / median["bare"], 2),
         longest_batch_ms=round(max(batches)),
         saves_alone=alone,
         saves_beside_bare=beside_bare,
@@ -136,6 +118,7 @@ def report(measured: Measured) -> str:
         f"  bare UPDATE by ids       {measured.by_id_ms:>6,.0f} ms   ratio {measured.ratio_by_id:.2f}",
         f"  rollback                {measured.rollback_ms:>7,.0f} ms",
         f"  preview                 {measured.preview_ms:>7,.0f} ms",
+        f"  both, to the bare UPDATE of the table       {measured.ratio_with_preview:>9.2f}",
         f"  longest batch           {measured.longest_batch_ms:>7,.0f} ms",
         "  saves of the same bots, ms     count     p50     p99     max",
     ]
@@ -323,5 +306,7 @@ def _autocommit(engine: sa.Engine) -> Iterator[Any]:
         yield connection
 
 
+BENCH: Final = Bench(name="rollback", doc=__doc__, options=options, measure=measure, report=report)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(BENCH))

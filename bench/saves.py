@@ -7,8 +7,6 @@ Four clients save workflows of the sample fleet, each with one key more, at rand
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import random
 import statistics
 import sys
@@ -23,18 +21,11 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from bench.__main__ import (
-    WORKERS,
-    _drop_database,
-    _fresh_database,
-    _machine,
-    _run,
-    _servers,
-    _wait_for_worker,
-)
+from bench.__main__ import WORKERS, _run, _wait_for_worker
 from bench.floor import load_fleet
+from bench.main import Bench, Place, main
 from migrations import upgrade
-from worker import log, runtime
+from worker import runtime
 from worker.db import runs
 from worker.processes.supervisor import Supervisor, worker_program
 from worker.settings import Settings
@@ -65,35 +56,17 @@ class Measured(msgspec.Struct, frozen=True):
     beside: Saves
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.saves", description=__doc__)
+def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bots", type=int, default=BOTS)
     parser.add_argument("--validate", default="all")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    given = parser.parse_args(arguments)
-    log.configure(level="error")
-    with _servers() as (database_url, redis_url, data_dir):
-        settings = Settings(
-            database_url=_fresh_database(database_url, f"bench_saves_{os.getpid()}"),
-            redis_url=redis_url,
-            namespace=f"bench-saves-{os.getpid()}",
-            data_dir=str(data_dir),
-            log_level="error",
-        )
-        try:
-            measured = measure(settings, given.bots, given.validate)
-        finally:
-            runtime.shutdown()
-            _drop_database(database_url, settings.database_url)
-    if given.json:
-        said = {"machine": _machine(), "result": msgspec.to_builtins(measured)}
-        sys.stdout.write(json.dumps(said) + "\n")
-    else:
-        sys.stdout.write(report(measured))
-    return 0
 
 
-def measure(settings: Settings, bots: int, validate: str) -> Measured:
+def measure(given: argparse.Namespace, place: Place) -> Measured:
+    with place.settings("saves") as settings:
+        return measure_with(settings, given.bots, given.validate)
+
+
+def measure_with(settings: Settings, bots: int, validate: str) -> Measured:
     """A fleet of its own, saves alone, then saves beside a run over all of it."""
     current = runtime.configure(settings)
     upgrade.upgrade(current.engine)
@@ -194,8 +167,10 @@ def report(measured: Measured) -> str:
             f"  saves {name:<15} {saves.count:>7,}  p50 {saves.p50_ms:>8,.1f} ms"
             f"  p99 {saves.p99_ms:>8,.1f} ms  max {saves.max_ms:>8,.1f} ms"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
+
+BENCH: Final = Bench(name="saves", doc=__doc__, options=options, measure=measure, report=report)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(BENCH))
