@@ -332,6 +332,46 @@ def test_executions_at_work_are_counted_and_change_no_digest(publishing: Publish
     assert said.digest == before.digest
 
 
+def test_an_execution_that_began_long_ago_is_not_at_work(publishing: Publishing) -> None:
+    publishing.fleet.execute(
+        "INSERT INTO workflow_execution_runs (bot_id, workflow_version_id, graph_snapshot, status,"
+        " created_at) SELECT v.bot_id, v.id, '{}', 'running', now() - s.age FROM bot_workflow_versions v,"
+        " (VALUES (interval '3599 seconds'), (interval '3601 seconds')) AS s (age)"
+        " WHERE v.bot_id = 'bot-00000' AND v.status = 'published'"
+    )
+
+    assert shown(publishing).running == 1
+
+
+def test_a_version_is_hashed_only_if_its_row_is_not_the_one_that_was_inserted(
+    publishing: Publishing,
+) -> None:
+    before = shown(publishing)
+    publishing.fleet.execute("UPDATE flowshift.publication_bots SET row_version = NULL")
+    assert shown(publishing) == before  # as those that were published before this was noted
+
+    publishing.fleet.execute(
+        "UPDATE flowshift.publication_bots p SET row_version = v.xmin::text, content_hash = 1"
+        " FROM bot_workflow_versions v WHERE v.id = p.version_id"
+    )
+    assert shown(publishing).version_edited.bots == 0  # which was not looked at
+
+
+def test_in_a_restored_database_an_edit_is_seen_though_its_transaction_has_the_same_number(
+    publishing: Publishing,
+) -> None:
+    publishing.fleet.execute(
+        "UPDATE bot_workflow_versions SET graph = '{}', updated_at = now() + interval '1 second'"
+        " WHERE bot_id = 'bot-00000' AND status = 'published'"
+    )
+    publishing.fleet.execute(
+        "UPDATE flowshift.publication_bots p SET row_version = v.xmin::text"
+        " FROM bot_workflow_versions v WHERE v.id = p.version_id"
+    )
+
+    assert shown(publishing).version_edited.examples == (BOTS[0],)
+
+
 def test_a_preview_of_a_wave_or_of_single_bots_is_of_those_alone(publishing: Publishing) -> None:
     publishing.fleet.execute(
         "UPDATE flowshift.publication_bots SET wave = 2 WHERE bot_id >= 'bot-00003'"

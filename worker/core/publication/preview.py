@@ -76,6 +76,8 @@ class Group(msgspec.Struct, frozen=True):
 
     def add(self, bot_id: str) -> Group:
         """The group with one bot more; the smallest ids are its examples."""
+        if len(self.examples) == EXAMPLES and bot_id > self.examples[-1]:
+            return Group(self.bots + 1, self.examples)
         examples = sorted((*self.examples, bot_id))[:EXAMPLES]
         return Group(self.bots + 1, tuple(examples))
 
@@ -159,7 +161,7 @@ def preview(bots: Iterable[Published]) -> Preview:
 
 def _number(bot: Published) -> int:
     """A bot as a number: everything that a rollback of it depends on, and not what is at work."""
-    counted = msgspec.structs.replace(bot, running=0)
+    counted = msgspec.structs.replace(bot, running=0) if bot.running else bot
     return int.from_bytes(hashlib.sha256(msgspec.json.encode(counted)).digest(), "big")
 
 

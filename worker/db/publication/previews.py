@@ -18,23 +18,38 @@ V1Problem = Callable[[bytes], str]
 
 _PAGE: Final = 200
 
-# V1 is read only where it has changed since it was seen to run: of most bots its hash is enough.
+RUNNING_MOST_S: Final = 3_600
+"""An execution that began longer ago is not counted as at work."""
+
+# What costs most is left out where it is known: a version whose row is the very one that was inserted
+# has the content that it had (its times are looked at besides, since a restored database numbers
+# transactions anew), and V1 is read only where it has changed since it was seen to run.
+#
+# An execution that began long ago is not at work: its process is gone, and nobody ended it.
 _READ: Final = f"""
+    WITH running AS MATERIALIZED (
+        SELECT e.workflow_version_id AS id, count(*)::int AS executions
+        FROM workflow_execution_runs e
+        WHERE e.created_at > now() - interval '{RUNNING_MOST_S} seconds'
+          AND e.status::text = 'running' AND e.finished_at IS NULL
+        GROUP BY 1
+    )
     SELECT p.bot_id::varchar, b.bot_id IS NOT NULL, COALESCE(b.use_workflow_v2, false),
            p.version_id::varchar, live.id::varchar, p.content_hash,
-           CASE WHEN ours.id IS NOT NULL THEN {content_hash("ours")} END,
-           p.workflow_hash, {workflow_hash("b")}, previous.version::varchar,
-           (SELECT count(*) FROM workflow_execution_runs e
-            WHERE e.bot_id = b.bot_id AND e.workflow_version_id = p.version_id
-              AND e.status::text = 'running' AND e.finished_at IS NULL)::int,
-           CASE WHEN {workflow_hash("b")} <> p.workflow_hash
-                 AND octet_length(b.workflow::text) <= {{max_bytes}} THEN b.workflow::text END,
-           octet_length(b.workflow::text) > {{max_bytes}},
+           CASE WHEN ours.xmin::text = p.row_version AND ours.updated_at = ours.created_at
+                THEN p.content_hash
+                WHEN ours.id IS NOT NULL THEN {content_hash("ours")} END,
+           p.workflow_hash, v1.hash, previous.version::varchar,
+           COALESCE((SELECT r.executions FROM running r WHERE r.id = p.version_id), 0),
+           CASE WHEN v1.hash <> p.workflow_hash AND octet_length(b.workflow::text) <= {{max_bytes}}
+                THEN b.workflow::text END,
+           v1.hash <> p.workflow_hash AND octet_length(b.workflow::text) > {{max_bytes}},
            EXISTS (SELECT FROM flowshift.finished_bots f WHERE f.bot_id = p.bot_id)
     FROM flowshift.publication_bots p
     LEFT JOIN bots b ON b.bot_id = p.bot_id
     LEFT JOIN bot_workflow_versions ours ON ours.id = p.version_id
     LEFT JOIN bot_workflow_versions previous ON previous.id = p.previous_id
+    LEFT JOIN LATERAL (SELECT {workflow_hash("b")} AS hash OFFSET 0) v1 ON true
     LEFT JOIN LATERAL (
         SELECT o.id FROM bot_workflow_versions o
         WHERE o.bot_id = b.bot_id AND o.status::text = 'published'

@@ -172,7 +172,8 @@ _NOTE_PUBLISHED: Final = """
     UPDATE flowshift.publication_bots p
     SET state = 'published', version_id = n.version_id, version = n.version,
         content_hash = n.content_hash, workflow_hash = n.workflow_hash,
-        previous_id = n.previous_id, published_at = n.published_at, moved_at = now()
+        previous_id = n.previous_id, published_at = n.published_at, moved_at = now(),
+        row_version = (SELECT v.xmin::text FROM bot_workflow_versions v WHERE v.id = n.version_id)
     FROM unnest(%b::text[], %b::uuid[], %b::text[], %b::int8[], %b::int8[], %b::uuid[],
                 %b::timestamptz[])
          AS n (bot_id, version_id, version, content_hash, workflow_hash, previous_id, published_at)

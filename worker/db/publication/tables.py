@@ -141,6 +141,8 @@ publication_bots = Table(
     Column("content_hash", sa.BigInteger),
     Column("workflow_hash", sa.BigInteger),
     Column("previous_id", sa.Uuid()),  # the version that was live before
+    # The `xmin` of the version's row: while it is the same, nobody has changed it.
+    Column("row_version", sa.Text),
     time("published_at"),
     time_now("moved_at"),
     CheckConstraint(_among("state", BOT_STATES), name="publication_bots_state_known"),
