@@ -83,7 +83,9 @@ def stopped(
 
     The block begins when something has; `tend` is done again and again until then.
     """
-    fleet.execute("INSERT INTO brake SELECT last_value + :after + 1 FROM switched", after=after)
+    fleet.execute(
+        "INSERT INTO brake SELECT last_value + is_called::int + :after FROM switched", after=after
+    )
     try:
         eventually(lambda: tend() or is_in_the_middle(fleet))
         yield
@@ -93,7 +95,7 @@ def stopped(
 
 def is_in_the_middle(fleet: Fleet) -> bool:
     """Whether a transaction of ours has switched a bot, and is stopped before its commit."""
-    query = "SELECT FROM brake, switched WHERE at <= last_value"
+    query = "SELECT FROM brake, switched WHERE is_called AND at <= last_value"
     return bool(fleet.rows(query)) and bool(fleet.rows(f"{_SESSIONS} AND wait_event = 'PgSleep'"))
 
 

@@ -41,7 +41,7 @@ def test_a_batch_whose_bots_are_all_locked_comes_again_however_often_and_is_done
         person.exec_driver_sql("SELECT FROM bots FOR UPDATE")
         for _ in range(FAULTS_MAX + 2):
             said = do_batches(ref, process)
-            assert said.startswith("postponed: another session has every bot of batch 1")
+            assert said.startswith("postponed: every bot of batch 1")
     query = "SELECT state, faults, losses FROM flowshift.batches WHERE run_id = :r"
     [row] = fleet.rows(query, r=ref.run_id)
     assert tuple(row) == ("pending", 0, 0)

@@ -19,7 +19,7 @@ from tests.way_back import (
     stopped,
 )
 from worker.db.publication.rolling import Which
-from worker.errors import StaleError
+from worker.errors import LockedError, StaleError
 from worker.steps.finish import finish_run
 from worker.steps.publication import detached
 from worker.steps.publication.rollback import Result, roll_back
@@ -68,7 +68,7 @@ def by_workers(fleet: Fleet, which: Which = Which()) -> Back:  # noqa: B008  (fr
             try:
                 fleet.convert(run_id, number, worker=f"run {run_id}")
                 number += 1
-            except StaleError:
+            except LockedError:
                 assert fleet.get(run_id).state == "running"
         finish_run(fleet.engine, run_id, actor="test")
         return fleet.progress(run_id).counts.rolled_back

@@ -107,11 +107,11 @@ def end_batch(
     `locked` become a batch of their own. `started` is the reading of `time.monotonic` when it began.
 
     Raises:
-        LockedError: all are locked, and nothing was done.
+        LockedError: all are locked, or changed meanwhile, and nothing was done.
         StaleError: the batch was taken from us meanwhile; nothing of this may be committed.
     """
     if locked and not rows:
-        raise LockedError(f"another session has every bot of {batch.ref} locked")
+        raise LockedError(f"every bot of {batch.ref} is locked by others, or has just changed")
     if locked:
         done = [row.bot_id for row in rows]
         numbers = leaving.leave(connection, batch, done=done, left=locked, through=None)
