@@ -147,6 +147,8 @@ def test_status_tells_counts_codes_failures_and_the_fleet(flowshift: Run, fleet:
         "rolled_back": 0,
         "quarantined": 0,
         "finished": 0,
+        "published_twice": 0,
+        "published_twice_bots": [],
         "is_estimate": False,
     }
     assert told["executions_24h"] == []

@@ -18,7 +18,7 @@ from worker.core.policy.health import Verdict
 from worker.core.publication.baseline import Count
 from worker.core.publication.evidence import Reading
 from worker.core.publication.gate import GateMode
-from worker.db.publication import moves, readings
+from worker.db.publication import moves, readings, waves
 from worker.errors import TransientError
 from worker.runtime import Runtime
 from worker.steps.batch import publish as batch_step
@@ -406,6 +406,25 @@ def test_a_person_who_lets_it_go_on_meanwhile_keeps_what_is_left_out(gate: Gate)
 
     gate.tick()
 
+    assert gate.live() == {*gate.bots(1), stays}
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_person_who_lets_it_go_on_at_that_moment_prevails(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until_bad(gate, "rollback")
+    stays = gate.bots(2)[0]
+    with locked(gate, stays):
+        gate.tick()
+
+    def meanwhile(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
+        gate.go("the errors were the visitors' own")
+        return live_bots(connection, publication_id, wave)
+
+    live_bots = waves.live_bots
+    monkeypatch.setattr(waves, "live_bots", meanwhile)
+    assert gate.tick() == ["a person has moved publication 1: its wave stays"]
     assert gate.live() == {*gate.bots(1), stays}
 
 

@@ -70,6 +70,8 @@ def test_what_is_live_is_counted(publishing: Publishing) -> None:
         rolled_back=1,
         quarantined=1,
         finished=0,
+        published_twice=1,
+        published_twice_bots=("bot-00001",),
         without_id=0,
         is_estimate=False,
     )
@@ -210,6 +212,7 @@ def test_status_says_what_is_live_and_which_publications_go_on(
         "live: 3 bots on V1, 2 on a version of flowshift, 1 on one of a person, 1 rolled back,"
         " 1 quarantined, 6 proven"
     ) in said
+    assert "1 bot has several published versions ('bot-00001'): the platform serves" in said
     assert "publication 1: held (inconclusive) for 2 h 0 min: 고객 불만" in said
     assert (
         "wave 1 of 1 (all) watching, 5 of 7 bots published, 2 taken back; the gate looked 40"

@@ -23,8 +23,9 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     `finished`: their V1 was cleared, and is kept in flowshift.finished_bots. `v2_unpublished` are
     those of `v2_bots` without a published version; `without_id` those of `total_bots` that no run
     can take. `drafts` have a node. `published_by_flowshift` answer with a version that a publication
-    made, `published_by_person` with another. `rolled_back` and `quarantined` were taken back by the last
-    publication that had them live.
+    made, `published_by_person` with another. `published_twice` use V2 and have several published versions,
+    of which the platform serves the newest; some are named. `rolled_back` and `quarantined` were taken
+    back by the last publication that had them live.
 
     With `is_estimate` every number is one, but `without_id`, `published_by_flowshift`, `rolled_back` and
     `quarantined`, which are exact; the last two only while they are below `COUNTED_BACK`.
@@ -42,9 +43,14 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     rolled_back: int
     quarantined: int
     finished: int
+    published_twice: int
+    published_twice_bots: tuple[str, ...]
     without_id: int
     is_estimate: bool
 
+
+NAMED: Final = 3
+"""Bots with several published versions that are named."""
 
 COUNTED_BACK: Final = 20_000
 """Rows of bots that were taken back, up to which it is looked whether they were published again."""
@@ -53,13 +59,15 @@ COUNTED_BACK: Final = 20_000
 # fence the planner may read whole tables to answer for some thousand rows.
 _COUNT: Final = """
     WITH fleet AS MATERIALIZED (
-        SELECT b.bot_id, b.workflow IS NOT NULL AS has_v1, b.use_workflow_v2 AS uses_v2,
-               b.legacy_workflow IS NOT NULL AS is_backed_up,
-               CASE WHEN b.use_workflow_v2 THEN (
-                   SELECT v.id FROM bot_workflow_versions v
-                   WHERE v.bot_id = b.bot_id AND v.status::text = 'published'
-                   ORDER BY v.published_at DESC NULLS FIRST LIMIT 1) END AS live
-        FROM bots b {sample}
+        SELECT s.*, s.published[1] AS live, COALESCE(cardinality(s.published), 0) > 1 AS is_twice
+        FROM (
+            SELECT b.bot_id, b.workflow IS NOT NULL AS has_v1, b.use_workflow_v2 AS uses_v2,
+                   b.legacy_workflow IS NOT NULL AS is_backed_up,
+                   CASE WHEN b.use_workflow_v2 THEN (
+                       SELECT array_agg(v.id ORDER BY v.published_at DESC NULLS FIRST)
+                       FROM bot_workflow_versions v
+                       WHERE v.bot_id = b.bot_id AND v.status::text = 'published') END AS published
+            FROM bots b {sample}) s
     ), told AS MATERIALIZED (
         SELECT f.*,
                f.live IS NOT NULL AND EXISTS (
@@ -89,6 +97,9 @@ _COUNT: Final = """
            count(*) FILTER (WHERE has_draft) AS drafts,
            count(*) FILTER (WHERE is_proven) AS proven,
            count(*) FILTER (WHERE is_finished) AS finished,
+           count(*) FILTER (WHERE is_twice) AS published_twice,
+           COALESCE((array_agg(bot_id::varchar ORDER BY bot_id) FILTER (WHERE is_twice))[1 : {named}],
+                    '{{}}') AS published_twice_bots,
            count(*) FILTER (WHERE is_ours) AS published_by_flowshift,
            count(*) FILTER (WHERE live IS NOT NULL AND NOT is_ours) AS published_by_person
     FROM told
@@ -145,7 +156,7 @@ def overview(connection: sa.Connection) -> Overview:
     sample = sample_of(size)
     values = {} if sample is None else {"percent": sample.percent, "one_in": sample.one_in}
     found = dict(connection.execute(_statement(sample), values).mappings().one())
-    rows = found.pop("rows")
+    rows, twice = found.pop("rows"), tuple(found.pop("published_twice_bots"))
     if sample is not None:
         found = _scaled(found, rows, size, sample, ours=connection.scalar(_OURS) or 0)
     rolled_back, quarantined = _taken_back(connection)
@@ -153,6 +164,7 @@ def overview(connection: sa.Connection) -> Overview:
         **found,
         rolled_back=rolled_back,
         quarantined=quarantined,
+        published_twice_bots=twice,
         without_id=connection.scalar(_WITHOUT_ID) or 0,
         is_estimate=sample is not None,
     )
@@ -166,7 +178,7 @@ def _statement(sample: Sample | None) -> sa.TextClause:
         " WHERE mod(hashtext(b.bot_id::text), :one_in) = 0"
     )
     fence = "" if sample is None else "OFFSET 0"
-    return sa.text(_COUNT.format(sample=sampled, fence=fence, has_node=_HAS_NODE))
+    return sa.text(_COUNT.format(sample=sampled, fence=fence, has_node=_HAS_NODE, named=NAMED))
 
 
 def _scaled(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.cli.printing import Text
+from worker.core.codes import quote
 from worker.core.counted import counted
 from worker.core.shown import plain
 from worker.core.units import duration
@@ -55,6 +56,21 @@ def live_text(fleet: Overview) -> Text | None:
         f"{about}{fleet.proven:,} proven",
     ]
     return Text(f"live: {', '.join(parts)}")
+
+
+def twice_text(fleet: Overview) -> Text | None:
+    """The bots that have several published versions; None if none was seen."""
+    if not fleet.published_twice:
+        return None
+    about = "about " if fleet.is_estimate else ""
+    bots = counted(fleet.published_twice, "bot has", "bots have")
+    names = ", ".join(map(quote, fleet.published_twice_bots))
+    more = ", …" if fleet.published_twice > len(fleet.published_twice_bots) else ""
+    said = (
+        f"{about}{bots} several published versions ({names}{more}): the platform serves the newest, and may"
+        " fail to read it. flowshift versions BOT lists them"
+    )
+    return Text(said, "red")
 
 
 def publication_lines(one: Outline) -> list[Text]:

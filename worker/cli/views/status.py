@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.cli.printing import Console, Table, Text
-from worker.cli.views.fleet import fleet_text, live_text, publication_lines
+from worker.cli.views.fleet import fleet_text, live_text, publication_lines, twice_text
 from worker.cli.views.notify import print_stuck
 from worker.cli.views.processes import working_line
 from worker.cli.views.progress import progress_line
@@ -57,6 +57,8 @@ def _print_fleet(to: Console, status: Status) -> None:
     to.print(fleet_text(status.fleet, serves_drafts=TARGETS[status.target.target].serves_drafts))
     if (live := live_text(status.fleet)) is not None:
         to.print(live)
+    if (twice := twice_text(status.fleet)) is not None:
+        to.print(twice)
     for one in status.publications:
         for said in publication_lines(one):
             to.print(said)
