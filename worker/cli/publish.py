@@ -30,6 +30,7 @@ from worker.core.publication.waves import Wishes
 from worker.db.publication.waves import Options
 from worker.errors import UsageError
 from worker.steps.publication import control
+from worker.steps.publication.ask_alerts import need_alerts
 from worker.steps.publication.plan import Wanted, look
 from worker.steps.target import read_target
 
@@ -79,6 +80,15 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
     show_default="FLOWSHIFT_GATE",
     help="When a wave fails: observe and pause hold, rollback takes it back if nothing is lost.",
 )
+@click.option(
+    "--alert",
+    "alerts",
+    type=TEXT,
+    multiple=True,
+    metavar="NAME",
+    show_default="none",
+    help="No further wave begins while this alert rule fires. Repeatable.",
+)
 @without_backup_option
 @click.option("--dry-run", is_flag=True, help="Only show the waves, and what keeps bots out.")
 @click.option(
@@ -104,6 +114,7 @@ def publish(
     publish_edited: bool,
     live_drafts: bool,
     gate: GateMode | None,
+    alerts: tuple[str, ...],
     without_backup: bool,
     dry_run: bool,
     request_id: str | None,
@@ -121,7 +132,8 @@ def publish(
     proven again: `flowshift retry --publication N` does all of it.
 
     A wave of 10 % of the bots and more, if it is more than one bot, waits until the database was backed
-    up and that backup verified in the last 24 hours (--without-backup does not wait).
+    up and that backup verified in the last 24 hours (--without-backup does not wait). With --alert it also
+    waits while that rule fires, or is not judged (`flowshift alerts`).
 
     The exit code is 1 if a bot of the wave failed, or its run did not complete.
 
@@ -141,6 +153,7 @@ def publish(
     except ValueError as error:
         raise UsageError(str(error)) from error
     with opened(needs_redis=not dry_run) as current:
+        need_alerts(current.engine, alerts)
         target = read_target(current.engine, None, current.settings.target).target
         wanted = Wanted(
             run_id=run_id,
@@ -153,6 +166,7 @@ def publish(
                 live_drafts=live_drafts,
                 next_draft=next_draft,
                 needs_backup=not without_backup,
+                alerts=alerts,
             ),
         )
         planned = look(current, wanted)

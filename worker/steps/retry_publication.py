@@ -185,6 +185,7 @@ def _record(
         publish_edited=again.publish_edited,
         live_drafts=found.options.live_drafts,
         needs_backup=not again.without_backup,
+        alerts=found.options.alerts,
         waves=again.waves,
         next_draft=found.options.next_draft,
     )

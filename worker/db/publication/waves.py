@@ -27,6 +27,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     live_drafts: bool = False
     needs_backup: bool = False
     """Its large waves wait for a backup of the database that was verified less than a day ago."""
+    alerts: tuple[str, ...] = ()
+    """Alert rules: while one of them fires, no further wave begins."""
     next_draft: NextDraft = "empty"
     waves: str = DEFAULT_WAVES
     """Who goes when, of one that is planned once its bots are proven."""

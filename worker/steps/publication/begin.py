@@ -17,6 +17,7 @@ from worker.db.publication.waves import Publication, Wave
 from worker.db.runs import RunOptions
 from worker.log import get_logger
 from worker.steps.backup.recent import why_no_wave
+from worker.steps.publication.ask_alerts import why_alerts
 from worker.steps.publication.proven import plan_proven
 from worker.steps.publication.state import need, note, wave_in
 
@@ -136,5 +137,5 @@ def _held_by_another_run(connection: sa.Connection, found: Publication, wave: Wa
 
 Asked = Callable[[sa.Connection, Publication, Wave], str | None]
 
-_ASKED: Final[tuple[Asked, ...]] = (_held_by_another_run, why_no_wave)
+_ASKED: Final[tuple[Asked, ...]] = (_held_by_another_run, why_no_wave, why_alerts)
 """What is asked before each wave but the first, whoever begins it: a condition is one function here."""
