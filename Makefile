@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check nightly chaos bench lint types imports audit coverage docs site constraints clean
+.PHONY: help env demo test check static nightly chaos bench lint types imports audit coverage docs site constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -9,9 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Three processes of tests, each with servers of its own: while one waits, the others work.
-# PROCESSES=0: all in one.
-PROCESSES ?= 3
+# Five processes of tests, each with servers of its own: three begin with live processes, which mostly
+# wait, and two work (tests/scheduling.py). PROCESSES=0: all in one.
+PROCESSES ?= 5
 AT_ONCE := -n $(PROCESSES)
 
 help: ## Say what there is
@@ -37,7 +37,14 @@ nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACT
 	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q $(AT_ONCE) \
 		-m hypothesis
 
-check: lint types imports audit site coverage ## Everything that CI runs
+# (Make 3 cannot keep the output of two jobs apart.)
+APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+
+check: $(READY) ## Everything that CI runs
+	@$(MAKE) --no-print-directory --jobs=2 $(APART) static
+	@$(MAKE) --no-print-directory coverage
+
+static: types lint imports audit site ## What needs no test: format, types, imports, audit, the site
 
 lint: $(READY) ## Format and lint, without changing anything
 	$(BIN)/ruff format --check .

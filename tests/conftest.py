@@ -22,11 +22,12 @@ import pytest
 import redis
 import sqlalchemy as sa
 from hypothesis import is_hypothesis_test
-from xdist.scheduler import LoadScopeScheduling
 
 from migrations import upgrade
+from tests.compiled import share_compiled_statements
 from tests.fleet import Fleet
 from tests.roles import Role, grant
+from tests.scheduling import BothCoresBusy
 from tests.strategies import at_night
 from worker import log, runtime
 from worker.db.engine import create_engine, database_url
@@ -54,6 +55,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes would c
 # A shell starts what runs in its background deaf to Ctrl-C, and so would be what is started here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+share_compiled_statements()
+
+
+UNMEASURED = ("hypothesis", "acceptance", "unmeasured")
+"""Marks of tests in which no coverage is measured."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -66,32 +72,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(0 if at_night() else 300))
 
 
-class LongestFirst(LoadScopeScheduling):  # type: ignore[misc] # it has no types
-    """Gives out tests/acceptance file by file, and first; then the rest test by test.
-
-    So none of the tests that take long is left for the end, when one process would wait for it.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0] if nodeid.startswith("tests/acceptance/") else nodeid
-
-
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BothCoresBusy:
     """Which process of pytest-xdist runs what."""
-    return LongestFirst(config, log)
+    return BothCoresBusy(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in a test that repeats much: of generated examples, or `unmeasured`.
+    """Measure no coverage in a test of generated examples, of live processes, or `unmeasured`.
 
-    It reaches what the written-out tests should reach already, and measuring makes it three times as
-    slow.
+    It reaches what the written-out tests should reach already, and measuring makes one that repeats
+    much three times as slow.
     """
     measuring = coverage.Coverage.current()
-    repeats = item.get_closest_marker("hypothesis") or item.get_closest_marker("unmeasured")
-    if measuring is None or not repeats:
+    if measuring is None or not any(map(item.get_closest_marker, UNMEASURED)):
         return (yield)
     measuring.stop()
     try:

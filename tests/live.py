@@ -40,13 +40,16 @@ def flowshift(environment: Environment, *arguments: str, timeout_s: float = 90) 
 PATIENCE_S = 100.0
 """How long to wait for what must come true: far longer than it takes on a slow machine."""
 
+PAUSE_S = 0.05
+"""How long until one looks again: most looks ask a server, and several tests wait at a time."""
+
 
 def eventually(what: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Wait until `what()` is true."""
     deadline = time.monotonic() + timeout_s
     while not (found := what()):
         assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
+        time.sleep(PAUSE_S)
     return found
 
 

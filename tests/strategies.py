@@ -6,17 +6,20 @@ The choices that shrink well come first: a failing example is as plain as its fa
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from tests.builders import Json, as_text, exactly
+
+_Test = TypeVar("_Test", bound=Callable[..., Any])
 
 PROFILE = "flowshift"
 NIGHTLY = "nightly"
@@ -27,7 +30,8 @@ def load_profile() -> None:
     """Load the profile of every day, or that of the night (`make nightly`).
 
     By day a test tries the same examples each time: a check that turns red means that the change
-    under test is at fault, and turns red again for whoever looks into it. The night is for luck:
+    under test is at fault, and turns red again for whoever looks into it. A test of many examples
+    tries a seventh of them, another on each day of the week (`examples`). The night is for luck:
     `HYPOTHESIS_PROFILE=nightly` tries new examples each time, HYPOTHESIS_FACTOR (20) times as
     many, and prints with a failing one the line that brings it back. Whatever it finds becomes an
     example of every day.
@@ -52,9 +56,27 @@ def at_night() -> bool:
     return settings.get_current_profile_name() == NIGHTLY
 
 
-def examples(number: int) -> settings:
-    """Settings for a test that tries `number` examples every day, and more at night."""
-    return settings(max_examples=number * (_nightly_factor() if at_night() else 1))
+def day() -> int:
+    """Whose examples tests of many try: 1 to 7, Monday is 1; HYPOTHESIS_DAY, else today's (UTC)."""
+    return int(os.environ.get("HYPOTHESIS_DAY") or dt.datetime.now(dt.UTC).isoweekday())
+
+
+AT_ONCE = 300
+"""A test of at most so many examples tries all of them every day."""
+
+
+def examples(number: int) -> Callable[[_Test], _Test]:
+    """Let a test try `number` examples in a week, all of them every day where they are few.
+
+    Of many it tries a seventh a day, at least 100, drawn from a seed of that day of the week: the same
+    each Monday, and others on Tuesday. At night it tries `number` times the factor, drawn anew.
+    """
+    if at_night():
+        return settings(max_examples=number * _nightly_factor())
+    if number <= AT_ONCE:
+        return settings(max_examples=number)
+    share = settings(max_examples=max(100, -(-number // 7)))
+    return lambda test: seed(day())(share(test))
 
 
 # -- any JSON ------------------------------------------------------------------------------------

@@ -333,40 +333,6 @@ def strip_tags(html: str) -> str:
     return re.sub(r"<[^>]*>", " ", html)
 
 
-def test_the_demo_runs_twice_and_the_second_time_only_what_was_published_gets_a_new_draft(
-    environment: Environment, data_dir: Path
-) -> None:
-    own = data_dir / "demo"
-    environment = {
-        key: value for key, value in environment.items() if not key.startswith("FLOWSHIFT_")
-    }
-    environment |= {
-        "FLOWSHIFT_DATA_DIR": str(own),
-        "FLOWSHIFT_FLOWER_PORT": "0",
-        "DEMO_EXIT": "1",
-    }
-    first = flowshift(environment, "demo", "--bots", "500", timeout_s=250)
-    assert first.returncode == 0, first.stderr
-    assert "500 of them new" in first.stdout
-    assert "V2 draft" in first.stdout
-    assert "Flower: http://127.0.0.1:" in first.stdout
-    assert "invalid_text 5" in first.stdout
-
-    second = flowshift(environment, "demo", "--bots", "500", timeout_s=250)
-    assert second.returncode == 0, second.stderr
-    counts = re.search(r"^converted +(\d+).*\nunchanged +(\d+)", second.stdout, re.MULTILINE)
-    assert counts is not None
-    assert counts.groups() == ("224", "236")
-    eventually(
-        lambda: (
-            not any(
-                str(own) in " ".join(p.info["cmdline"] or ())
-                for p in psutil.process_iter(["cmdline"])
-            )
-        )
-    )
-
-
 def test_flower_does_not_listen_beyond_loopback_without_a_password(
     environment: Environment,
 ) -> None:
