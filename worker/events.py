@@ -87,6 +87,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "finish.ended": "V1 of bots was cleared, or brought back: how many, and how many were left out by why",
     "request.crashed": "a request to `flowshift serve` met an unexpected error (with the traceback)",
     "rollback.finished": "bots were given back to V1: how many, by what happened to them",
+    "plan.traffic_unknown": "canaries are planned without knowing which bots are asked",
     "wave.normal_found": "what a wave is held against was found: by V1, earlier waves, or default",
     "bots.left_sick": "single sick bots have no way back that loses nothing: a person decides",
     "publication.completed": "every wave of a publication is out, and passed or was accepted",

@@ -24,7 +24,15 @@ from worker.steps.publication.report import Found
 
 def print_plan(planned: Planned) -> None:
     """Print the waves, which ask for a backup, and what would keep bots out as they stand."""
-    for number, wave in enumerate(planned.plan.waves, 1):
+    plan = planned.plan
+    if plan.asked:
+        asked = counted(plan.asked, "bot")
+        say(
+            f"{asked} of {len(plan.bot_ids):,} had executions of late: canaries are taken from these"
+        )
+    else:
+        say("nothing is known of executions of late: name bots that are often asked with --first")
+    for number, wave in enumerate(plan.waves, 1):
         asks = "; asks for a verified backup" if number in planned.asking else ""
         say(f"wave {number} ({wave.label}): {counted(wave.size, 'bot')}{asks}")
     if planned.asking and planned.lacking:
@@ -44,6 +52,7 @@ def plan_fields(planned: Planned) -> dict[str, Any]:
     """The plan for scripts."""
     return {
         "bots": len(planned.plan.bot_ids),
+        "asked_of_late": planned.plan.asked,
         "waves": [
             {**msgspec.to_builtins(wave), "asks_for_backup": number in planned.asking}
             for number, wave in enumerate(planned.plan.waves, 1)

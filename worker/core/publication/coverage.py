@@ -12,6 +12,11 @@ MANY: Final = 5
 """So many searches or LLMs and more are one kind: a fleet may hold thousands of counts."""
 
 
+ENOUGH: Final = 70.0
+"""So many executions a day let a bot pass within the longest soak, at the default rate; more is not better:
+the loudest bot of all should not be the first."""
+
+
 class Candidate(msgspec.Struct, frozen=True, gc=False):
     """A bot that is to be published.
 
@@ -45,18 +50,24 @@ def canaries(candidates: Sequence[Candidate], covered: Iterable[str] = ()) -> li
     """Bots that together hold every kind that is among `candidates` and not yet `covered`.
 
     Greedy set cover: always the bot with the most kinds that no bot before it holds; among equals
-    the first of `candidates`. Bots with traffic cover what they can before any without: a bot that
-    has no traffic shows nothing. At most ln(kinds) + 1 times the smallest such set, each time.
+    the first of `candidates`. Bots with enough traffic to be judged within a day (`ENOUGH`) cover what
+    they can, then those with some, and then those without any, which show nothing. At most
+    ln(kinds) + 1 times the smallest such set, each time.
 
     >>> canaries([Candidate("a", frozenset("xy")), Candidate("b", frozenset("y"), traffic=9.0)])
     ['b', 'a']
+    >>> canaries([Candidate("few", frozenset("x"), 9.0), Candidate("many", frozenset("x"), 70.0)])
+    ['many']
     """
     seen = set(covered)
     chosen: list[str] = []
-    for busy in (True, False):
-        some = [one for one in candidates if (one.traffic > 0) is busy]
-        chosen += _cover(some, seen)
+    for tier in (2, 1, 0):
+        chosen += _cover([one for one in candidates if _tier(one) == tier], seen)
     return chosen
+
+
+def _tier(one: Candidate) -> int:
+    return 2 if one.traffic >= ENOUGH else int(one.traffic > 0)
 
 
 def _cover(candidates: Sequence[Candidate], seen: set[str]) -> list[str]:

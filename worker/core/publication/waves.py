@@ -45,13 +45,15 @@ class Plan(msgspec.Struct, frozen=True):
     """Bots in their order, cut into waves: the first takes the first `waves[0].size`, and so on.
 
     `canaries` is how many come before the rest so that every kind is seen, those of `--first`
-    included. `unknown` are ids of `--first` and `--last` that are not to be published.
+    included. `unknown` are ids of `--first` and `--last` that are not to be published. `asked` is how many
+    bots are known to have traffic.
     """
 
     bot_ids: tuple[str, ...]
     waves: tuple[Wave, ...]
     canaries: int
     unknown: tuple[str, ...] = ()
+    asked: int = 0
 
     def members(self) -> Iterator[tuple[int, list[str]]]:
         """The bots of each wave: (its number from 1, their ids)."""
@@ -84,6 +86,7 @@ def plan_waves(
     )
     for bot_id in wishes.never:
         by_id.pop(bot_id, None)
+    all_of_them = list(by_id.values())
     first = [by_id.pop(bot_id) for bot_id in dict.fromkeys(wishes.first) if bot_id in by_id]
     last = [by_id.pop(bot_id) for bot_id in dict.fromkeys(wishes.last) if bot_id in by_id]
     rest = _in_order(by_id.values(), salt)
@@ -91,7 +94,8 @@ def plan_waves(
     ahead = dict.fromkeys([*(one.bot_id for one in first), *canaries(rest, seen)])
     after = (one.bot_id for one in rest if one.bot_id not in ahead)
     order = (*ahead, *after, *(one.bot_id for one in last))
-    return Plan(order, wave_sizes(steps, len(order), len(ahead)), len(ahead), unknown)
+    sizes = wave_sizes(steps, len(order), len(ahead))
+    return Plan(order, sizes, len(ahead), unknown, sum(one.traffic > 0 for one in all_of_them))
 
 
 def _by_id(candidates: Iterable[Candidate]) -> tuple[dict[str, Candidate], str | None]:

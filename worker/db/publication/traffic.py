@@ -177,7 +177,7 @@ def unknown(
         _UNKNOWN.format(
             most=LONGEST_STATUS,
             names=MOST_STATUSES,
-            session=_text(found, "session_id"),
+            session=text_sql(found, "session_id"),
             since=moment_sql(found, "since"),
             until=moment_sql(found, "until"),
         )
@@ -249,9 +249,9 @@ def seen_sql(found: Columns) -> str:
         tokens=_number(found, "total_tokens"),
         overran=overran,
         failed=_FAILED.format(
-            overran=overran, error=_text(found, "error_message"), looked_at=LOOKED_AT
+            overran=overran, error=text_sql(found, "error_message"), looked_at=LOOKED_AT
         ),
-        session=_text(found, "session_id"),
+        session=text_sql(found, "session_id"),
         since=moment_sql(found, "since"),
         until=moment_sql(found, "until"),
     )
@@ -304,7 +304,8 @@ def _elapsed(found: Columns) -> str:
     return f"COALESCE({noted}, ({between})::float8)"
 
 
-def _text(found: Columns, name: str) -> str:
+def text_sql(found: Columns, name: str) -> str:
+    """SQL for a column as text; NULL where the platform has none."""
     return f"e.{name}::text" if name in found else "NULL::text"
 
 

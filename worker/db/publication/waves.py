@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -225,13 +225,17 @@ _CANDIDATES: Final = """
 
 
 def candidates(
-    connection: sa.Connection, bot_ids: Sequence[str], run_id: int | None
+    connection: sa.Connection,
+    bot_ids: Sequence[str],
+    run_id: int | None,
+    traffic: Mapping[str, float] = {},
 ) -> Iterator[Candidate]:
-    """What the drafts of these bots hold; warnings are those of the run."""
+    """What the drafts of these bots hold; warnings are those of the run. `traffic` is by bot, a day."""
     with driver(connection).cursor() as cursor:
         cursor.execute(_CANDIDATES, (list(bot_ids), run_id))
         for bot_id, types, codes in cursor:
-            yield Candidate(bot_id, kinds_of(types or {}, codes or ()))
+            kinds = kinds_of(types or {}, codes or ())
+            yield Candidate(bot_id, kinds, traffic.get(bot_id, 0.0))
 
 
 def bots_of_run(connection: sa.Connection, run_id: int) -> list[str]:

@@ -18,6 +18,7 @@ from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
+from worker.steps.publication.asked import asked_of_late
 from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of, too_large_first
 from worker.steps.publication.proven import resume
@@ -39,6 +40,7 @@ def publish(
     Raises:
         UsageError: there is no such run, no bot to publish, or no backup for a large first wave.
     """
+    traffic = asked_of_late(current.engine)
     with map_database_errors(), current.engine.begin() as connection:
         publication_id, is_new = waves.create(
             connection,
@@ -51,7 +53,8 @@ def publish(
         if not is_new:
             run_ids = [one.run_id for one in waves.of(connection, publication_id) if one.run_id]
             return Going(publication_id, run_ids[-1] if run_ids else None, "is there already")
-        waves.add_plan(connection, publication_id, plan_of(connection, wanted, str(publication_id)))
+        plan = plan_of(connection, wanted, str(publication_id), traffic)
+        waves.add_plan(connection, publication_id, plan)
         note(connection, publication_id, "created", actor, None)
         lock_state(connection, publication_id, alone=True)
         return _begin_first(connection, publication_id, actor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +22,7 @@ from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.steps import find
 from worker.steps.backup.recent import FOR_FIRST, why_no_backup
+from worker.steps.publication.asked import asked_of_late
 from worker.steps.publication.rules import rules_of
 from worker.steps.publication.v1 import v1_problem
 
@@ -70,8 +71,9 @@ def look(current: Runtime, wanted: Wanted) -> Planned:
     Raises:
         UsageError: there is no such run, or no bot to publish.
     """
+    traffic = asked_of_late(current.engine)
     with map_database_errors(), current.engine.begin() as connection:
-        plan = plan_of(connection, wanted, "preview")
+        plan = plan_of(connection, wanted, "preview", traffic)
         rules = rules_of(current, wanted.options)
         problem = v1_problem(current.defaults)
         codes: Counter[str] = Counter()
@@ -90,7 +92,10 @@ def _asking(plan: Plan) -> tuple[int, ...]:
     return tuple(n for n, wave in enumerate(plan.waves, 1) if asks_for_backup(wave.size, bots))
 
 
-def plan_of(connection: sa.Connection, wanted: Wanted, salt: str) -> Plan:
+def plan_of(
+    connection: sa.Connection, wanted: Wanted, salt: str, traffic: Mapping[str, float]
+) -> Plan:
+    """Who goes when; `traffic` is by bot, executions a day."""
     if wanted.run_id is not None:
         find.run(connection, wanted.run_id)
         bot_ids: Sequence[str] = waves.bots_of_run(connection, wanted.run_id)
@@ -98,7 +103,7 @@ def plan_of(connection: sa.Connection, wanted: Wanted, salt: str) -> Plan:
         bot_ids = tuple(dict.fromkeys(wanted.bot_ids or ()))
         if missing := planning.missing_bots(connection, bot_ids):
             raise UsageError(f"no such bot: {', '.join(map(repr, missing[:10]))}")
-    found = list(waves.candidates(connection, bot_ids, wanted.run_id))
+    found = list(waves.candidates(connection, bot_ids, wanted.run_id, traffic))
     plan = plan_waves(found, wanted.steps, salt=salt, wishes=wanted.wishes)
     if plan.unknown:
         raise UsageError(
