@@ -86,6 +86,26 @@ def test_a_version_that_a_person_published_since_stays_live(publishing: Publishi
     assert not publishing.is_live(BOTS[1])
 
 
+@pytest.mark.parametrize(
+    ("published_at", "outcome"),
+    [
+        ("clock_timestamp()", "superseded"),
+        ("NULL", "superseded"),
+        ("now() - interval '1 day'", "rolled_back"),
+    ],
+)
+def test_of_two_published_versions_the_one_that_the_platform_serves_decides(
+    publishing: Publishing, published_at: str, outcome: str
+) -> None:
+    publishing.fleet.execute(
+        "INSERT INTO bot_workflow_versions (bot_id, version, status, graph, published_at)"
+        f" VALUES ('bot-00000', 'v9', 'published', '{{}}', {published_at})"
+    )
+
+    assert roll_back(publishing)[BOTS[0]] == outcome
+    assert publishing.is_live(BOTS[0]) == (outcome == "superseded")
+
+
 def test_where_v1_is_gone_the_version_stays(publishing: Publishing) -> None:
     publishing.fleet.execute("UPDATE bots SET workflow = NULL WHERE bot_id = 'bot-00000'")
     publishing.fleet.execute("UPDATE bots SET workflow = ' null ' WHERE bot_id = 'bot-00001'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 from collections.abc import Callable
 
 import click
@@ -19,6 +20,7 @@ from worker.db.publication.rollback import Part, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.steps.publication import rollback as step
+from worker.steps.publication import rounds
 from worker.steps.publication.rounds import Moved
 
 BOTS = [f"bot-0000{n}" for n in range(5)]
@@ -185,6 +187,7 @@ def test_bots_that_stay_on_v2_make_it_1(flowshift: Run, publishing: Publishing) 
     assert code == 1
     assert live(publishing) == BOTS[:2]
     assert "2 bots: left alone, V1 is gone or does not run" in out
+    assert "not back yet" not in out
     assert publication(publishing)[0] == "held"
 
 
@@ -229,6 +232,26 @@ def test_a_locked_bot_comes_again_until_it_is_free(publishing: Publishing) -> No
     assert result.bots["rolled_back"] == 5
     assert result.stays == 0
     assert seen[0] == Moved(4, 5, "another session has their rows locked")
+    assert live(publishing) == []
+
+
+def test_what_another_rollback_had_locked_and_gave_up_is_taken_too(publishing: Publishing) -> None:
+    """The other one died before its commit: its rows are skipped at first, and taken in the end."""
+    fleet = publishing.fleet
+    other = fleet.engine.connect()
+    other.exec_driver_sql(
+        "SELECT FROM flowshift.publication_bots WHERE bot_id = 'bot-00002' FOR NO KEY UPDATE"
+    )
+
+    def give_up(_seconds: float) -> None:
+        other.close()
+
+    result = step.roll_back(
+        fleet.current, Which(), digest=None, actor="test", reason=None,
+        show=lambda _: None, sleep=give_up,
+    )  # fmt: skip
+
+    assert (result.bots, result.left) == ({"rolled_back": 5}, 0)
     assert live(publishing) == []
 
 
@@ -279,6 +302,27 @@ def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing
     assert (result.bots, result.left) == ({"rolled_back": 4}, 1)
     assert live(publishing) == ["bot-00002"]
     assert publication(publishing)[0] == "held"
+
+
+def test_ctrl_c_ends_every_connection_after_the_batch_that_it_is_at(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "FIRST_BOTS", 1)  # so that there are three of them
+    monkeypatch.setattr(rounds, "batch_size", lambda *_, **__: 1)
+    shown: list[Moved] = []
+
+    def show(moved: Moved) -> None:
+        shown.append(moved)
+        if len(shown) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.3)
+
+    result = step.roll_back(
+        publishing.fleet.current, Which(), digest=None, actor="test", reason=None, show=show
+    )
+
+    assert result.interrupted
+    assert result.left == len(live(publishing)) >= 2
 
 
 # -- the plan and the question -----------------------------------------------------------------------
