@@ -76,6 +76,11 @@ class Fleet:
         self.engine = current.engine
         self.current = current
 
+    def told(self) -> list[tuple[str, str, str | None]]:
+        """What people are told of, in its order: kind, title, reason."""
+        query = "SELECT kind, title, reason FROM flowshift.notifications ORDER BY notification_id"
+        return [(row.kind, row.title, row.reason) for row in self.rows(query)]
+
     # -- bots --------------------------------------------------------------------------------------
 
     def add(

@@ -186,6 +186,7 @@ def test_a_run_that_fails_too_much_pauses_itself_with_the_reason(fleet: Fleet) -
     reason = "60 of the last 80 bots (75%) failed with invalid_config, more than 50%"
     assert fleet.progress(run.run_id).reason == reason
     assert actions(fleet, run.run_id)[-1] == ("flowshift", "run.paused", reason)
+    assert fleet.told() == [("run.paused", f"Run {run.run_id} (convert) paused itself", reason)]
 
 
 def test_a_run_may_fail_as_much_as_its_options_say(fleet: Fleet) -> None:

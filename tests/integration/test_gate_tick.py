@@ -129,6 +129,13 @@ def test_a_wave_that_fails_stops_the_publication_and_stays_out(gate: Gate, mode:
     assert gate.read().state_reason == said.removeprefix("held: ")
     assert gate.audit()[-2:] == ["wave_failed", "held"]
     assert gate.kept()[-1] == (2, "failed")
+    # Once: that the publication is held for it goes without saying.
+    failed = (
+        "wave.failed",
+        "Wave 2 of publication 1 failed",
+        said.removeprefix("held: wave 2 failed: "),
+    )
+    assert gate.fleet.told()[-1:] == [failed]
 
 
 def test_in_the_mode_rollback_a_wave_that_fails_is_taken_back_alone(gate: Gate) -> None:
@@ -137,6 +144,8 @@ def test_in_the_mode_rollback_a_wave_that_fails_is_taken_back_alone(gate: Gate) 
     assert gate.states() == ("held failed", ["passed", "rolled_back"])
     assert gate.live() == set(gate.bots(1))
     assert "wave 2 failed" in (gate.read().state_reason or "")
+    told = [kind for kind, _, _ in gate.fleet.told()]
+    assert told[-3:] == ["wave.failed", "publication.rolling_back", "publication.held"]
     assert gate.waves()[1].rolled_back == 5
     assert gate.tick()[0].startswith("is held")
 

@@ -392,6 +392,8 @@ def test_a_throttle_that_says_stop_ends_the_prune_with_its_reason(executions: Ex
     assert executions.runs() == set(ids)
     rows = executions.fleet.rows("SELECT state, reason FROM flowshift.prunes")
     assert [tuple(row) for row in rows] == [("stopped", "it is 09:00")]
+    told = ("prune.stopped", "Prune 1 stopped before it was done", "it is 09:00")
+    assert executions.fleet.told() == [told]
 
 
 def test_the_throttle_is_asked_before_each_batch(

@@ -176,6 +176,23 @@ def test_a_big_ledger_is_thinned_in_batches_without_losing_a_bot(
     assert ledger(fleet) == {(bot_id, second) for bot_id in ids}
 
 
+def test_old_notifications_go_with_what_channels_got_of_them(executions: Executions) -> None:
+    fleet = executions.fleet
+    fleet.execute(
+        "INSERT INTO flowshift.notifications (kind, level, key, title, page, happened_at)"
+        " SELECT 'k', 'info', key, 't', '/', now() - age::interval"
+        " FROM (VALUES ('old', '366 days'), ('young', '364 days')) AS v (key, age);"
+        "INSERT INTO flowshift.deliveries (notification_id, channel)"
+        " SELECT notification_id, 'ops' FROM flowshift.notifications"
+    )
+    told = executions.look(KEEP)
+    assert executions.prune(keep=KEEP).gone == told.gone == {"notifications": 1}
+    rows = (
+        "SELECT key FROM flowshift.notifications JOIN flowshift.deliveries USING (notification_id)"
+    )
+    assert [row.key for row in fleet.rows(rows)] == ["young"]
+
+
 def test_old_lines_of_the_audit_trail_go_to_the_microsecond(executions: Executions) -> None:
     fleet = executions.fleet
     fleet.execute(

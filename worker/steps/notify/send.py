@@ -163,8 +163,6 @@ class _Channel:
                     sent + (answer.result == "sent"),
                     failed + (answer.result != "sent"),
                 )
-                if answer.result == "failed":
-                    break
             self._release()
         except TransientError as error:  # the lease runs out, and the message is sent again
             log.warning("notification.unrecorded", channel=self._one.name, error=str(error))
