@@ -236,28 +236,40 @@ MANY = [
 ]
 
 
-def test_processes_that_add_at_once_lose_nothing_and_never_block_each_other_for_good(
+SLOW_ROWS = """
+    CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';
+    CREATE TRIGGER pause BEFORE UPDATE ON flowshift.metric_totals FOR EACH ROW EXECUTE FUNCTION pause()
+"""
+
+
+def test_processes_that_add_at_once_lose_nothing_and_none_is_refused(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(totals, "_slot", lambda _: 3)  # the worst case: all in one
     problems: list[BaseException] = []
+    together = threading.Barrier(2)
 
     def add(order: int) -> None:
         try:
-            for _ in range(20):
+            for _ in range(3):
+                together.wait(30)
                 with fleet.engine.begin() as connection:
                     totals.add(connection, MANY[::order])
         except BaseException as error:  # noqa: BLE001
             problems.append(error)
 
-    threads = [threading.Thread(target=add, args=(order,)) for order in (1, -1, 1)]
+    with fleet.engine.begin() as connection:
+        totals.add(connection, MANY)
+    fleet.execute(SLOW_ROWS)  # each holds its rows long enough for the other to want them
+    threads = [threading.Thread(target=add, args=(order,)) for order in (1, -1)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
 
     assert problems == []
-    assert scrape(fleet)["leases_lost",] == 60
+    assert scrape(fleet)["leases_lost",] == 7
 
 
 def test_a_total_is_the_sum_over_processes(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

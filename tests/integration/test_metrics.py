@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from tests.executions import Executions
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
+from tests.live import eventually
 from tests.relay import relayed
 from tests.scrapes import scrape
 from tests.traffic import Traffic
@@ -265,6 +266,22 @@ def test_notifications_that_nobody_got_are_counted_with_their_age(fleet: Fleet) 
     assert found["failing_channels",] == 1
 
 
+def test_without_a_channel_that_was_there_when_it_happened_no_notification_is_stuck(
+    fleet: Fleet,
+) -> None:
+    fleet.execute(
+        "INSERT INTO flowshift.notifications (kind, level, key, title, page, due_at, happened_at) VALUES"
+        " ('k', 'info', 'due', 't', '/', now() - interval '9 h', now() - interval '9 h')"
+    )
+    before = scrape(fleet)
+    fleet.execute("INSERT INTO flowshift.channels (channel) VALUES ('a')")
+    after = scrape(fleet)
+
+    for found in (before, after):
+        assert found["unsent_notifications", "unspread"] == 0
+        assert found["oldest_unsent_notification_age_seconds",] == 0
+
+
 # -- what cannot be read ---------------------------------------------------------------------------
 
 
@@ -340,6 +357,54 @@ def test_without_the_database_a_scrape_says_that_it_is_away(fleet: Fleet, databa
 
     assert found.pop(("scrape_duration_seconds",)) >= 0
     assert found == {("up",): 0}
+
+
+BIG = (
+    "runs",
+    "batches",
+    "ledger",
+    "audit",
+    "publication_bots",
+    "gate_readings",
+    "proofs",
+    "bots",
+    "bot_workflow_versions",
+    "workflow_execution_runs",
+    "workflow_node_executions",
+)
+
+
+CONNECTED = (
+    "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+def read_whole(fleet: Fleet, database: str) -> dict[str, int]:
+    """Make a reading whose plans read no whole table if they can do without: rows so read, by table."""
+    joiner = "&" if "?" in database else "?"
+    engine = metrics_engine(f"{database}{joiner}options=-c%20enable_seqscan%3Doff")
+    assert scrape(fleet, engine=engine)["open_batches", "convert", "enqueued"] == 5
+    engine.dispose()
+    fleet.engine.dispose()
+    eventually(lambda: not fleet.rows(CONNECTED))  # each session writes its counts when it ends
+    rows = fleet.rows("SELECT relname, seq_tup_read FROM pg_stat_user_tables")
+    return {row.relname: row.seq_tup_read for row in rows if row.relname in BIG}
+
+
+def test_no_reading_goes_through_a_whole_table_that_grows(fleet: Fleet, database: str) -> None:
+    traffic = Traffic(fleet)
+    traffic.wave(1, "a")
+    traffic.ask("a", 50)
+    fleet.add_many(40)
+    fleet.run(validate="sample:1")
+    fleet.planned(batch_size=2, allow_overlap=True)
+    fleet.take(2, 5)
+    before = read_whole(fleet, database)
+
+    after = read_whole(fleet, database)
+
+    assert len(before) == len(BIG)
+    assert after == before
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 
 from worker.core.metrics.model import Sample
 from worker.steps.metrics.reader import MetricsReader
@@ -21,8 +21,16 @@ class Made:
 
 
 def test_scrapes_at_once_get_one_reading() -> None:
-    made, together = Made(), Barrier(8)
-    reader = MetricsReader(made, clock=lambda: 0.0)
+    made, together, another = Made(), Barrier(8), Event()
+
+    def make() -> list[Sample]:
+        found = made()
+        if made.number > 1:
+            another.set()
+        another.wait(0.3)  # time for another reading to begin beside this one
+        return found
+
+    reader = MetricsReader(make, clock=lambda: 0.0)
 
     def scrape() -> list[Sample]:
         together.wait()
