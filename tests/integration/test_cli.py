@@ -383,8 +383,7 @@ def test_a_run_is_paused_resumed_tuned_and_cancelled_by_hand(flowshift: Run, fle
     assert "run 1 paused: 0/3 (0%)" in out
     assert "; \\x1b[2Jbackup" in out
     assert (
-        "pace: 1 bots a batch (at most 1), pauses if more than 50% of bots fail with one code"
-        in out
+        "pace: 1 bot a batch (at most 1), pauses if more than 50% of bots fail with one code" in out
     )
     assert "health: go" in out
 

@@ -127,7 +127,7 @@ def test_failures_groups_by_code_with_two_examples_and_what_to_do(
     assert "  next: Set the value that the message names" in out
     assert out.endswith("4 bots failed over the fleet; all of them: flowshift failures --csv\n")
     assert flowshift("failures", "--fleet")[1] == out
-    assert "no_nodes  1 bots" in flowshift("failures", "1", "--code", "no_nodes")[1]
+    assert "no_nodes  1 bot" in flowshift("failures", "1", "--code", "no_nodes")[1]
     assert flowshift("failures", "1", "--code", "cycle")[0] == 0
     code, out, _ = flowshift("status")
     assert "still failed: 4 bots (invalid_config 3, no_nodes 1): flowshift failures" in out
@@ -165,7 +165,7 @@ def test_warnings_are_those_of_the_latest_conversion(flowshift: Run, fleet: Flee
     fleet.run(kind="validate", of_run=1)
     code, out, _ = flowshift("warnings")
     assert code == 0
-    assert "query_placeholder  1 bots" in out
+    assert "query_placeholder  1 bot" in out
     assert "b  run 1 'llm': " in out
     told = json.loads(flowshift("warnings", "1", "--json")[1])
     assert [one["bot_id"] for one in told["warnings"]] == ["a", "b"]

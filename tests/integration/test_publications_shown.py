@@ -171,7 +171,7 @@ def test_messages_and_results_of_publish_batches_name_publication_and_wave(
     fleet = publishing.fleet
     with fleet.engine.begin() as connection:
         [message] = outbox.take(connection, run_id, 9)
-    assert message.slice.startswith("publication 1, wave 1 (1), 1 bots from bot-")
+    assert message.slice.startswith("publication 1, wave 1 (1), 1 bot from bot-")
 
     said = delivery.do_batches(message.ref, fleet.process(TestQueue()))
     assert said.startswith("publication 1, wave 1 (1) · 1 published · 1 bot: bot-")

@@ -8,6 +8,7 @@ from worker.app import app
 from worker.cli.options import reason_option, run_argument, yes_option
 from worker.cli.printing import confirm, say
 from worker.cli.session import configure_logging, opened, person
+from worker.core.counted import counted
 from worker.queue.dispatch import CeleryQueue, Queue
 from worker.runtime import Runtime
 from worker.steps import control
@@ -95,6 +96,6 @@ def _may_cancel(current: Runtime, run_id: int, *, yes: bool) -> None:
     if not progress.is_over:
         left = max(0, progress.bots_total - progress.counts.bots)
         confirm(
-            f"Cancel run {run_id} for good? It is {progress.state}, with {left:,} bots left.",
+            f"Cancel run {run_id} for good? It is {progress.state}, with {counted(left, 'bot')} left.",
             yes=yes,
         )

@@ -17,6 +17,7 @@ from worker.cli.signals import stoppable, wait
 from worker.cli.story import GATE, Story
 from worker.cli.views.bot import print_bot
 from worker.cli.views.summary import print_summary
+from worker.core.counted import counted
 from worker.core.targets.registry import TARGETS
 from worker.processes import serve_program
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
@@ -71,7 +72,9 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
         values = current.settings
         say(f"PostgreSQL and Redis answer; data directory {values.data_path}")
         added = add_sample_fleet(current.engine, count, asked=target, setting=values.target)
-        say(f"sample fleet: {count:,} bots" + (f", {added:,} of them new" if added else ""))
+        say(
+            f"sample fleet: {counted(count, 'bot')}" + (f", {added:,} of them new" if added else "")
+        )
         port = free_port(values)
         web_port = serve_program.free_port(values)
         pages = serve_program.serve_url(values, web_port)

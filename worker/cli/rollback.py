@@ -11,6 +11,7 @@ from worker.cli.options import json_option, reason_option, yes_option
 from worker.cli.printing import confirm_count, print_json, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.rollback import preview_fields, print_preview, print_result, shown
+from worker.core.counted import counted
 from worker.db.publication.rolling import Which
 from worker.errors import ConfigError, UsageError
 from worker.queue.dispatch import CeleryQueue
@@ -170,8 +171,8 @@ def _detach(
             window = current.settings.batch_window
             top_up(current.engine, queue, one.run_id, window=window)
             say(
-                f"run {one.run_id} rolls back {one.bots:,} bots of publication {one.publication_id}:"
-                f" flowshift watch {one.run_id}",
+                f"run {one.run_id} rolls back {counted(one.bots, 'bot')} of publication"
+                f" {one.publication_id}: flowshift watch {one.run_id}",
                 err=as_json,
             )
     if run_ids:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import RunKind
@@ -131,7 +132,7 @@ def _to_enqueue(
     ref = BatchRef(run_id, number)
     of = f"{wave}, " if wave else ""
     if through is None:
-        return ToEnqueue(ref, f"{of}{count} bots from {first}", kind)
+        return ToEnqueue(ref, f"{of}{counted(count, 'bot')} from {first}", kind)
     return ToEnqueue(ref, f"{of}{f'after {after} ' if after else ''}through {through}", kind)
 
 

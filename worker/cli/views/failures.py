@@ -9,6 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Text
 from worker.core.codes import MEANINGS, REMEDIES, SKIP_CODES, quote
+from worker.core.counted import counted
 from worker.core.shown import plain
 from worker.db.outcomes import Group, Kind
 
@@ -32,7 +33,7 @@ def print_groups(out: Console, kind: Kind, run_id: int | None, found: Sequence[G
         return
     for group in found:
         title = Text(f"{group.code}  ", "bold red" if kind == "failures" else "bold yellow")
-        out.print(title.append(f"{group.bots:,} bots", "default"))
+        out.print(title.append(counted(group.bots, "bot"), "default"))
         if meaning := MEANINGS.get(group.code):
             out.print(f"  {meaning}")
         for one in group.examples:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from worker.cli.printing import Console, Table, Text
+from worker.core.counted import counted
 from worker.core.policy.states import words
 from worker.core.publication.alarm import threshold
 from worker.core.publication.e_values import log_e_above, log_e_below
@@ -128,7 +129,8 @@ def _other_lines(reading: Reading) -> list[str]:
     if recent.count.executions:
         count = recent.count
         lines.append(
-            f"last 5 minutes: {count.failed:,} of {count.executions:,} failed, on {recent.bots:,} bots"
+            f"last 5 minutes: {count.failed:,} of {count.executions:,} failed,"
+            f" on {counted(recent.bots, 'bot')}"
         )
     if traffic.expected:
         lines.append(f"traffic: {traffic.seen:,} executions, expected {traffic.expected:,.1f}")

@@ -13,6 +13,7 @@ from worker.cli.views.progress import progress_line
 from worker.cli.views.schedule import prune_text
 from worker.cli.views.summary import print_summary, target_of
 from worker.cli.views.target import print_target
+from worker.core.counted import counted
 from worker.core.policy.health import UNREAD, Verdict
 from worker.core.policy.processes import no_worker
 from worker.core.policy.run_kinds import queue_of
@@ -76,11 +77,11 @@ def _print_target(to: Console, status: Status) -> None:
 
 def pace_line(pace: Pace) -> str:
     """How fast a run may go."""
-    parts = [f"{pace.batch_size_now:,} bots a batch (at most {pace.batch_size:,})"]
+    parts = [f"{counted(pace.batch_size_now, 'bot')} a batch (at most {pace.batch_size:,})"]
     if pace.max_rate is not None:
         parts.append(f"at most {pace.max_rate:,g} bots/s")
     if pace.concurrency is not None:
-        parts.append(f"at most {pace.concurrency:,} batches at once")
+        parts.append(f"at most {counted(pace.concurrency, 'batch', 'batches')} at once")
     parts.append(f"pauses if more than {pace.max_failures:.0%} of bots fail with one code")
     return f"pace: {', '.join(parts)}"
 
@@ -98,7 +99,9 @@ def _open_text(open_failures: Counts) -> Text:
     by_code = ", ".join(f"{code} {bots:,}" for code, bots in open_failures.by_code.items())
     total = sum(open_failures.by_code.values())
     about = "about " if open_failures.is_estimate else ""
-    return Text(f"still failed: {about}{total:,} bots ({by_code}): flowshift failures", "red")
+    return Text(
+        f"still failed: {about}{counted(total, 'bot')} ({by_code}): flowshift failures", "red"
+    )
 
 
 def executed_table(executed: Executed) -> Table:

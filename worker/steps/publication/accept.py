@@ -54,9 +54,10 @@ def to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
             f" now, name it: `flowshift accept {found.publication_id} {one.number} --reason TEXT`"
         )
     if one.pending:
-        left = counted(one.pending, "bot")
+        of = f"of wave {one.number}"
+        left = counted(one.pending, f"bot {of} is", f"bots {of} are")
         raise UsageError(
-            f"{left} of wave {one.number} not out yet: `flowshift go"
+            f"{left} not out yet: `flowshift go"
             f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
         )
     return one

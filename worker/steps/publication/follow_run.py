@@ -6,6 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.policy.states import OVER, words
 from worker.db import runs
 from worker.db.control import trail
@@ -84,7 +85,9 @@ def _paused_by(connection: sa.Connection, run: Run) -> str | None:
 
 
 def _left(found: Publication, wave: Wave, run: Run) -> str:
+    of = f"of wave {wave.number}"
+    left = counted(wave.pending, f"bot {of} is", f"bots {of} are")
     return (
-        f"run {run.run_id} {words(run.state)}, and {wave.pending:,} bots of wave {wave.number} are not"
-        f" out: flowshift go {found.publication_id} publishes them"
+        f"run {run.run_id} {words(run.state)}, and {left} not out:"
+        f" flowshift go {found.publication_id} publishes them"
     )

@@ -23,6 +23,10 @@ def test_every_wave_is_in_one_span_in_its_order_and_there_are_few(states: list[W
     assert len(spans) <= 2 * MOST_WAVES + 1
 
 
+def test_of_a_thousand_that_were_rolled_back_the_last_are_shown() -> None:
+    assert len(fold(["rolled_back", "passed"] * 500)) < 30
+
+
 def test_up_to_twenty_waves_each_has_a_line() -> None:
     assert fold(["passed"] * 20) == [Span(n, n) for n in range(20)]
     assert len(fold(["passed"] * 21)) < 21
