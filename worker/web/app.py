@@ -75,6 +75,8 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
 
     @asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
+        # Made before there are threads: two that need them first would make two.
+        _ready = current.engine, current.registry
         with ThreadPoolExecutor(THREADS, "serve") as executor:
             asyncio.get_running_loop().set_default_executor(executor)
             yield
