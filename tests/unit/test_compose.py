@@ -37,7 +37,12 @@ SECRETS = {
     "REDIS_PASSWORD",
     "FLOWSHIFT_FLOWER_BASIC_AUTH",
 }
-URLS = {"FLOWSHIFT_DATABASE_URL", "WORKER_DATABASE_URL", "PUBLISHER_DATABASE_URL"}
+URLS = {
+    "FLOWSHIFT_BROKER_URL",
+    "FLOWSHIFT_DATABASE_URL",
+    "WORKER_DATABASE_URL",
+    "PUBLISHER_DATABASE_URL",
+}
 # ${NAME}, ${NAME:-default}, ${NAME:?message}; $$ is a dollar sign for the container.
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 COMPOSE = next(
@@ -224,6 +229,21 @@ def test_a_worker_has_the_time_to_hand_back_what_it_cannot_finish() -> None:
     assert worker["init"] is True, "which passes the signal to the main process only"
     grace_s = seconds(worker["stop_grace_period"])
     assert grace_s >= Settings().shutdown_s + 5
+
+
+@each_of_ours
+def test_a_container_of_ours_has_bounded_memory_and_processes(name: str) -> None:
+    service = SERVICES[name]
+    processes = {"worker": 2, "cli": 2, "publisher": 1}.get(name)
+    child_mb = Settings().child_memory_mb
+    default = re.sub(r"^\$\{WORKER_MEMORY:-(.*)\}$", r"\1", service["mem_limit"])
+    assert default == (f"{processes * child_mb + 256}m" if processes else "512m")
+    assert service["pids_limit"] == 256
+
+
+@each_of_ours
+def test_every_process_of_ours_is_told_of_another_queue(name: str) -> None:
+    assert SERVICES[name]["environment"]["FLOWSHIFT_BROKER_URL"] == "${FLOWSHIFT_BROKER_URL:-}"
 
 
 def test_nothing_works_before_the_tables_are_there() -> None:
