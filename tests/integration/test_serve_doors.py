@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import httpx2 as httpx
 import msgspec
 import pytest
 from litestar import get, post
+from litestar.response import Stream
 
 from tests.integration.conftest import Run
 from tests.web import serving
@@ -50,10 +52,20 @@ async def large() -> bytes:
     return b"x" * (64 << 20)
 
 
+@get("/try/slow")
+async def slow() -> Stream:
+    async def lines() -> AsyncIterator[bytes]:
+        for _ in range(6):
+            await asyncio.sleep(0.1)
+            yield b"line\n"
+
+    return Stream(lines())
+
+
 @pytest.fixture(autouse=True)
 def rooms(monkeypatch: pytest.MonkeyPatch) -> None:
     """An action of the API and a form of a page, for the doors alone."""
-    monkeypatch.setattr(api, "HANDLERS", (*api.HANDLERS, act, large))
+    monkeypatch.setattr(api, "HANDLERS", (*api.HANDLERS, act, large, slow))
     monkeypatch.setattr(pages, "HANDLERS", (*pages.HANDLERS, form, sent))
 
 
@@ -233,6 +245,14 @@ def test_a_client_that_sends_its_body_slowly_is_told_so_and_cut_off(
         said = ended(client, first=head + kind, then=b"a")
 
     assert said.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+
+def test_an_answer_may_take_longer_than_a_body_may(
+    current: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.web.doors.gatekeeper.BODY_S", 0.2)
+    with with_settings(current) as client:
+        assert client.get("/try/slow").text == "line\n" * 6
 
 
 def test_a_client_that_does_not_read_its_answer_is_cut_off(

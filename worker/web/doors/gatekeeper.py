@@ -170,21 +170,29 @@ def _with_headers(send: Send) -> Send:
 
 
 def _in_time(receive: Receive) -> Receive:
-    """The body of a request, for which a client that sends slowly is not waited for long."""
+    """The body of a request, for which a client that sends slowly is not waited for long.
+
+    Once it is whole, what comes is only that the client is gone: an answer may take as long as it takes.
+    """
     until: float | None = None
+    whole = False
 
     async def wrapped() -> Any:
-        nonlocal until
+        nonlocal until, whole
+        if whole:
+            return await receive()
         now = asyncio.get_running_loop().time()
         until = now + BODY_S if until is None else until
         try:
             async with asyncio.timeout_at(until):
-                return await receive()
+                message = await receive()
         except TimeoutError:
             raise HTTPException(
                 status_code=HTTPStatus.REQUEST_TIMEOUT,
                 detail=f"the body did not arrive within {BODY_S:.0f} s",
                 headers={"connection": "close"},
             ) from None
+        whole = not message.get("more_body", False)
+        return message
 
     return wrapped
