@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
 from tests.publishing import Publishing
+from worker.db.publication import rolling
+from worker.db.publication.rollback import Part, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import LockedError, StaleError, UsageError
 from worker.steps import transitions
@@ -116,6 +118,34 @@ def test_a_wave_is_back_and_its_publication_held(publishing: Publishing) -> None
     assert live(publishing) == BOTS[:2]
     assert state(publishing) == ("held", "publishing")
     assert waves(publishing) == [("publishing", 0), ("rolled_back", 3)]
+
+
+def test_a_part_is_back_while_a_bot_of_it_is_still_to_come(publishing: Publishing) -> None:
+    """The end of the run knows that not all was asked for: neither publication nor wave is over."""
+    publishing.fleet.execute(
+        "INSERT INTO flowshift.publication_bots (bot_id, publication_id, wave) VALUES ('later', 1, 1)"
+    )
+    for which in (Which(bot_ids=tuple(BOTS[:2])), Which(publication_id=1, wave=2)):
+        begun = begin(publishing, which)
+        work(publishing, begun.run_id or 0)
+        assert state(publishing) == ("held", "publishing")
+
+    assert live(publishing) == []
+    assert waves(publishing) == [("publishing", 2), ("rolled_back", 3)]
+
+
+def test_a_rollback_that_was_killed_after_its_last_batch_is_ended_without_a_run(
+    publishing: Publishing,
+) -> None:
+    with publishing.fleet.engine.begin() as connection:
+        rolling.lock(connection, [1])
+        assert rolling.begin(connection, 1)
+        roll_back_bots(connection, Part(publication_id=1), v1_problem=publishing.problem)
+    assert state(publishing)[0] == "rolling_back"
+
+    assert begin(publishing) == Detached(1, None, 0)
+    assert state(publishing)[0] == "rolled_back"
+    assert publishing.fleet.rows("SELECT FROM flowshift.runs WHERE kind = 'roll_back'") == []
 
 
 def test_what_stays_has_an_outcome_that_says_why(publishing: Publishing) -> None:

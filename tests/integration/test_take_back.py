@@ -174,6 +174,14 @@ def test_a_bot_is_quarantined_once_and_only_by_its_own_wave(publishing: Publishi
     assert counters(publishing) == ("failed", 0, 1)
 
 
+def test_a_bot_of_a_wave_that_passed_is_quarantined_no_more(publishing: Publishing) -> None:
+    publishing.fleet.execute("UPDATE flowshift.publication_bots SET state = 'confirmed'")
+
+    assert quarantined(publishing, BOTS[2:]) == {}
+    assert live(publishing) == BOTS
+    assert counters(publishing) == ("failed", 0, 0)
+
+
 def test_what_a_person_has_edited_or_locked_is_not_quarantined(publishing: Publishing) -> None:
     publishing.fleet.change(BOTS[2], a_workflow("new {question}"))
     publishing.fleet.execute(
