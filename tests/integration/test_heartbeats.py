@@ -179,6 +179,7 @@ def test_a_process_writes_by_itself_with_a_workers_rights_and_holds_no_connectio
     heart.stop()
     (one,) = found(fleet)
     assert (one.evidence, one.stopped) == ("seen", True)
+    assert (one.memory_bytes or 0) > 1_000_000
     written = found(fleet)[0].beat_s
     time.sleep(1.2)
     assert found(fleet)[0].beat_s > written, "it writes no more"

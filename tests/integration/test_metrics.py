@@ -20,7 +20,7 @@ from tests.scrapes import scrape
 from tests.traffic import Traffic
 from worker.core.metrics.catalogue import CATALOGUE, PARTS
 from worker.db import heartbeats
-from worker.db.heartbeats import Identity, Sign
+from worker.db.heartbeats import Identity, Sign, Usage
 from worker.steps.metrics import read as reading
 from worker.steps.metrics.read import READERS, read
 from worker.steps.metrics.reader import metrics_engine
@@ -120,7 +120,7 @@ def test_processes_are_counted_by_what_they_show(fleet: Fleet) -> None:
         me = Identity(uuid.uuid4(), kind, name, "h", 1, "0.1.0", ("convert",))  # type: ignore[arg-type]
         with fleet.engine.begin() as connection:
             heartbeats.begin(connection, me)
-            heartbeats.beat(connection, me, sign)
+            heartbeats.beat(connection, me, sign, usage=Usage(0.5, age_s << 20))
         fleet.execute(
             "UPDATE flowshift.heartbeats SET beat_at = now() - make_interval(secs => :age),"
             " worked_at = worked_at - make_interval(secs => :age) WHERE name = :name",
@@ -139,6 +139,9 @@ def test_processes_are_counted_by_what_they_show(fleet: Fleet) -> None:
     assert found["processes", "worker", "silent"] == 1
     assert found["processes", "beat", "starting"] == 1
     assert found["processes", "serve", "works"] == 0
+    assert found["processes_cpu_cores", "worker"] == 1.0, "what is gone uses none"
+    assert found["processes_memory_bytes", "worker"] == 25 << 20
+    assert found["largest_process_memory_bytes", "worker"] == 20 << 20
     assert 5 <= found["heartbeat_age_seconds", "worker"] < 15
     assert 8 <= found["work_age_seconds", "worker"] < 18
     assert 7 <= found["heartbeat_age_seconds", "beat"] < 17
