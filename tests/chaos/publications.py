@@ -29,6 +29,7 @@ from tests.chaos.faults import (
     Fault,
     Scene,
 )
+from tests.chaos.gate import of_the_gate
 from tests.chaos.platform import a_variant
 from tests.fleet import Fleet
 from tests.invariants import Verdict
@@ -37,6 +38,10 @@ from tests.operating import Operator
 from tests.publication_invariants import verdicts
 
 WAVES = "1, 10 %, 40 %, all"
+JUDGED = 2
+JUDGED_S = 12.0
+"""The gate decides on the first waves, if it can in so many seconds; the operator on the others."""
+
 PEOPLE = {"serve": 4.0, "edit": 1.0, "change": 0.05, "publish": 0.1, "delete": 0.02}
 
 # A platform with work of its own for each switch, so that a batch takes long enough to be killed in.
@@ -80,6 +85,7 @@ class PublicationRound:
         self._others: list[subprocess.Popen[bytes]] = []
         self._codes: list[int] = []
         self._kill_after_s: float | None = None
+        self._watched: dict[int, float] = {}
 
     def play(self, bots: int, until: float) -> list[Verdict] | None:
         """What holds afterwards; None if V1 does not answer again everywhere by then."""
@@ -100,7 +106,7 @@ class PublicationRound:
         if not calmed:
             return None
         print(f"  {self._operator.states()}; commands ended with {sorted(self._codes)}")
-        return [*verdicts(self._fleet, beside), self._no_traceback()]
+        return [*verdicts(self._fleet, beside), *of_the_gate(self._fleet), self._no_traceback()]
 
     def _make_fleet(self, bots: int) -> None:
         fleet = self._fleet
@@ -159,11 +165,21 @@ class PublicationRound:
             self._give("publish", str(self._first_run), *asked, *self._detached())
             return False
         state = operator.state
+        if state == "watching" and self._is_left_to_the_gate(operator):
+            return False
         if state in ("watching", "held"):
             self._give(*operator.move_on(), *self._detached())
         elif state in ("completed", "stopped", "rolling_back"):
             self._give("rollback", "--all", "--yes")
         return state == "rolled_back"
+
+    def _is_left_to_the_gate(self, operator: Operator) -> bool:
+        """Whether the gate is to decide on the wave that is watched: one of the first, for some seconds."""
+        watched = [one for one in operator.read()[1] if one.state == "watching"]
+        if not watched or watched[0].number > JUDGED:
+            return False
+        began = self._watched.setdefault(watched[0].number, time.monotonic())
+        return time.monotonic() < began + JUDGED_S
 
     def _progress(self, operator: Operator) -> tuple[int, int]:
         if operator.publication_id == 0:

@@ -120,6 +120,9 @@ def environment_of(settings: Settings, publisher: Role) -> Environment:
         "FLOWSHIFT_HEARTBEAT_S": "1",
         "FLOWSHIFT_TIME_LIMIT_S": "30",
         "FLOWSHIFT_SHUTDOWN_S": "2",
+        "FLOWSHIFT_GATE_S": "1",
+        "FLOWSHIFT_GATE_MIN_SOAK_S": "2",
+        "FLOWSHIFT_GATE": "rollback",
     }
 
 
