@@ -7,6 +7,7 @@ import pytest
 from migrations import upgrade
 from tests.fleet import Fleet
 from tests.traffic import Traffic, counts, metric
+from worker.core.publication.alarmed import Came
 from worker.core.publication.baseline import Count
 from worker.core.publication.gate import judge
 from worker.db.publication.anew import count_anew
@@ -304,3 +305,34 @@ def test_whatever_types_a_platform_has_it_is_read_alike(traffic: Traffic, change
         (2, 6),
         (3, 6),
     )
+
+
+# -- since an alarm --------------------------------------------------------------------------------
+
+
+def test_since_an_alarm_sick_bots_the_rest_and_accepted_waves_are_counted_apart(
+    traffic: Traffic,
+) -> None:
+    """Not: bots that are back, waves that failed, what came before, and V1 where waves have something."""
+    traffic.wave(2, "x", state="accepted")
+    traffic.wave(3, "y", state="failed")
+    traffic.look()
+    traffic.fleet.execute(
+        "UPDATE flowshift.gate_looks SET alarmed = jsonb_build_object("
+        "'at_s', EXTRACT(epoch FROM now() - interval '2 minutes'), 'bots', jsonb_build_array('a'))"
+    )
+    traffic.ask("a", 9, status="failed", ago="3 minutes")
+    for bot_id, failed in (("a", 1), ("b", 2), ("c", 3), ("x", 4), ("y", 5)):
+        traffic.ask(bot_id, failed, status="failed")
+        traffic.ask(bot_id, 1)
+    traffic.ask("x", 1, status="running", elapsed_ms=None)
+    traffic.ask("a", 6, version=None)
+    traffic.fleet.execute(
+        "UPDATE flowshift.publication_bots SET state = 'quarantined' WHERE bot_id = 'c'"
+    )
+
+    later = traffic.look().later
+
+    assert later.sick == {"a": Came(executions=2, failed=1)}
+    assert later.others == Came(executions=3, failed=2)
+    assert later.control == Came(executions=5, failed=4, running=1)

@@ -226,3 +226,57 @@ def test_the_control_is_expected_as_in_the_same_hours_of_the_day_before(traffic:
 
     assert reading.control_traffic.expected == at_least(5)
     assert judge(reading).outcome == "failed"
+
+
+def test_a_bot_is_expected_to_be_asked_only_since_it_is_out(traffic: Traffic) -> None:
+    traffic.bot(1, "late", age="10 minutes")
+    visitors(traffic, "late", 30, "168 hours 30 minutes")
+    visitors(traffic, "late", 1, "3 hours")
+
+    assert traffic.look(**AT_ONCE).suspects == ()
+
+
+def test_visitors_of_another_version_than_the_one_before_say_nothing(traffic: Traffic) -> None:
+    traffic.fleet.add_version("a", "v0.8", "archived")
+    (row,) = traffic.fleet.rows("SELECT id FROM bot_workflow_versions WHERE version = 'v0.8'")
+    visitors(traffic, "a", 30, "169 hours", version=str(row.id))
+    visitors(traffic, "a", 1, "3 hours", version=None)
+
+    assert traffic.look(**AT_ONCE).suspects == ()
+
+
+def test_executions_of_the_version_before_do_not_say_what_is_normal(traffic: Traffic) -> None:
+    traffic.fleet.add_version("a", "v0.9", "archived")
+    (row,) = traffic.fleet.rows("SELECT id FROM bot_workflow_versions WHERE version = 'v0.9'")
+    traffic.fleet.execute(
+        "UPDATE flowshift.publication_bots SET previous_id = :id WHERE bot_id = 'a'", id=row.id
+    )
+    traffic.ask("a", 120, version=str(row.id), status="failed", ago="3 hours")
+
+    assert p0(traffic.look()) == (0.02, "default")
+
+
+def test_how_long_v1_took_until_it_failed_says_nothing(traffic: Traffic) -> None:
+    traffic.ask("a", 20, version=None, ago="3 hours", elapsed_ms=900)
+    traffic.ask("a", 20, version=None, ago="3 hours", elapsed_ms=60_000, status="failed")
+    traffic.ask("a", 1, elapsed_ms=1_401)
+
+    assert counts(traffic.look(), "slow") == (1, 1)
+
+
+def test_v1_of_the_waves_own_bots_is_no_control(traffic: Traffic) -> None:
+    visitors(traffic, "a", 60, "25 hours")
+
+    assert traffic.look().control_traffic.expected == 0
+
+
+@pytest.mark.parametrize("state", ["failed", "rolled_back"])
+def test_a_wave_before_that_did_not_pass_does_not_say_what_is_normal(
+    traffic: Traffic, state: str
+) -> None:
+    traffic.ask("a", 1_000, ago="1 hour")
+    traffic.look()
+    traffic.fleet.execute(f"UPDATE flowshift.waves SET state = '{state}'")
+    traffic.wave(2, "x")
+
+    assert p0(traffic.look(2)) == (0.02, "default")
