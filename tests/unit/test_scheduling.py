@@ -74,12 +74,14 @@ def test_of_five_processes_three_begin_with_live_tests_the_longest_first_and_two
 
 
 def test_who_runs_live_tests_goes_on_with_them_and_the_rest_join_once_there_are_no_others() -> None:
-    tests = [*UNIT, *LIVE]
+    tests = [*UNIT, *INTEGRATION, *LIVE]
     scheduler, (first, second) = scheduled(tests, 2)
     assert [has_live(tests, node) for node in (first, second)] == [True, False]
+    assert len(first.todo) == 4, "two files"
+    assert {tests[index] for index in first.todo} <= set(LIVE)
     while second.todo:
         scheduler.mark_test_complete(second, second.todo.pop(0))
-    assert not scheduler.workqueue, "what the first has not begun, the second has done"
+    assert not scheduler.workqueue, "what the first was not given, the second has done"
 
 
 def test_live_and_unit_tests_go_file_by_file_and_integration_tests_one_by_one() -> None:
