@@ -11,6 +11,7 @@ from msgspec import inspect
 from reference.page import page, table
 from worker.settings import GROUPS, PREFIX, USUAL, Settings, variable
 from worker.settings.expected import expected
+from worker.settings.secret_files import file_variable, secrets
 
 
 def settings_page() -> str:
@@ -26,11 +27,19 @@ def settings_page() -> str:
         "## The usual ones",
         "Most installations set none but these.",
         _settings(rows[name] for name in USUAL),
+        f"A secret may be in a file instead, as containers get them: {_files()} name the file that "
+        "holds it and nothing else.",
         f"Without `{PREFIX}DATA_DIR` the data directory is the user's data folder "
         "(`~/.local/share/flowshift` on Linux). "
         "[Run the processes](../how-to/processes.md#the-data-directory) says what is in it.",
         *(part for group in GROUPS for part in _section(group, rows)),
     )
+
+
+def _files() -> str:
+    """The variables that name files of secrets, in words."""
+    *first, last = (f"`{file_variable(key)}`" for key in secrets())
+    return f"{', '.join(first)} and {last}"
 
 
 def members(group: type[msgspec.Struct]) -> tuple[str, ...]:

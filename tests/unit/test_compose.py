@@ -27,7 +27,7 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 EXAMPLE = (CHECKOUT / ".env.example").read_text()
 
-OURS = {"migrate-db", "worker", "publisher", "beat", "flower", "cli"}
+OURS = {"migrate-db", "worker", "publisher", "beat", "flower", "serve", "cli"}
 ONE_SHOT = {"migrate-db", "roles", "cli"}
 SETTINGS = {PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)}
 SECRETS = {
@@ -129,7 +129,7 @@ def test_whatever_keeps_running_has_a_health_check_and_is_started_again(name: st
     assert {"interval", "timeout", "retries", "start_period"} < set(service["healthcheck"])
 
 
-@pytest.mark.parametrize("name", ["worker", "publisher", "beat", "flower"])
+@pytest.mark.parametrize("name", ["worker", "publisher", "beat", "flower", "serve"])
 def test_a_health_check_asks_for_the_heartbeat_of_what_runs_in_its_container(name: str) -> None:
     _, *words = SERVICES[name]["healthcheck"]["test"]
 
@@ -140,12 +140,28 @@ def test_a_health_check_asks_for_the_heartbeat_of_what_runs_in_its_container(nam
     assert "--here" in {option for parameter in command.params for option in parameter.opts}
 
 
-def test_only_flower_is_published_and_only_on_loopback() -> None:
+def test_only_flower_and_the_pages_are_published_and_only_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {"flower": ["127.0.0.1:${FLOWSHIFT_FLOWER_PORT:-5555}:5555"]}
+    assert published == {
+        "flower": ["127.0.0.1:${FLOWSHIFT_FLOWER_PORT:-5555}:5555"],
+        "serve": ["127.0.0.1:${FLOWSHIFT_WEB_PORT:-5556}:5556"],
+    }
     assert SERVICES["flower"]["environment"]["FLOWSHIFT_FLOWER_PORT"] == "5555"
+    assert SERVICES["serve"]["environment"]["FLOWSHIFT_WEB_PORT"] == "5556"
     assert not any("network_mode" in service for service in SERVICES.values())
+
+
+def test_the_pages_ask_who_comes_by_a_file_that_they_cannot_change() -> None:
+    serve = SERVICES["serve"]
+
+    assert serve["environment"]["FLOWSHIFT_WEB_ADDRESS"] == "0.0.0.0"
+    (mount,) = serve["volumes"]
+    assert mount["target"] == serve["environment"]["FLOWSHIFT_WEB_USERS"]
+    assert mount["source"] == "${WEB_USERS_FILE:-./web-users}"
+    assert mount["read_only"] is True
+    assert mount["bind"] == {"create_host_path": False}
+    assert "web-users" in (CHECKOUT / ".gitignore").read_text().split()
 
 
 @each_service
@@ -247,7 +263,7 @@ def test_every_process_of_ours_is_told_of_another_queue(name: str) -> None:
 
 
 def test_nothing_works_before_the_tables_are_there() -> None:
-    for name in ("worker", "publisher", "beat", "flower", "cli"):
+    for name in ("worker", "publisher", "beat", "flower", "serve", "cli"):
         assert SERVICES[name]["depends_on"] == {
             "postgres": {"condition": "service_healthy"},
             "redis": {"condition": "service_healthy"},
@@ -271,7 +287,9 @@ def test_each_process_has_the_role_that_its_work_needs() -> None:
 
     assert {name: who(name) for name in OURS} == {
         **dict.fromkeys(("migrate-db", "cli"), ("flowshift", "POSTGRES_PASSWORD")),
-        **dict.fromkeys(("worker", "beat", "flower"), ("flowshift_worker", "WORKER_PASSWORD")),
+        **dict.fromkeys(
+            ("worker", "beat", "flower", "serve"), ("flowshift_worker", "WORKER_PASSWORD")
+        ),
         "publisher": ("flowshift_publisher", "PUBLISHER_PASSWORD"),
     }
     assert not any("--queues" in word for word in SERVICES["worker"]["command"])
@@ -290,6 +308,7 @@ def test_redis_keeps_what_it_was_given() -> None:
 def test_what_is_kept_is_on_a_named_volume_that_our_user_may_write() -> None:
     volumes = {name: SERVICES[name].get("volumes", []) for name in SERVICES}
 
+    del volumes["serve"]
     assert {name: mounts for name, mounts in volumes.items() if mounts} == {
         "postgres": ["postgres-data:/var/lib/postgresql/data"],
         "redis": ["redis-data:/data"],

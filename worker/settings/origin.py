@@ -10,8 +10,9 @@ import msgspec
 from worker.settings.expected import extra
 from worker.settings.field import variable
 from worker.settings.model import GROUPS, Settings, kinds
+from worker.settings.secret_files import file_variable, secret_of
 
-Origin = Literal["environment", "default"]
+Origin = Literal["environment", "file", "default"]
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -48,10 +49,17 @@ def _shown(name: str, values: Settings, environ: Mapping[str, str]) -> Shown:
     return Shown(
         name=variable(name),
         value=text,
-        origin="environment" if environ.get(variable(name)) else "default",
+        origin=_origin(name, environ),
         is_secret=is_secret,
         description=str(_description(kind)),
     )
+
+
+def _origin(name: str, environ: Mapping[str, str]) -> Origin:
+    if environ.get(variable(name)):
+        return "environment"
+    is_in_file = secret_of(file_variable(name)) is not None and environ.get(file_variable(name))
+    return "file" if is_in_file else "default"
 
 
 def _text(value: object) -> str:

@@ -8,29 +8,36 @@ from collections.abc import Iterator, Mapping
 import msgspec
 from msgspec import inspect
 
+from worker.errors import ConfigError
 from worker.settings.field import PREFIX, variable
 from worker.settings.injected import OTHER_NAMES, is_injected
 from worker.settings.model import Settings, kinds
 from worker.settings.refusal import refusal, unknown
+from worker.settings.secret_files import read_secret, secret_of
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings from `environ`; empty values count as not set.
 
-    So does what Kubernetes injects for services whose names begin like ours.
+    So does what Kubernetes injects for services whose names begin like ours. A secret may be in a file
+    instead, which the variable with `_FILE` at its end names.
 
     Raises:
-        ConfigError: a value does not fit, or a `FLOWSHIFT_` name is unknown; says which, what it
-            holds (never for URLs and passwords) and what it must be. Of several, the first by name.
+        ConfigError: a value does not fit, a `FLOWSHIFT_` name is unknown, or the file of a secret cannot
+            be read; says which, what it holds (never for URLs and passwords) and what it must be. Of
+            several, the first by name.
     """
     fields = kinds()
     types = {field.name: field.type for field in msgspec.structs.fields(Settings)}
     given: dict[str, str] = {}
     for name, value in _ours(environ):
-        key = name.removeprefix(PREFIX).lower()
-        if key not in fields or name != variable(key):
+        secret = secret_of(name)
+        key = secret or name.removeprefix(PREFIX).lower()
+        if key not in fields or not (secret or name == variable(key)):
             raise unknown(name, fields)
-        given[key] = value
+        if key in given:
+            raise ConfigError(f"{variable(key)} is set too: remove one of them", setting=name)
+        given[key] = read_secret(name, value) if secret else value
     values = {key: _read(key, value, fields[key], types[key]) for key, value in given.items()}
     return Settings(**values)  # type: ignore[arg-type]
 
