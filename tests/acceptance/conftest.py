@@ -17,17 +17,6 @@ from worker.runtime import Runtime
 from worker.settings import Settings
 
 
-@pytest.fixture(autouse=True, scope="module")
-def unmeasured() -> Iterator[None]:
-    """Measure no coverage in the processes that these tests start.
-
-    They are many, it takes them twice the time, and what they reach other tests reach too.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
-
-
 @pytest.fixture
 def quick(environment: Environment) -> Environment:
     """What waits, waits shortly.
