@@ -62,7 +62,7 @@ audit: $(READY) ## Ask whether a pinned dependency has a known vulnerability, wh
 
 coverage: $(READY) ## Run every test and measure what they reach
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q $(AT_ONCE)
+	$(BIN)/coverage run -m pytest -q $(AT_ONCE) --durations=40 --durations-min=3
 	@$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -46,7 +46,7 @@ def test_people_lose_nothing_from_the_first_wave_to_the_rollback(
         tending(supervisor, lambda: len(beside.journal()) > done + 20)
     assert operator.state == "rolled_back"
     assert operator.count("superseded") > 0
-    assert operator.count("rolled_back") > 30
+    assert operator.count("rolled_back") > 10
     assert operator.count("skipped") > 0
     must_hold(fleet, beside)
 

@@ -63,6 +63,7 @@ TABLES = [
     ("flowshift.notifications", "flowshift"),
     ("flowshift.deliveries", "flowshift"),
     ("flowshift.channels", "flowshift"),
+    ("flowshift.alerts", "flowshift"),
 ]
 
 

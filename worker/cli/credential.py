@@ -7,7 +7,7 @@ import sys
 import click
 
 from worker.cli.arguments import TEXT
-from worker.cli.printing import say
+from worker.cli.printing import ask_password, say
 from worker.errors import UsageError
 from worker.web.doors.people import ROLES, fits_name, hash_password, hash_token, new_token
 
@@ -57,12 +57,7 @@ def _secret(*, with_token: bool, by_proxy: bool) -> str:
 
 
 def _password() -> str:
-    if sys.stdin.isatty():
-        password = str(
-            click.prompt("Password", hide_input=True, err=True, confirmation_prompt=True)
-        )
-    else:
-        password = sys.stdin.readline().rstrip("\r\n")
+    password = ask_password() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if len(password) < SHORTEST:
         raise UsageError(f"a password has at least {SHORTEST} characters")
     return password

@@ -12,6 +12,7 @@ from worker import settings as settings_module
 from worker.cli.printing import say
 from worker.cli.session import configure_logging
 from worker.core.metrics.model import Sample
+from worker.core.printable import escape
 from worker.errors import UsageError
 from worker.progress.exposition import OPENMETRICS, write
 from worker.servers.connect import database_for_command
@@ -80,4 +81,4 @@ def _replace(path: Path, text: bytes) -> None:
         Path(file.name).chmod(0o644)  # the collector is another user
         Path(file.name).replace(path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{escape(str(path))} cannot be written: {error.strerror}") from error

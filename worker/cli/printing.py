@@ -206,6 +206,12 @@ def confirm(question: str, *, yes: bool) -> None:
         raise click.Abort
 
 
+def ask_password() -> str:
+    """Have a person type a new password twice on the terminal, unseen."""
+    typed: str = click.prompt("Password", hide_input=True, err=True, confirmation_prompt=True)
+    return typed
+
+
 def confirm_count(question: str, count: int, *, yes: bool) -> None:
     """Have a person type the number that is at stake; with `yes` nothing is asked.
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, Final
 
 import flower.command
@@ -38,6 +40,9 @@ EVENT: Final = "flowshift-pulse"
 
 ANSWER_S: Final = 3.0
 """How long its own pages, and its own event, may take."""
+
+STOP_S: Final = 10
+"""How long Flower may take to stop when it is asked to."""
 
 
 class Receiver(Events):  # type: ignore[misc] # it has no types
@@ -76,6 +81,7 @@ class Application(Flower):  # type: ignore[misc] # it has no types
 
     def start_http_server(self) -> int | None:
         """Listen; returns the port."""
+        stop_in_time(STOP_S)
         self._port = super().start_http_server()
         address = "127.0.0.1" if self.options.address in ("0.0.0.0", "") else self.options.address  # noqa: S104
         log.info("flower.ready", url=f"http://{address}:{self._port}/tasks", version=__version__)
@@ -134,6 +140,24 @@ class Work:
         except Exception as error:  # noqa: BLE001  (kombu's transports raise what they like)
             return f"the queue takes no event: {str(error) or type(error).__name__}"
         return None if self._receiver.came.wait(ANSWER_S) else "no event reaches it"
+
+
+def stop_in_time(seconds: int) -> None:
+    """Let the system end this process if it is asked to stop, and still lives so many seconds later.
+
+    Flower's handler raises SystemExit wherever the process is at that moment. What swallows it there (a
+    callback of the garbage collector, for one) would leave Flower running.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        former = signal.getsignal(number)
+
+        def stop(number: int, frame: FrameType | None, former: Any = former) -> None:
+            signal.alarm(seconds)
+            former(number, frame)
+
+        if callable(former):
+            signal.signal(number, stop)
 
 
 def main() -> None:
