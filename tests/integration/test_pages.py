@@ -125,6 +125,14 @@ def test_a_run_that_is_not_there_is_said_as_a_page_and_to_programs_as_a_problem(
     assert client.get("/runs/7/failures.csv").status_code == 404
 
 
+def test_a_path_that_leads_nowhere_is_said_as_a_page_beside_the_interface_for_programs(
+    client: httpx.Client,
+) -> None:
+    assert "Not Found" in page(client, "/nowhere", 404).text
+    answer = client.get("/api/v1/nowhere")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_what_was_pruned_is_said_to_be_pruned(fleet: Fleet, client: httpx.Client) -> None:
     fleet.add("broken", a_broken_workflow())
     fleet.run()

@@ -16,7 +16,7 @@ from litestar.types import ASGIApp
 from worker.db.measuring.measured import Measured
 from worker.runtime import Runtime
 from worker.settings.web import host_names
-from worker.web import api, pages, problems
+from worker.web import api, pages
 from worker.web.documentation import plugins
 from worker.web.doors.credentials import make_entry
 from worker.web.doors.csrf import check_form, make_token
@@ -26,6 +26,7 @@ from worker.web.doors.people import Person
 from worker.web.doors.rate import Rate
 from worker.web.doors.rights import need_right
 from worker.web.metrics import Scrapes, TimedRequests, metrics
+from worker.web.pages import problems
 from worker.web.reading import reading_engine
 
 THREADS: Final = 8
@@ -92,7 +93,7 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
             "reading": Provide(give_reading, sync_to_thread=False),
             "scrapes": Provide(give_scrapes, sync_to_thread=False),
         },
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=problems.HANDLERS,  # also where no route is: a browser gets a page
         lifespan=[life],
         logging_config=None,
         openapi_config=plugins.CONFIG,

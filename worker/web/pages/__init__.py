@@ -16,7 +16,6 @@ from worker.web.pages import (
     bots,
     executions,
     now,
-    problems,
     publications,
     runs,
     settings,
@@ -38,6 +37,5 @@ HANDLERS: Final[Sequence[ControllerRouterHandler]] = (
             *acting.HANDLERS,
         ],
         dependencies={"shell": Provide(give_shell, sync_to_thread=False)},
-        exception_handlers=problems.HANDLERS,
     ),
 )

@@ -41,8 +41,9 @@ HANDLERS: Final[ExceptionHandlersMap] = {
 
 
 def _page(request: AnyRequest, answer: Response[Problem]) -> Response[Any]:
-    """The same as a page, if the request came from a browser."""
-    if "text/html" not in request.headers.get("accept", ""):
+    """The same as a page, if a browser asks for one: what is for programs answers them alike."""
+    is_for_programs = request.url.path.startswith("/api/")
+    if is_for_programs or "text/html" not in request.headers.get("accept", ""):
         return answer
     said: Problem = answer.content
     detail = "\n".join((said.detail, *said.errors))
