@@ -7,6 +7,7 @@ started in a temporary data directory.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import secrets
 import shutil
@@ -27,7 +28,7 @@ from migrations import upgrade
 from tests.compiled import share_compiled_statements
 from tests.fleet import Fleet
 from tests.roles import Role, grant
-from tests.scheduling import BothCoresBusy
+from tests.scheduling import BothCoresBusy, is_of_day
 from tests.strategies import at_night
 from worker import log, runtime
 from worker.db.engine import create_engine, database_url
@@ -62,8 +63,19 @@ UNMEASURED = ("hypothesis", "acceptance", "unmeasured")
 """Marks of tests in which no coverage is measured."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+LIVE_TESTS = os.environ.get("LIVE_TESTS", "all")
+"""Which tests of real processes are run: `all`, or the half of this `day`; tomorrow's is the other one."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give tests of generated examples, and those of real processes, the time that they may take."""
+    if LIVE_TESTS == "day":
+        today = dt.datetime.now(dt.UTC).date()
+        live = [item for item in items if item.get_closest_marker("acceptance")]
+        left = [item for item in live if not is_of_day(item.nodeid, today)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
     for item in items:
         if item.get_closest_marker("acceptance"):
             item.add_marker(pytest.mark.timeout(300))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.scheduling import BothCoresBusy, most_live, piece_of
+from tests.scheduling import BothCoresBusy, is_of_day, most_live, piece_of
 
 LIVE = [
     f"tests/acceptance/test_{name}.py::test_{n}" for name in ("a", "chaos", "z") for n in range(2)
@@ -97,3 +98,17 @@ def test_a_piece_that_is_done_is_forgotten() -> None:
     for _ in UNIT:
         scheduler.mark_test_complete(node, node.todo.pop(0))
     assert "tests/unit/test_u.py" not in scheduler.assigned_work[node]
+
+
+def test_two_days_after_one_another_run_each_test_once() -> None:
+    names = [f"tests/acceptance/test_x.py::test_{number}" for number in range(40)]
+    today = dt.date(2026, 11, 29)
+    halves = [
+        {name for name in names if is_of_day(name, today + dt.timedelta(days=after))}
+        for after in (0, 1, 2)
+    ]
+
+    assert halves[0] | halves[1] == set(names)
+    assert not halves[0] & halves[1]
+    assert halves[0] == halves[2]
+    assert min(map(len, halves)) > 10
