@@ -27,8 +27,7 @@ def test_the_demo_of_the_target_answer_converts_everything_and_is_recognised_the
 
     assert "users send 184 messages: V1 answered 184, V2 0, 0 failed" in first.stdout
     assert "gate: wave 4 passed: " in first.stdout
-    # (One less where the gate has taken the sick bot back alone before: on a busy machine it has not.)
-    assert re.search(r"\b18[34] bots: V1 answers again", first.stdout)
+    assert "183 bots: V1 answers again" in first.stdout
 
     second = flowshift(owner, "demo", "--bots", "200", "--exit", timeout_s=250)
 

@@ -33,6 +33,8 @@ MESSAGES: Final = 80
 
 PATIENCE_S: Final = 180.0
 ROUND_S: Final = 1.0
+RETRIES: Final = 2
+"""So often in each round users try a sick bot again, as people do; it shows before its wave may pass."""
 _TEND_S: Final = 0.1
 
 
@@ -117,6 +119,9 @@ class Story:
     def _round(self, bots: Sequence[Member]) -> None:
         """About a second of users: the fewer bots are out, the more messages each gets."""
         out = [one.bot_id for one in bots if one.state in LIVE or one.state == "quarantined"]
+        sick = [bot_id for bot_id in out if bot_id in self._users.sick]
+        for _ in range(RETRIES if sick else 0):
+            self._sent = _sum(self._sent, self._users.send(sick))
         for _ in range(max(1, MESSAGES // len(out)) if out else 0):
             self._sent = _sum(self._sent, self._users.send(out))
 
