@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -133,9 +135,17 @@ def test_a_pool_of_threads_is_refused_in_a_sentence(environment: Environment) ->
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("after_s", [0.06, 0.12, 0.25, 0.5])
+@pytest.fixture
+def silent_database(environment: Environment) -> Iterator[Environment]:
+    """A database server that never answers: a command that asks it does not end by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://127.0.0.1:{server.getsockname()[1]}/nothing"
+        yield {**environment, "FLOWSHIFT_DATABASE_URL": url}
+
+
+@pytest.mark.parametrize("after_s", [0.06, 0.12, 0.25, 0.5, 2.0])
 def test_ctrl_c_at_the_beginning_ends_without_a_traceback(
-    environment: Environment, after_s: float
+    silent_database: Environment, after_s: float
 ) -> None:
     command = [
         sys.executable,
@@ -144,7 +154,7 @@ def test_ctrl_c_at_the_beginning_ends_without_a_traceback(
     ]
     process = subprocess.Popen(
         [*command, "watch"],
-        env=environment,
+        env=silent_database,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
