@@ -7,9 +7,11 @@ import re
 from bench.plans import Plan, explained
 from bench.publish import begin_wave, fill, publish
 from tests.fleet import Fleet
+from worker.db.publication import waves
 from worker.db.publication.rolling import Which
 from worker.steps.batch.kinds import KINDS
-from worker.steps.publication import detached, rollback
+from worker.steps.publication import control, detached, rollback, tick
+from worker.steps.publication.settle import settle
 
 OURS = ("ledger", "proofs", "backups")
 FLEET = (*OURS, "publication_bots", "bots", "bot_workflow_versions", "workflow_execution_runs")
@@ -55,3 +57,31 @@ def test_no_statement_of_a_batch_reads_a_table_whole(fleet: Fleet) -> None:
         assert KINDS["roll_back"].run(claimed, fleet.current).counts.rolled_back == 400
     assert len(plans) > 10
     assert whole_tables(plans) == []
+
+
+def test_whether_a_large_wave_is_out_is_asked_of_its_first_bot(fleet: Fleet) -> None:
+    """Nearly every row is pending: EXISTS would read rows in their order, past all that are out."""
+    fill(fleet.engine, 10_000, 400, shapes=1)
+    fleet.execute("DELETE FROM flowshift.publication_bots WHERE publication_id < 3")
+    fleet.execute("ANALYZE flowshift.publication_bots")
+    begin_wave(fleet.current)
+    with explained(fleet.engine) as plans:
+        assert not settle(fleet.engine, 3, 2)
+    assert len(plans) == 1
+    assert whole_tables(plans) == []
+    assert re.search(r"Index Only Scan using publication_bots_pending.*rows=1\b", plans[0].text)
+
+
+def test_where_a_publication_stands_is_read_without_its_bots(fleet: Fleet) -> None:
+    """By whatever has its state locked: hold, go, and the gate's tick before it looks."""
+    fill(fleet.engine, 1_000, 400, shapes=1)
+    begin_wave(fleet.current)
+    with explained(fleet.engine) as plans:
+        control.hold(fleet.current, 3, actor="me", reason="lunch")
+        control.go(fleet.current, 3, actor="me", reason=None)
+        tick._prepare(fleet.engine, 3, "gate")
+        with fleet.engine.connect() as connection:
+            first, second = waves.of(connection, 3)
+    assert [(one.bot_count, one.pending) for one in (first, second)] == [(400, 400), (600, 600)]
+    assert len(plans) > 20
+    assert [str(plan) for plan in plans if "publication_bots" in plan.text] == []

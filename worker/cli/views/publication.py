@@ -16,7 +16,6 @@ from worker.core.publication.folding import Span, fold
 from worker.core.shown import plain
 from worker.core.units import duration
 from worker.db.publication.outline import Outline
-from worker.db.publication.readings import Kept
 from worker.db.publication.waves import Wave
 from worker.steps.publication.plan import Planned
 from worker.steps.publication.report import Found
@@ -70,7 +69,11 @@ def publication_head(found: Found) -> dict[str, Any]:
 def wave_fields(found: Found) -> Iterator[dict[str, Any]]:
     """Its waves for scripts, every one of them, in their order."""
     for wave in found.waves:
-        yield {**msgspec.to_builtins(wave), "verdict": _verdict_fields(found, wave)}
+        yield {
+            **msgspec.to_builtins(wave),
+            "live": found.live.get(wave.number, 0),
+            "verdict": _verdict_fields(found, wave),
+        }
 
 
 def _verdict_fields(found: Found, wave: Wave) -> dict[str, Any] | None:
@@ -201,18 +204,17 @@ def waves_table(found: Found, *, width: int) -> Table:
             table.add_column(name, justify="right", no_wrap=True)
     for span in fold([wave.state for wave in found.waves]):
         its = found.waves[span.first : span.last + 1]
-        cells = (
-            _folded(its) if span.is_folded else _cells(its[0], found.verdicts.get(its[0].number))
-        )
+        cells = _folded(found, its) if span.is_folded else _cells(found, its[0])
         table.add_row(*(cells.get(name, Text("")) for name in shown))
     return table
 
 
-def _folded(its: Sequence[Wave]) -> dict[str, Text]:
+def _folded(found: Found, its: Sequence[Wave]) -> dict[str, Text]:
     """Waves that follow one another, as one line: their states, and the sums of their bots."""
     states = Counter(wave.state for wave in its)
-    names = {"bots": "bot_count", "live": "live", "pending": "pending", "skipped": "skipped"}
+    names = {"bots": "bot_count", "pending": "pending", "skipped": "skipped"}
     sums = {name: sum(getattr(wave, of) for wave in its) for name, of in names.items()}
+    sums["live"] = sum(found.live.get(wave.number, 0) for wave in its)
     sums["taken back"] = sum(wave.rolled_back + wave.quarantined for wave in its)
     return {
         "wave": Text(f"{its[0].number} to {its[-1].number}", "dim"),
@@ -221,7 +223,8 @@ def _folded(its: Sequence[Wave]) -> dict[str, Text]:
     }
 
 
-def _cells(wave: Wave, kept: Kept | None) -> dict[str, Text]:
+def _cells(found: Found, wave: Wave) -> dict[str, Text]:
+    kept = found.verdicts.get(wave.number)
     metrics = {} if kept is None else {one.metric: one.count for one in kept.reading.metrics}
     counts = {
         name: Text(f"{metrics[name].failed:,}" if name in metrics else "")
@@ -233,7 +236,7 @@ def _cells(wave: Wave, kept: Kept | None) -> dict[str, Text]:
         "wave": Text(f"{wave.number} ({wave.label})"),
         "state": Text(words(wave.state), "red" if wave.state == "failed" else ""),
         "bots": Text(f"{wave.bot_count:,}"),
-        "live": Text(f"{wave.live:,}"),
+        "live": Text(f"{found.live.get(wave.number, 0):,}"),
         "pending": Text(f"{wave.pending:,}"),
         "skipped": Text(f"{wave.skipped:,}"),
         "taken back": Text(f"{back:,}"),

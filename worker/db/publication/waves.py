@@ -61,7 +61,10 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wave(msgspec.Struct, frozen=True, kw_only=True):
-    """A wave as it stands; `pending` and `live` are counted from its bots."""
+    """A wave as it stands. Its counts are those that its batches and rollbacks wrote with their bots.
+
+    `pending` is what is left of its bots: those that are neither published, skipped nor failed.
+    """
 
     number: int
     label: str
@@ -74,7 +77,6 @@ class Wave(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     rolled_back: int
     pending: int
-    live: int
     started_at: dt.datetime | None
     watched_from: dt.datetime | None
     decided_at: dt.datetime | None
@@ -106,21 +108,39 @@ def _publication(row: sa.Row[Any]) -> Publication:
     return Publication(**values)
 
 
-_WAVES: Final = sa.text("""
-    SELECT w.number, w.label, w.state, w.run_id, w.bot_count, w.published, w.skipped, w.failed,
-           w.quarantined, w.rolled_back, w.started_at, w.watched_from, w.decided_at,
-           w.sentence, w.accepted_by, w.accepted_reason,
-           (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
-             AND b.wave = w.number AND b.state = 'pending') AS pending,
-           (SELECT count(*) FROM flowshift.publication_bots b WHERE b.publication_id = w.publication_id
-             AND b.wave = w.number AND b.state IN ('published', 'confirmed')) AS live
-    FROM flowshift.waves w WHERE w.publication_id = :id ORDER BY w.number
-""")
+_PENDING: Final = waves.c.bot_count - waves.c.published - waves.c.skipped - waves.c.failed
+_WAVE_FIELDS: Final = [
+    _PENDING.label(name) if name == "pending" else waves.c[name] for name in Wave.__struct_fields__
+]
 
 
 def of(connection: sa.Connection, publication_id: int) -> list[Wave]:
-    """The waves of a publication, in their order."""
-    return [Wave(**row._asdict()) for row in connection.execute(_WAVES, {"id": publication_id})]
+    """The waves of a publication, in their order. No bot's row is read for it."""
+    query = sa.select(*_WAVE_FIELDS).where(waves.c.publication_id == publication_id)
+    rows = connection.execute(query.order_by(waves.c.number))
+    return [Wave(**row._asdict()) for row in rows]
+
+
+def count_live(
+    connection: sa.Connection, publication_id: int, wave: int | None = None
+) -> dict[int, int]:
+    """How many bots each wave has live, counted from the bots' rows; waves that have none are left out.
+
+    Of one wave, if given. For what a person reads: of 100,000 live bots it takes tens of milliseconds.
+    """
+    b = publication_bots.c
+    query = sa.select(b.wave, sa.func.count()).where(
+        b.publication_id == publication_id, b.state.in_(LIVE)
+    )
+    if wave is not None:
+        query = query.where(b.wave == wave)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(b.wave))}
+
+
+def any_live(connection: sa.Connection, publication_id: int, wave: int) -> bool:
+    """Whether a wave has a bot live: the first by its id, which an index gives."""
+    first = _live(publication_id, wave).order_by(publication_bots.c.bot_id).limit(1)
+    return connection.scalar(first) is not None
 
 
 def of_run(connection: sa.Connection, run_id: int) -> tuple[int, int] | None:
@@ -266,11 +286,15 @@ def pending_bots(publication_id: int, wave: int) -> sa.Select[tuple[str]]:
 
 def live_bots(connection: sa.Connection, publication_id: int, wave: int) -> list[str]:
     """The bots that a wave has live."""
+    query = _live(publication_id, wave).order_by(publication_bots.c.bot_id)
+    return list(connection.scalars(query))
+
+
+def _live(publication_id: int, wave: int) -> sa.Select[tuple[str]]:
     b = publication_bots.c
-    query = sa.select(b.bot_id).where(
+    return sa.select(b.bot_id).where(
         b.publication_id == publication_id, b.wave == wave, b.state.in_(LIVE)
     )
-    return list(connection.execute(query.order_by(b.bot_id)).scalars())
 
 
 def count(

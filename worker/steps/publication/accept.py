@@ -7,7 +7,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from worker.core.counted import counted
-from worker.db.publication import moves
+from worker.db.publication import moves, waves
 from worker.db.publication.waves import Publication, Wave
 from worker.errors import UsageError
 from worker.log import get_logger
@@ -90,7 +90,8 @@ def accept_wave(
     note(connection, publication_id, "accepted", actor, reason, wave=wave.number, was=wave.state)
     log.info("wave.accepted", publication_id=publication_id, wave=wave.number, was=wave.state)
     is_confirmed = moves.confirm_bots(connection, publication_id, wave.number) is None
-    name = f"accepted wave {wave.number}, which {_WAS[wave.state]}: {counted(wave.live, 'bot')}"
+    live = waves.count_live(connection, publication_id, wave.number).get(wave.number, 0)
+    name = f"accepted wave {wave.number}, which {_WAS[wave.state]}: {counted(live, 'bot')}"
     if not goes_on:
         said = f"is still held: `flowshift go {publication_id}` lets it go on"
         return Going(publication_id, None, f"{name}. It {said}")

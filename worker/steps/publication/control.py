@@ -196,8 +196,7 @@ def _locked(connection: sa.Connection, publication_id: int) -> Publication:
     """The publication with its state locked, a wave that is all out settled."""
     lock_state(connection, publication_id, alone=True)
     need(connection, publication_id)
-    for wave in waves.of(connection, publication_id):
-        settle_locked(connection, publication_id, wave.number)
+    settle_locked(connection, publication_id)
     return need(connection, publication_id)
 
 

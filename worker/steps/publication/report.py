@@ -27,11 +27,13 @@ LEAST_S: Final = 60.0
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A publication with its waves, and the last verdict of each that has one.
 
-    `unlooked_s` is set if the gate should have looked so many seconds ago, and did not.
+    `live` is how many bots each wave has live, for those that have any. `unlooked_s` is set if the gate
+    should have looked so many seconds ago, and did not.
     """
 
     publication: Publication
     waves: list[Wave]
+    live: dict[int, int]
     verdicts: dict[int, Kept]
     unlooked_s: float | None = None
 
@@ -96,6 +98,7 @@ def read_publication(
         return Found(
             publication=found,
             waves=its,
+            live=waves.count_live(connection, publication_id),
             verdicts=readings.newest(connection, publication_id, shown),
             unlooked_s=since_s if is_late and _is_looked_at(found) else None,
         )

@@ -8,6 +8,7 @@ from worker.db.engine import map_database_errors
 from worker.db.publication import moves, waves
 from worker.db.publication.locks import lock_state
 from worker.log import get_logger
+from worker.steps.publication.state import wave_in
 
 log = get_logger(__name__)
 
@@ -22,18 +23,17 @@ def settle(engine: sa.Engine, publication_id: int, wave: int) -> bool:
         if waves.any_pending(connection, publication_id, wave):
             return False
         lock_state(connection, publication_id, alone=True)
-        return settle_locked(connection, publication_id, wave)
+        return settle_locked(connection, publication_id)
 
 
-def settle_locked(connection: sa.Connection, publication_id: int, wave: int) -> bool:
-    """The same for a caller that has the publication's state locked."""
+def settle_locked(connection: sa.Connection, publication_id: int) -> bool:
+    """The same, of the wave that is being published, for a caller that has the state locked."""
     found = waves.get(connection, publication_id)
-    one = next((w for w in waves.of(connection, publication_id) if w.number == wave), None)
-    if found is None or one is None or one.pending:
+    one = wave_in(waves.of(connection, publication_id), "publishing")
+    if found is None or found.state != "publishing" or one is None or one.pending:
         return False
-    if found.state != "publishing" or one.state != "publishing":
-        return False
-    moves.move_wave(connection, publication_id, wave, "watching", watched_from=sa.func.now())
+    number = one.number
+    moves.move_wave(connection, publication_id, number, "watching", watched_from=sa.func.now())
     moves.move(connection, publication_id, "watching")
-    log.info("wave.published", publication_id=publication_id, wave=wave, bots=one.published)
+    log.info("wave.published", publication_id=publication_id, wave=number, bots=one.published)
     return True

@@ -157,8 +157,7 @@ def _prepare(engine: sa.Engine, publication_id: int, actor: str) -> tuple[str | 
     """Settle what is out, and follow the run; also the wave that the gate was taking back."""
     with map_database_errors(), engine.begin() as connection:
         lock_state(connection, publication_id, alone=True)
-        for wave in waves.of(connection, publication_id):
-            settle_locked(connection, publication_id, wave.number)
+        settle_locked(connection, publication_id)
         said = follow_run(connection, publication_id, actor)
         return said, moves.gate_wave(connection, publication_id)
 
@@ -305,5 +304,4 @@ def _end(
         if need(connection, publication_id).state == "rolling_back":
             state = rolling.end(connection, publication_id, which, reason)
             note(connection, publication_id, state or "held", actor, reason, wave=wave)
-        its = waves.of(connection, publication_id)
-    return all(one.live == 0 for one in its if one.number == wave)
+        return not waves.any_live(connection, publication_id, wave)

@@ -60,8 +60,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class WaveView(Wave, frozen=True, kw_only=True):
-    """A wave as it stands, with what the gate said last."""
+    """A wave as it stands, how many of its bots are live, and what the gate said last of it."""
 
+    live: int
     verdict: Verdict | None
 
 
@@ -268,7 +269,11 @@ def _view(found: Found) -> PublicationView:
 def _wave(found: Found, one: Wave) -> WaveView:
     kept = found.verdicts.get(one.number)
     verdict = None if kept is None else Verdict(kept.read_at, kept.outcome, kept.sentence)
-    return WaveView(**msgspec.structs.asdict(one), verdict=verdict)
+    return WaveView(
+        **msgspec.structs.asdict(one),
+        live=found.live.get(one.number, 0),
+        verdict=verdict,
+    )
 
 
 def _gate(found: Explained) -> GateView:
