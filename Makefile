@@ -1,6 +1,6 @@
 # flowshift: `make help` says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check static nightly chaos bench lint types imports audit coverage docs site constraints clean
+.PHONY: help env demo test check static nightly chaos bench bench-million lint types imports audit coverage docs site constraints clean
 SHELL := /bin/sh
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -15,7 +15,7 @@ PROCESSES ?= 5
 AT_ONCE := -n $(PROCESSES)
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## Make .venv with everything in it, the command `flowshift` included
 
@@ -71,12 +71,16 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.platform_word
 	$(BIN)/python -m bench.commands
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench --sizes 10000 --fleets distinct alike --no-peer
 	$(BIN)/python -m bench.saves
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.rollback
 	$(BIN)/python -m bench.prune
 	$(BIN)/python -m bench.gate
 	$(BIN)/python -m bench.look --executions 1000000
+
+bench-million: $(READY) ## Measure a fleet of a million bots, or of BOTS=… (an hour or two)
+	$(BIN)/python -m bench.million --bots $(or $(BOTS),1000000)
 
 chaos: $(READY) ## Convert fleets under random faults and check what must hold (SEED=1 MINUTES=5)
 	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5)

@@ -19,8 +19,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,12 @@ import psutil
 import psycopg
 import sqlalchemy as sa
 
+from bench.fleets import FLEETS
 from bench.floor import load_fleet, measure_floor
+from bench.measured import SLICES, Measured, report, slice_rates
+from bench.peer import measure_peer
 from bench.profile import batch_times
+from bench.stored import ends_of_batches, table_sizes, wal_position
 from migrations import upgrade
 from tasks import start_run
 from worker import log, runtime
@@ -44,19 +48,11 @@ from worker.steps.start import Request
 
 WORKERS = 2
 POLL_S = 0.05
+POLLS = 1_000
+"""A long run is asked how far it is this often, so that asking does not weigh: its end is off by 0.1 %."""
 
-
-class Measured(msgspec.Struct):
-    """One size of fleet."""
-
-    bots: int
-    validate: str
-    floor_bots_per_s: float
-    flowshift_bots_per_s: float
-    ratio: float
-    again_bots_per_s: float
-    peak_mb: dict[str, float]
-    parts_us_per_bot: dict[str, float]
+LOOK_S = 1.0
+"""How often it is looked at what a process of its own does to the disk."""
 
 
 def main() -> int:
@@ -64,58 +60,109 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--validate", nargs="+", default=["none", "sample:1"])
     parser.add_argument("--batch-size", type=int, default=500)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    arguments = parser.parse_args()
+    parser.add_argument("--fleets", nargs="+", choices=FLEETS, default=["sample"])
+    parser.add_argument(
+        "--peer",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="measure the plain script, too (beside the first validation)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
+    given = parser.parse_args()
     log.configure(level="error")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped
-    wanted = [(bots, validate) for bots in arguments.sizes for validate in arguments.validate]
-    if len(wanted) == 1:
-        results = [_one_size(*wanted[0], arguments.batch_size)]
-        if not arguments.json:
-            print(_line(results[0]), flush=True)
-    else:
-        results = [_in_a_process(*one, arguments) for one in wanted]
-    if arguments.json:
+    wanted = [
+        Wanted(bots, validate, fleet, given.batch_size, given.peer and number == 0)
+        for fleet in given.fleets
+        for bots in given.sizes
+        for number, validate in enumerate(given.validate)
+    ]
+    results = [_one_size(*wanted)] if len(wanted) == 1 else [in_a_process(one) for one in wanted]
+    if given.json:
         print(json.dumps({"machine": _machine(), "results": msgspec.to_builtins(results)}))
     else:
-        print(_report(results))
+        print(f"{report(results)}\n\nmachine: {json.dumps(_machine())}")
     return 0
 
 
-def _in_a_process(bots: int, validate: str, arguments: argparse.Namespace) -> Measured:
-    """Measure one size in a process of its own: a process has one database and one queue."""
-    command = [sys.executable, "-m", "bench", "--json", "--sizes", str(bots)]
-    command += ["--validate", validate]
-    command += ["--batch-size", str(arguments.batch_size)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    result = msgspec.convert(json.loads(ended.stdout)["results"][0], Measured)
-    if not arguments.json:
-        print(_line(result), flush=True)
+class Wanted(msgspec.Struct, frozen=True):
+    """What is measured in one process."""
+
+    bots: int
+    validate: str
+    fleet: str = "sample"
+    batch_size: int = 500
+    with_peer: bool = False
+
+    @property
+    def command(self) -> list[str]:
+        """The command that measures it, and prints JSON."""
+        options = ["--sizes", str(self.bots), "--validate", self.validate, "--fleets", self.fleet]
+        options += [
+            "--batch-size",
+            str(self.batch_size),
+            "--peer" if self.with_peer else "--no-peer",
+        ]
+        return [sys.executable, "-m", "bench", "--json", *options]
+
+
+def in_a_process(
+    wanted: Wanted, look: Callable[[], None] = lambda: None, files: Path | None = None
+) -> Measured:
+    """Measure in a process of its own: a process has one database and one queue.
+
+    `look` is called now and then meanwhile; what it raises ends the measurement, whose servers and
+    files are gone then, as with a signal. `files` is where embedded servers have theirs.
+    """
+    environment = {**os.environ, **({} if files is None else {"TMPDIR": str(files)})}
+    # In a group of its own, so that Ctrl-C ends it once, by our signal, and it can clean up.
+    with subprocess.Popen(
+        wanted.command, stdout=subprocess.PIPE, process_group=0, env=environment
+    ) as process:
+        try:
+            said = _output(process, look)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, wanted.command)
+    result = msgspec.convert(json.loads(said)["results"][0], Measured)
+    sys.stderr.write(f"{_line(result)}\n")
     return result
 
 
-def _one_size(bots: int, validate: str, batch_size: int) -> Measured:
+def _output(process: subprocess.Popen[bytes], look: Callable[[], None]) -> bytes:
+    """What a process prints in its end."""
+    while True:
+        look()
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=LOOK_S)[0]
+
+
+def _one_size(wanted: Wanted) -> Measured:
     with _servers() as (database_url, redis_url, data_dir):
         settings = Settings(
-            database_url=_fresh_database(database_url, f"bench_{os.getpid()}_{bots}"),
+            database_url=_fresh_database(database_url, f"bench_{os.getpid()}_{wanted.bots}"),
             redis_url=redis_url,
-            namespace=f"bench-{os.getpid()}-{bots}",
+            namespace=f"bench-{os.getpid()}-{wanted.bots}",
             data_dir=str(data_dir),
-            batch_size=batch_size,
+            batch_size=wanted.batch_size,
             log_level="warning",
         )
         try:
-            return _measure(settings, bots, validate)
+            return _measure(settings, wanted)
         finally:
             runtime.shutdown()
             _drop_database(database_url, settings.database_url)
 
 
-def _measure(settings: Settings, bots: int, validate: str) -> Measured:
+def _measure(settings: Settings, wanted: Wanted) -> Measured:
     current = runtime.configure(settings)
     upgrade.upgrade(current.engine)
-    load_fleet(current.engine, bots)
-    before = measure_floor(current.engine)
+    bots, validate, fleet = wanted.bots, wanted.validate, FLEETS[wanted.fleet]
+    load_fleet(current.engine, bots, fleet)
+    before = measure_floor(current.engine, fleet)
+    peer = measure_peer(current.engine) if wanted.with_peer else None
     environment = {
         f"FLOWSHIFT_{name.upper()}": str(getattr(settings, name))
         for name in ("database_url", "redis_url", "namespace", "data_dir", "log_level")
@@ -127,26 +174,36 @@ def _measure(settings: Settings, bots: int, validate: str) -> Measured:
     ) as supervisor:
         _wait_for_worker()
         with _PeakMemory(supervisor.pids) as peak:
+            wal = wal_position(current.engine)
             seconds, run_id = _run(current, validate)
-            again_s, _ = _run(current, validate)
+            wal = wal_position(current.engine) - wal
+            sizes = table_sizes(current.engine)
+            again_s, again_id = _run(current, validate)
+    with current.engine.connect() as connection:
+        rates, again_rates = (
+            slice_rates(*ends_of_batches(connection, one), SLICES) for one in (run_id, again_id)
+        )
     parts = batch_times(current.engine, current.defaults, current.echo)
-    after = measure_floor(current.engine)
-    floor = (before + after) / 2
-    assert run_id
+    floor = (before + measure_floor(current.engine, fleet)) / 2
     return Measured(
         bots=bots,
+        fleet=wanted.fleet,
         validate=validate,
         floor_bots_per_s=bots / floor,
         flowshift_bots_per_s=bots / seconds,
-        ratio=floor / seconds,
         again_bots_per_s=bots / again_s,
+        peer_bots_per_s=None if peer is None else bots / peer.seconds,
+        slice_rates=rates,
+        again_slice_rates=again_rates,
         peak_mb=peak.peak_mb,
+        tables=sizes,
+        wal_bytes_per_bot=wal / bots,
         parts_us_per_bot=parts,
     )
 
 
 def _run(current: Runtime, validate: str) -> tuple[float, int]:
-    """Seconds from asking for a run until it is over."""
+    """Seconds from asking for a run until it is over, and its number."""
     started = time.perf_counter()
     run = start_run(Request(validate=validate), requested_by="bench")
     while True:
@@ -154,7 +211,7 @@ def _run(current: Runtime, validate: str) -> tuple[float, int]:
             progress = run_progress.read(connection, run.run_id)
         if progress is not None and progress.is_over:
             return time.perf_counter() - started, run.run_id
-        time.sleep(POLL_S)
+        time.sleep(max(POLL_S, (time.perf_counter() - started) / POLLS))
 
 
 def _wait_for_worker() -> None:
@@ -253,24 +310,12 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _line(result: Measured) -> str:
+def _line(one: Measured) -> str:
     return (
-        f"{result.bots:>9,} bots, validate {result.validate:<9} floor {result.floor_bots_per_s:>8,.0f}/s  "
-        f"flowshift {result.flowshift_bots_per_s:>8,.0f}/s  ratio {result.ratio:.2f}  "
-        f"again (unchanged) {result.again_bots_per_s:>8,.0f}/s"
+        f"{one.bots:>9,} bots ({one.fleet}), validate {one.validate:<9} "
+        f"floor {one.floor_bots_per_s:>8,.0f}/s  flowshift {one.flowshift_bots_per_s:>8,.0f}/s  "
+        f"ratio {one.ratio:.2f}  again (unchanged) {one.again_bots_per_s:>8,.0f}/s"
     )
-
-
-def _report(results: list[Measured]) -> str:
-    lines = ["", "peak memory, MB (USS)"]
-    for result in results:
-        memory = ", ".join(f"{name} {mb:.0f}" for name, mb in sorted(result.peak_mb.items()))
-        lines.append(f"{result.bots:>9,} bots, validate {result.validate:<9} {memory}")
-    lines += ["", "where the time goes, µs per bot of one batch, alone on the machine"]
-    for name, us in results[-1].parts_us_per_bot.items():
-        lines.append(f"  {name:<34}{us:>8.1f}")
-    lines += ["", f"machine: {json.dumps(_machine())}"]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

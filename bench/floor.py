@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
@@ -10,22 +11,22 @@ from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db.bulk import JsonText, driver
 from worker.errors import BotError
-from worker.sample import insert_sample, sample_bots
+from worker.sample import Fleet, SampleBot, insert_sample, sample_bots
 
 FLOOR_ROWS = 20_000
 """Graphs inserted by one statement of the floor: a parameter of PostgreSQL holds 1 GB at most."""
 
 
-def load_fleet(engine: sa.Engine, bots: int) -> None:
-    """Insert the sample fleet, and leave the tables as a platform's are: vacuumed, analysed."""
+def load_fleet(engine: sa.Engine, bots: int, fleet: Fleet = sample_bots) -> None:
+    """Insert a fleet, and leave the tables as a platform's are: vacuumed, analysed."""
     with engine.connect() as connection:
-        insert_sample(driver(connection), bots)
+        insert_sample(driver(connection), bots, fleet=fleet)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("VACUUM ANALYZE bots"))
         connection.execute(sa.text("CHECKPOINT"))
 
 
-def measure_floor(engine: sa.Engine) -> float:
+def measure_floor(engine: sa.Engine, fleet: Fleet = sample_bots) -> float:
     """Seconds for the drafts and the backups of the fleet in the database, which is left as it was.
 
     Converting is not counted: the graphs are ready before the clock runs.
@@ -50,7 +51,7 @@ def measure_floor(engine: sa.Engine) -> float:
         spent = 0.0
         raw = driver(connection)
         for first in range(0, total, FLOOR_ROWS):
-            ids, graphs = _graphs(min(FLOOR_ROWS, total - first), first)
+            ids, graphs = _graphs(fleet(min(FLOOR_ROWS, total - first), first))
             started = time.perf_counter()
             with raw.cursor() as cursor:
                 cursor.execute(
@@ -72,9 +73,9 @@ def measure_floor(engine: sa.Engine) -> float:
     return spent
 
 
-def _graphs(count: int, first: int) -> tuple[list[str], list[JsonText]]:
+def _graphs(bots: Iterable[SampleBot]) -> tuple[list[str], list[JsonText]]:
     ids, graphs = [], []
-    for bot in sample_bots(count, first):
+    for bot in bots:
         if bot.workflow is None or bot.uses_v2:
             continue
         try:

@@ -6,7 +6,7 @@ The same number of bots is always the same fleet, so that a second run finds eve
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
@@ -80,6 +80,10 @@ class SampleBot(msgspec.Struct, frozen=True):
     uses_v2: bool
 
 
+Fleet = Callable[[int, int], Iterator[SampleBot]]
+"""The bots numbered from the second number on, as many as the first says, in key order."""
+
+
 def sample_bots(count: int, first: int = 0) -> Iterator[SampleBot]:
     """The bots numbered `first` to `first + count - 1`, in key order."""
     for number in range(first, first + count):
@@ -91,15 +95,20 @@ def sample_bots(count: int, first: int = 0) -> Iterator[SampleBot]:
         yield SampleBot(f"{PREFIX}{number:08d}", name, workflow, kind == 42)
 
 
-def insert_sample(connection: psycopg.Connection[Any], count: int, target: Target = DEFAULT) -> int:
-    """Add the sample bots that are not there yet; returns how many were added. Commits.
+def insert_sample(
+    connection: psycopg.Connection[Any],
+    count: int,
+    target: Target = DEFAULT,
+    fleet: Fleet = sample_bots,
+) -> int:
+    """Add the bots of a fleet that are not there yet; returns how many were added. Commits.
 
     What the bots on V2 run is of `target`.
     """
     added = 0
     with connection.cursor() as cursor:
         for first in range(0, count, 1000):
-            page = list(sample_bots(min(1000, count - first), first))
+            page = list(fleet(min(1000, count - first), first))
             cursor.execute(
                 "INSERT INTO bots (bot_id, name, workflow, use_workflow_v2) "
                 "SELECT i, n, w::json, v FROM unnest(%s::text[], %s::text[], %s::text[], %s::bool[])"
@@ -134,18 +143,19 @@ def _workflow(chance: random.Random, kind: int) -> dict[str, Any]:
     """A workflow; kinds 90 and up are broken, each in its own way."""
     searches = chance.choice((0, 1, 1, 1, 1, 2, 3))
     models = chance.choice((1, 1, 1, 1, 2))
-    nodes = [_node("start-1", "start", 0, {"title": "시작"})]
-    nodes += [_search(chance, number) for number in range(1, searches + 1)]
-    nodes += [_llm(chance, number) for number in range(1, models + 1)]
-    nodes.append(_node("end-1", "end", 9, {"title": "끝"}))
+    nodes = [a_node("start-1", "start", 0, {"title": "시작"})]
+    nodes += [a_search(chance, number) for number in range(1, searches + 1)]
+    nodes += [an_llm(chance, number) for number in range(1, models + 1)]
+    nodes.append(a_node("end-1", "end", 9, {"title": "끝"}))
     edges = _edges(nodes, in_a_row=chance.random() < 0.5)
     workflow = {"nodes": nodes, "edges": edges, "viewport": {"x": 0, "y": 0, "zoom": 0.85}}
     if kind >= 90:
-        _break(workflow, kind)
+        spoil(workflow, kind)
     return workflow
 
 
-def _node(node_id: str, node_type: str, column: int, data: dict[str, Any]) -> Node:
+def a_node(node_id: str, node_type: str, column: int, data: dict[str, Any]) -> Node:
+    """A node as V1's editor saves it."""
     return {
         "id": node_id,
         "type": node_type,
@@ -156,11 +166,12 @@ def _node(node_id: str, node_type: str, column: int, data: dict[str, Any]) -> No
     }
 
 
-def _search(chance: random.Random, number: int) -> Node:
+def a_search(chance: random.Random, number: int) -> Node:
+    """A knowledge node with a config by chance."""
     documents = [f"doc-{chance.randrange(1000)}" for _ in range(chance.randrange(3))]
     key, top_k = chance.choice((("document_ids", "top_k"), ("documentIds", "topK")))
     data = {"title": "지식 검색", "dataset_id": f"ds-{chance.randrange(90)}", "mode": "semantic"}
-    return _node(
+    return a_node(
         f"knowledge-{number}",
         "knowledge-retrieval",
         number,
@@ -168,7 +179,8 @@ def _search(chance: random.Random, number: int) -> Node:
     )
 
 
-def _llm(chance: random.Random, number: int) -> Node:
+def an_llm(chance: random.Random, number: int) -> Node:
+    """An LLM node with a config by chance."""
     data = {
         "title": "LLM",
         "desc": "언어 모델이 답변을 생성합니다",
@@ -177,26 +189,28 @@ def _llm(chance: random.Random, number: int) -> Node:
         "max_tokens": chance.choice((500, 1000, 4000)),
         chance.choice(("prompt_template", "prompt")): chance.choice(_PROMPTS),
     }
-    return _node(f"llm-{number}", "llm", 4 + number, data)
+    return a_node(f"llm-{number}", "llm", 4 + number, data)
 
 
 def _edges(nodes: list[Node], *, in_a_row: bool) -> list[dict[str, Any]]:
     """Everything one after another, or every search at once, then every LLM."""
     ids = [node["id"] for node in nodes]
     if in_a_row:
-        return [_edge(one, other) for one, other in pairwise(ids)]
+        return [an_edge(one, other) for one, other in pairwise(ids)]
     searches = [node["id"] for node in nodes if node["type"] == "knowledge-retrieval"]
     llms = [node["id"] for node in nodes if node["type"] == "llm"]
     pairs = [(ids[0], search) for search in searches]
     pairs += [(source, llm) for source in searches or ids[:1] for llm in llms]
-    return [_edge(*pair) for pair in [*pairs, *((llm, ids[-1]) for llm in llms)]]
+    return [an_edge(*pair) for pair in [*pairs, *((llm, ids[-1]) for llm in llms)]]
 
 
-def _edge(source: str, target: str) -> dict[str, Any]:
+def an_edge(source: str, target: str) -> dict[str, Any]:
+    """An edge as V1's editor saves it."""
     return {"id": f"e-{source}-{target}", "source": source, "target": target, "animated": True}
 
 
-def _break(workflow: dict[str, Any], kind: int) -> None:
+def spoil(workflow: dict[str, Any], kind: int) -> None:
+    """Break a workflow in the way of its kind, 90 to 95."""
     nodes, edges = workflow["nodes"], workflow["edges"]
     llm = next(node for node in nodes if node["type"] == "llm")
     if kind == 90:
@@ -204,9 +218,9 @@ def _break(workflow: dict[str, Any], kind: int) -> None:
     elif kind == 91:
         nodes.pop()
     elif kind == 92:
-        edges.append(_edge("llm-1", "ghost"))
+        edges.append(an_edge("llm-1", "ghost"))
     elif kind == 93:
-        edges.append(_edge("llm-1", "start-1"))
+        edges.append(an_edge("llm-1", "start-1"))
     elif kind == 94:
         llm["type"] = llm["data"]["type"] = "teleport"
     elif kind == 95:
