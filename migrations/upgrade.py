@@ -17,7 +17,6 @@ from alembic.util import CommandError
 from worker.core.printable import escape
 from worker.db.engine import map_database_errors
 from worker.db.schema import revision as revision_of
-from worker.db.schema.revision import Revisions
 from worker.errors import UsageError
 
 # Alembic keeps the context that migrations run in as a global of the process.
@@ -98,19 +97,6 @@ def current(engine: sa.Engine) -> str | None:
     """The revision that the database is at; None if there is none yet."""
     with map_database_errors(), engine.connect() as connection:
         return revision_of.current(connection)
-
-
-def head() -> str:
-    """The newest revision that this version of flowshift knows."""
-    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
-    assert revision is not None  # noqa: S101 - the package always holds migrations
-    return revision
-
-
-def revisions() -> Revisions:
-    """Every revision that this version of flowshift has a migration for."""
-    scripts = ScriptDirectory.from_config(alembic_config())
-    return Revisions(head(), frozenset(script.revision for script in scripts.walk_revisions()))
 
 
 def alembic_config() -> Config:

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from migrations.upgrade import revisions
+from migrations.known import revisions
 from tests import platforms
 from tests.fleet import Fleet
 from tests.integration.conftest import Run

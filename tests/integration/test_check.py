@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from migrations import known
 from migrations import upgrade as schema
 from tests.integration.test_migrations import an_engine, catalog, make_platform, run
 from worker.db.engine import database_url
@@ -26,7 +27,7 @@ def engine(empty_database: str) -> Iterator[sa.Engine]:
 
 def checked(engine: sa.Engine) -> Readiness:
     with engine.connect() as connection:
-        return check(connection, schema.revisions())
+        return check(connection, known.revisions())
 
 
 def report(readiness: Readiness, name: str) -> TableReport:
@@ -71,7 +72,7 @@ def test_an_empty_database_lacks_every_table_and_is_not_ready(engine: sa.Engine)
     found = checked(engine)
 
     assert not found.ready
-    assert (found.revision, found.newest_revision) == (None, schema.head())
+    assert (found.revision, found.newest_revision) == (None, known.head())
     assert [(table.name, table.owner) for table in found.tables] == TABLES
     assert not any(table.present for table in found.tables)
     assert found.problems[:2] == (
@@ -173,7 +174,7 @@ def test_a_lost_index_of_ours_is_a_problem(engine: sa.Engine) -> None:
 
 def test_a_database_ahead_of_or_behind_this_program_is_not_ready(engine: sa.Engine) -> None:
     schema.upgrade(engine, "0001")
-    newest = schema.head()
+    newest = known.head()
     assert f"the database is at revision 0001; `flowshift db upgrade` brings it to {newest}" in (
         checked(engine).problems
     )

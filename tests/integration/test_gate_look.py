@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrations import upgrade
+from migrations import known
 from tests.fleet import Fleet
 from tests.traffic import Traffic, counts, metric
 from worker.core.publication.alarmed import Came
@@ -129,7 +129,7 @@ def test_the_check_names_them_unless_it_would_have_to_sort_the_table(traffic: Tr
 
     def notes() -> str:
         with traffic.fleet.engine.connect() as connection:
-            found = check(connection, upgrade.revisions())
+            found = check(connection, known.revisions())
         table = next(one for one in found.tables if one.name == "workflow_execution_runs")
         return "\n".join(table.notes)
 

@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import exc
 
-from migrations import upgrade
+from migrations import known, upgrade
 from tests.fleet import Fleet, a_workflow
 from tests.integration.test_migrations import (
     V2_TABLES,
@@ -101,7 +101,7 @@ def platforms_alembic(engine: sa.Engine, directory: Path) -> Config:
 
 def is_ready(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
-        found = check(connection, upgrade.revisions())
+        found = check(connection, known.revisions())
     assert found.problems == ()
     return found.ready
 
@@ -234,7 +234,7 @@ def test_a_migration_that_is_stamped_accepts_what_is_there(
     assert rows(engine, "SELECT version_num FROM public.alembic_version") == [("v2",)]
     command.upgrade(config, "head")  # nothing is left to do
     assert catalog(engine) == before
-    assert upgrade.current(engine) == upgrade.head()
+    assert upgrade.current(engine) == known.head()
     assert is_ready(engine)
     assert fleet.run().counts.unchanged == 1
     fleet.engine.dispose()

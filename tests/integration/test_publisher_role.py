@@ -12,6 +12,7 @@ import sqlalchemy as sa
 import yaml
 from psycopg import errors
 
+from migrations import known
 from migrations import upgrade as schema
 from tests.conftest import drop_database, make_database
 from tests.fleet import Fleet
@@ -179,7 +180,7 @@ def test_beyond_that_it_may_no_more_than_workers(
 
 def notes(url: str) -> list[str]:
     with an_engine(url) as engine, engine.connect() as connection:
-        found = check(connection, schema.revisions())
+        found = check(connection, known.revisions())
     assert found.problems == ()
     return [
         note

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from psycopg import errors
 
+from migrations import known
 from migrations import upgrade as schema
 from tests.conftest import drop_database, make_database
 from tests.fleet import Fleet, a_workflow
@@ -53,7 +54,7 @@ def worker(settings: Settings, role: Role) -> Iterator[Fleet]:
 
 def test_the_database_is_ready_for_the_role(database: str, role: Role) -> None:
     with an_engine(role.url(database)) as theirs, theirs.connect() as connection:
-        assert check(connection, schema.revisions()).problems == ()
+        assert check(connection, known.revisions()).problems == ()
 
 
 def test_the_role_converts_backs_up_validates_and_retries(fleet: Fleet, worker: Fleet) -> None:
@@ -196,7 +197,7 @@ def test_the_file_may_be_run_again_and_takes_back_what_was_too_much(
         with pytest.raises(errors.InsufficientPrivilege):
             theirs.execute("SELECT secret FROM rated")
     with an_engine(another.url(platform)) as engine, engine.connect() as connection:
-        assert check(connection, schema.revisions()).problems == ()
+        assert check(connection, known.revisions()).problems == ()
 
 
 def test_executions_can_be_locked_and_deleted_as_pruning_does(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from migrations import upgrade
+from migrations import known, upgrade
 from tests import platforms
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
@@ -28,7 +28,7 @@ def database(empty_database: str) -> str:
 
 def checked(engine: sa.Engine) -> Readiness:
     with engine.connect() as connection:
-        return check(connection, upgrade.revisions())
+        return check(connection, known.revisions())
 
 
 def notes(found: Readiness, table: str) -> str:
@@ -293,7 +293,7 @@ def test_a_read_only_database_is_not_ready(fleet: Fleet, empty_database: str) ->
     )
     with an_engine(url.render_as_string(hide_password=False)) as engine, engine.connect() as one:
         if one.execute(sa.text("SHOW transaction_read_only")).scalar_one() == "on":
-            (problem,) = check(one, upgrade.revisions()).problems
+            (problem,) = check(one, known.revisions()).problems
             assert problem.startswith("transactions are read-only here")
 
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from migrations import upgrade
+from migrations import known, upgrade
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from tests.pooler import PGBOUNCER, Mind, minding, pgbouncer
@@ -200,13 +200,13 @@ def test_an_upgrade_asks_for_a_session_of_its_own(empty_database: str, mind: Min
 
 def test_the_check_says_that_a_pooler_is_in_between(database: str) -> None:
     with an_engine(database) as engine, engine.connect() as connection:
-        assert check(connection, upgrade.revisions()).notes == ()
+        assert check(connection, known.revisions()).notes == ()
     with (
         minding(database, "ignores") as url,
         an_engine(url) as engine,
         engine.connect() as connection,
     ):
-        found = check(connection, upgrade.revisions())
+        found = check(connection, known.revisions())
 
     assert found.ready
     assert "pooler" in found.notes[0]

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from migrations.upgrade import revisions
+from migrations.known import revisions
 from tests import platforms, spoils
 from tests.conftest import drop_database, make_database
 from tests.fleet import BACKUPS, Fleet, a_workflow

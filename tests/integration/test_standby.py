@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from migrations import upgrade
+from migrations import known, upgrade
 from tests import platforms
 from tests.integration.conftest import Run
 from tests.integration.test_sessions import an_engine
@@ -110,7 +110,7 @@ def test_of_a_standby_and_a_primary_the_primary_can_be_asked_for(
         {"host": hosts, "port": "5432,5432", "target_session_attrs": "primary"}
     )
     with an_engine(both.render_as_string(hide_password=False)) as engine:
-        assert upgrade.current(engine) == upgrade.head()
+        assert upgrade.current(engine) == known.head()
         with engine.begin() as connection:
             written = connection.exec_driver_sql("UPDATE bots SET name = name").rowcount
     assert written == 5

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from migrations import upgrade
+from migrations import known, upgrade
 from tests import platforms
 from tests.conftest import drop_database, make_database
 from tests.integration.conftest import Run
@@ -104,7 +104,7 @@ def everything(engine: sa.Engine) -> tuple[Catalog, set[tuple[object, ...]], str
 
 def is_ready(engine: sa.Engine) -> bool:
     with engine.connect() as connection:
-        found = check(connection, upgrade.revisions())
+        found = check(connection, known.revisions())
     assert found.problems == ()
     return found.ready
 
@@ -281,7 +281,7 @@ def test_the_command_prints_sql_alone_and_takes_a_revision(
         assert "only an upgrade can be printed" in err
         code, out, _ = flowshift("db", "upgrade", "--sql")
         assert (code, out.count("\n")) == (0, 1)
-        assert out.endswith(f"is at revision {upgrade.head()}: nothing to do\n")
+        assert out.endswith(f"is at revision {known.head()}: nothing to do\n")
     finally:
         drop_database(admin, url)
 
@@ -305,7 +305,7 @@ def test_alembic_cannot_print_a_downgrade_or_start_elsewhere(
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         with pytest.raises(CommandError, match="only an upgrade can be printed"):
-            command.downgrade(config, f"{upgrade.head()}:base", sql=True)
+            command.downgrade(config, f"{known.head()}:base", sql=True)
         with pytest.raises(CommandError, match="not 0003: leave the start out"):
             command.upgrade(config, "0003:head", sql=True)
 

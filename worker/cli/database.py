@@ -7,6 +7,7 @@ from importlib import resources
 
 import click
 
+from migrations import known
 from migrations import upgrade as schema
 from worker import log
 from worker.cli.arguments import TEXT
@@ -125,7 +126,7 @@ def check_command(*, as_json: bool, tries: bool | None) -> int:
             current.defaults,
             current.echo_for,
             target=current.settings.target,
-            revisions=schema.revisions(),
+            revisions=known.revisions(),
             backup=current.settings.backup,
             tries=tries,
             platform=current.platform,

@@ -7,8 +7,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from migrations import upgrade
+from migrations import known
 from worker import log, runtime, settings
+from worker.db.engine import map_database_errors
+from worker.db.schema import revision as revision_of
 from worker.errors import ConfigError
 from worker.queue.environment import ignore
 from worker.runtime import Runtime
@@ -46,11 +48,14 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
 
 
 def _have_tables(current: Runtime) -> None:
-    revision = upgrade.current(current.engine)
-    if revision == upgrade.head():
+    with map_database_errors(), current.engine.connect() as connection:
+        revision = revision_of.current(connection)
+    if revision == known.head():
         return
     if not current.settings.database_url:
-        upgrade.upgrade(current.engine)
+        from migrations.upgrade import upgrade  # noqa: PLC0415  (loads Alembic)
+
+        upgrade(current.engine)
         return
     found = f"is at revision {revision}" if revision else "has no tables of flowshift's yet"
     raise ConfigError(f"the database {found}: run `flowshift db upgrade` first")

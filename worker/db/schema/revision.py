@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import sqlalchemy as sa
-from alembic.runtime.migration import MigrationContext
 
 from worker.db.tables import SCHEMA
 
 UPGRADE = "`flowshift db upgrade`"
+
+_IS_THERE = sa.text(f"SELECT to_regclass('{SCHEMA}.alembic_version') IS NOT NULL")
+_CURRENT = sa.text(f"SELECT version_num FROM {SCHEMA}.alembic_version")  # noqa: S608  (constant)
+"""Where Alembic keeps it, read without Alembic: loading that takes a fifth of a short command's time."""
 
 
 class Revisions(msgspec.Struct, frozen=True):
@@ -20,8 +23,8 @@ class Revisions(msgspec.Struct, frozen=True):
 
 def current(connection: sa.Connection) -> str | None:
     """The revision that the database behind `connection` is at; None if there is none yet."""
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    return context.get_current_revision()
+    (there,) = connection.execute(_IS_THERE).one()
+    return connection.scalar(_CURRENT) if there else None
 
 
 def problems(revision: str | None, revisions: Revisions) -> tuple[str, ...]:
