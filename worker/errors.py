@@ -55,7 +55,7 @@ class SlowError(TransientError):
 
 
 class LockedError(TransientError):
-    """Other sessions have every row locked: nothing was done, and it is nobody's fault."""
+    """Other sessions have every row locked, or a table: nothing was done, and it is nobody's fault."""
 
 
 class QueueAwayError(TransientError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from worker.db import session
 from worker.db import sqlstate as states
 from worker.db.hosts import make_url, place
 from worker.db.measuring.cursor import TimedCursor
-from worker.errors import ConfigError, SlowError, TransientError
+from worker.errors import ConfigError, LockedError, SlowError, TransientError
 
 SETTING = session.SETTING
 OLDEST_SERVER = 13
@@ -174,13 +175,20 @@ def refuse_old_server(number: int, name: str, where: str) -> None:
         )
 
 
+_KINDS: Final[Mapping[str | None, type[TransientError]]] = {
+    states.IDLE_FOR_TOO_LONG: SlowError,
+    states.LOCK_NOT_AVAILABLE: LockedError,
+}
+
+
 @contextmanager
 def map_database_errors() -> Iterator[None]:
     """Turn errors that may pass by themselves into TransientError; let every other one through.
 
-    Except a right that the role lacks: a ConfigError, since only a person can grant it. The one
-    place where the driver's errors get a meaning. Also works as a decorator. Ctrl-C, or the order to
-    stop, that came while the driver waited is raised as such.
+    Where others' locks were waited for until the time-out, that is a LockedError. Except a right that
+    the role lacks: a ConfigError, since only a person can grant it. The one place where the driver's
+    errors get a meaning. Also works as a decorator. Ctrl-C, or the order to stop, that came while the
+    driver waited is raised as such.
     """
     handled = sys.exc_info()[1]
     try:
@@ -197,7 +205,7 @@ def map_database_errors() -> Iterator[None]:
         if not is_transient(error):
             raise
         state = sqlstate(error)
-        kind = SlowError if state == states.IDLE_FOR_TOO_LONG else TransientError
+        kind = _KINDS.get(state, TransientError)
         raise kind(_passing(state, reason_of(error))) from error
 
 

@@ -24,7 +24,7 @@ from worker.db import bots, leaving, ledger
 from worker.db.batches import Batch
 from worker.db.bots import BotRow
 from worker.db.runs import ECHO, RunOptions
-from worker.errors import TransientError, UsageError
+from worker.errors import LockedError, TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.batch.decide import Asked, Decided, decide_on, heard
@@ -84,6 +84,7 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
 
     Raises:
         StaleError: it went to another worker meanwhile; nothing was written.
+        LockedError: every bot is locked by others, or has just changed; nothing was written.
         TransientError: the database was unavailable or busy; nothing was written.
     """
     started = time.monotonic()
@@ -167,7 +168,7 @@ def _save(
     settler = Settler(connection, how.options, how.trial, how.redo, dry_run=batch.dry_run)
     settled = settler.settle(made.decided)
     if settled.left and not settled.rows:
-        raise TransientError(f"every bot of {batch.ref} is locked, or changes all the time")
+        raise LockedError(f"every bot of {batch.ref} is locked by others, or has just changed")
     ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
     tally = Tally()
     tally.add(settled.rows)
