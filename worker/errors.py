@@ -13,6 +13,7 @@
     ├─ BudgetSpentError  the run may ask no more: what is left of it is not executed
     ├─ UsageError        the request is invalid: nothing was started
     │  ├─ NotFoundError  what it names is not there
+    │  ├─ ConflictError  what it names is in a state that does not allow it
     │  └─ ChangedError   what it was made from has changed since
     └─ ConfigError       at start; says which setting, what it holds, what it should hold
 
@@ -106,6 +107,10 @@ class UsageError(FlowshiftError):
 
 class NotFoundError(UsageError):
     """What the request names is not there."""
+
+
+class ConflictError(UsageError):
+    """The state of what the request names does not allow it; nothing was changed."""
 
 
 class ChangedError(UsageError):

@@ -205,7 +205,7 @@ def test_a_rollback_needs_the_number_typed_and_the_preview_that_was_read(
     plan = preview.fields("plan")[0]
     assert browser.send(at, at, plan=plan, typed="5")[0] == 422
     gate.fleet.change("bot-00001", a_workflow("another {question}"))
-    assert browser.send(at, at, plan=plan, typed="6")[0] == 422
+    assert browser.send(at, at, plan=plan, typed="6")[0] == 412
     assert gate.live() == set(gate.bots(1))
     again = browser.look(at)
     assert "V1 goes live with an edit made since" in again.text

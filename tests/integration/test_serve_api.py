@@ -63,13 +63,13 @@ def test_a_run_is_started_once_for_a_key_and_controlled_by_the_name_of_who_asks(
     resumed = client.post("/runs/1/resume").json()
     cancelled = client.post("/runs/1/cancel", json={"reason": "wrong bots"}).json()
 
-    assert said(planned) == (422, "not_possible")
+    assert said(planned) == (409, "conflict")
     assert (paused["changed"], paused["run"]["state"]) == (True, "paused")
     assert twice["changed"] is False
     assert tuned == {"run_id": 1, "changed": {"max_rate": [None, 5.0]}}
     assert (resumed["changed"], resumed["run"]["state"]) == (True, "running")
     assert cancelled["run"]["state"] == "cancelled"
-    assert said(client.post("/runs/1/resume")) == (422, "not_possible")
+    assert said(client.post("/runs/1/resume")) == (409, "conflict")
     names = {"run.paused", "run.tuned", "run.running", "run.cancelled"}
     assert {("ann", name) for name in names} <= actors(fleet)
 
@@ -185,10 +185,7 @@ def test_a_publication_begins_only_with_the_number_of_its_bots_and_is_moved_by_h
     assert stopped == {"publication_id": 1, "changed": True}
     assert [one["state"] for one in client.get("/publications").json()] == ["stopped"]
     assert client.get("/publications?before=1").json() == []
-    assert said(client.post("/publications/1/accept", json={"reason": "r"})) == (
-        422,
-        "not_possible",
-    )
+    assert said(client.post("/publications/1/accept", json={"reason": "r"})) == (409, "conflict")
     assert said(client.get("/publications/1/waves/9/gate")) == (404, "not_found")
     assert said(client.get("/publications/9")) == (404, "not_found")
 

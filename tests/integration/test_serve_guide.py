@@ -217,7 +217,7 @@ def test_what_would_not_be_published_is_refused_at_once_with_its_code(
     published = client.post("/bots/bot-1/workflow-versions/v1.0/publish")
 
     assert (edited.status_code, edited.json()["code"]) == (422, "draft_edited")
-    assert (published.status_code, published.json()["code"]) == (422, "not_possible")
+    assert (published.status_code, published.json()["code"]) == (409, "conflict")
     assert not fleet.rows("SELECT FROM flowshift.publications")
 
 

@@ -10,7 +10,7 @@ from worker.cli.arguments import RUN, TEXT, Whole
 from worker.cli.options import json_option, reason_option, yes_option
 from worker.cli.printing import confirm_count, print_json, say
 from worker.cli.session import configure_logging, opened, person
-from worker.cli.views.rollback import preview_fields, print_preview, print_result, shown
+from worker.cli.views.rollback import print_preview, print_result, shown
 from worker.core.counted import counted
 from worker.db.publication.rolling import Which
 from worker.errors import ConfigError, UsageError
@@ -21,6 +21,7 @@ from worker.steps.enqueue import top_up
 from worker.steps.publication import detached
 from worker.steps.publication import rollback as step
 from worker.steps.publication.rollback import Look
+from worker.steps.publication.rollback_view import rollback_view
 
 
 @click.command()
@@ -108,14 +109,10 @@ def rollback(
         seen = step.look(current, which)
         if not as_json or not (dry_run or yes):
             print_preview(seen, err=as_json)
-        if plan is not None and plan != seen.preview.digest:
-            raise UsageError(
-                f"the plan is {seen.preview.digest} now, not {plan}: the bots have changed since, and"
-                " nothing was changed"
-            )
+        step.need_plan(seen, plan)
         if dry_run or not seen.publication_ids:
             if as_json:
-                print_json(preview_fields(seen, dry_run=dry_run))
+                print_json(rollback_view(seen, dry_run=dry_run))
             return 0
         _confirm(seen, yes=yes)
         digest = plan if yes else seen.preview.digest
@@ -164,7 +161,7 @@ def _detach(
     found = detached.detach(current, which, digest=digest, actor=person(), reason=reason)
     run_ids = [one.run_id for one in found if one.run_id is not None]
     if as_json:
-        print_json({**preview_fields(seen, dry_run=False), "runs": run_ids})
+        print_json(rollback_view(seen, runs=tuple(run_ids)))
     queue = CeleryQueue(app)
     for one in found:
         if one.run_id is not None:
@@ -199,7 +196,7 @@ def _roll_back(
             show=show,
         )
     if as_json:
-        print_json({**preview_fields(seen, dry_run=False), "result": result})
+        print_json(rollback_view(seen, result=result))
     else:
         print_result(result)
     if result.interrupted:

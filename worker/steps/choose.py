@@ -11,7 +11,7 @@ from worker.db import planning
 from worker.db.planning import Planned
 from worker.db.publication import waves
 from worker.db.runs import Run
-from worker.errors import UsageError
+from worker.errors import ConflictError, UsageError
 from worker.steps import find
 from worker.steps.request import Request
 
@@ -30,7 +30,7 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
     parent = find.run(connection, parent_run_id)
     if parent.state not in OVER:
         what = "validate" if request.retry_of is None else "retry"
-        raise UsageError(
+        raise ConflictError(
             f"run {parent.run_id} is still {words(parent.state)}: {what} it when it is over"
         )
     if request.retry_of is not None and parent.kind == "publish":
@@ -40,7 +40,7 @@ def parent_of(connection: sa.Connection, request: Request) -> Run | None:
             f"run {parent.run_id} rolled back: `flowshift rollback` takes back what it left"
         )
     if parent.ledger_pruned_at is not None:
-        raise UsageError(f"the outcomes of run {parent.run_id} were pruned: start a new run")
+        raise ConflictError(f"the outcomes of run {parent.run_id} were pruned: start a new run")
     return parent
 
 

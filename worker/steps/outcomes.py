@@ -12,7 +12,7 @@ from worker.core.codes import REMEDIES
 from worker.db import outcomes
 from worker.db.engine import map_database_errors
 from worker.db.outcomes import Found, Group, Kind
-from worker.errors import UsageError
+from worker.errors import NotFoundError
 from worker.steps import find
 
 HEADER: Final = ("bot_id", "code", "run_id", "node", "message", "next")
@@ -114,4 +114,4 @@ def _refuse_pruned(engine: sa.Engine, run_id: int | None) -> None:
     with map_database_errors(), engine.connect() as connection:
         run = find.run(connection, run_id)
     if run.ledger_pruned_at is not None:
-        raise UsageError(f"the outcomes of run {run_id} were pruned: only its counts are left")
+        raise NotFoundError(f"the outcomes of run {run_id} were pruned: only its counts are left")

@@ -20,7 +20,7 @@ from worker.db.publication import moves, retried, waves
 from worker.db.publication.locks import lock_state
 from worker.db.publication.waves import Options, Publication
 from worker.db.runs import Run
-from worker.errors import UsageError
+from worker.errors import ConflictError, UsageError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
@@ -129,7 +129,7 @@ def _check_waves(text: str) -> None:
 def _chosen(connection: sa.Connection, found: Publication, again: Again) -> Mapping[str, str]:
     _check_waves(again.waves)
     if found.state == "rolling_back":
-        raise UsageError(
+        raise ConflictError(
             f"publication {found.publication_id} is rolling back: retry it when that is over"
             f" (`flowshift publication {found.publication_id}`)"
         )

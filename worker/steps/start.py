@@ -16,7 +16,7 @@ from worker.db import budgets, control, runs
 from worker.db.backups import Place
 from worker.db.engine import map_database_errors
 from worker.db.runs import ECHO, Provider, Run, RunOptions
-from worker.errors import QueueAwayError, TransientError, UsageError
+from worker.errors import ConflictError, QueueAwayError, TransientError
 from worker.providers import live
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
@@ -217,7 +217,7 @@ def _refuse_overlap(connection: sa.Connection, run: Run) -> None:
     found = control.overlapping(connection, run.run_id)
     if found is not None:
         other, state = found
-        raise UsageError(
+        raise ConflictError(
             f"run {other} is {state} and takes some of the same bots: follow it with `flowshift watch "
             f"{other}`, end it with `flowshift cancel {other}`, or use --allow-overlap"
         )

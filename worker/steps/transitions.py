@@ -13,7 +13,7 @@ from worker.core.policy.states import OVER, RunState, words
 from worker.db import notifications, outbox, run_transitions, runs
 from worker.db.engine import map_database_errors
 from worker.db.runs import Run
-from worker.errors import UsageError
+from worker.errors import ConflictError
 from worker.log import get_logger
 from worker.steps import find
 from worker.steps.publication.detached import end_rollback
@@ -32,10 +32,10 @@ def pause(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) -> 
     if run is None or run.state == "paused":
         return run is None
     if run.state == "planning":
-        raise UsageError(
+        raise ConflictError(
             f"run {run_id} is still being planned: pause it when it runs, or cancel it"
         )
-    raise UsageError(f"run {run_id} is {words(run.state)}: it cannot be paused any more")
+    raise ConflictError(f"run {run_id} is {words(run.state)}: it cannot be paused any more")
 
 
 def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) -> bool:
@@ -53,7 +53,7 @@ def resume(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
             if run.state == "paused":
                 outbox.put_back_all(connection, run_id)
         if run.state not in ("paused", "running"):
-            raise UsageError(f"run {run_id} is {words(run.state)}, not paused")
+            raise ConflictError(f"run {run_id} is {words(run.state)}, not paused")
         with engine.begin() as connection:
             changed = run_transitions.apply(
                 connection, run_id, "running", reason=None, actor=actor, why=reason
@@ -75,7 +75,7 @@ def cancel(engine: sa.Engine, run_id: int, *, actor: str, reason: str | None) ->
     run = _change(engine, run_id, "cancelled", actor=actor, reason=reason or f"asked by {actor}")
     if run is None or run.state == "cancelled":
         return run is None
-    raise UsageError(f"run {run_id} is {words(run.state)}: there is nothing to cancel")
+    raise ConflictError(f"run {run_id} is {words(run.state)}: there is nothing to cancel")
 
 
 def _change(

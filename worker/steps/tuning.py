@@ -11,7 +11,7 @@ from worker.core.policy.limits import check_limits
 from worker.core.policy.states import OVER, words
 from worker.db import audit, control
 from worker.db.engine import map_database_errors
-from worker.errors import UsageError
+from worker.errors import ConflictError
 from worker.log import get_logger
 from worker.steps import find
 
@@ -46,7 +46,7 @@ def tune(engine: sa.Engine, run_id: int, tuning: Tuning, *, actor: str) -> dict[
     with map_database_errors(), engine.begin() as connection:
         run = find.run(connection, run_id, lock=True)
         if run.state in OVER:
-            raise UsageError(f"run {run_id} is {words(run.state)}: there is nothing to tune")
+            raise ConflictError(f"run {run_id} is {words(run.state)}: there is nothing to tune")
         changed = {
             name: [getattr(run.options, name), value]
             for name, value in wanted.items()

@@ -14,6 +14,7 @@ from worker.errors import (
     BotError,
     ChangedError,
     ConfigError,
+    ConflictError,
     FlowshiftError,
     NotFoundError,
     TransientError,
@@ -62,6 +63,7 @@ def problem(
 
 _OF_OURS: Final[tuple[tuple[type[FlowshiftError], int, str], ...]] = (
     (NotFoundError, HTTPStatus.NOT_FOUND, "not_found"),
+    (ConflictError, HTTPStatus.CONFLICT, "conflict"),
     (ChangedError, HTTPStatus.PRECONDITION_FAILED, "changed"),
     (UsageError, HTTPStatus.UNPROCESSABLE_ENTITY, "not_possible"),
     (TransientError, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),

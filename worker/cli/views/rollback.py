@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from worker.cli.printing import console, say
 from worker.cli.views.bar import LiveBar, Piece, State
@@ -27,19 +25,6 @@ def print_preview(seen: Look, *, err: bool) -> None:
         return
     for line in seen.preview.lines():
         say(line, err=err)
-
-
-def preview_fields(seen: Look, *, dry_run: bool) -> dict[str, Any]:
-    """The preview for scripts."""
-    return {
-        "dry_run": dry_run,
-        "publications": seen.publication_ids,
-        "bots": seen.bots,
-        "loses_nothing": seen.preview.loses_nothing,
-        "preview": msgspec.to_builtins(seen.preview),
-        "plan": seen.preview.digest,
-        "result": None,
-    }
 
 
 @contextmanager

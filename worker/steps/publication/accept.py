@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from worker.core.counted import counted
 from worker.db.publication import moves, waves
 from worker.db.publication.waves import Publication, Wave
-from worker.errors import UsageError
+from worker.errors import ConflictError, NotFoundError
 from worker.log import get_logger
 from worker.steps.publication.begin import Going, begin_next
 from worker.steps.publication.state import note, wave_in
@@ -42,21 +42,22 @@ def to_accept(found: Publication, its: list[Wave], number: int | None) -> Wave:
     one = waiting if number is None else next((w for w in its if w.number == number), None)
     name = f"publication {found.publication_id}"
     if found.state not in ("watching", "held"):
-        raise UsageError(f"{name} is {found.state}: no wave of it can be accepted now")
+        raise ConflictError(f"{name} is {found.state}: no wave of it can be accepted now")
     if one is None:
         what = "no wave to accept" if number is None else f"no wave {number}"
-        raise UsageError(f"{name} has {what}: `flowshift publication {found.publication_id}`")
+        family = ConflictError if number is None else NotFoundError
+        raise family(f"{name} has {what}: `flowshift publication {found.publication_id}`")
     if waiting is None or one.number != waiting.number:
-        raise UsageError(f"wave {one.number} is {one.state}: there is nothing to accept")
+        raise ConflictError(f"wave {one.number} is {one.state}: there is nothing to accept")
     if number is None and one.state == "watching":
-        raise UsageError(
+        raise ConflictError(
             f"wave {one.number} of {name} is watched: the gate decides, nothing was changed. To accept it"
             f" now, name it: `flowshift accept {found.publication_id} {one.number} --reason TEXT`"
         )
     if one.pending:
         of = f"of wave {one.number}"
         left = counted(one.pending, f"bot {of} is", f"bots {of} are")
-        raise UsageError(
+        raise ConflictError(
             f"{left} not out yet: `flowshift go"
             f" {found.publication_id} --reason TEXT` publishes them, and only executions since then count"
         )

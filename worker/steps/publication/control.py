@@ -13,7 +13,7 @@ from worker.db.publication import moves, waves
 from worker.db.publication.anew import count_anew
 from worker.db.publication.locks import lock_state
 from worker.db.publication.waves import Publication, Wave
-from worker.errors import UsageError
+from worker.errors import ConflictError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.backup.recent import why_no_wave
@@ -65,7 +65,7 @@ def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> 
     if first is None:
         return begin_next(connection, publication_id, actor)
     if why := why_no_wave(connection, need(connection, publication_id), first):
-        raise UsageError(too_large_first(why))
+        raise ConflictError(too_large_first(why))
     moves.move(connection, publication_id, "publishing")
     return begin(connection, need(connection, publication_id), first, actor)
 
@@ -113,12 +113,12 @@ def go(
             if without_backup:
                 said = f"{NO_BACKUP}. Wave {watched.number} is watched: the gate decides"
                 return Going(publication_id, None, said)
-            raise UsageError(gate_decides(publication_id, watched))
+            raise ConflictError(gate_decides(publication_id, watched))
         if found.state in ("watching", "planned"):
             return begin_next(connection, publication_id, actor)
         if found.state == "publishing":
             return _publish_rest(connection, found, actor)
-        raise UsageError(f"publication {publication_id} is {found.state}: it cannot go on")
+        raise ConflictError(f"publication {publication_id} is {found.state}: it cannot go on")
 
 
 def accept(
@@ -167,7 +167,9 @@ def _moving(found: Publication, new: PublicationState) -> PublicationState:
     if found.state == "held" and found.held_from is not None:
         return found.held_from
     if (found.state, new) not in PUBLICATION_TRANSITIONS or found.state == "rolling_back":
-        raise UsageError(f"publication {found.publication_id} is {found.state}: it cannot be held")
+        raise ConflictError(
+            f"publication {found.publication_id} is {found.state}: it cannot be held"
+        )
     return found.state
 
 
@@ -183,7 +185,9 @@ def stop(current: Runtime, publication_id: int, *, actor: str, reason: str | Non
         if found.state == "stopped":
             return False
         if (found.state, "stopped") not in PUBLICATION_TRANSITIONS or found.state == "rolling_back":
-            raise UsageError(f"publication {publication_id} is {found.state}: it cannot be stopped")
+            raise ConflictError(
+                f"publication {publication_id} is {found.state}: it cannot be stopped"
+            )
         why = reason or f"stopped by {actor}"
         moves.move(connection, publication_id, "stopped", reason=why)
         move_runs(connection, publication_id, "cancelled", why, actor)

@@ -42,19 +42,42 @@ def detach(
     actor: str,
     reason: str | None,
     because: HeldBecause = "person",
+    request_id: str | None = None,
 ) -> list[Detached]:
     """Stop the publications and plan a run for each, the newest first; enqueue their batches afterwards.
 
     One transaction. `digest` is that of the preview it was confirmed on: if anything has changed
-    since, nothing is done. On repeat what is back stays back, and a further run does the rest.
+    since, nothing is done. On repeat what is back stays back, and a further run does the rest; with the
+    same `request_id` no run is made twice (`of_request` finds them).
 
     Raises:
-        UsageError: what was confirmed has changed.
+        ChangedError: what was confirmed has changed.
         TransientError: the database was unavailable; nothing was done.
     """
+    key = request_id or str(uuid.uuid4())
     with map_database_errors(), current.engine.begin() as connection:
         ids = begin_locked(connection, which, digest, actor, reason, because, current)
-        return [_plan(connection, one, which, actor, reason) for one in ids]
+        return [_plan(connection, one, which, actor, reason, key) for one in ids]
+
+
+def of_request(engine: sa.Engine, request_id: str) -> list[Run]:
+    """The runs that a rollback of this request id made, the newest publication's first.
+
+    Raises:
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        ids = connection.execute(_OF_REQUEST, {"key": request_id}).scalars()
+        found = (runs.get(connection, run_id) for run_id in ids.all())
+        return [run for run in found if run is not None]
+
+
+# One look into the unique index of request ids for each publication: there are few.
+_OF_REQUEST: Final = sa.text("""
+    SELECT r.run_id FROM flowshift.publications p
+    JOIN flowshift.runs r ON r.request_id = 'rollback-' || p.publication_id || '-' || CAST(:key AS text)
+    WHERE r.kind = 'roll_back' ORDER BY p.publication_id DESC
+""")
 
 
 _BATCHES: Final = """
@@ -71,15 +94,20 @@ _BATCHES: Final = """
 
 
 def _plan(
-    connection: sa.Connection, publication_id: int, which: Which, actor: str, reason: str | None
+    connection: sa.Connection,
+    publication_id: int,
+    which: Which,
+    actor: str,
+    reason: str | None,
+    key: str,
 ) -> Detached:
     if not rolling.count_live(connection, publication_id, which):
         # A rollback was killed after its last batch: all that is missing is its end.
         rolling.end(connection, publication_id, which, reason or f"rolled back by {actor}")
         return Detached(publication_id, None, 0)
-    run, _ = runs.create(
+    run, is_new = runs.create(
         connection,
-        request_id=f"rollback-{publication_id}-{uuid.uuid4()}",
+        request_id=f"rollback-{publication_id}-{key}",
         kind="roll_back",
         options=RunOptions(
             selection="all" if which.bot_ids is None else "listed",
@@ -91,6 +119,8 @@ def _plan(
         requested_by=actor,
         converter_version=CONVERTER_VERSION,
     )
+    if not is_new:  # the same request, at the same time
+        return Detached(publication_id, run.run_id, run.bot_count)
     given = {
         "run_id": run.run_id,
         "size": BATCH,

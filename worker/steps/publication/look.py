@@ -24,7 +24,7 @@ from worker.db.publication import traffic, traffic_settle, traffic_sums
 from worker.db.publication.traffic import Rules
 from worker.db.publication.traffic_sums import Wave
 from worker.db.sqlstate import CANCELLED
-from worker.errors import TransientError, UsageError
+from worker.errors import NotFoundError, TransientError
 from worker.runtime import Runtime
 from worker.settings import Settings
 from worker.steps.publication.normal import find_normal
@@ -91,7 +91,7 @@ def rules_of(settings: Settings, bots: int) -> Rules:
 def _need(connection: sa.Connection, publication_id: int, wave: int) -> Wave:
     found = traffic_sums.wave_of(connection, publication_id, wave)
     if found is None:
-        raise UsageError(
+        raise NotFoundError(
             f"there is no wave {wave} of publication {publication_id}:"
             f" `flowshift publication {publication_id}` lists them"
         )

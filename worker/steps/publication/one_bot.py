@@ -10,7 +10,7 @@ from worker.core.publication.waves import Wishes
 from worker.db.engine import map_database_errors
 from worker.db.publication import waves
 from worker.db.publication.waves import Options
-from worker.errors import BotError, UsageError
+from worker.errors import BotError, ConflictError
 from worker.runtime import Runtime
 from worker.steps.publication import control
 from worker.steps.publication.begin import Going
@@ -40,7 +40,7 @@ def publish_bot(
         target = choose_target(connection, None, current.settings.target).target
         is_new = request_id is None or waves.of_request(connection, request_id) is None
     if version.status != "draft":
-        raise UsageError(
+        raise ConflictError(
             f"{quote(version.version)} of bot {quote(bot_id)} is {version.status}: only the draft can be"
             " published; to publish this content again, restore it into the draft first"
         )

@@ -18,7 +18,7 @@ from worker.db import planning
 from worker.db.engine import map_database_errors
 from worker.db.publication import seen, waves
 from worker.db.publication.waves import Options
-from worker.errors import UsageError
+from worker.errors import ConflictError, UsageError
 from worker.runtime import Runtime
 from worker.steps import find
 from worker.steps.backup.recent import FOR_FIRST, why_no_backup
@@ -110,5 +110,5 @@ def plan_of(
             f"not among the bots to publish: {', '.join(map(repr, plan.unknown[:10]))}"
         )
     if not plan.bot_ids:
-        raise UsageError("there is no bot to publish: the run wrote no draft")
+        raise ConflictError("there is no bot to publish: the run wrote no draft")
     return plan

@@ -19,7 +19,7 @@ from worker.db.engine import map_database_errors
 from worker.db.publication import previews, rolling
 from worker.db.publication.rollback import Back
 from worker.db.publication.rolling import Which
-from worker.errors import UsageError
+from worker.errors import ChangedError, NotFoundError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.publication.rounds import Moved, Rounds, Sleep
@@ -72,6 +72,19 @@ def look(current: Runtime, which: Which) -> Look:
         return _look(connection, which, current)
 
 
+def need_plan(seen: Look, plan: str | None) -> None:
+    """Refuse a plan, the digest of a preview, that is not the one of now; None asks for none.
+
+    Raises:
+        ChangedError: it is another one.
+    """
+    if plan is not None and plan != seen.preview.digest:
+        raise ChangedError(
+            f"the plan is {seen.preview.digest} now, not {plan}: the bots have changed since, and"
+            " nothing was changed"
+        )
+
+
 def roll_back(
     current: Runtime,
     which: Which,
@@ -117,7 +130,7 @@ def _need_known(connection: sa.Connection, which: Which) -> None:
     publication_id, wave = which.publication_id, which.wave
     if publication_id is not None and not rolling.is_there(connection, publication_id, wave):
         part = "" if wave is None else f" with a wave {wave}"
-        raise UsageError(f"there is no publication {publication_id}{part}: nothing was changed")
+        raise NotFoundError(f"there is no publication {publication_id}{part}: nothing was changed")
     if which.bot_ids is None:
         return
     if unknown := rolling.never_planned(connection, which.bot_ids):
@@ -159,7 +172,7 @@ def begin_locked(
     if digest is not None:
         found = _look(connection, which, current).preview.digest
         if digest != found:
-            raise UsageError(
+            raise ChangedError(
                 f"the bots have changed since the plan {digest}: nothing was changed. Look at the new"
                 f" preview (its plan is {found}), then run the command again"
             )

@@ -12,7 +12,7 @@ from worker.db import audit, versions
 from worker.db.engine import map_database_errors
 from worker.db.publication import of_bot
 from worker.db.versions import Version
-from worker.errors import UsageError
+from worker.errors import ConflictError
 from worker.log import get_logger
 from worker.steps.versions import bot
 from worker.steps.versions.bot import Bot, need_update, not_stored
@@ -39,7 +39,7 @@ def archive_version(
         if version.status == "archived":
             return False
         if version.status == "draft":
-            raise UsageError(f"{quote(name)} of bot {quote(bot_id)} is its draft: it stays one")
+            raise ConflictError(f"{quote(name)} of bot {quote(bot_id)} is its draft: it stays one")
         need_update(connection, "status", "updated_at")
         _need_unused(connection, found, version)
         if not versions.archive(connection, version.version_id):
@@ -75,14 +75,16 @@ def _need_unused(connection: sa.Connection, found: Bot, version: Version) -> Non
             if part is not None
             else "publish another version, or let V1 answer again, first"
         )
-        raise UsageError(f"{of} is live: users would get no answer. Nothing was changed; {instead}")
+        raise ConflictError(
+            f"{of} is live: users would get no answer. Nothing was changed; {instead}"
+        )
     if part is not None and version == newest:
-        raise UsageError(
+        raise ConflictError(
             f"{of} is live for publication {part.publication_id}, though use_workflow_v2 is false: it was"
             f" set outside flowshift. Nothing was changed; let the records say that V1 answers: {rollback}"
         )
     if version == newest and sum(one.status == "published" for one in found.versions) == 1:
-        raise UsageError(
+        raise ConflictError(
             f"{of} is its only published version: the platform counts from published versions, would"
             " give the next one a number that is taken, and fail. Nothing was changed; leave it: it"
             " answers nobody while use_workflow_v2 is false"

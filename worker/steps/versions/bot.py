@@ -10,7 +10,7 @@ from worker.core.publication.live import draft_of, newest_published
 from worker.db import versions
 from worker.db.engine import SETTING
 from worker.db.versions import Version
-from worker.errors import BotError, ConfigError, NotFoundError, UsageError
+from worker.errors import BotError, ConfigError, ConflictError, NotFoundError, UsageError
 from worker.steps import find
 
 
@@ -79,7 +79,7 @@ def need_draft_not_live(bot: Bot, *, live_drafts: bool) -> None:
         UsageError: the bot is flagged V2 and has no published version.
     """
     if bot.uses_v2 and newest_published(bot.versions) is None and not live_drafts:
-        raise UsageError(
+        raise ConflictError(
             f"draft_would_go_live: bot {quote(bot.bot_id)} is flagged V2 and has no published version,"
             " so the platform may serve its draft; --live-drafts writes it anyway"
         )

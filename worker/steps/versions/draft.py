@@ -147,7 +147,7 @@ def _write(connection: sa.Connection, found: Bot, graph: bytes) -> str:
         after = versions.write(connection, found.draft.version_id, graph)
     else:
         if not drafts.insert_drafts(connection, [(found.bot_id, graph)]):
-            raise UsageError(
+            raise ChangedError(
                 f"bot {quote(found.bot_id)} has got a draft in the meantime, or another version is"
                 " called draft: nothing was written; look with `flowshift versions`"
             )

@@ -12,7 +12,7 @@ from worker.core.publication.versions import next_version
 from worker.db import audit, versions
 from worker.db.engine import map_database_errors
 from worker.db.versions import Version
-from worker.errors import TransientError, UsageError
+from worker.errors import ConflictError, TransientError, UsageError
 from worker.log import get_logger
 from worker.steps.versions import bot
 from worker.steps.versions.bot import Bot, need_draft_not_live, need_update, not_stored
@@ -61,7 +61,7 @@ def restore_version(
         found = bot.read(connection, bot_id, lock=True)
         version = found.version(name)
         if version.status == _DRAFT:
-            raise UsageError(f"{quote(name)} of bot {quote(bot_id)} is its draft already")
+            raise ConflictError(f"{quote(name)} of bot {quote(bot_id)} is its draft already")
         need_draft_not_live(found, live_drafts=live_drafts)
         restored = _restore(connection, found, version)
         if restored.changed:

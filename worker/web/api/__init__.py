@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from worker.web.api import audit, health, publications, runs, status
+from worker.web.api import audit, health, publications, rollbacks, runs, status
 from worker.web.api.guide import chat, executions, versions
 
 PREFIX: Final = "/api/v1"
@@ -21,6 +21,7 @@ GUIDE: Final[Sequence[ControllerRouterHandler]] = (
     versions.draft,
     versions.publish,
     versions.publish_draft,
+    versions.restore,
     executions.executions,
     executions.execution,
 )
@@ -44,6 +45,7 @@ OURS: Final[Sequence[ControllerRouterHandler]] = (
     publications.go,
     publications.hold,
     publications.stop,
+    rollbacks.roll_back,
     audit.audit,
     status.status,
     status.health,

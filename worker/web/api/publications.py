@@ -20,6 +20,7 @@ from worker.db.publication.waves import Options, Publication, Wave
 from worker.errors import UsageError
 from worker.runtime import Runtime
 from worker.steps.publication import control
+from worker.steps.publication.ask_alerts import need_alerts
 from worker.steps.publication.begin import Going
 from worker.steps.publication.plan import Wanted, look
 from worker.steps.publication.report import (
@@ -30,13 +31,13 @@ from worker.steps.publication.report import (
     read_publication,
 )
 from worker.steps.target import read_target
-from worker.web.api.runs import Reason
 from worker.web.api.values import (
     MOST,
     MOST_WAVES,
     IdempotencyKey,
     Limit,
     PublicationId,
+    Reason,
     Text,
     WaveNumber,
 )
@@ -90,7 +91,8 @@ class GateView(msgspec.Struct, frozen=True, kw_only=True):
 class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to go live: the bots of a run, or those listed; as the options of `flowshift publish`.
 
-    `confirm_bots` is the number of bots that go live, as a dry run says it.
+    `alerts` names the alert rules that no wave may begin under while one fires. `confirm_bots` is the
+    number of bots that go live, as a dry run says it.
     """
 
     run_id: Annotated[int, Meta(ge=1, le=MOST)] | None = None
@@ -104,6 +106,7 @@ class Publish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     publish_edited: bool = False
     live_drafts: bool = False
     without_backup: bool = False
+    alerts: tuple[Annotated[str, Meta(min_length=1, max_length=40)], ...] = ()
     dry_run: bool = False
     confirm_bots: int | None = None
 
@@ -158,6 +161,7 @@ def publish(
 
     `confirm_bots` must be the number of bots that go live.
     """
+    need_alerts(current.engine, data.alerts)
     wanted = _wanted(current, data)
     planned = look(current, wanted)
     bots = len(planned.plan.bot_ids)
@@ -254,6 +258,7 @@ def _wanted(current: Runtime, data: Publish) -> Wanted:
             live_drafts=data.live_drafts,
             next_draft=data.next_draft,
             needs_backup=not data.without_backup,
+            alerts=data.alerts,
         ),
     )
 

@@ -24,7 +24,7 @@ from worker.steps.request import Request
 from worker.steps.run_view import RunSummary, RunView, run_summary, run_view
 from worker.steps.start import start_run
 from worker.steps.tuning import Tuning
-from worker.web.api.values import MOST, IdempotencyKey, Limit, RunId, Text
+from worker.web.api.values import MOST, IdempotencyKey, Limit, Reason, RunId
 from worker.web.doors.people import Person
 from worker.web.given import Current, Reading, Who
 
@@ -45,12 +45,6 @@ After = Annotated[
         pattern="^[a-z_0-9]{1,64}/.{1,255}$",
     ),
 ]
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why, for the audit trail."""
-
-    reason: Text | None = None
 
 
 class Changed(msgspec.Struct, frozen=True):

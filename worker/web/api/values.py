@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, TypeAlias
 
+import msgspec
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from msgspec import Meta
 
@@ -41,3 +42,9 @@ Text: TypeAlias = Annotated[str, Meta(pattern=NO_NUL, max_length=2_000)]
 
 Message: TypeAlias = Annotated[str, Meta(pattern=NO_NUL, min_length=1, max_length=100_000)]
 """What a user says to a bot."""
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why, for the audit trail."""
+
+    reason: Text | None = None

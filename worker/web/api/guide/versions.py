@@ -19,7 +19,7 @@ from litestar.openapi.spec import (
     RequestBody,
     Schema,
 )
-from litestar.params import HeaderParameter, PathParameter, QueryParameter, RawBody
+from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter, RawBody
 from msgspec import Raw
 
 from worker.core.codes import Issue, quote
@@ -31,7 +31,8 @@ from worker.steps.publication.one_bot import publish_bot
 from worker.steps.versions.draft import Written, draft_state, write_draft
 from worker.steps.versions.listing import list_versions
 from worker.steps.versions.read import Whole, read_version
-from worker.web.api.values import BotId, IdempotencyKey
+from worker.steps.versions.restore import Restored, restore_version
+from worker.web.api.values import BotId, IdempotencyKey, Reason
 from worker.web.doors.people import Person
 from worker.web.given import Current, Reading, Who
 from worker.web.problems import Problem
@@ -228,6 +229,36 @@ def publish_draft(
 ) -> Response[Publishing]:
     """The same, for a client that does not know the draft's id."""
     return _publish(current, bot_id, DRAFT, who, idempotency_key)
+
+
+@post(
+    "/bots/{bot_id:str}/workflow-versions/{version_id:str}/restore",
+    tags=TAGS,
+    sync_to_thread=True,
+    status_code=HTTPStatus.OK,
+)
+def restore(
+    bot_id: BotId,
+    version_id: VersionRef,
+    current: Current,
+    who: Who,
+    live_drafts: LiveDrafts = False,
+    data: JSONBody[Reason | None] = None,
+) -> Restored:
+    """Copy a version into the draft, its graph and its variables; the version stays as it is.
+
+    A draft that a person made is kept first, as an archived version. Where the variables differ the
+    server needs the right to write them, as `flowshift_publisher` has it.
+    """
+    version = read_version(current.engine, bot_id, version_id).version
+    return restore_version(
+        current.engine,
+        bot_id,
+        version.version,
+        actor=who.name,
+        reason=None if data is None else data.reason,
+        live_drafts=live_drafts,
+    )
 
 
 def _publish(
