@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import redis
 from migrations import upgrade
 from tests.live import eventually
 from worker.db.engine import create_engine, database_url
+from worker.servers.embedded.binaries import Binaries
 from worker.servers.embedded.paths import Home, prepare_home
 from worker.servers.embedded.server import Server
 from worker.servers.embedded.servers import Postgres, Redis
@@ -90,6 +92,42 @@ class PrivatePostgres(_Private):
         upgrade.upgrade(engine)
         engine.dispose()
         return shown
+
+
+INSTALLED = max(Path("/usr/lib/postgresql").glob("1[4-9]/bin"), default=None)
+"""The programs of PostgreSQL of the system's packages (Debian's), 14 or newer, if there are any."""
+
+
+class _Programs(Binaries):
+    """Those, in the place of the embedded ones."""
+
+    @property
+    def initdb(self) -> Path:
+        assert INSTALLED is not None
+        return INSTALLED / "initdb"
+
+    @property
+    def postgres(self) -> Path:
+        assert INSTALLED is not None
+        return INSTALLED / "postgres"
+
+
+class _Installed(Postgres):
+    """A server of those programs, which may know no built-in locales yet."""
+
+    def _run(self, command: list[str], *, stdin: bytes = b"") -> None:
+        super()._run([part for part in command if "builtin" not in part], stdin=stdin)
+
+
+class InstalledPostgres(PrivatePostgres):
+    """A PostgreSQL of the system's packages that nobody else uses."""
+
+    def __init__(self, directory: Path) -> None:
+        data = DataDir.create(directory)
+        home = prepare_home(data)
+        programs = _Programs(home.binaries.postgres_package, home.binaries.redis_package)
+        home = dataclasses.replace(home, binaries=programs)
+        _Private.__init__(self, _Installed(home, data.log_dir))
 
 
 class _Standby(Postgres):

@@ -67,6 +67,7 @@ class Runtime:
             lock_timeout_ms=self.settings.lock_timeout_ms,
             statement_timeout_ms=self.settings.statement_timeout_ms,
             application_name="flowshift",
+            compression=self.settings.toast_compression,
         )
 
     @cached_property

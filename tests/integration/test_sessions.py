@@ -200,7 +200,7 @@ def test_an_upgrade_asks_for_a_session_of_its_own(empty_database: str, mind: Min
 
 def test_the_check_says_that_a_pooler_is_in_between(database: str) -> None:
     with an_engine(database) as engine, engine.connect() as connection:
-        assert check(connection, known.revisions()).notes == ()
+        assert "pooler" not in "".join(check(connection, known.revisions()).notes)
     with (
         minding(database, "ignores") as url,
         an_engine(url) as engine,

@@ -15,6 +15,7 @@ from sqlalchemy import exc
 
 from worker.db import session
 from worker.db import sqlstate as states
+from worker.db.compression import Compression
 from worker.db.hosts import make_url, place
 from worker.db.measuring.cursor import TimedCursor
 from worker.errors import ConfigError, LockedError, SlowError, TransientError
@@ -79,13 +80,20 @@ _EXPECTED = "it should hold a PostgreSQL URL, such as postgresql://user:password
 
 
 def create_engine(
-    url: sa.URL, *, lock_timeout_ms: int, statement_timeout_ms: int, application_name: str
+    url: sa.URL,
+    *,
+    lock_timeout_ms: int,
+    statement_timeout_ms: int,
+    application_name: str,
+    compression: Compression | None = None,
 ) -> sa.Engine:
     """An engine whose every transaction has these time-outs, in UTC, at READ COMMITTED.
 
     Nothing connects yet. An idle transaction is closed by the server after `statement_timeout_ms`,
     so that a process that hangs cannot hold the platform's rows. What else is set, whatever the
     defaults of server, database and role are, and how through a pooler: `worker.db.session`.
+    `compression` says how large values are compressed; None leaves that to the server. To connect
+    raises ConfigError where the server has not got it.
     """
     connect_args: dict[str, object] = {
         key: value for key, value in _CONNECT_DEFAULTS.items() if key not in url.query
@@ -118,6 +126,7 @@ def create_engine(
             "statement_timeout": statement_timeout_ms,
             "idle_in_transaction_session_timeout": statement_timeout_ms,
         },
+        compression=compression,
         with_options=bool(given) or not ("service" in url.query or "PGSERVICE" in os.environ),
     )
     return engine

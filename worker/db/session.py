@@ -18,6 +18,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from worker.db.compression import Compression, settings_for
 from worker.errors import ConfigError
 
 SETTING = "FLOWSHIFT_DATABASE_URL"
@@ -56,7 +57,12 @@ _REFUSED = re.compile(r"startup (?:parameter|option)|command-line option", re.IG
 
 
 def prepare(
-    engine: sa.Engine, *, given: str, time_outs_ms: Mapping[str, int], with_options: bool = True
+    engine: sa.Engine,
+    *,
+    given: str,
+    time_outs_ms: Mapping[str, int],
+    compression: Compression | None = None,
+    with_options: bool = True,
 ) -> None:
     """Have every connection of an engine set to what we rely on.
 
@@ -64,7 +70,7 @@ def prepare(
     win. Without `with_options` none are sent, since a service file may hold a person's own.
     """
     ours = {**_FIXED, **{name: str(ms) for name, ms in time_outs_ms.items()}}
-    _Session(engine, given, ours, with_options=with_options).listen()
+    _Session(engine, given, ours, compression, with_options=with_options).listen()
 
 
 def has_own(connection: sa.Connection) -> bool:
@@ -120,11 +126,18 @@ class _Session:
     """The settings of the connections of one engine."""
 
     def __init__(
-        self, engine: sa.Engine, given: str, ours: Mapping[str, str], *, with_options: bool
+        self,
+        engine: sa.Engine,
+        given: str,
+        ours: Mapping[str, str],
+        compression: Compression | None,
+        *,
+        with_options: bool,
     ) -> None:
         self._engine = engine
         self._given = given
         self._ours = ours
+        self._compression = compression
         self._token = secrets.token_hex(8)
         self._with_options = with_options
         self._refused = False
@@ -159,11 +172,12 @@ class _Session:
 
     def _examine(self, raw: psycopg.Connection[Any], record: Any) -> None:
         """Find out whether the options have arrived, and set what could not be among them."""
+        before, raw.autocommit = raw.autocommit, True
+        newer = self._newer(raw)
         # libpq sends what PGTZ and PGDATESTYLE say besides, and that would win.
-        late = {name: self._ours[name] for name in ("TimeZone", "DateStyle")} | self._newer(raw)
+        late = {name: self._ours[name] for name in ("TimeZone", "DateStyle")} | newer
         names = [_MARK, self._token, *(text for pair in late.items() for text in pair)]
         columns = "".join(", CASE WHEN m.is_here THEN set_config(%s, %s, false) END" for _ in late)
-        before, raw.autocommit = raw.autocommit, True
         row = raw.execute(
             f"SELECT m.is_here, pg_is_in_recovery(){columns}"  # noqa: S608
             " FROM (SELECT current_setting(%s, true) IS NOT DISTINCT FROM %s AS is_here) m",
@@ -172,24 +186,27 @@ class _Session:
         raw.autocommit = before
         assert row is not None  # noqa: S101  (a SELECT without WHERE)
         if not row[0]:
-            record.info[_PER_TRANSACTION] = self._each_time(raw)
+            record.info[_PER_TRANSACTION] = self._each_time(newer)
             # A standby refuses to begin otherwise than reading.
             raw.read_only = None if row[1] else False
             raw.deferrable = False
 
-    def _each_time(self, raw: psycopg.Connection[Any]) -> str:
+    def _each_time(self, newer: Mapping[str, str]) -> str:
         given = read_options(self._given)
-        settings = {**given, **self._ours, **self._newer(raw)}
+        settings = {**given, **self._ours, **newer}
         calls = ", ".join(
             f"set_config({_quoted(name)}, {_quoted(value)}, true)"
             for name, value in settings.items()
         )
         return f"SELECT {calls}"
 
-    @staticmethod
-    def _newer(raw: psycopg.Connection[Any]) -> dict[str, str]:
+    def _newer(self, raw: psycopg.Connection[Any]) -> dict[str, str]:
+        """What only some servers have a setting for."""
         version = raw.info.server_version
-        return {name: "0" for name, since in _NEWER.items() if version >= since * 10_000}
+        found = {name: "0" for name, since in _NEWER.items() if version >= since * 10_000}
+        if self._compression is not None:
+            found |= settings_for(raw, self._compression)
+        return found
 
     @staticmethod
     def _begin(connection: sa.Connection) -> None:

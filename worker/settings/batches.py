@@ -42,6 +42,14 @@ class Batches(Connect, frozen=True, kw_only=True):
             "so that no row of `bots` is updated. Counts where the run is started."
         ),
     ] = "column"
+    toast_compression: Annotated[
+        Literal["auto", "pglz", "lz4"],
+        Meta(
+            description="How our sessions have PostgreSQL compress large values, where the column says "
+            "nothing itself: `pglz`, `lz4` (14 and newer, built with it), or `auto`: `lz4` where the "
+            "server has it. Readers notice nothing; its replicas must have it, too."
+        ),
+    ] = "auto"
     max_failures: Annotated[
         float,
         Meta(

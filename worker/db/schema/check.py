@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 import sqlalchemy as sa
 
-from worker.db import session
+from worker.db import compression, session
 from worker.db.backups import Place
 from worker.db.models import OUR_TABLES
 from worker.db.platform_tables import PLATFORM_TABLES
@@ -128,14 +128,15 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
 
 
 def _session_notes(connection: sa.Connection) -> tuple[str, ...]:
+    compressed = compression.notes(connection)
     if session.has_own(connection):
-        return ()
+        return compressed
     note = (
         "a connection pooler is in between, which ignores or refuses start-up options: time-outs are "
         "set in each transaction, and prunes delete rows instead of dropping partitions; "
         f"{UPGRADE} and `flowshift db downgrade` need PostgreSQL's own host and port"
     )
-    return (note,)
+    return (note, *compressed)
 
 
 def _check_platform_table(
