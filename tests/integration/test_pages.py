@@ -19,6 +19,7 @@ from worker.db import run_pace, run_results
 from worker.db.run_pace import slices_for
 from worker.runtime import Runtime
 from worker.steps.run_page import PAGE
+from worker.web.pages import runs
 
 BROWSER = {"Accept": "text/html"}
 SCRIPT = "<script>alert(1)</script>"
@@ -82,7 +83,7 @@ def test_a_page_that_is_as_it_was_is_answered_with_304_and_a_change_with_the_pag
 
 
 def test_a_run_shows_its_codes_with_two_examples_and_its_failures_by_the_page(
-    fleet: Fleet, client: httpx.Client, flowshift: Run
+    fleet: Fleet, client: httpx.Client, flowshift: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(PAGE + 5):
         fleet.add(f"broken-{number:03}", a_broken_workflow())
@@ -105,6 +106,7 @@ def test_a_run_shows_its_codes_with_two_examples_and_its_failures_by_the_page(
     assert "/bot?id=broken-019" in begins.links("/bot?id=")
     assert "fits what you asked for" in page(client, "/runs/1?begins=%25").text
 
+    monkeypatch.setattr(runs, "CSV_PAGE", 7)
     answer = client.get("/runs/1/failures.csv")
     _, out, _ = flowshift("failures", "1", "--csv")
     assert answer.text == out

@@ -25,6 +25,7 @@ from worker.web.doors.origin import own_hosts
 from worker.web.doors.people import Person
 from worker.web.doors.rate import Rate
 from worker.web.doors.rights import need_right
+from worker.web.head import HeadAsGet
 from worker.web.metrics import Scrapes, TimedRequests, metrics
 from worker.web.pages import problems
 from worker.web.reading import reading_engine
@@ -46,7 +47,7 @@ def create_guarded(current: Runtime, address: str) -> ASGIApp:
     """
     values, requests = current.settings, Measured()
     guarded = Gatekeeper(
-        create_app(current, requests),
+        HeadAsGet(create_app(current, requests)),
         make_entry(values, address),
         own_hosts(host_names(values.web_hosts), address),
         Rate(values.web_rate),
