@@ -86,6 +86,56 @@ def test_no_page_acts_on_what_a_workflow_holds_nor_is_wider_than_a_phone(
             assert page.locator("img").count() == 0
 
 
+LONG = "띄어쓰기없이이어지는긴한국어단어" * 6
+
+
+def a_korean_workflow() -> Json:
+    """Korean titles and prompts, of words with blanks and of one without any."""
+    nodes = [
+        a_node("시작", "start", {"title": "시작"}),
+        a_node("지식", "knowledge-retrieval", {"title": "환불 규정 검색", "document_ids": [LONG]}),
+        a_node("답변", "llm", {"title": LONG, "prompt_template": f"{LONG}{{context}}{{question}}"}),
+        a_node("끝", "end", {"title": "끝"}),
+    ]
+    ids = [str(node["id"]) for node in nodes]
+    return {"nodes": nodes, "edges": [an_edge(*ends) for ends in itertools.pairwise(ids)]}
+
+
+def test_korean_text_is_whole_in_a_narrow_and_a_wide_window(fleet: Fleet, opened: Open) -> None:
+    fleet.add("한국어-봇", a_korean_workflow())
+    fleet.execute("UPDATE bots SET name = :name WHERE bot_id = '한국어-봇'", name=LONG[:100])
+    fleet.run()
+    for width in (PHONE_WIDTH, 1_440):
+        with opened(viewport={"width": width, "height": 800}) as page:
+            page.goto("/bot?id=한국어-봇")
+            expect(page.locator("h1")).to_contain_text(LONG[:100])
+            cut = page.locator(".scroll:not(.picture)").evaluate_all(
+                "all => all.filter(one => one.scrollWidth > one.clientWidth)"
+                ".map(one => one.getAttribute('aria-label'))"
+            )
+            assert "Table: Parity, by message" not in cut
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_both_pictures_are_seen_whole_at_1280_pixels_and_side_by_side_on_a_wide_screen(
+    fleet: Fleet, opened: Open
+) -> None:
+    fleet.add("bot", a_workflow())
+    fleet.run()
+    for width, is_beside in ((1_280, False), (1_920, True)):
+        with opened(viewport={"width": width, "height": 900}) as page:
+            page.goto("/bot?id=bot")
+            pictures = page.locator(".picture")
+            expect(pictures).to_have_count(2)
+            assert pictures.evaluate_all(
+                "all => all.every(one => one.scrollWidth <= one.clientWidth)"
+            )
+            first, second = (pictures.nth(number).bounding_box() for number in (0, 1))
+            assert first is not None
+            assert second is not None
+            assert (first["y"] == second["y"]) is is_beside
+
+
 def test_everybody_can_read_each_page_in_light_and_in_dark(lived_in: Fleet, opened: Open) -> None:
     script = axe.source()
     if script is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import click
-import msgspec
 
 from worker.app import app
 from worker.cli.arguments import Whole
@@ -21,7 +20,13 @@ from worker.core.counted import counted
 from worker.core.targets.registry import TARGETS
 from worker.processes import serve_program
 from worker.processes.flower_program import flower_program, flower_url, free_port, state_dir
-from worker.processes.supervisor import Program, Supervisor, beat_program, worker_program
+from worker.processes.supervisor import (
+    Program,
+    Supervisor,
+    beat_program,
+    with_environment,
+    worker_program,
+)
 from worker.queue.dispatch import CeleryQueue
 from worker.runtime import Runtime
 from worker.sample import PREFIX
@@ -118,9 +123,8 @@ def _programs(current: Runtime, port: int, web_port: int) -> list[Program]:
         flower_program(current.settings, port, state),
         serve_program.serve_program(current.settings, web_port),
     )
-    return [
-        msgspec.structs.replace(one, environment={**one.environment, **GATE}) for one in programs
-    ]
+    named = serve_program.own_address(current.settings, web_port)
+    return with_environment(programs, {**GATE, **named})
 
 
 def _explain(current: Runtime, report: RunReport, asked: str | None) -> None:

@@ -21,9 +21,9 @@ from worker.log import get_logger
 from worker.processes.flower_program import flower_program, own_port, state_dir
 from worker.processes.heartbeat import Heartbeat
 from worker.processes.ports import listen
-from worker.processes.serve_program import PORT, WHO, serve_program, serve_url
+from worker.processes.serve_program import PORT, WHO, own_address, serve_program, serve_url
 from worker.processes.serve_program import own_port as serve_port
-from worker.processes.supervisor import Supervisor, beat_program, worker_program
+from worker.processes.supervisor import Supervisor, beat_program, with_environment, worker_program
 from worker.processes.vitals import Vitals, max_age_s
 from worker.queue.dispatch import CeleryQueue
 from worker.queue.environment import for_children, ignore
@@ -92,7 +92,9 @@ def up(
             port = own_port(values)
             programs.append(flower_program(values, port, state))
         if queue is None if with_serve is None else with_serve:
-            programs.append(serve_program(values, serve_port(values)))
+            web_port = serve_port(values)
+            programs.append(serve_program(values, web_port))
+            programs = with_environment(programs, own_address(values, web_port))
         look = Vitals(current, CeleryQueue(app).answers).look
         with Supervisor(
             programs, shutdown_s=values.shutdown_s, look=look, max_age_s=max_age_s(current)

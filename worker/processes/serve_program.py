@@ -10,6 +10,7 @@ from worker.processes.supervisor import Program
 from worker.settings import Settings
 
 PORT: Final = "FLOWSHIFT_WEB_PORT"
+URL: Final = "FLOWSHIFT_WEB_URL"
 WHO: Final = "flowshift serve"
 
 
@@ -22,6 +23,15 @@ def serve_program(values: Settings, port: int) -> Program:
 def serve_url(values: Settings, port: int) -> str:
     """Where a browser finds it."""
     return f"{ports.base_url(values.web_address, port)}/"
+
+
+def own_address(values: Settings, port: int) -> dict[str, str]:
+    """What the other processes have in their environment, so that they can name the pages.
+
+    The address is the setting's; where that is empty, the one of `port`, if only this machine reaches it.
+    """
+    is_known = values.web_url or values.web_address not in ports.LOOPBACK
+    return {} if is_known else {URL: serve_url(values, port)}
 
 
 def own_port(values: Settings) -> int:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -49,6 +49,13 @@ class Program(msgspec.Struct, frozen=True):
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = {}
+
+
+def with_environment(programs: Iterable[Program], more: Mapping[str, str]) -> list[Program]:
+    """The same programs, with `more` in the environment of each."""
+    return [
+        msgspec.structs.replace(one, environment={**one.environment, **more}) for one in programs
+    ]
 
 
 def celery(*arguments: str) -> tuple[str, ...]:

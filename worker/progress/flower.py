@@ -127,6 +127,15 @@ def _headline(progress: Progress) -> str:
     return "▶" if state == "running" else f"▶ {state}"
 
 
+def _said_of(progress: Progress) -> str:
+    said = [
+        f"run {progress.run_id}",
+        "dry run" if progress.dry_run else "",
+        _readable(str(progress.wave)) if progress.wave else "",
+    ]
+    return ", ".join(filter(None, said))
+
+
 def _given_up(batches: int) -> str:
     return f"{batches:,} {'batch' if batches == 1 else 'batches'} given up" if batches else ""
 
@@ -153,17 +162,23 @@ def _duration(seconds: float) -> str:
 
 
 class FlowerRow:
-    """Sends a run's row as events of one worker; never raises, never waits long."""
+    """Sends a run's row as events of one worker; never raises, never waits long.
+
+    `pages` is the address of `flowshift serve`, empty where none is known: a row then names its page
+    there, as text, since Flower makes links of nothing.
+    """
 
     def __init__(
         self,
         app: Celery,
         hostname: str,
+        pages: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._app = app
         self._hostname = hostname
+        self._pages = pages.rstrip("/")
         self._wall_clock = wall_clock
         self._away = Away(clock)
 
@@ -184,7 +199,9 @@ class FlowerRow:
         named: dict[str, object] = {
             "name": PUBLICATION_NAME,
             "args": "",
-            "kwargs": f"publication {publication_id}",
+            "kwargs": self._with_page(
+                f"publication {publication_id}", f"/publications/{publication_id}"
+            ),
             "result": _readable(said),
             "timestamp": now,
         }
@@ -215,16 +232,7 @@ class FlowerRow:
         named: dict[str, object] = {
             "name": TASK_NAME,
             "args": "",
-            "kwargs": ", ".join(
-                filter(
-                    None,
-                    (
-                        f"run {progress.run_id}",
-                        "dry run" if progress.dry_run else "",
-                        _readable(str(progress.wave)) if progress.wave else "",
-                    ),
-                )
-            ),
+            "kwargs": self._with_page(_said_of(progress), f"/runs/{progress.run_id}"),
         }
         received = {**named, "retries": 0, "eta": None, "timestamp": now}
         kind, fields = self._state(progress)
@@ -233,6 +241,9 @@ class FlowerRow:
             ("task-started", {"timestamp": now - progress.elapsed_s}),
             (kind, {**named, **fields, "result": describe(progress), "timestamp": now}),
         ]
+
+    def _with_page(self, said: str, path: str) -> str:
+        return f"{said} · {self._pages}{path}" if self._pages else said
 
     def _state(self, progress: Progress) -> _Event:
         if progress.state == "paused":

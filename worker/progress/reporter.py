@@ -22,7 +22,7 @@ class Reporter:
         settings = runtime.settings
         self._runtime = runtime
         self._redis = RedisPublisher(runtime.redis, settings.namespace, settings.progress_keep_s)
-        self._flower = FlowerRow(app, hostname)
+        self._flower = FlowerRow(app, hostname, settings.web_url)
         self._ticker = Ticker(settings.progress_interval_ms / 1000)
 
     def report(self, progress: Progress) -> None:

@@ -42,7 +42,7 @@ class Unattended:
         settings = current.settings
         self._current = current
         self._redis = RedisPublisher(current.redis, settings.namespace, settings.progress_keep_s)
-        self._flower = FlowerRow(app, hostname)
+        self._flower = FlowerRow(app, hostname, settings.web_url)
         self._clock = clock
         self._next_at = 0.0
 

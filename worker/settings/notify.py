@@ -49,8 +49,9 @@ class Notify(Web, frozen=True, kw_only=True):
     web_url: Annotated[
         str,
         text(
-            "The address at which people reach `flowshift serve`, for links in notifications. "
-            "Empty: none are linked.",
+            "The address at which people reach `flowshift serve`, for links in notifications and "
+            "in Flower. Empty: with `flowshift up`, that of its own pages if they listen on loopback; else "
+            "none are linked.",
             expected="an address such as https://flowshift.example",
             check=_base_address,
             is_secret=True,  # somebody may put a password into it

@@ -29,16 +29,19 @@ from worker.steps.target import choose_target
 RUNS_READ = 30
 """Of so many runs, the newest, those that go on and those that ended are shown."""
 
+PUBLICATIONS_READ = 5
+
 
 class Now(msgspec.Struct, frozen=True, kw_only=True):
     """Runs with their progress, the newest first; publications that are not over; processes; the prune.
 
-    `health` is empty if no run goes on.
+    `publications_ended` are those of the newest few that are over. `health` is empty if no run goes on.
     """
 
     active: Sequence[tuple[Run, Progress]]
     ended: Sequence[tuple[Run, Progress]]
     publications: Sequence[Outline]
+    publications_ended: Sequence[Outline]
     processes: Sequence[Process]
     health: Sequence[Verdict]
     schedule: PruneSchedule
@@ -54,11 +57,13 @@ def read_now(engine: sa.Engine, settings: Settings) -> Now:
     active = [one for one in found if not one[1].is_over]
     with map_database_errors(), engine.connect() as connection:
         publications = outline.active(connection)
+        newest = outline.newest(connection, PUBLICATIONS_READ)
         processes = heartbeats.processes(connection)
     return Now(
         active=active,
         ended=[one for one in found if one[1].is_over],
         publications=publications,
+        publications_ended=[one for one in newest if one.is_over],
         processes=processes,
         health=health_now(engine, settings) if active else (),
         schedule=read_schedule(engine, settings.prune_at),

@@ -51,9 +51,9 @@ class Clock:
         return self.now
 
 
-def a_row(app: FakeApp, clock: Clock | None = None) -> FlowerRow:
+def a_row(app: FakeApp, clock: Clock | None = None, pages: str = "") -> FlowerRow:
     clock = clock or Clock()
-    return FlowerRow(cast("Celery", app), "worker@host", clock, clock)
+    return FlowerRow(cast("Celery", app), "worker@host", pages, clock, clock)
 
 
 # -- the text ------------------------------------------------------------------------------------
@@ -262,6 +262,20 @@ def test_a_broker_that_fails_is_left_alone_for_a_while_and_then_tried_again(
 
 
 # -- a publication ---------------------------------------------------------------------------------
+
+
+def test_the_rows_of_a_run_and_of_a_publication_name_their_pages_where_these_are_known() -> None:
+    app = FakeApp()
+    row = a_row(app, pages="https://flowshift.example/")
+
+    row.publish(some_progress(run_id=12))
+    row.show_publication(3, "wave 1 passed", is_over=False)
+
+    said = {fields["kwargs"] for _, fields in app.sent if "kwargs" in fields}
+    assert said == {
+        "run 12 · https://flowshift.example/runs/12",
+        "publication 3 · https://flowshift.example/publications/3",
+    }
 
 
 def test_a_publication_is_one_row_that_says_what_the_gate_says() -> None:

@@ -30,6 +30,15 @@ HOVER_WIDTH: Final = 200
 """Characters of a text that a pointer may bring up."""
 
 _MARGIN: Final = 24.0
+_ROOM: Final = 1_180.0
+"""A picture that is wider is shown smaller, so that a window of 1,280 pixels holds it."""
+
+_SMALLEST: Final = 0.75
+"""Beyond that its texts cannot be read: then it is scrolled."""
+
+_BESIDE: Final = 1_280.0
+"""Two pictures that are wider do not stand side by side: one is above the other, column by column."""
+
 _SIGNS: Final[dict[Change, str]] = {"added": "+", "removed": "−", "changed": "~"}
 _KNOWN_TYPES: Final = frozenset(
     {"start", "end", "answer", "llm", "knowledge-retrieval", "knowledge", "text-join"}
@@ -51,12 +60,13 @@ def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> str:
     """
     layout = placed(graph)
     left, top, right, bottom = _extent(layout)
-    size = {"width": f"{right - left:g}", "height": f"{bottom - top:g}"}
+    scale = max(_SMALLEST, min(1.0, _ROOM / (right - left)))
+    size = {"width": _px((right - left) * scale), "height": _px((bottom - top) * scale)}
     svg = Element(
         "svg",
         {
             "xmlns": "http://www.w3.org/2000/svg",
-            "class": "workflow",
+            "class": "workflow is-large" if right - left > _BESIDE else "workflow",
             "role": "img",
             "aria-labelledby": f"{name}-title {name}-desc",
             "viewBox": f"{left:g} {top:g} {right - left:g} {bottom - top:g}",
@@ -240,6 +250,10 @@ def _extent(layout: Layout) -> tuple[float, float, float, float]:
         max(box.right for box in layout.boxes) + _MARGIN,
         max([box.bottom for box in layout.boxes] + [point.y for point in bends]) + _MARGIN,
     )
+
+
+def _px(length: float) -> str:
+    return f"{round(length, 1):g}"
 
 
 def _classes(names: str, change: Change | None) -> str:

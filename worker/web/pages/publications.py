@@ -37,6 +37,7 @@ BEGUN_SHOWN: Final = 24
 PENDING_SHOWN: Final = 8
 SUSPECTS: Final = 10
 _MOST_E: Final = 1e15
+_MOST_DRAWN_E: Final = 1e6
 _JUDGED: Final = ("watching", "inconclusive", "failed")
 _SOURCES: Final = {"v1": "V1's own", "waves": "waves before", "default": "default"}
 
@@ -133,8 +134,8 @@ def plots_of(looks: Sequence[Kept]) -> list[Markup]:
             for one in kept.reading.metrics
             if one.metric == name
         ]
-        bad = [Point(at, e_fails(one)) for at, one in found]
-        good = [Point(at, e_passes(one)) for at, one in found]
+        bad = [Point(at, min(e_fails(one), _MOST_DRAWN_E)) for at, one in found]
+        good = [Point(at, min(e_passes(one), _MOST_DRAWN_E)) for at, one in found]
         drawn += [
             _plot(f"{name}-bad", f"{name}: evidence of a bad wave", bad, span_s, fails_at, "fails"),
             _plot(

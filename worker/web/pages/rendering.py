@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from worker.core.counted import counted
 from worker.core.policy.processes import ago
 from worker.core.policy.states import words
 from worker.core.shown import plain, short
@@ -48,6 +50,32 @@ def _plain(value: object, width: int = TEXT_WIDTH) -> str:
     return "–" if value is None else plain(value, width)
 
 
+def _whole_ms(elapsed_ms: int | None) -> str:
+    return milliseconds(None if elapsed_ms is None else round(elapsed_ms) * 1_000)
+
+
+def _evidence(e: float) -> str:
+    """A value of E: beyond a million nobody compares it."""
+    return "over 1,000,000" if e > _MOST_E else _number(e)
+
+
+_MOST_E: Final = 1_000_000.0
+_CODE: Final = re.compile("`([^`]*)`")
+_LINK: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+def _said(text: str) -> Markup:
+    """A sentence of ours as it is written in messages and in the documentation: code in backticks.
+
+    Of links into the documentation, which is not here, the words stay.
+    """
+    pieces = _CODE.split(_LINK.sub(r"\1", text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece)
+        for number, piece in enumerate(pieces)
+    )
+
+
 def picture(svg: str) -> Markup:
     """A picture of `worker.core.drawing`, which an XML library wrote and escaped."""
     return Markup(svg)  # noqa: S704  (never a text that was put together here)
@@ -71,13 +99,17 @@ def bot_link(bot_id: str) -> str:
 _FILTERS: Final[Mapping[str, Callable[..., object]]] = {
     "ago": ago,
     "at": _at,
+    "counted": counted,
     "duration": duration,
+    "evidence": _evidence,
     "milliseconds": milliseconds,
     "number": _number,
     "percent": percent,
     "plain": _plain,
+    "said": _said,
     "short": short,
     "span": span,
+    "whole_ms": _whole_ms,
     "words": words,
 }
 

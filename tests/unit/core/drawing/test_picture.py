@@ -297,3 +297,17 @@ def test_the_description_says_what_the_picture_shows() -> None:
     assert picture.description(read(workflow)) == (
         "3 nodes and 2 edges; 1 more edges lead to no node."
     )
+
+
+def test_a_wide_picture_is_shown_smaller_until_its_texts_could_not_be_read() -> None:
+    def shown(columns: int) -> tuple[float, float]:
+        nodes = [a_node(str(n), "llm", {}) for n in range(columns)]
+        edges = [an_edge(str(n), str(n + 1)) for n in range(columns - 1)]
+        drawn = graph.of_value({"nodes": nodes, "edges": edges})
+        assert drawn is not None
+        svg = ET.fromstring(picture.draw(drawn, name="v1", title="V1"))
+        return float(svg.attrib["width"]), float(svg.attrib["viewBox"].split()[2])
+
+    for columns in (2, 5, 12):
+        width, natural = shown(columns)
+        assert width == pytest.approx(min(natural, max(1_180, 0.75 * natural)), abs=0.1)
