@@ -103,12 +103,13 @@ def downgrade(*, revision: str, drop_backups: bool, yes: bool) -> int:
     "tries",
     default=None,
     show_default="--try, unless a trigger may act outside the database",
-    help="Try writes, or only read the catalogue.",
+    help="Try writes, or only read.",
 )
 def check_command(*, as_json: bool, tries: bool | None) -> int:
     """Show table by table what is there and what is missing, and whether the database is ready.
 
-    The command reads the catalogue. Then it does on up to 20 bots what a batch does, as the
+    The command reads the catalogue, and names bots with several published versions, which the platform
+    may fail to read. Then it does on up to 20 bots what a batch does, as the
     connected role, in a transaction that it rolls back: run it as the role of the workers. It
     changes nothing, leaves out bots in use, and waits for no lock longer than 0.2 s.
 

@@ -15,6 +15,7 @@ from worker.db.schema import (
     keys,
     location,
     privileges,
+    published_twice,
     publishing,
     referrers,
     replication,
@@ -124,6 +125,7 @@ def _findings(connection: sa.Connection, backup: Place) -> list[Finding]:
         *location.findings(connection, tables),
         *publishing.findings(connection, tables),
         *statuses.findings(connection, tables),
+        *published_twice.findings(connection, tables),
     ]
 
 
