@@ -33,9 +33,9 @@ demo: $(READY) ## Convert, publish and roll back a sample fleet (DEMO_EXIT=1 end
 test: $(READY) ## Run every test, against servers started here or those of FLOWSHIFT_…_URL
 	$(BIN)/python -m pytest -q $(AT_ONCE)
 
-nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACTOR=…) as make check
+nightly: $(READY) ## Try generated examples, new ones and 20 times as many (FACTOR=…) as make check, and long tests
 	HYPOTHESIS_PROFILE=nightly HYPOTHESIS_FACTOR=$(FACTOR) $(BIN)/python -m pytest -q $(AT_ONCE) \
-		-m hypothesis
+		-m "hypothesis or nightly"
 
 # (Make 3 cannot keep the output of two jobs apart.)
 APART := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)

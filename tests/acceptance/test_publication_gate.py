@@ -12,7 +12,7 @@ import pytest
 
 from tests.beside import Beside
 from tests.fleet import Fleet
-from tests.live import Environment, running, tending
+from tests.live import PATIENCE_S, Environment, running, tending
 from tests.operating import Operator
 from tests.publication_invariants import must_hold
 from worker.processes.supervisor import Supervisor
@@ -30,9 +30,9 @@ class Watched:
         self.operator = operator
         self._supervisor = supervisor
 
-    def until(self, what: Any) -> None:
+    def until(self, what: Any, timeout_s: float = PATIENCE_S) -> None:
         """Wait for what must come true."""
-        tending(self._supervisor, what)
+        tending(self._supervisor, what, timeout_s)
 
     def until_out(self, wave: int) -> None:
         """Wait until a wave is out, and the gate has looked at it."""
@@ -125,6 +125,45 @@ def test_sick_bots_are_taken_back_alone_and_the_wave_goes_on(
     states = fleet.rows("SELECT bot_id FROM flowshift.publication_bots WHERE state = 'quarantined'")
     assert {row.bot_id for row in states} == {loud, silent, *others}
     assert it.operator.count("confirmed") == 396
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_of_2000_bots_the_3_sick_ones_are_taken_back_and_every_wave_passes(
+    fleet: Fleet, publisher: Environment, settings: Settings, tmp_path: Path
+) -> None:
+    """They are asked like all others, and in 1 of 200 executions the model does not answer anybody."""
+    long_s = 900.0
+    fleet.add_many(2_000)
+    with watched(fleet, publisher, settings, tmp_path, pause_ms=0.0, failing=0.005) as it:
+        it.operator.publish("--waves", "10 %, all")
+        it.until(lambda: it.wave(1).state == "watching")
+        sick = [it.bots(1)[70], *it.bots(2)[300:1_500:1_000]]
+        it.beside.obey(sick=dict.fromkeys(sick, 1.0))
+        for wave in (1, 2):
+            it.until(lambda n=wave: it.wave(n).state == "watching" and it.executions(n), long_s)
+            found = [bot_id for bot_id in sick if bot_id in it.bots(wave)]
+            it.until(lambda bots=found: set(bots) <= quarantined(fleet), long_s)
+            it.until(lambda n=wave: it.executions(n) > 150, long_s)
+            it.soak(wave)
+            it.until(lambda n=wave: it.wave(n).state == "passed", long_s)
+            said = it.said(wave)
+            print(f"wave {wave}: {it.executions(wave):,} executions: {said['sentence']}")
+        it.until(lambda: it.operator.state == "completed")
+    assert quarantined(fleet) == {*sick}
+    assert [(wave.state, wave.quarantined) for wave in it.operator.read()[1]] == [
+        ("passed", 1),
+        ("passed", 2),
+    ]
+    assert (it.operator.count("confirmed"), it.operator.count("quarantined")) == (1_997, 3)
+    flags = fleet.rows("SELECT bot_id FROM bots WHERE NOT use_workflow_v2")
+    assert {row.bot_id for row in flags} == {*sick}
+
+
+def quarantined(fleet: Fleet) -> set[str]:
+    """The bots that are back on V1 alone."""
+    rows = fleet.rows("SELECT bot_id FROM flowshift.publication_bots WHERE state = 'quarantined'")
+    return {row.bot_id for row in rows}
 
 
 def test_a_regression_is_taken_back_an_outage_only_holds_and_silence_never_passes(
