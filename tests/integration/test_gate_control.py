@@ -301,7 +301,7 @@ def test_gate_says_what_was_said_and_computes_it_again(flowshift: Command, gate:
 
     code, out, _ = flowshift("gate", "1", "--explain")
     assert code == 1
-    assert "failed: 1 of 1 bots are sick" in out
+    assert "failed: 1 of 1 bot is sick" in out
     assert "judged again from what is stored: the same" in out
     [line] = [one for one in out.splitlines() if one.startswith("failed  ")]
     assert line.split()[:4] == ["failed", "8", "8", "1"]

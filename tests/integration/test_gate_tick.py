@@ -227,7 +227,7 @@ def test_a_sick_bot_that_is_locked_keeps_its_wave_from_passing(many: Gate) -> No
     with many.fleet.connect() as other:
         other.execute("SELECT FROM bots WHERE bot_id = %s FOR UPDATE", [sick])
         assert many.tick() == [
-            "wave 1 passes once 1 sick bots are back on V1: their rows are locked"
+            "wave 1 passes once 1 sick bot is back on V1: locked by another session"
         ]
         other.rollback()
     assert many.states() == ("watching", ["watching"])

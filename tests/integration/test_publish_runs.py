@@ -442,7 +442,7 @@ def test_what_was_published_and_what_was_not_is_counted_shown_and_explained(
     assert "not_proven  1 bot" in out
     assert "bot-00003  run 2: no execution of a draft of this bot agreed with V1" in out
     assert "next: Validate the draft, then publish again" in out
-    assert "1 bots failed or were skipped in run 2" in out
+    assert "1 bot failed or was skipped in run 2" in out
     code, out, _ = flowshift("failures", str(run_id), "--code", "not_proven", "--json")
     assert [found["bot_id"] for found in json.loads(out)["failures"]] == ["bot-00003"]
     assert flowshift("failures", str(run_id), "--code", "busy")[0] == 0

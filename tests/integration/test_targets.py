@@ -333,7 +333,7 @@ class TestSwitch:
         self.switched(fleet)
         run = fleet.run()
         out = " ".join(flowshift("status", str(run.run_id))[1].split())
-        assert "1 drafts are for another target" in out
+        assert "1 draft is for another target" in out
 
 
 class TestGoingLive:

@@ -10,6 +10,7 @@ from worker.cli.printing import confirm_count, print_json, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.signals import as_interrupt
 from worker.cli.views.finish import preview_fields, print_preview, print_result, shown
+from worker.core.counted import counted
 from worker.core.publication.finishing import Preview, Rules
 from worker.errors import UsageError
 from worker.runtime import Runtime
@@ -109,7 +110,7 @@ def _go(
     bots = seen.going.bots
     if not what.is_undo:
         step.need_backup(current, bots)  # said before a person types
-    named = "1 bot" if bots == 1 else f"{bots:,} bots"
+    named = counted(bots, "bot")
     confirm_count(
         f"V1 of {named} is to be {'restored' if what.is_undo else 'cleared'}.", bots, yes=yes
     )

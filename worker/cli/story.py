@@ -13,6 +13,7 @@ from typing import Final
 
 from worker.cli.printing import Text, console, say
 from worker.cli.typed import typed
+from worker.core.counted import counted
 from worker.core.publication.states import LIVE, OVER
 from worker.core.targets.target import Target
 from worker.db.publication.members import Member
@@ -59,8 +60,8 @@ class Story:
         say("")
         console().print(Text("from drafts to users, and back", "bold"))
         say(
-            f"{len(bot_ids):,} bots go live, in waves. Users are simulated: V1 or the live version"
-            " answers them, as the flag of the bot says."
+            f"{counted(len(bot_ids), 'bot goes', 'bots go')} live, in waves. Users are simulated: V1 or the"
+            " live version answers them, as the flag of the bot says."
         )
         say(
             f"Here the gate looks every {GATE['FLOWSHIFT_GATE_S']} s and watches a wave for"

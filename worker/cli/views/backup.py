@@ -15,6 +15,7 @@ from worker.cli.views.bar import LiveBar, Piece, State
 from worker.core.backup.compare import TableDifference
 from worker.core.backup.manifest import Manifest
 from worker.core.codes import quote
+from worker.core.counted import counted
 from worker.core.units import duration, size
 from worker.steps.backup.progress import Moved
 from worker.steps.backup.verify import Verified
@@ -75,8 +76,8 @@ def print_manifest(manifest: Manifest, directory: Path) -> None:
     """Print what was taken, and what to do next."""
     rows = sum(table.rows for table in manifest.tables)
     say(
-        f"backed up {manifest.bots:,} bots, {rows:,} rows of {len(manifest.tables)} tables:"
-        f" {size(manifest.dump_file.bytes)} in {directory}"
+        f"backed up {counted(manifest.bots, 'bot')}, {counted(rows, 'row')} of"
+        f" {len(manifest.tables)} tables: {size(manifest.dump_file.bytes)} in {directory}"
     )
     if not manifest.with_executions:
         say("executions were left out")
@@ -97,7 +98,7 @@ def print_verified(found: Verified) -> None:
     if found.bots.bots:
         named = ", ".join(f"{quote(one.bot_id)} {one.what}" for one in found.bots.examples)
         more = ", …" if found.bots.bots > len(found.bots.examples) else ""
-        say(f"{found.bots.bots:,} bots differ: {named}{more}")
+        say(f"{counted(found.bots.bots, 'bot differs', 'bots differ')}: {named}{more}")
     for problem in found.problems[:_NOTES]:
         say(f"pg_restore: {problem}")
     _print_notes(found)
@@ -106,7 +107,8 @@ def print_verified(found: Verified) -> None:
         say(f"the backup is not whole ({took}): take another one with `flowshift backup DIR`")
     else:
         tables = len([table for table in found.manifest.tables if not table.is_left_out])
-        say(f"the backup is whole: {tables} tables, {found.manifest.bots:,} bots ({took})")
+        bots = counted(found.manifest.bots, "bot")
+        say(f"the backup is whole: {tables} tables, {bots} ({took})")
 
 
 def _print_notes(found: Verified) -> None:

@@ -47,7 +47,10 @@ def print_groups(out: Console, kind: Kind, run_id: int | None, found: Sequence[G
             out.print(f"  next: {remedy}")
     total = sum(group.bots for group in found)
     was_skipped = any(group.code in SKIP_CODES for group in found)
-    failed = "bots failed or were skipped" if was_skipped else "bots failed"
-    what = failed if kind == "failures" else "warnings, each bot once for each code"
+    what = counted(total, "bot failed", "bots failed")
+    if was_skipped:
+        what = counted(total, "bot failed or was skipped", "bots failed or were skipped")
+    if kind == "warnings":
+        what = f"{counted(total, 'warning')}, each bot once for each code"
     run = "" if run_id is None else f" {run_id}"
-    out.print(f"{total:,} {what} {where}; all of them: flowshift {kind}{run} --csv")
+    out.print(f"{what} {where}; all of them: flowshift {kind}{run} --csv")

@@ -48,7 +48,7 @@ def live_text(fleet: Overview) -> Text | None:
         return None
     about = "about " if fleet.is_estimate else ""
     parts = [
-        f"{about}{fleet.v1_bots:,} bots on V1",
+        f"{about}{counted(fleet.v1_bots, 'bot')} on V1",
         f"{fleet.published_by_flowshift:,} on a version of flowshift",
         f"{about}{fleet.published_by_person:,} on one of a person",
         f"{fleet.rolled_back:,} rolled back",
@@ -90,11 +90,11 @@ def publication_lines(one: Outline) -> list[Text]:
 
 def _place(one: Outline) -> list[str]:
     if one.wave is None or one.wave_state is None:
-        wave = f"{one.waves:,} waves, all decided"
+        wave = f"{counted(one.waves, 'wave')}, all decided"
     else:
         state = "next" if one.wave_state == "pending" else one.wave_state
         wave = f"wave {one.wave:,} of {one.waves:,} ({plain(one.label or '')}) {state}"
-    parts = [wave, f"{one.published:,} of {one.bot_count:,} bots published"]
+    parts = [wave, f"{one.published:,} of {counted(one.bot_count, 'bot')} published"]
     if one.taken_back:
         parts.append(f"{one.taken_back:,} taken back")
     if one.skipped:

@@ -149,7 +149,8 @@ def print_publication(to: Console, found: Found) -> None:
         to.print(waves_table(found, width=to.width))
         if folded := sum(_size(one) for one in fold([wave.state for wave in found.waves])):
             to.print(
-                f"{folded:,} waves are folded: flowshift publication {one.publication_id} --json"
+                f"{counted(folded, 'wave is', 'waves are')} folded:"
+                f" flowshift publication {one.publication_id} --json"
             )
     for line in _next_lines(found):
         to.print(line)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from worker.cli.printing import Console, Text
 from worker.cli.views.target import print_target
+from worker.core.counted import counted
 from worker.db.schema.check import TableReport
 from worker.steps.answers import Answer, Attempt
 from worker.steps.readiness import Readiness
@@ -28,9 +29,9 @@ def print_readiness(out: Console, readiness: Readiness) -> None:
     if readiness.would_go_live:
         out.print(
             Text(
-                f"- {readiness.would_go_live:,} bots are flagged V2 and have no published version: this "
-                "platform runs their drafts, so runs skip them as draft_would_go_live; --live-drafts "
-                "takes them",
+                f"- {counted(readiness.would_go_live, 'bot is', 'bots are')} flagged V2 without a published"
+                " version: this platform runs drafts, so runs skip such bots as draft_would_go_live;"
+                " --live-drafts takes them",
                 "yellow",
             )
         )
@@ -51,7 +52,8 @@ def _print_attempt(out: Console, attempt: Attempt) -> None:
     if attempt.untried is not None:
         out.print(Text(f"nothing was tried on real bots{as_role}: {attempt.untried}", "yellow"))
     else:
-        out.print(Text(f"tried on {attempt.bots} bots{as_role}, and rolled back:"))
+        tried = counted(attempt.bots, "bot")
+        out.print(Text(f"tried on {tried}{as_role}, and rolled back:"))
     width = _width(answer.table for answer in attempt.answers)
     for answer in attempt.answers:
         out.print(

@@ -8,6 +8,7 @@ from typing import Final
 
 from worker.cli.printing import console, say
 from worker.cli.views.bar import LiveBar, Piece, State
+from worker.core.counted import counted
 from worker.steps.publication.rollback import Look, Result
 from worker.steps.publication.rounds import Moved
 
@@ -46,7 +47,8 @@ def _state(moved: Moved) -> State:
         done=moved.done,
         total=moved.total,
         pieces=(Piece(f"{moved.done:,}/{moved.total:,} bots", rank=0),),
-        reason=moved.waiting and f"waiting for {moved.total - moved.done:,} bots: {moved.waiting}",
+        reason=moved.waiting
+        and f"waiting for {counted(moved.total - moved.done, 'bot')}: {moved.waiting}",
     )
 
 

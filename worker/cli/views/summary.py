@@ -9,6 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.target import print_target
+from worker.core.counted import counted
 from worker.core.parity.overhead import Summary as Overhead
 from worker.core.policy.progress import Progress
 from worker.core.policy.progress_words import label
@@ -55,20 +56,20 @@ def print_summary(to: Console, report: RunReport) -> None:
         to.print(line)
     if flagged := report.codes.get("skipped:flagged_without_version"):
         to.print(
-            f"{flagged:,} bots are flagged V2 without a published version, so they cannot answer; "
-            "to convert them: flowshift migrate --include-flagged",
+            f"{counted(flagged, 'bot is', 'bots are')} flagged V2 without a published version, so nothing"
+            " answers; to convert them: flowshift migrate --include-flagged",
             style="yellow",
         )
     if going_live := report.codes.get("skipped:draft_would_go_live"):
         to.print(
-            f"{going_live:,} bots are flagged V2 without a published version, and this platform runs their "
-            "drafts; to write them, live at once: flowshift migrate --live-drafts",
+            f"{counted(going_live, 'bot is', 'bots are')} flagged V2 without a published version, and this"
+            " platform runs drafts; to write them, live at once: flowshift migrate --live-drafts",
             style="yellow",
         )
     if stale := report.codes.get("skipped:stale_target"):
         to.print(
-            f"{stale:,} drafts are for another target: flowshift migrate makes new ones, of edited drafts "
-            "with --overwrite-edited",
+            f"{counted(stale, 'draft is', 'drafts are')} for another target: flowshift migrate makes new"
+            " ones, of edited drafts with --overwrite-edited",
             style="yellow",
         )
     if report.failures:
@@ -104,7 +105,8 @@ def parity_lines(progress: Progress, overhead: Overhead | None) -> Iterator[Text
         f"p90 {span(overhead.p90_us)}, p99 {span(overhead.p99_us)}, max {span(overhead.max_us)}"
     )
     if overhead.over_limit:
-        yield Text(f"           {overhead.over_limit:,} bots take over 500 ms longer:", "red")
+        slow = counted(overhead.over_limit, "bot takes", "bots take")
+        yield Text(f"           {slow} over 500 ms longer:", "red")
     for bot in overhead.slow:
         yield Text(f"           {bot.bot_id}  {span(bot.overhead_us)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from worker.core.counted import counted
 from worker.core.notify.event import Event, Level
 from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import RunKind, RunState
@@ -67,10 +68,11 @@ _ENDED: Final[Mapping[RunState, str]] = {
 
 def _counted(bots: int, failed: int, batches_failed: int, codes: Mapping[str, int]) -> str:
     if not failed and not batches_failed:
-        return f"{bots:,} bots, none failed"
-    parts = [f"{failed:,} of {bots:,} bots failed{_by_code(codes)}"] if failed else []
+        return f"{counted(bots, 'bot')}, none failed"
+    parts = [f"{failed:,} of {counted(bots, 'bot')} failed{_by_code(codes)}"] if failed else []
     if batches_failed:
-        parts.append(f"{batches_failed:,} batches failed as a whole: flowshift retry takes them")
+        what = counted(batches_failed, "batch", "batches")
+        parts.append(f"{what} failed as a whole: flowshift retry takes what is left")
     return "; ".join(parts)
 
 

@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from worker.core.codes import quote
+from worker.core.counted import counted
 
 Does = Literal["returns", "newer_version", "already_back", "no_way_back", "gone"]
 
@@ -112,7 +113,8 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         """The preview in words: a line for each sort of which there are bots."""
         said = [text(getattr(self, name)) for name, text in _TEXTS if getattr(self, name).bots]
         if self.running:
-            said.append(f"{self.running:,} executions are still running: they end as they began")
+            still = counted(self.running, "execution is", "executions are")
+            said.append(f"{still} still running: each ends as it began")
         return [*said, "versions and drafts stay as they are", f"plan {self.digest}"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.core.codes import quote
+from worker.core.counted import counted
 from worker.core.publication import statuses
 from worker.core.publication.alarmed import Alarm
 from worker.core.publication.baseline import Count, Metric
@@ -77,12 +78,16 @@ def of_alarm(alarm: Alarm, reading: Reading) -> str:
 
 def _of_kind(alarm: Alarm, reading: Reading) -> str:
     if alarm.kind == "brake":
-        return f"within 5 minutes {_share(alarm.count, 'failed')}, on {alarm.bots:,} bots: more than half"
+        bots = counted(alarm.bots, "bot")
+        return f"within 5 minutes {_share(alarm.count, 'failed')}, on {bots}: more than half"
     if alarm.kind == "quarantine":
         limit = percent(reading.limits.quarantined_share)
-        return f"{alarm.count.failed:,} of {alarm.count.executions:,} bots are sick, at most {limit} may be"
+        sick = "is sick" if alarm.count.failed == 1 else "are sick"
+        of = counted(alarm.count.executions, "bot")
+        return f"{alarm.count.failed:,} of {of} {sick}, at most {limit} may be"
     if alarm.kind == "silence":
-        return f"about {alarm.count.executions:,} executions were to come, and none came"
+        came = counted(alarm.count.executions, "execution was", "executions were")
+        return f"about {came} to come, and none came"
     seen = _share(alarm.count, alarm.metric or "failed")
     return (
         f"{seen}, normal is at most {percent(alarm.p0 or 0)}: by chance {chance(alarm.log_e or 0)}"

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.publication.finishing import Preview, Rules, left_out, preview, stays
 from worker.db import audit
 from worker.db.engine import map_database_errors
@@ -187,7 +188,13 @@ class _Work:
         for _ in range(ROUNDS):
             if not busy:
                 break
-            self._show(Moved(self._counts["done"], self._total, f"{len(busy):,} bots are locked"))
+            self._show(
+                Moved(
+                    self._counts["done"],
+                    self._total,
+                    f"{counted(len(busy), 'bot is', 'bots are')} locked",
+                )
+            )
             self._sleep(ROUND_S)
             busy = self._batches(busy)
         if busy:

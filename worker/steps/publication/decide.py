@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.policy.health import Verdict as Health
 from worker.core.publication.confirm import MOST_SICK
 from worker.core.publication.evidence import Reading
@@ -93,10 +94,8 @@ def decide(current: Runtime, looked: Looked) -> Decided:
         traffic_later.stand(connection, publication_id, wave, verdict.stands)
         busy = _quarantine(connection, looked, verdict)
         if does == "go_on" and busy:
-            said = (
-                f"wave {wave} passes once {busy:,} sick bots are back on V1: their rows are locked"
-            )
-            return Decided(said)
+            sick = counted(busy, "sick bot is", "sick bots are")
+            return Decided(f"wave {wave} passes once {sick} back on V1: locked by another session")
         decided = _ACTIONS[does](connection, looked, verdict)
     _log(looked, verdict, decided)
     return decided

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.counted import counted
 from worker.core.publication.folding import fold
 from worker.core.publication.gate import Verdict, judge
 from worker.db.engine import map_database_errors
@@ -138,7 +139,7 @@ def _wave(
     wave = next((one for one in its if one.number == number), None)
     if wave is None:
         raise NotFoundError(
-            f"publication {publication_id} has no wave {number}: it has {len(its):,} waves"
+            f"publication {publication_id} has no wave {number}: it has {counted(len(its), 'wave')}"
         )
     return wave
 

@@ -11,6 +11,7 @@ from litestar import Response, get, post
 from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta
 
+from worker.core.counted import counted
 from worker.core.publication.gate import GateMode, Outcome
 from worker.core.publication.sizes import DEFAULT_WAVES, parse_waves
 from worker.core.publication.versions import NextDraft
@@ -172,7 +173,7 @@ def publish(
         )
     if data.confirm_bots != bots:
         raise UsageError(
-            f"{bots:,} bots are to go live, wave by wave: nothing was started; "
+            f"{counted(bots, 'bot is', 'bots are')} to go live, wave by wave: nothing was started; "
             f"to start it, say confirm_bots: {bots}"
         )
     request_id = idempotency_key or str(uuid.uuid4())

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from worker.core.counted import counted
 from worker.errors import UsageError
 from worker.steps.tuning import Tuning
 
@@ -118,7 +119,8 @@ def need_typed(act: Act, bots: int) -> None:
     typed = "".join(act.typed.split()).replace(",", "")
     if typed != str(bots):
         said = f"you typed {act.typed!r}" if act.typed else "the number of bots was not typed"
-        raise UsageError(f"{said}, and {bots:,} bots are at stake: nothing was changed")
+        at_stake = counted(bots, "bot is", "bots are")
+        raise UsageError(f"{said}, and {at_stake} at stake: nothing was changed")
 
 
 def _number(name: str, text: str) -> float | UnsetType | None:

@@ -158,7 +158,7 @@ def test_during_an_outage_no_bot_is_quarantined() -> None:
     reading = a_reading(metric(9, 400, bots=1, control=Count(30, 120)), suspects=(a_bot("a"),))
     verdict = judge(reading)
     assert (verdict.outcome, verdict.quarantined) == ("disturbed", ())
-    assert "1 of 200 bots are sick" in verdict.sentence
+    assert "1 of 200 bots is sick" in verdict.sentence
 
 
 def test_a_control_that_alarms_alone_disturbs_no_wave() -> None:
@@ -187,7 +187,7 @@ def test_too_many_sick_bots_make_the_wave_fail() -> None:
 
 def test_a_wave_of_one_bot_fails_by_that_bot() -> None:
     reading = a_reading(metric(6, 12, bots=1), suspects=(a_bot("only", 6, 12),), bots=1)
-    assert said(reading) == ("failed", "1 of 1 bots are sick, at most 1 % may be")
+    assert said(reading) == ("failed", "1 of 1 bot is sick, at most 1 % may be")
 
 
 def test_a_bot_that_fell_silent_is_sick() -> None:

@@ -66,7 +66,7 @@ def test_a_preview_says_what_happens_in_lines() -> None:
         "6 bots: V1 answers again ('b0', 'b1', 'b2', …)",
         "1 bot: V1 goes live with an edit made since ('y')",
         "1 bot: left alone, a later version is live ('x\\x1b')",
-        "4 executions are still running: they end as they began",
+        "4 executions are still running: each ends as it began",
         "versions and drafts stay as they are",
         f"plan {said.digest}",
     ]
