@@ -71,7 +71,7 @@ def parts() -> dict[str, Callable[[], object]]:
 def _bot(text: bytes, target: Target) -> Parity:
     """Convert a workflow for a target, and try the draft beside V1 on one message."""
     workflow = v1.decode(text, Defaults())
-    program = target.decode(convert_checked(workflow, target).graph)
+    program = target.prepare(convert_checked(workflow, target))
     echo, clock = Echo(), time.monotonic
     return compare(
         v1_engine.execute(v1_engine.prepare(workflow), MESSAGE, echo, clock=clock),

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from worker.core.parity.messages import BUILT_IN, Trials
 from worker.core.parity.recording import as_row
 from worker.core.parity.trial import Equipment
-from worker.core.targets.convert import convert
-from worker.core.workflow import graph_check, v1
+from worker.core.targets.convert import convert, convert_checked
+from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.text import issues_of_text
 from worker.db import bots, drafts
@@ -45,6 +45,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
         ]
         workflows = [v1.decode(text, defaults) for text in texts]
         graphs = [(one.bot_id, one.graph) for one in ready]
+        written = [convert(workflow) for workflow in workflows]
         ids = [one.bot_id for one in ready]
         ledger = [LedgerRow(one.bot_id, "converted", warnings=one.warnings) for one in ready]
         parts: dict[str, Callable[[], object]] = {
@@ -53,10 +54,12 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             "core: look at the text": lambda: [issues_of_text(text) for text in texts],
             "core: decode (with the look)": lambda: [v1.decode(text, defaults) for text in texts],
             "core: convert": lambda: [convert(workflow) for workflow in workflows],
-            "core: checklist": lambda: [graph_check.check(graph) for _, graph in graphs],
+            "core: convert, with the checklist": lambda: [
+                convert_checked(workflow) for workflow in workflows
+            ],
             "core: execute V1 and V2, compare": lambda: [
-                trial.try_draft(one.bot_id, workflow, one.graph)
-                for one, workflow in zip(ready, workflows, strict=True)
+                trial.try_draft(one.bot_id, workflow, draft)
+                for one, workflow, draft in zip(ready, workflows, written, strict=True)
             ],
             "insert drafts, hashed": lambda: drafts.insert_drafts(connection, graphs),
             "fill backups": lambda: back_up(connection, [one.bot_id for one in ready], "column"),
@@ -64,8 +67,8 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
         }
         executions = [row for one in ready for row in one.executions]
         trial_results = {
-            one.bot_id: trial.try_draft(one.bot_id, workflow, one.graph)
-            for one, workflow in zip(ready, workflows, strict=True)
+            one.bot_id: trial.try_draft(one.bot_id, workflow, draft)
+            for one, workflow, draft in zip(ready, workflows, written, strict=True)
         }
         with_drafts: dict[str, Callable[[], object]] = {
             "executions as rows": lambda: [

@@ -8,10 +8,14 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from tests import platform
 from worker.core.policy.progress import Counts, Progress
 from worker.core.targets import convert
+from worker.core.targets.plans import Writer
 from worker.core.targets.registry import DEFAULT
+from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
@@ -122,6 +126,11 @@ def a_graph(workflow: object, defaults: Defaults = DEFAULTS) -> Json:
 def warnings(workflow: object) -> list[tuple[str, str | None]]:
     """The code and the node of every warning."""
     return [(warning.code, warning.node) for warning in a_draft(workflow).warnings]
+
+
+def without_plans(target: Target) -> Target:
+    """The target with no plan kept."""
+    return msgspec.structs.replace(target, writer=Writer(target.writer.manner))
 
 
 def refusal(workflow: object) -> BotError:

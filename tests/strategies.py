@@ -9,6 +9,7 @@ import copy
 import datetime as dt
 import json
 import os
+import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -440,6 +441,23 @@ def spelled(text: bytes, tape: Tape) -> bytes:
 def _escaped(character: str) -> str:
     units = character.encode("utf-16-be")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
+def numbered_column(number: int) -> bytes:
+    """The column of a number: of every kind that `columns` draws, own types and large graphs included.
+
+    Without Hypothesis, so that a hundred thousand take minutes.
+    """
+    chance = random.Random(number)
+    own_types = ("glossary", "rerank", "judge", "agent", "oracle", "stopwatch")
+    builder = _Builder(
+        Tape(chance.randbytes(1_536)),
+        chance.sample(ODD_TEXTS[1:], 2),
+        own_types if number % 4 == 0 else (),
+        odd=number % 8 != 1,
+    )
+    text = as_text(builder.workflow(24 if number % 16 == 1 else 6))
+    return spelled(text, Tape(chance.randbytes(64)))
 
 
 class Tape:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from worker.core.codes import quote
 from worker.core.engine.registry import LOOPS, Registry
@@ -47,6 +48,30 @@ class Step(msgspec.Struct, frozen=True):
     is_foreign: bool
 
 
+class OutlinedStep(msgspec.Struct, frozen=True):
+    """A step without ids and data: of the node at `place` in the graph.
+
+    `sources` has, for each input, the place of the node that it takes its value from, if it is one's.
+    """
+
+    place: int
+    node: Node[Any]
+    inputs: tuple[Input, ...]
+    sources: tuple[int | None, ...]
+    required: tuple[str, ...]
+    exits: tuple[Exit, ...]
+    is_foreign: bool
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """What graphs have in common that differ in the ids and the data of their nodes alone."""
+
+    steps: tuple[OutlinedStep, ...]
+    roots: tuple[int, ...]
+    rules: Rules
+    types: Registry
+
+
 class Program(msgspec.Struct, frozen=True):
     """A draft ready to run: its nodes in order, and the places of those that wait for nothing."""
 
@@ -67,30 +92,66 @@ def decode(graph: bytes, rules: Rules, types: Registry | None = None) -> Program
     Raises:
         BotError: `execution_failed`, and why.
     """
+    draft = _read(graph)
+    outlined = _outline(draft, rules, rules.built_in if types is None else types)
+    return fill(outlined, [node.id for node in draft.nodes], [node.data for node in draft.nodes])
+
+
+def outline(graph: bytes, rules: Rules, types: Registry) -> Outline:
+    """What a graph (JSON) has in common with others of its ports, mappings and edges.
+
+    Raises:
+        BotError: `execution_failed`, and why.
+    """
+    return _outline(_read(graph), rules, types)
+
+
+def fill(outlined: Outline, ids: Sequence[str], data: Sequence[bytes | Raw]) -> Program:
+    """Make the graph ready whose nodes have these ids and data (JSON), in its order.
+
+    Raises:
+        BotError: `execution_failed`, and why.
+    """
+    rank = {ids[step.place]: index for index, step in enumerate(outlined.steps)}
+    steps = tuple([_step(step, ids, data[step.place], rank) for step in outlined.steps])
+    return Program(steps, outlined.roots, outlined.rules)
+
+
+def _read(graph: bytes) -> DrawnGraph:
     try:
-        draft = _graph.decode(graph)
+        return _graph.decode(graph)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _refused(f"the graph cannot be read: {error}") from error
+
+
+def _outline(draft: DrawnGraph, rules: Rules, types: Registry) -> Outline:
     nodes = {node.id: node for node in draft.nodes}
     if len(nodes) < len(draft.nodes):
         raise _refused("two nodes have the same id")
     order = _order(nodes, draft.edges)
     if (why := rules.refuse(draft)) is not None:
         raise _refused(why)
-    place = {node_id: index for index, node_id in enumerate(order)}
+    rank = {node_id: index for index, node_id in enumerate(order)}
+    place = {node_id: index for index, node_id in enumerate(nodes)}
     exits: dict[str, list[Exit]] = {node_id: [] for node_id in order}
     for edge in draft.edges:
-        exits[edge.source].append(Exit(edge.source_port, place[edge.target]))
+        exits[edge.source].append(Exit(edge.source_port, rank[edge.target]))
     entered = {edge.target for edge in draft.edges}
-    registry = rules.built_in if types is None else types
     steps = []
     for node_id in order:
         node = nodes[node_id]
-        mappings = rules.mappings(draft, node)
-        step = _step(node, mappings, tuple(exits[node_id]), registry, rules.built_in, place)
-        steps.append(step)
+        node_type = _type(node, types)
+        is_foreign = rules.built_in.get(node.type) is not node_type
+        ports = _seen_ports(node.ports, node_type, is_foreign)
+        inputs = tuple(_inputs(node_id, rules.mappings(draft, node), ports, rank))
+        sources = tuple(place.get(one.source or "") for one in inputs)
+        required = _required(node.ports, node_type.ports)
+        ways = tuple(exits[node_id])
+        steps.append(
+            OutlinedStep(place[node_id], node_type, inputs, sources, required, ways, is_foreign)
+        )
     roots = (index for index, node_id in enumerate(order) if node_id not in entered)
-    return Program(tuple(steps), tuple(roots), rules)
+    return Outline(tuple(steps), tuple(roots), rules, types)
 
 
 def _refused(why: str) -> BotError:
@@ -108,40 +169,32 @@ def _order(nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge]) -> tuple[
     return order
 
 
-def _step(
-    node: DrawnNode,
-    mappings: Mapping[str, PortMapping],
-    exits: tuple[Exit, ...],
-    registry: Registry,
-    built_in: Registry,
-    place: Mapping[str, int],
-) -> Step:
+def _type(node: DrawnNode, types: Registry) -> Node[Any]:
     name = quote(node.id)
-    if node.id in RESERVED_IDS:
-        raise _refused(f"the id of node {name} is reserved")
     if node.type in LOOPS:
         raise _refused(f"node {name} is a loop (type {quote(node.type)}): loops are not executed")
-    node_type = registry.get(node.type)
-    if node_type is None:
+    if (node_type := types.get(node.type)) is None:
         raise _refused(f"node {name}: no node type {quote(node.type)} is registered")
+    return node_type
+
+
+def _step(
+    step: OutlinedStep, ids: Sequence[str], raw: bytes | Raw, rank: Mapping[str, int]
+) -> Step:
+    node_id = ids[step.place]
+    if node_id in RESERVED_IDS:
+        raise _refused(f"the id of node {quote(node_id)} is reserved")
     try:
-        data = node_type.read(node.data)
+        data = step.node.read(raw)
     except msgspec.DecodeError as error:
+        name = quote(node_id)
         raise _refused(f"the data of node {name} does not fit its type: {error}") from error
-    is_foreign = built_in.get(node.type) is not node_type
-    ports = _seen_ports(node.ports, node_type, is_foreign)
-    return Step(
-        id=node.id,
-        node=node_type,
-        data=data,
-        inputs=(
-            *_inputs(node.id, mappings, ports, place),
-            *_variables(node.id, node_type.variables(data), place),
-        ),
-        required=_required(node.ports, node_type.ports),
-        exits=exits,
-        is_foreign=is_foreign,
-    )
+    inputs = [
+        one if source is None else Input(one.port, ids[source], one.output, one.default)
+        for one, source in zip(step.inputs, step.sources, strict=True)
+    ]
+    inputs += _variables(node_id, step.node.variables(data), rank)
+    return Step(node_id, step.node, data, tuple(inputs), step.required, step.exits, step.is_foreign)
 
 
 def _seen_ports(drawn: Ports, node_type: Node[Any], is_foreign: bool) -> Sequence[Port]:

@@ -34,13 +34,19 @@ def convert_text(text: bytes, defaults: Defaults, target: Target = DEFAULT) -> D
 def convert_checked(workflow: Workflow, target: Target = DEFAULT) -> Draft:
     """Convert a decoded workflow and hold the draft against the checklist.
 
+    Of the drafts of one plan the first goes through it and a sample of the others (`Known.is_due`).
+
     Raises:
         BotError: as `convert_text`.
     """
     draft = convert(workflow, target)
+    if not target.is_due(draft):
+        return draft
     if issues := target.check(draft.graph, _own_types(workflow)):
         listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
         raise BotError("internal_error", f"the draft fails the checklist: {listed}")
+    if draft.known is not None:
+        draft.known.has_passed = True
     return draft
 
 
@@ -50,7 +56,7 @@ def convert(workflow: Workflow, target: Target = DEFAULT) -> Draft:
     Raises:
         BotError: `too_large`, where a draft would grow beyond all bounds.
     """
-    return target.write(workflow)
+    return target.writer.write(workflow)
 
 
 def _own_types(workflow: Workflow) -> dict[str, CustomNode[Any]]:

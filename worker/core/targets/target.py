@@ -8,18 +8,19 @@ from typing import Final
 import msgspec
 
 from worker.core.codes import Issue, WarningCode
-from worker.core.engine.program import Program
+from worker.core.engine.program import Outline, Program, fill, outline
 from worker.core.engine.program import decode as decode_program
 from worker.core.engine.registry import Registry
 from worker.core.engine.rules import Rules
+from worker.core.targets.plans import Writer
 from worker.core.workflow import checklist, graph_check
 from worker.core.workflow.calls import Status
 from worker.core.workflow.checklist import Answer
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.graph_check import NO_TYPES, Declared, DraftRule, no_more_rules
+from worker.core.workflow.ids import are_sound
 from worker.core.workflow.json_values import NodeId
-from worker.core.workflow.plan import new_ids
-from worker.core.workflow.v1 import Node, Workflow
+from worker.core.workflow.v1 import Node
 
 
 def unchanged(message: str) -> str:
@@ -54,7 +55,7 @@ class Recording(msgspec.Struct, frozen=True):
 class Target(msgspec.Struct, frozen=True):
     """A platform's V2, as far as drafts have to do with it.
 
-    `write` makes the draft of a workflow that V1 runs. `rule` is what a draft must keep beyond the
+    `writer` makes the drafts of workflows that V1 runs. `rule` is what a draft must keep beyond the
     common checklist. `rules` is the engine. `differences` are the known ones, in the order in which
     they apply.
 
@@ -68,8 +69,7 @@ class Target(msgspec.Struct, frozen=True):
 
     name: str
     title: str
-    write: Callable[[Workflow], Draft]
-    usable_id: Callable[[str], str]
+    writer: Writer
     rules: Rules
     recording: Recording
     rule: DraftRule = no_more_rules
@@ -82,11 +82,38 @@ class Target(msgspec.Struct, frozen=True):
 
     def new_ids(self, nodes: Iterable[Node]) -> dict[NodeId, str]:
         """The draft's id of each of V1's nodes."""
-        return new_ids(nodes, self.usable_id)
+        given = list(nodes)
+        ids = self.writer.new_ids(given)
+        return {node.id: new_id for node, new_id in zip(given, ids, strict=True)}
 
     def decode(self, graph: bytes, types: Registry | None = None) -> Program:
         """Make a draft ready to run: `worker.core.engine.program.decode` by this target's rules."""
         return decode_program(graph, self.rules, types)
+
+    def prepare(self, draft: Draft, types: Registry | None = None) -> Program:
+        """Make a draft that was just written ready to run, as `decode` does its graph.
+
+        What does not depend on its ids and data is read from the graph of another draft of its plan,
+        written before: from ports, mappings and edges, never from V1's workflow.
+        """
+        known, registry = draft.known, self.rules.built_in if types is None else types
+        if known is None:
+            return self.decode(draft.graph, types)
+        outlined = known.outline
+        if not isinstance(outlined, Outline) or outlined.types is not registry:
+            outlined = known.outline = outline(draft.graph, self.rules, registry)
+        return fill(outlined, draft.ids, draft.data)
+
+    def is_due(self, draft: Draft) -> bool:
+        """Whether a draft that was just written has to go through the checklist.
+
+        One of a plan whose first draft passed gives the same answers, if its ids are in order. What a
+        target wants beyond the checklist may depend on texts: it is looked at in every draft.
+        """
+        known = draft.known
+        if known is None or self.rule is not no_more_rules or not are_sound(draft.ids):
+            return True
+        return known.is_due()
 
     def check(self, graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
         """Hold a draft against the checklist and this target's rule; empty if it passes."""

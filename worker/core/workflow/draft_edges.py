@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import cache
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from worker.core.codes import WarningCode, quote
+from worker.core.codes import quote
 from worker.core.workflow.json_values import (
-    JsonObject,
     NodeId,
     id_text,
     is_null,
@@ -19,54 +17,34 @@ from worker.core.workflow.json_values import (
     object_of,
     text_of,
 )
+from worker.core.workflow.plan import Plan, PlannedEdge
 from worker.core.workflow.v1 import Edge
-from worker.core.workflow.v2 import PortType
 
 _encode = msgspec.json.Encoder().encode
 _NULL: Final = Raw(b"null")
-_CUSTOM: Final = Raw(b'"custom"')
 
 
-class End(NamedTuple):
-    """One end of an edge of the draft: a node by its new id, its type and the port."""
+class Replaced(NamedTuple):
+    """An edge into `target` has another id than V1's; says which and why."""
 
-    node: str
-    type: str
-    port: str
-
-
-class Flow(NamedTuple):
-    """An edge of the draft: from an output port to an input port, and of which type."""
-
-    source: End
-    target: End
-    data_type: PortType = "string"
+    target: NodeId
+    message: str
 
 
-class EdgeIds:
+class _EdgeIds:
     """Gives every edge an id of its own, a text: V1 does not need one, the platform's editor does."""
 
-    def __init__(self, edges: Iterable[Edge]) -> None:
+    def __init__(self, given: Iterable[str | None]) -> None:
         self._used: set[str] = set()
         self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
-        self._reserved = {text_of(edge.keys.get("id")) for edge in edges}
+        self._reserved = set(given)
 
-    def of(
-        self, index: int, edge: Edge, warn: Callable[[WarningCode, NodeId | None, str], None]
-    ) -> Raw:
-        """The id of V1's edge; a new one where it has none, no text, or one that is taken."""
-        raw = edge.keys.get("id", _NULL)
-        given = text_of(raw)
-        if given and given not in self._used:
-            self._used.add(given)
-            return raw
-        number = node_id_of(raw) if given is None else None
-        ends = f"e-{id_text(edge.source)}-{id_text(edge.target)}"
-        fresh = self.free(ends if number is None else id_text(number))
-        if given != "" and not is_null(raw):
-            why = "its id was taken" if given else "its id was no text"
-            warn("edge_id_replaced", edge.target, f"edges[{index}] is now {quote(fresh)}: {why}")
-        return Raw(_encode(fresh))
+    def keep(self, given: str | None) -> bool:
+        """Whether V1's id is kept: it is a text, and not taken."""
+        if not given or given in self._used:
+            return False
+        self._used.add(given)
+        return True
 
     def free(self, wanted: str) -> str:
         """`wanted`, or `wanted` with the first number that makes it free."""
@@ -80,33 +58,55 @@ class EdgeIds:
         return candidate
 
 
-def connected(keys: JsonObject, flow: Flow) -> JsonObject:
-    """Complete an edge's keys: where it leads, what flows, and what the platform's interface reads."""
-    source, target, data_type = flow
-    keys["source"] = Raw(_encode(source.node))
-    keys["target"] = Raw(_encode(target.node))
-    keys["source_port"] = Raw(_encode(source.port))
-    keys["target_port"] = Raw(_encode(target.port))
-    keys["data_type"] = Raw(_encode(data_type))
-    if text_of(keys.get("type")) is None:
-        keys["type"] = _CUSTOM
-    given = object_of(keys.get("data"))
-    keys["data"] = (
-        _edge_data(source.type, target.type, given)
-        if given
-        else _new_edge_data(source.type, target.type)
-    )
-    return keys
+def edges_of(
+    plan: Plan, edges: Sequence[Edge], ids: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[Replaced]]:
+    """The keys of a draft's edges, V1's first, given its nodes' ids; and which of V1's ids gave way."""
+    given = [text_of(edge.keys.get("id")) for edge in edges]
+    edge_ids = _EdgeIds(given)
+    replaced: list[Replaced] = []
+    found = []
+    for index, (edge, edge_id, planned) in enumerate(zip(edges, given, plan.edges, strict=True)):
+        keys: dict[str, Any] = edge.keys
+        if not edge_ids.keep(edge_id):
+            fresh = edge_ids.free(_wanted(edge, edge_id))
+            replaced += _replaced(index, edge, edge_id, fresh)
+            keys = {**keys, "id": fresh}
+        found.append(_connected(keys, planned, ids))
+    for planned in plan.new_edges:
+        source, target, _ = planned.flow
+        wanted = f"e-{ids[source.place]}-{ids[target.place]}"
+        found.append(_connected({"id": edge_ids.free(wanted)}, planned, ids))
+    return found, replaced
 
 
-@cache
-def _new_edge_data(source_type: str, target_type: str) -> Raw:
-    return _edge_data(source_type, target_type, {})
+def _wanted(edge: Edge, given: str | None) -> str:
+    number = node_id_of(edge.keys.get("id", _NULL)) if given is None else None
+    if number is None:
+        return f"e-{id_text(edge.source)}-{id_text(edge.target)}"
+    return id_text(number)
 
 
-def _edge_data(source_type: str, target_type: str, given: JsonObject) -> Raw:
+def _replaced(index: int, edge: Edge, given: str | None, fresh: str) -> Iterator[Replaced]:
+    if given != "" and not is_null(edge.keys.get("id", _NULL)):
+        why = "its id was taken" if given else "its id was no text"
+        yield Replaced(edge.target, f"edges[{index}] is now {quote(fresh)}: {why}")
+
+
+def _connected(keys: Mapping[str, Any], planned: PlannedEdge, ids: Sequence[str]) -> dict[str, Any]:
+    """An edge's keys completed: where it leads, what flows, and what the platform's interface reads."""
+    source, target, _ = planned.flow
+    whole = {**keys, "source": ids[source.place], "target": ids[target.place], **planned.keys}
+    if "type" in keys and text_of(keys["type"]) is not None:
+        whole["type"] = keys["type"]
+    if "data" in keys and (given := object_of(keys["data"])):
+        whole["data"] = _with_types(given, planned.types)
+    return whole
+
+
+def _with_types(given: dict[str, Any], types: tuple[str, str]) -> dict[str, Any]:
     """An edge's data as it was, with the types of both ends where it does not name them."""
-    for name, node_type in (("source_type", source_type), ("target_type", target_type)):
+    for name, node_type in zip(("source_type", "target_type"), types, strict=True):
         if text_of(given.get(name)) is None:
-            given[name] = Raw(_encode(node_type))
-    return Raw(_encode(given))
+            given[name] = node_type
+    return given

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from worker.core.workflow.json_values import JsonObject, NodeId, object_of
-from worker.core.workflow.v1 import Workflow
+from worker.core.workflow.json_values import JsonObject, object_of
+from worker.core.workflow.v1 import Node
 
 COLUMN: Final = 300
 ROW: Final = 150
@@ -22,58 +22,57 @@ _encode = msgspec.json.Encoder().encode
 _number = msgspec.json.Decoder(float)
 
 
-def positions(workflow: Workflow) -> dict[NodeId, Raw]:
-    """The position of every node: an object with the numbers `x` and `y`.
+class _Placed(msgspec.Struct):
+    x: float
+    y: float
+
+
+_placed = msgspec.json.Decoder(_Placed)
+
+
+def columns(order: Sequence[int], edges: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """The column of every node in a layout: as far right as its longest way from the start.
+
+    >>> columns((0, 2, 1), [(0, 1), (0, 2), (2, 1)])
+    (0, 2, 1)
+    """
+    found = [0] * len(order)
+    targets: list[list[int]] = [[] for _ in order]
+    for source, target in edges:
+        targets[source].append(target)
+    for place in order:
+        for target in targets[place]:
+            found[target] = max(found[target], found[place] + 1)
+    return tuple(found)
+
+
+def positions(nodes: Sequence[Node], order: Sequence[int], column: Sequence[int]) -> list[Raw]:
+    """The position of every node, by place: an object with the numbers `x` and `y`.
 
     V1's own where it has one, to the last digit and with what else is in it. A coordinate that is
     missing or no number gets that of a layout in columns, in the order of execution, below what has
     its place.
     """
-    given = {node.id: object_of(node.keys.get("position")) or {} for node in workflow.nodes}
-    unplaced = {node_id for node_id, keys in given.items() if not _is_placed(keys)}
-    if not unplaced:
-        return {node.id: node.keys["position"] for node in workflow.nodes}
-    laid_out = _columns(workflow, unplaced, _first_row(given, unplaced))
-    return {
-        node.id: _filled_in(given[node.id], laid_out[node.id])
-        if node.id in unplaced
-        else node.keys["position"]
-        for node in workflow.nodes
+    found: list[Any] = [node.keys.get("position") for node in nodes]
+    unplaced = {
+        place: object_of(raw) or {} for place, raw in enumerate(found) if not _is_placed(raw)
     }
+    if unplaced:
+        placed = [_placed.decode(raw).y for place, raw in enumerate(found) if place not in unplaced]
+        first_row = max((y + ROW for y in placed if abs(y) < _FAR), default=0)
+        rows: dict[int, int] = {}
+        for place in order:
+            if place in unplaced:
+                row = rows[column[place]] = rows.get(column[place], -1) + 1
+                spot = (column[place] * COLUMN, first_row + row * ROW)
+                found[place] = _filled_in(unplaced[place], spot)
+    return found
 
 
 def beside(position: Raw) -> dict[str, float]:
     """A position left of one that `positions` gave."""
-    place = msgspec.json.decode(position, type=dict[str, Raw])
-    x, y = _number.decode(place["x"]), _number.decode(place["y"])
-    return {"x": x - _BESIDE, "y": y}
-
-
-def _columns(
-    workflow: Workflow, unplaced: set[NodeId], first_row: float
-) -> dict[NodeId, tuple[float, float]]:
-    """A place for each unplaced node: as far right as its longest way from the start."""
-    depth: dict[NodeId, int] = dict.fromkeys(workflow.order, 0)
-    targets: dict[NodeId, list[NodeId]] = {node_id: [] for node_id in workflow.order}
-    for edge in workflow.edges:
-        targets[edge.source].append(edge.target)
-    rows: dict[int, int] = {}
-    places: dict[NodeId, tuple[float, float]] = {}
-    for node_id in workflow.order:
-        column = depth[node_id]
-        for target in targets[node_id]:
-            depth[target] = max(depth[target], column + 1)
-        if node_id in unplaced:
-            rows[column] = rows.get(column, -1) + 1
-            places[node_id] = (column * COLUMN, first_row + rows[column] * ROW)
-    return places
-
-
-def _first_row(given: Mapping[NodeId, JsonObject], unplaced: set[NodeId]) -> float:
-    placed = [
-        _number.decode(keys["y"]) for node_id, keys in given.items() if node_id not in unplaced
-    ]
-    return max((y + ROW for y in placed if abs(y) < _FAR), default=0)
+    place = _placed.decode(position)
+    return {"x": place.x - _BESIDE, "y": place.y}
 
 
 def _filled_in(keys: JsonObject, place: tuple[float, float]) -> Raw:
@@ -84,8 +83,13 @@ def _filled_in(keys: JsonObject, place: tuple[float, float]) -> Raw:
     return Raw(_encode(filled))
 
 
-def _is_placed(keys: JsonObject) -> bool:
-    return _is_number(keys.get("x")) and _is_number(keys.get("y"))
+def _is_placed(raw: Raw | None) -> bool:
+    """Whether a position has two numbers that a float can hold."""
+    try:
+        place = None if raw is None else _placed.decode(raw)
+    except msgspec.ValidationError:
+        return False
+    return place is not None and math.isfinite(place.x) and math.isfinite(place.y)
 
 
 def _is_number(raw: Raw | None) -> bool:

@@ -1,193 +1,324 @@
-"""What a V1 workflow does, made explicit: which node takes which value from which node, and in which order.
+"""A plan: everything about a draft that follows from a workflow's structure (design section 3).
 
-The same for every target: a target writes a plan out as a draft in its own node types
-(`worker.core.targets`). Each place where V1 does something else than its picture suggests is a
-warning here; what is peculiar to a target, it warns of itself.
+It holds places, ports and texts of the converter's own, and nothing of the bot's data: no id, no
+prompt, no position. `worker.core.workflow.draft` writes a draft by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from worker.core.codes import ConversionWarning, WarningCode, quote
-from worker.core.workflow.config import CustomConfig, LlmConfig
-from worker.core.workflow.json_values import NodeId, id_text, quote_id
-from worker.core.workflow.roles import Role
-from worker.core.workflow.v1 import Node, Workflow
+import msgspec
+from msgspec import Raw
 
-UsableId = Callable[[str], str]
-"""A node id as a target's selectors can name it: the same where it is usable, else one near it."""
+from worker.core.codes import WarningCode
+from worker.core.workflow.layout import columns
+from worker.core.workflow.roles import Value
+from worker.core.workflow.v2 import Port, Ports, PortType
+from worker.core.workflow.wiring import Named, Phase, Warned, Wiring
 
+CHECK_EVERY: Final = 64
+"""Of the drafts of one plan, the first and then one in so many go through the checklist."""
 
-class PlannedNode:
-    """A node of V1, and what it takes from others.
-
-    `context` names the nodes that its context is made of, in V1's order; `response` the one whose
-    response it takes. Both say what V1 does, edges or not.
-    """
-
-    __slots__ = ("context", "id", "new_id", "node", "response", "role")
-
-    def __init__(self, node: Node, new_id: str, role: Role) -> None:
-        self.node = node
-        self.id = node.id
-        self.new_id = new_id
-        self.role = role
-        self.context: tuple[NodeId, ...] = ()
-        self.response: NodeId | None = None
+_encode = msgspec.json.Encoder().encode
 
 
-class Plan:
-    """A workflow's nodes in the order of execution, with what flows between them.
+class Output(NamedTuple):
+    """A port of the node at `place`; new nodes come after V1's. In data it stands for its selector."""
 
-    `nodes` is in the order of the workflow's list, `in_order` in that of execution. `searches` give a
-    context and `llms` a response, in the order of execution; the first of `llms` answers.
-    """
+    place: int
+    port: str
 
-    def __init__(self, workflow: Workflow, roles: Mapping[str, Role], usable_id: UsableId) -> None:
-        self.workflow = workflow
-        self.new_ids = new_ids(workflow.nodes, usable_id)
-        self.nodes = {
-            node.id: PlannedNode(node, self.new_ids[node.id], _role(node, roles))
-            for node in workflow.nodes
-        }
-        self.place = {node_id: place for place, node_id in enumerate(workflow.order)}
-        self.connected = {(edge.source, edge.target) for edge in workflow.edges}
-        self.warnings: list[tuple[NodeId | None, ConversionWarning]] = []
-        self.in_order = [self.nodes[node_id] for node_id in workflow.order]
-        self.searches = [one.id for one in self.in_order if "context" in one.role.gives]
-        self.llms = [one.id for one in self.in_order if "response" in one.role.gives]
-        self.start = next(one for one in self.in_order if one.node.type == "start")
-        self.end = next(one for one in self.in_order if one.node.type == "end")
-        self._read()
 
-    def warn(self, code: WarningCode, node: NodeId | None, message: str) -> None:
-        """Note a warning about a node of V1, or about the whole workflow."""
-        shown = None if node is None else id_text(node)
-        self.warnings.append((node, ConversionWarning(code, shown, message)))
+class Template(NamedTuple):
+    """A text in data: outputs stand for their variables (`{{id.port}}`)."""
 
-    def warnings_in_order(self) -> tuple[ConversionWarning, ...]:
-        """All warnings, in the order of V1's nodes; those about the whole first."""
-        order: dict[NodeId | None, int] = {
-            node.id: index for index, node in enumerate(self.workflow.nodes)
-        }
-        ordered = sorted(self.warnings, key=lambda entry: order.get(entry[0], -1))
-        return tuple(warning for _, warning in ordered)
+    parts: tuple[str | Output, ...]
 
-    def _read(self) -> None:
-        for node in self.nodes.values():
-            if node.new_id != node.id:
-                why = "" if isinstance(node.id, str) else ": in V1 it is a number"
-                self.warn("renamed_node", node.id, f"renamed to {quote(node.new_id)}{why}")
-        for node in self.in_order:
-            if "context" in node.role.takes:
-                self._read_context(node)
-            if "response" in node.role.takes and node is not self.end:
-                self._read_response(node)
-        self._read_answer()
 
-    def _read_context(self, node: PlannedNode) -> None:
-        """Find what V1 would put into the context of a node, if anything."""
-        config = node.node.config
-        wanted: Sequence[NodeId] = ()
-        if isinstance(config, LlmConfig):
-            wanted = config.use_context_from
-        node.context = tuple(
-            source
-            for source in (wanted or self.searches)
-            if source in self.nodes
-            and "context" in self.nodes[source].role.gives
-            and self.place[source] < self.place[node.id]
+class Mapped(NamedTuple):
+    """An input port, and the output that it takes its value from."""
+
+    port: str
+    source: Output
+    type: PortType = "string"
+
+
+class Flow(NamedTuple):
+    """An edge: from an output port to an input port, and of which type."""
+
+    source: Output
+    target: Output
+    data_type: PortType = "string"
+
+
+class Wired(msgspec.Struct, frozen=True):
+    """A node's ports and mappings; both also as JSON, the mappings with `%b` for each node's id."""
+
+    ports: Ports
+    mappings: tuple[Mapped, ...]
+    ports_json: Raw
+    mappings_json: bytes
+    named: tuple[int, ...]
+
+    @classmethod
+    def of(cls, ports: Ports, mappings: Sequence[Mapped]) -> Wired:
+        """Write both out."""
+        pairs = (
+            b'%s:{"variable":"%%b.%s,"value_type":%s}'
+            % (_part(_encode(one.port)), _part(_encode(one.source.port)[1:]), _encode(one.type))
+            for one in mappings
         )
-        hidden = [
-            source
-            for source in dict.fromkeys(node.context)
-            if (source, node.id) not in self.connected
-        ]
-        if hidden:
-            self.warn(
-                "implicit_context",
-                node.id,
-                f"V1 gives it what {listed(hidden)} found, without an edge",
-            )
-        self._warn_of_unused(node)
-
-    def _warn_of_unused(self, node: PlannedNode) -> None:
-        unused = [
-            edge.source
-            for edge in self.workflow.edges
-            if edge.target == node.id
-            and "context" in self.nodes[edge.source].role.gives
-            and edge.source not in node.context
-        ]
-        if unused:
-            named = listed(dict.fromkeys(unused))
-            self.warn(
-                "context_not_used", node.id, f"use_context_from leaves out {named}, an edge or not"
-            )
-
-    def _read_response(self, node: PlannedNode) -> None:
-        """Find the response that a node of a custom type takes: the first before it, if any."""
-        if not self.llms or self.place[self.llms[0]] >= self.place[node.id]:
-            return
-        first = node.response = self.llms[0]
-        if (first, node.id) not in self.connected:
-            self.warn(
-                "implicit_response",
-                node.id,
-                f"V1 gives it what {quote_id(first, 40)} said, the first LLM to run, without an edge",
-            )
-
-    def _read_answer(self) -> None:
-        end = self.end
-        if not self.llms:
-            self.warn(
-                "no_llm", end.id, "there is no LLM: V1 always answers with its fixed sentence"
-            )
-            return
-        first = end.response = self.llms[0]
-        shown = {
-            edge.source
-            for edge in self.workflow.edges
-            if edge.target == end.id and "response" in self.nodes[edge.source].role.gives
-        }
-        if shown != {first}:
-            self.warn(
-                "end_takes_first_llm",
-                end.id,
-                f"V1 answers with {quote_id(first)}, the first LLM to run",
-            )
+        return cls(
+            ports,
+            tuple(mappings),
+            Raw(_encode(ports)),
+            b"{%s}" % b",".join(pairs),
+            tuple(one.source.place for one in mappings),
+        )
 
 
-def new_ids(nodes: Iterable[Node], usable_id: UsableId) -> dict[NodeId, str]:
-    """The draft's id of every node, a text: its own, unless a selector could not name it.
+def _part(text: bytes) -> bytes:
+    """A text as a part of a format."""
+    return text.replace(b"%", b"%%")
 
-    >>> nodes = [Node(node_id, "llm", {}, {}, None) for node_id in ("a.b", "a_b", 7, 7.5)]
-    >>> new_ids(nodes, lambda node_id: node_id.replace(".", "_"))
-    {'a.b': 'a_b_2', 'a_b': 'a_b', 7: '7', 7.5: '7_5'}
+
+class PlannedNode(msgspec.Struct, frozen=True):
+    """One of V1's nodes; `prompt` is its prompt where that is the plan's own."""
+
+    type: str
+    wired: Wired
+    prompt: Template | None = None
+
+
+class NewNode(msgspec.Struct, frozen=True):
+    """A node that V1 did not have, left of the node at place `beside`.
+
+    Its id is `pattern` with the first number that is free for its `{}`. In `data` an `Output` and a
+    `Template` stand for texts with ids.
     """
-    ids = [node.id for node in nodes]
-    taken = {node_id for node_id in ids if isinstance(node_id, str)}
-    found: dict[NodeId, str] = {}
-    for node_id in ids:
-        as_text = id_text(node_id)
-        wanted = usable_id(as_text)
-        new_id, number = wanted, 1
-        if wanted != as_text or as_text is not node_id:
-            while new_id in taken or usable_id(new_id) != new_id:
-                number += 1
-                new_id = f"{wanted}_{number}"
-            taken.add(new_id)
-        found[node_id] = new_id
-    return found
+
+    pattern: str
+    type: str
+    beside: int
+    data: Mapping[str, Any]
+    wired: Wired
 
 
-def listed(ids: Iterable[NodeId], limit: int = 5) -> str:
-    """Ids for a person: quoted, the first few, and how many more."""
-    quoted = [quote_id(node_id, 40) for node_id in ids]
-    more = f" and {len(quoted) - limit} more" if len(quoted) > limit else ""
-    return ", ".join(quoted[:limit]) + more
+class PlannedEdge(msgspec.Struct, frozen=True):
+    """An edge, the types of the nodes at its ends, and its keys but for ids."""
+
+    flow: Flow
+    types: tuple[str, str]
+    keys: dict[str, Raw]
 
 
-def _role(node: Node, roles: Mapping[str, Role]) -> Role:
-    return node.config.type.role if isinstance(node.config, CustomConfig) else roles[node.type]
+class Plan(msgspec.Struct, frozen=True):
+    """Nodes and edges in the order of the workflow's lists, new ones behind them.
+
+    `order` is V1's order of execution, `columns` where a layout puts V1's nodes, `warnings` are in order.
+    """
+
+    order: tuple[int, ...]
+    columns: tuple[int, ...]
+    nodes: tuple[PlannedNode, ...]
+    new_nodes: tuple[NewNode, ...]
+    edges: tuple[PlannedEdge, ...]
+    new_edges: tuple[PlannedEdge, ...]
+    warnings: tuple[Warned, ...]
+
+    @property
+    def size(self) -> int:
+        """About how much there is of it."""
+        wired = [one.wired for one in self.nodes] + [one.wired for one in self.new_nodes]
+        ports = (len(one.ports.inputs) + len(one.mappings) for one in wired)
+        return len(wired) + len(self.edges) + len(self.new_edges) + sum(ports)
+
+
+class Known:
+    """A plan that is kept, with what is known of its drafts.
+
+    `outline` is what a target made of the graph of one of them, to execute the others by.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.has_passed = False
+        self.outline: object = None
+        self._drafts = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Known) and self.plan == other.plan
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def is_due(self) -> bool:
+        """Whether this draft goes through the checklist: until one passed all do, then one in so many.
+
+        Such a one is then read for the outline as well.
+        """
+        self._drafts += 1
+        if self.has_passed and self._drafts % CHECK_EVERY:
+            return False
+        self.outline = None
+        return True
+
+
+class _Gathered:
+    """What is being gathered for one of V1's nodes."""
+
+    def __init__(self, ports: Ports) -> None:
+        self.ports = ports
+        self.mappings: dict[str, Mapped] = {}
+        self.extra_inputs: list[Port] = []
+        self.after: dict[int, str] = {}  # source → its `after` port
+        self.prompt: Template | None = None
+
+    def map(self, port: str, source: Output, data_type: PortType = "string") -> None:
+        self.mappings[port] = Mapped(port, source, data_type)
+
+    def free_port(self) -> str:
+        """The first of `after`, `after_2`, … that is no port of it yet."""
+        taken = {port.name for port in (*self.ports.inputs, *self.extra_inputs)}
+        name, number = "after", 1
+        while name in taken:
+            number += 1
+            name = f"after_{number}"
+        return name
+
+    def wired(self) -> Wired:
+        ports = Ports((*self.ports.inputs, *self.extra_inputs), self.ports.outputs)
+        return Wired.of(ports, tuple(self.mappings.values()))
+
+
+class Planner:
+    """Gathers what a target says of mappings, edges and new nodes, then gives the plan.
+
+    `flows` says what an edge of V1 (source, target) carries: `map` fills it, and a target may lead an
+    edge elsewhere there. An edge along which nothing flows gets an input port that only fixes the order.
+    """
+
+    def __init__(self, wiring: Wiring) -> None:
+        self.wiring = wiring
+        self.flows: dict[tuple[int, int], Flow] = {}
+        self.nodes = [_Gathered(role.ports) for role in wiring.roles]
+        self.types = list(wiring.types)
+        self._new_nodes: list[NewNode] = []
+        self._new_edges: list[Flow] = []
+        self._warnings = list(wiring.warnings)
+
+    def warn(self, code: WarningCode, node: int | None, message: str, *names: Named) -> None:
+        """Note a warning about a node of V1, or about the whole workflow."""
+        self._warnings.append(Warned(code, node, message, names))
+
+    def given(self, value: Value, place: int) -> Output:
+        """The port by which a node gives a value."""
+        return Output(place, self.wiring.roles[place].gives[value])
+
+    def taken(self, value: Value, place: int) -> Output:
+        """The port by which a node takes a value."""
+        return Output(place, self.wiring.roles[place].takes[value])
+
+    def map(self, value: Value, source: int, target: int) -> None:
+        """Map the port by which `target` takes a value to the one by which `source` gives it.
+
+        An edge between the two carries it; the first value that is mapped, if there are several.
+        """
+        flow = Flow(self.given(value, source), self.taken(value, target))
+        self.nodes[target].map(flow.target.port, flow.source)
+        self.flows.setdefault((source, target), flow)
+
+    def map_and_connect(self, value: Value, source: int, target: int) -> None:
+        """`map`, and an edge for it where V1's picture has none."""
+        self.map(value, source, target)
+        if (source, target) not in self.wiring.connected:
+            self.connect(*self.flows[source, target])
+
+    def connect(self, source: Output, target: Output, data_type: PortType = "string") -> None:
+        """Draw an edge that V1's picture did not have."""
+        self._new_edges.append(Flow(source, target, data_type))
+
+    def add_node(
+        self,
+        pattern: str,
+        node_type: str,
+        *,
+        beside: int,
+        data: Mapping[str, Any],
+        ports: Ports,
+        mappings: Sequence[Mapped],
+    ) -> int:
+        """Add a node that V1 did not have; its place."""
+        wired = Wired.of(ports, mappings)
+        self._new_nodes.append(NewNode(pattern, node_type, beside, data, wired))
+        self.types.append(node_type)
+        return len(self.types) - 1
+
+    def plan(self) -> Plan:
+        """The plan, with all warnings in order."""
+        flows = [self.flows.get(edge) or self._order_only(*edge) for edge in self.edges]
+        self._warn_of_order_only()
+        return Plan(
+            self.wiring.order,
+            columns(self.wiring.order, self.edges),
+            tuple(
+                PlannedNode(node_type, one.wired(), one.prompt)
+                for node_type, one in zip(self.types, self.nodes, strict=False)
+            ),
+            tuple(self._new_nodes),
+            tuple(map(self._edge, flows)),
+            tuple(map(self._edge, self._new_edges)),
+            tuple(sorted(self._warnings, key=lambda one: one.rank)),
+        )
+
+    @property
+    def next_place(self) -> int:
+        """The place that the next new node gets."""
+        return len(self.types)
+
+    @property
+    def edges(self) -> Sequence[tuple[int, int]]:
+        """V1's edges."""
+        return self.wiring.structure.edges
+
+    def _edge(self, flow: Flow) -> PlannedEdge:
+        types = self.types[flow.source.place], self.types[flow.target.place]
+        keys = {
+            "source_port": flow.source.port,
+            "target_port": flow.target.port,
+            "data_type": flow.data_type,
+            "type": "custom",
+            "data": {"source_type": types[0], "target_type": types[1]},
+        }
+        return PlannedEdge(flow, types, {name: Raw(_encode(one)) for name, one in keys.items()})
+
+    def _order_only(self, source: int, target: int) -> Flow:
+        """An edge along which nothing flows: it leads to a port that nothing reads."""
+        output, node = self.nodes[source].ports.outputs[0], self.nodes[target]
+        given = Output(source, output.name)
+        if source not in node.after:
+            name = node.after[source] = node.free_port()
+            node.extra_inputs.append(after_port(name, output.type))
+            node.map(name, given, output.type)
+        return Flow(given, Output(target, node.after[source]), output.type)
+
+    def _warn_of_order_only(self) -> None:
+        """Name the edges that seem to carry something between two nodes, and do not."""
+        roles, start, end = self.wiring.roles, self.wiring.start, self.wiring.end
+        for place, node in enumerate(self.nodes):
+            silent = tuple(
+                source
+                for source in node.after
+                if source != start
+                and not ("context" in roles[place].takes and "context" in roles[source].gives)
+            )
+            if silent and place != end:
+                message = "V1 passes nothing on from %s"
+                warned = Warned("order_only_edge", place, message, (Named(silent),), Phase.EDGES)
+                self._warnings.append(warned)
+
+
+def after_port(name: str, port_type: PortType) -> Port:
+    """An input port that only fixes the order."""
+    return Port(name, port_type, False, "실행 순서만 정하는 연결", "순서")

@@ -152,7 +152,7 @@ def decide(
     try:
         workflow = v1.decode(row.workflow, defaults)
         draft = convert_checked(workflow, asked.target)
-        trial_result = None if trial is None else trial.try_draft(row.bot_id, workflow, draft.graph)
+        trial_result = None if trial is None else trial.try_draft(row.bot_id, workflow, draft)
         trial_result = _strictly(draft.warnings, trial_result, asked.strict)
         inquiry = None if equipment is None else ask_about(draft.graph, trial_result, equipment)
         return _converted(row, draft.graph, draft.warnings, trial_result, asked.target, inquiry)

@@ -15,6 +15,7 @@ from worker.core.parity import trial as trials
 from worker.core.parity.messages import Trials
 from worker.core.parity.recording import ExecutionRow, session_id
 from worker.core.parity.trial import Equipment, Executed, TrialResult
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.v1 import Workflow
 from worker.db.batches import Batch
 from worker.db.ledger import LedgerRow
@@ -49,11 +50,22 @@ class Trial(msgspec.Struct, frozen=True):
         return cls(batch.run_id, batch.request_id, options.trials, equipment)
 
     def try_draft(
-        self, bot_id: str, workflow: Workflow, graph: bytes, variables: Variables = NO_VARIABLES
+        self,
+        bot_id: str,
+        workflow: Workflow,
+        draft: Draft | bytes,
+        variables: Variables = NO_VARIABLES,
     ) -> TrialResult:
-        """Execute a bot's draft beside its workflow, on the messages that are this bot's."""
+        """Execute a bot's draft beside its workflow, on the messages that are this bot's.
+
+        A draft that was just written is prepared by its plan, a stored one (its graph) from its text.
+        """
+        target, registry = self.equipment.target, self.equipment.registry
         try:
-            new = self.equipment.target.decode(graph, self.equipment.registry)
+            if isinstance(draft, Draft):
+                new = target.prepare(draft, registry)
+            else:
+                new = target.decode(draft, registry)
         except BotError as error:
             return TrialResult((), agreed=False, code="execution_failed", message=str(error))
         messages = [

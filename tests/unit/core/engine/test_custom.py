@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from tests.builders import (
     mapped,
     node,
     paths,
+    without_plans,
 )
 from tests.custom_types import REGISTRY, TYPES, WITH_TYPES, Glossary
 from tests.graphs import BUILT_IN, Clock, run
@@ -34,11 +35,12 @@ from worker.core.engine.registry import custom_types, register
 from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
-from worker.core.workflow import draft, v1
+from worker.core.workflow import v1
 from worker.core.workflow.calls import Generate, Trace
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.graph_check import check
 from worker.core.workflow.node_types import CustomNode
+from worker.core.workflow.plan import Mapped, Wired
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
 from worker.providers.echo import Echo
@@ -262,18 +264,19 @@ def test_a_type_that_takes_nothing_is_only_put_in_order() -> None:
 def test_a_draft_that_lacks_what_its_types_declare_is_not_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = draft.DraftBuilder._ports_json
+    whole = Wired.of
 
-    def careless(builder: draft.DraftBuilder, node: draft.DraftNode) -> Any:
-        if node.planned.node.type == "oracle":
-            node.ports = Ports(node.ports.inputs, node.ports.outputs[:1])
-        return whole(builder, node)
+    def careless(ports: Ports, mappings: Sequence[Mapped]) -> Wired:
+        named = [port.name for port in ports.outputs]
+        kept = ports.outputs[:1] if "notes" in named else ports.outputs
+        return whole(Ports(ports.inputs, kept), mappings)
 
-    monkeypatch.setattr(draft.DraftBuilder, "_ports_json", careless)
-    error = refusal(a_workflow(a_node("o", "oracle")))
+    monkeypatch.setattr(Wired, "of", careless)
+    text = as_text(a_workflow(a_node("o", "oracle")))
+    with pytest.raises(BotError, match="type requires the output port 'notes'") as raised:
+        convert_text(text, WITH_TYPES, without_plans(GUIDE))
 
-    assert error.code == "internal_error"
-    assert "'o': its type requires the output port 'notes'" in str(error)
+    assert raised.value.code == "internal_error"
 
 
 def test_several_that_give_context_are_joined_by_the_ports_that_give_it() -> None:

@@ -39,11 +39,13 @@ from tests.builders import (
     read_exactly,
     refusal,
     warnings,
+    without_plans,
 )
 from tests.reference import Call, in_guide, is_mixed, run_v1, run_v2, same_calls
 from tests.strategies import examples, workflows
 from worker.core.codes import Issue
 from worker.core.targets import convert
+from worker.core.targets.registry import DEFAULT
 from worker.core.workflow import graph_check
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.json_values import id_text
@@ -1136,7 +1138,7 @@ def test_a_draft_that_fails_the_checklist_is_an_internal_error(
     monkeypatch.setattr(graph_check, "check", lambda graph, declared, rule: wrong)
 
     with pytest.raises(BotError) as caught:
-        convert.convert_text(as_text(a_workflow()), DEFAULTS)
+        convert.convert_text(as_text(a_workflow()), DEFAULTS, without_plans(DEFAULT))
 
     assert caught.value.code == "internal_error"
     assert str(caught.value) == "the draft fails the checklist: " + "; ".join(

@@ -9,9 +9,8 @@ from worker.core.engine.rules import Rules
 from worker.core.targets.answer.filling import mappings
 from worker.core.targets.answer.nodes import NODE_TYPES
 from worker.core.targets.answer.ports import ANSWER_TYPE, ASSIGNER, IF_ELSE
-from worker.core.targets.answer.templates import usable_id
 from worker.core.targets.answer.validation import answer, refuse, rule
-from worker.core.targets.answer.writer import write
+from worker.core.targets.answer.writer import WRITER
 from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
 
 # No message holds a NUL: V1 does not change what is marked, and the mark is removed again.
@@ -26,8 +25,7 @@ CONTEXT_KEPT: Final = KnownDifference(
 ANSWER: Final = Target(
     name="answer",
     title="the platform's last version, with answer nodes",
-    write=write,
-    usable_id=usable_id,
+    writer=WRITER,
     rules=Rules(register({}, *NODE_TYPES), refuse, mappings, answer),
     recording=AS_THE_PLATFORM,
     rule=rule,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-import msgspec
-from msgspec import Raw
-
+from worker.core.workflow.draft import Data
 from worker.core.workflow.json_values import JsonObject, text_of
-from worker.core.workflow.plan import PlannedNode
+from worker.core.workflow.v1 import Node
 
 # Keys that said nothing to V1 and mean something to this platform: they stay under another name.
 _SET_ASIDE: Final[Mapping[str, tuple[str, ...]]] = {
@@ -20,28 +18,32 @@ _SET_ASIDE: Final[Mapping[str, tuple[str, ...]]] = {
     "end": (),
 }
 _CONVERSATION_KEY: Final = re.compile("conversation_.*_key", re.DOTALL)
-SET_ASIDE_OF_GRAPH: Final = (
+_SET_ASIDE_OF_GRAPH: Final = (
     *("environment_variables", "conversation_variables", "workflow_version_id"),
 )
-_encode = msgspec.json.Encoder().encode
 
 
-def data_of(planned: PlannedNode, normalised: JsonObject) -> JsonObject:
+def graph_keys(keys: JsonObject) -> JsonObject:
+    """The keys beside nodes and edges, with what this platform alone would read put aside."""
+    return without(keys, _SET_ASIDE_OF_GRAPH)
+
+
+def data_of(node: Node, normalised: Data) -> Data:
     """A node's data as V1 read it, with what this platform alone would read put aside."""
-    node_type = planned.node.type
+    node_type = node.type
     aside = list(_SET_ASIDE.get(node_type, ()))
     if node_type == "knowledge-retrieval":
         aside += [key for key in normalised if _CONVERSATION_KEY.fullmatch(key)]
     data = without(normalised, aside)
     if "type" in data and text_of(data["type"]) != node_type:
         data = without(data, ("type",))
-    data["type"] = Raw(_encode(node_type))
+    data["type"] = node_type
     if node_type == "knowledge-retrieval":
-        data["similarity_threshold"] = Raw(b"0")
+        data["similarity_threshold"] = 0
     return data
 
 
-def without(keys: JsonObject, names: Sequence[str]) -> JsonObject:
+def without(keys: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The same keys, those with the names put aside as `v1_…`."""
     kept = dict(keys)
     for name in names:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from worker.core.targets.answer.parts import Parts
-from worker.core.targets.answer.ports import ANSWER_TYPE, IF_ELSE, PORTS
-from worker.core.workflow.draft import DraftNode, after_port, mapping
-from worker.core.workflow.draft_edges import End as EdgeEnd
-from worker.core.workflow.draft_edges import Flow
-from worker.core.workflow.json_values import NodeId
+from worker.core.targets.answer.ports import IF_ELSE, PORTS
+from worker.core.workflow.plan import Flow, Mapped, Output, Template, after_port
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER
-from worker.core.workflow.v2 import Port, Ports, split_selector
+from worker.core.workflow.v2 import Port, Ports
 
 _TRUE_PORTS: Final = (
     Port("if", "boolean", True, "조건이 맞을 때", "IF"),
@@ -20,98 +17,82 @@ _TRUE_PORTS: Final = (
 
 
 class Ending:
-    """Writes the answer of a draft, and its ends."""
+    """Plans the answer of a draft, and its ends."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.planner = parts.planner
+        self.wiring = parts.wiring
 
     def without_llm(self) -> None:
         """V1's fixed sentence."""
-        end = self.parts.plan.end
-        answer = self.parts.add_answer(end.id, NO_LLM_ANSWER, mapped=self.parts.message)
-        start = self.parts.builder.end(self.parts.plan.start.id, "query")
-        self.parts.builder.connect(start, EdgeEnd(answer, ANSWER_TYPE, "target"), "any")
-        self._end_with(answer, self.parts.builder.nodes[end.id])
+        end, message = self.wiring.end, self.parts.message
+        answer = self.parts.add_answer(end, NO_LLM_ANSWER, mapped=message)
+        self.planner.connect(message, Output(answer, "target"), "any")
+        self._end_with(answer)
 
-    def first_response(self, first: NodeId) -> None:
+    def first_response(self, first: int) -> None:
         """What the first LLM says, and V1's fixed sentence where it says nothing: a branch before the end.
 
         All edges of V1 into the end lead to the branch. So both ends wait for the branch alone: one that
         also waited for others would run without its answer.
         """
-        plan, builder = self.parts.plan, self.parts.builder
-        nodes, end = plan.nodes, plan.end
-        output = nodes[first].role.gives["response"]
-        response = f"{nodes[first].new_id}.{output}"
-        branch = self.parts.free("if-else-{}", IF_ELSE)
-        self._add_branch(branch, first, response, output)
-        said = self.parts.add_answer(end.id, "{{" + response + "}}", mapped=response)
-        nothing = self.parts.add_answer(end.id, NO_LLM_ANSWER, mapped=f"{branch}.else")
+        planner, end = self.planner, self.wiring.end
+        response = planner.given("response", first)
+        branch = self._add_branch(response)
+        said = self.parts.add_answer(end, Template((response,)), mapped=response)
+        nothing = self.parts.add_answer(end, NO_LLM_ANSWER, mapped=Output(branch, "else"))
         for way, answer in (("if", said), ("else", nothing)):
-            self.parts.builder.connect(
-                EdgeEnd(branch, IF_ELSE, way), EdgeEnd(answer, ANSWER_TYPE, "target"), "boolean"
-            )
-        self._end_with(said, builder.nodes[end.id])
-        other = self.parts.free("end-{}", "end")
-        builder.add_node(
-            other,
+            planner.connect(Output(branch, way), Output(answer, "target"), "boolean")
+        self._end_with(said)
+        fixed = Output(nothing, "final_output")
+        other = planner.add_node(
+            "end-{}",
             "end",
-            beside=end.id,
+            beside=end,
             data={},
             ports=PORTS["end"],
-            mappings={"response": mapping(nothing, "final_output")},
+            mappings=[Mapped("response", fixed)],
         )
-        self.parts.builder.connect(
-            EdgeEnd(nothing, ANSWER_TYPE, "final_output"), EdgeEnd(other, "end", "response")
-        )
+        planner.connect(fixed, Output(other, "response"))
 
-    def _end_with(self, answer: str, end: DraftNode) -> None:
-        end.mappings["response"] = mapping(answer, "final_output")
-        self.parts.builder.connect(
-            EdgeEnd(answer, ANSWER_TYPE, "final_output"),
-            self.parts.builder.end(end.planned.id, "response"),
-        )
+    def _end_with(self, answer: int) -> None:
+        text, response = Output(answer, "final_output"), Output(self.wiring.end, "response")
+        self.planner.nodes[response.place].map(response.port, text)
+        self.planner.connect(text, response)
 
-    def _add_branch(self, branch: str, first: NodeId, response: str, output: str) -> None:
-        plan, builder = self.parts.plan, self.parts.builder
+    def _add_branch(self, response: Output) -> int:
+        """Add the branch, and lead to it the edges into the end that have no flow; its place."""
+        planner, end = self.planner, self.wiring.end
+        branch, first = planner.next_place, response.place
         inputs = [Port("response", "string", True, "첫 번째 응답", "응답")]
-        mappings = {"response": mapping(*split_selector(response))}
-        said = builder.end(first, output), EdgeEnd(branch, IF_ELSE, "response")
-        if (first, plan.end.id) not in plan.connected:
-            builder.connect(*said)
-        for edge in plan.workflow.edges:
-            key = edge.source, plan.end.id
-            if edge.target != plan.end.id or key in builder.flows:
+        mappings = [Mapped("response", response)]
+        said = Flow(response, Output(branch, "response"))
+        if (first, end) not in self.wiring.connected:
+            planner.connect(*said)
+        for source in self.wiring.sources[end]:
+            if (source, end) in planner.flows:
                 continue
-            if edge.source == first:
-                builder.flows[key] = Flow(*said)
+            if source == first:
+                planner.flows[source, end] = said
                 continue
             name = f"after_{len(inputs)}" if len(inputs) > 1 else "after"
-            given = builder.nodes[edge.source].ports.outputs[0]
-            inputs.append(after_port(name, given.type))
-            mappings[name] = mapping(plan.nodes[edge.source].new_id, given.name, given.type)
-            start = builder.end(edge.source, given.name)
-            builder.flows[key] = Flow(start, EdgeEnd(branch, IF_ELSE, name), given.type)
-        builder.add_node(
-            branch,
+            port = planner.nodes[source].ports.outputs[0]
+            inputs.append(after_port(name, port.type))
+            mappings.append(Mapped(name, Output(source, port.name), port.type))
+            planner.flows[source, end] = Flow(mappings[-1].source, Output(branch, name), port.type)
+        answered = {
+            "variable_selector": response,
+            "comparison_operator": "not empty",
+            "value": "",
+            "varType": "string",
+        }
+        case = {"case_id": "answered", "logical_operator": "and", "conditions": [answered]}
+        return planner.add_node(
+            "if-else-{}",
             IF_ELSE,
-            beside=plan.end.id,
-            data={
-                "cases": [
-                    {
-                        "case_id": "answered",
-                        "logical_operator": "and",
-                        "conditions": [
-                            {
-                                "variable_selector": response,
-                                "comparison_operator": "not empty",
-                                "value": "",
-                                "varType": "string",
-                            }
-                        ],
-                    }
-                ]
-            },
+            beside=end,
+            data={"cases": [case]},
             ports=Ports(tuple(inputs), _TRUE_PORTS),
             mappings=mappings,
         )

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from worker.core.targets.answer.parts import Parts
-from worker.core.targets.answer.ports import ANSWER_TYPE, ASSIGNER, result_port, target_port
+from worker.core.targets.answer.ports import ASSIGNER, result_port, target_port
 from worker.core.targets.answer.prompts import Piece, Pieces, built, constant, cut
-from worker.core.workflow.draft import mapping
-from worker.core.workflow.draft_edges import End as EdgeEnd
-from worker.core.workflow.plan import PlannedNode
+from worker.core.workflow.ids import FreeIds
+from worker.core.workflow.plan import Mapped, Output, Template
 from worker.core.workflow.v2 import Port, Ports, split_selector
 
 
 class TextBuilder:
-    """Builds texts in a draft: answer nodes, and an assigner that holds what they must not read."""
+    """Builds texts in a draft: answer nodes, and an assigner that holds what they must not read.
 
-    def __init__(self, parts: Parts) -> None:
+    How a text is cut depends on how long the ids in it are: `names` are those of V1's nodes.
+    """
+
+    def __init__(self, parts: Parts, names: Sequence[str]) -> None:
         self.parts = parts
+        self.places = {name: place for place, name in enumerate(names)}
+        self.free = FreeIds(names)
 
-    def build(self, beside: PlannedNode, pieces: Pieces) -> str:
-        """Answer nodes that put pieces together, character for character; the id of the last."""
+    def build(self, beside: int, pieces: Pieces) -> int:
+        """Answer nodes that put pieces together, character for character; the place of the last."""
         shown, constants = built(pieces)
         if constants:
             outputs = self._constants(beside, constants)
@@ -32,16 +36,22 @@ class TextBuilder:
         while len(runs) > 1:
             parts = [self._add_text(beside, run) for run in runs]
             runs = cut([Piece(f"{part}.final_output", is_output=True) for part in parts])
-        return self._add_text(beside, runs[0])
+        return self.places[self._add_text(beside, runs[0])]
 
-    def _constants(self, beside: PlannedNode, texts: Sequence[str]) -> dict[str, str]:
+    def _named(self, pattern: str, place: int) -> str:
+        """The id that the node at a place, the newest, will have."""
+        name = self.free.take(pattern)
+        self.places[name] = place
+        return name
+
+    def _constants(self, beside: int, texts: Sequence[str]) -> Mapping[str, str]:
         """An assigner that holds texts; the output of each, by the name that it had so far."""
-        assigner = self.parts.free("assigner-{}", ASSIGNER)
-        any_port = self._any_port
-        self.parts.builder.add_node(
-            assigner,
+        planner, message = self.parts.planner, self.parts.message
+        numbers = range(len(texts))
+        assigner = planner.add_node(
+            "assigner-{}",
             ASSIGNER,
-            beside=beside.id,
+            beside=beside,
             data={
                 "version": "2",
                 "operations": [
@@ -50,31 +60,29 @@ class TextBuilder:
                 ],
             },
             ports=Ports(
-                tuple(any_port(target_port(i), "대상") for i in range(len(texts))),
-                tuple(any_port(result_port(i), "결과") for i in range(len(texts))),
+                tuple(self._any_port(target_port(i), "대상") for i in numbers),
+                tuple(self._any_port(result_port(i), "결과") for i in numbers),
             ),
-            mappings={
-                target_port(i): mapping(*split_selector(self.parts.message), "any")
-                for i in range(len(texts))
-            },
+            mappings=[Mapped(target_port(i), message, "any") for i in numbers],
         )
-        start = self.parts.builder.end(self.parts.plan.start.id, "query")
-        self.parts.builder.connect(start, EdgeEnd(assigner, ASSIGNER, target_port(0)), "any")
-        return {constant(i): f"{assigner}.{result_port(i)}" for i in range(len(texts))}
+        planner.connect(message, Output(assigner, target_port(0)), "any")
+        name = self._named("assigner-{}", assigner)
+        return {constant(i): f"{name}.{result_port(i)}" for i in numbers}
 
     @staticmethod
     def _any_port(name: str, shown: str) -> Port:
         return Port(name, "any", True, shown, name)
 
-    def _add_text(self, beside: PlannedNode, pieces: Pieces) -> str:
-        """An answer node that puts pieces together, with an edge from each node that it names."""
-        outputs = list(dict.fromkeys(one.text for one in pieces if one.is_output)) or [
-            self.parts.message
-        ]
-        node_id = self.parts.add_answer(
-            beside.id, "".join(one.written for one in pieces), mapped=outputs[0]
-        )
-        for source, port in dict(map(split_selector, reversed(outputs))).items():
-            start = EdgeEnd(source, self.parts.types[source], port)
-            self.parts.builder.connect(start, EdgeEnd(node_id, ANSWER_TYPE, "target"), "any")
-        return node_id
+    def _add_text(self, beside: int, pieces: Pieces) -> str:
+        """An answer node that puts pieces together, with an edge from each node that it names; its id."""
+        parts = tuple(self._output(one.text) if one.is_output else one.text for one in pieces)
+        outputs = list(dict.fromkeys(one for one in parts if isinstance(one, Output)))
+        outputs = outputs or [self.parts.message]
+        answer = self.parts.add_answer(beside, Template(parts), mapped=outputs[0])
+        for output in map(Output._make, dict(reversed(outputs)).items()):
+            self.parts.planner.connect(output, Output(answer, "target"), "any")
+        return self._named("answer-{}", answer)
+
+    def _output(self, name: str) -> Output:
+        node_id, port = split_selector(name)
+        return Output(self.places[node_id], port)

@@ -1,184 +1,187 @@
-"""Write a workflow out as a draft of the target `answer`: what V1 does, to the character."""
+"""How a workflow is written out for the target `answer`: what V1 does, to the character."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple, cast
 
-import msgspec
-from msgspec import Raw
-
-from worker.core.targets.answer.data import SET_ASIDE_OF_GRAPH, data_of, without
+from worker.core.targets.answer.data import data_of, graph_keys
 from worker.core.targets.answer.ending import Ending
 from worker.core.targets.answer.parts import Parts
-from worker.core.targets.answer.ports import ANSWER_TYPE, ROLES
-from worker.core.targets.answer.prompts import Pieces, pieces_of, plain
+from worker.core.targets.answer.ports import ROLES
+from worker.core.targets.answer.prompts import Piece, pieces_of, plain
 from worker.core.targets.answer.templates import usable_id
 from worker.core.targets.answer.text_builder import TextBuilder
+from worker.core.targets.plans import Manner, Prompts, Writer
 from worker.core.workflow.config import LlmConfig
-from worker.core.workflow.draft import Draft, DraftNode, mapping
-from worker.core.workflow.draft_edges import End as EdgeEnd
-from worker.core.workflow.draft_edges import Flow
-from worker.core.workflow.json_values import NodeId
-from worker.core.workflow.plan import Plan, PlannedNode, listed
+from worker.core.workflow.plan import Flow, Output, Planner, Template
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import own_prompt
 from worker.core.workflow.v2 import Port
+from worker.core.workflow.wiring import Named, Wiring
 from worker.errors import BotError
 
 MAX_CONTEXT_INPUTS: Final = 20_000
 """One input for each search that each LLM sees: bounds a draft's size, which may otherwise grow with the
 square of the workflow's."""
 
-_encode = msgspec.json.Encoder().encode
+
+class TextForm(NamedTuple):
+    """What of a text decides: `pieces` where answer nodes have to build it, else what it names.
+
+    `asks` where V1's template holds `{question}`.
+    """
+
+    is_prompt: bool
+    is_empty: bool
+    asks: bool
+    names_context: bool
+    pieces: tuple[Piece, ...] | None = None
 
 
-def write(workflow: Workflow) -> Draft:
-    """The draft of a workflow.
+def read_prompts(wiring: Wiring, workflow: Workflow, ids: Sequence[str]) -> Prompts:
+    """The prompts in this platform's plain form; empty where answer nodes build one.
 
     Raises:
         BotError: `too_large`, where its LLM nodes see more searches together than a draft can hold.
     """
-    keys = without(workflow.keys, SET_ASIDE_OF_GRAPH)
-    workflow = msgspec.structs.replace(workflow, keys=keys)
-    return _Writer(Plan(workflow, ROLES, usable_id)).draft()
+    message = f"{ids[wiring.start]}.query"
+    forms: list[TextForm | None] = []
+    texts = []
+    context_inputs = 0
+    for place, node in enumerate(workflow.nodes):
+        context, text = wiring.context[place], ""
+        form: TextForm | None = None
+        is_prompt = isinstance(node.config, LlmConfig)
+        if is_prompt or len(context) > 1:
+            context_inputs += len(context)
+            if context_inputs > MAX_CONTEXT_INPUTS:
+                raise BotError(
+                    "too_large",
+                    f"its LLM nodes see more than {MAX_CONTEXT_INPUTS:,} searches together, "
+                    "which a draft would have to spell out",
+                )
+            template = node.config.template if isinstance(node.config, LlmConfig) else "{context}"
+            used = template or own_prompt("{question}", "{context}" if context else "")
+            given = [f"{ids[one]}.{wiring.roles[one].gives['context']}" for one in context]
+            pieces = pieces_of(used, message, given)
+            written = plain(pieces) if is_prompt else None
+            form = TextForm(
+                is_prompt,
+                not template,
+                is_prompt and "{question}" in template,
+                bool(context) and "{context}" in used,
+                tuple(pieces) if written is None else None,
+            )
+            text = written or ""
+        forms.append(form)
+        texts.append(text)
+    is_built = any(form is not None and form.pieces is not None for form in forms)
+    return Prompts(tuple(forms), texts, tuple(ids) if is_built else ())
 
 
-class _Writer:
-    """One draft being written."""
+def lay_out(planner: Planner, prompts: Prompts) -> None:
+    """Say what is mapped, and which nodes are new."""
+    _Layout(planner, prompts).lay_out()
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.parts = Parts(plan)
-        self.builder = self.parts.builder
-        self.texts = TextBuilder(self.parts)
-        self.context_inputs = 0
 
-    def draft(self) -> Draft:
-        plan, builder = self.plan, self.builder
-        for one in plan.nodes.values():
-            node = builder.nodes[one.id]
-            node.data = data_of(one, node.data)
-            if "message" in one.role.takes:
-                builder.map("message", plan.start.id, one.id)
-        for one in plan.in_order:
-            node = builder.nodes[one.id]
-            if isinstance(one.node.config, LlmConfig):
-                self._write_prompt(node, one.node.config)
-            elif one.context:
-                self._give_context(node)
-            if one.response is not None and one is not plan.end:
-                builder.map_and_connect("response", one.response, one.id)
-        if plan.end.response is None:
+WRITER: Final = Writer(Manner(ROLES, usable_id, read_prompts, lay_out, data_of, graph_keys))
+
+
+class _Layout:
+    """One draft being planned."""
+
+    def __init__(self, planner: Planner, prompts: Prompts) -> None:
+        self.planner = planner
+        self.wiring = planner.wiring
+        self.parts = Parts(planner)
+        self.texts = TextBuilder(self.parts, prompts.names)
+        self.forms = cast("Sequence[TextForm | None]", prompts.forms)
+
+    def lay_out(self) -> None:
+        planner, wiring = self.planner, self.wiring
+        for place, role in enumerate(wiring.roles):
+            if "message" in role.takes:
+                planner.map("message", wiring.start, place)
+        for place in wiring.order:
+            form, response = self.forms[place], wiring.response[place]
+            if form is not None and form.is_prompt:
+                self._write_prompt(place, form)
+            elif wiring.context[place]:
+                self._give_context(place, form)
+            if response is not None and place != wiring.end:
+                planner.map_and_connect("response", response, place)
+        if (first := wiring.response[wiring.end]) is None:
             Ending(self.parts).without_llm()
         else:
-            Ending(self.parts).first_response(plan.end.response)
+            Ending(self.parts).first_response(first)
         self._warn_of_differences()
-        return builder.draft()
 
-    def _write_prompt(self, node: DraftNode, config: LlmConfig) -> None:
-        template, planned = config.template, node.planned
-        if not template:
-            template = own_prompt("{question}", "{context}" if planned.context else "")
-            if planned.context:
-                self.builder.warn(
-                    "empty_template",
-                    planned.id,
-                    "where a search finds nothing V1 leaves the context line out; the draft keeps it",
-                )
-        pieces = pieces_of(template, self.parts.message, self._context_outputs(planned))
-        own = plain(pieces)
-        if own is None:
-            own = self._built_prompt(node, pieces)
-        else:
-            self._show(node, pieces)
-        node.data["prompt_template"] = Raw(_encode(own))
-
-    def _context_outputs(self, planned: PlannedNode) -> list[str]:
-        self.context_inputs += len(planned.context)
-        if self.context_inputs > MAX_CONTEXT_INPUTS:
-            raise BotError(
-                "too_large",
-                f"its LLM nodes see more than {MAX_CONTEXT_INPUTS:,} searches together, "
-                "which a draft would have to spell out",
+    def _write_prompt(self, place: int, form: TextForm) -> None:
+        if form.is_empty and self.wiring.context[place]:
+            self.planner.warn(
+                "empty_template",
+                place,
+                "where a search finds nothing V1 leaves the context line out; the draft keeps it",
             )
-        nodes = self.plan.nodes
-        return [
-            f"{nodes[one].new_id}.{nodes[one].role.gives['context']}" for one in planned.context
-        ]
+        if form.pieces is not None:
+            text = Output(self.texts.build(place, form.pieces), "final_output")
+            self._add_input(place, "prompt", text)
+            self.planner.nodes[place].prompt = Template((text,))
+        elif form.names_context:
+            self._show_context(place)
 
-    def _show(self, node: DraftNode, pieces: Pieces) -> None:
+    def _show_context(self, place: int) -> None:
         """Give an LLM an input for each search that its template names: it may name no other outputs."""
-        nodes = self.plan.nodes
-        given = {one.text for one in pieces if one.is_output}
-        number = 0
-        for source in dict.fromkeys(node.planned.context):
-            port = nodes[source].role.gives["context"]
-            if f"{nodes[source].new_id}.{port}" not in given:
-                continue
-            number += 1
-            self._add_input(node, f"context_{number}", nodes[source].new_id, port, source)
+        sources = dict.fromkeys(self.wiring.context[place])
+        for number, source in enumerate(sources, start=1):
+            self._add_input(place, f"context_{number}", self.planner.given("context", source))
 
-    def _add_input(
-        self, node: DraftNode, name: str, source: str, port: str, drawn: NodeId | None = None
-    ) -> None:
+    def _add_input(self, place: int, name: str, output: Output) -> None:
         """Add an input that takes an output; where V1 drew an edge from there, that one feeds it."""
-        target = node.planned
+        node, taken = self.planner.nodes[place], Output(place, name)
         node.extra_inputs.append(Port(name, "string", False, "프롬프트에 들어갈 텍스트", name))
-        node.mappings[name] = mapping(source, port)
-        start, end = (
-            EdgeEnd(source, self.parts.types[source], port),
-            self.builder.end(target.id, name),
-        )
-        if drawn is not None and (drawn, target.id) in self.plan.connected:
-            self.builder.flows[drawn, target.id] = Flow(start, end)
+        node.map(name, output)
+        if (output.place, place) in self.wiring.connected:
+            self.planner.flows[output.place, place] = Flow(output, taken)
         else:
-            self.builder.connect(start, end)
+            self.planner.connect(output, taken)
 
-    def _built_prompt(self, node: DraftNode, pieces: Pieces) -> str:
-        """The template of an LLM whose prompt answer nodes build."""
-        text = self.texts.build(node.planned, pieces)
-        self._add_input(node, "prompt", text, "final_output")
-        return "{{" + f"{text}.final_output" + "}}"
-
-    def _give_context(self, node: DraftNode) -> None:
+    def _give_context(self, place: int, form: TextForm | None) -> None:
         """Give a custom node its context; an answer node joins several."""
-        planned = node.planned
-        if len(planned.context) == 1:
-            self.builder.map_and_connect("context", planned.context[0], planned.id)
+        planner = self.planner
+        if form is None or form.pieces is None:
+            planner.map_and_connect("context", self.wiring.context[place][0], place)
             return
-        pieces = pieces_of("{context}", self.parts.message, self._context_outputs(planned))
-        text, port = self.texts.build(planned, pieces), planned.role.takes["context"]
-        node.mappings[port] = mapping(text, "final_output")
-        self.builder.connect(
-            EdgeEnd(text, ANSWER_TYPE, "final_output"), self.builder.end(planned.id, port)
-        )
+        text = Output(self.texts.build(place, form.pieces), "final_output")
+        taken = planner.taken("context", place)
+        planner.nodes[place].map(taken.port, text)
+        planner.connect(text, taken)
 
     def _warn_of_differences(self) -> None:
         """Say once per bot what no draft of this target can prevent."""
-        plan, warn = self.plan, self.builder.warn
-        if searches := [one for one in plan.searches if plan.nodes[one].node.type != "llm"]:
-            named = listed(searches)
+        wiring, warn = self.wiring, self.planner.warn
+        if searches := tuple(one for one in wiring.searches if wiring.types[one] != "llm"):
             warn(
                 "second_search",
                 None,
-                f"where {named} finds nothing, this platform searches again in all documents, and then "
+                "where %s finds nothing, this platform searches again in all documents, and then "
                 "gives a sentence of its own as the context; V1 gives an empty context",
+                Named(searches),
             )
             warn(
                 "search_errors",
                 None,
-                f"where a search of {named} fails, this platform fails the execution; V1 answered "
+                "where a search of %s fails, this platform fails the execution; V1 answered "
                 "without what was not found",
+                Named(searches),
             )
-        asking = [
-            one.id
-            for one in plan.in_order
-            if isinstance(one.node.config, LlmConfig) and "{question}" in one.node.config.template
-        ]
-        if asking:
+        asking = (one for one in wiring.order if (form := self.forms[one]) and form.asks)
+        if asks := tuple(asking):
             warn(
                 "context_in_message",
                 None,
-                f"V1 replaces {{context}} in a message that holds it, before it asks {listed(asking)}; "
+                "V1 replaces {context} in a message that holds it, before it asks %s; "
                 "this platform leaves the message as it is",
+                Named(asks),
             )

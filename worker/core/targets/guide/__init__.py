@@ -15,7 +15,7 @@ from worker.core.engine.rules import DrawnGraph, Rules
 from worker.core.targets.guide.differences import REMOVED, TRIMMED
 from worker.core.targets.guide.nodes import Llm, TextJoin
 from worker.core.targets.guide.ports import TEXT_JOIN
-from worker.core.targets.guide.writer import usable_id, write
+from worker.core.targets.guide.writer import WRITER
 from worker.core.targets.target import AS_THE_PLATFORM, Target
 
 
@@ -28,8 +28,7 @@ def refuse(graph: DrawnGraph) -> str | None:
 GUIDE: Final = Target(
     name="guide",
     title="the engine of the platform guide's day",
-    write=write,
-    usable_id=usable_id,
+    writer=WRITER,
     rules=Rules(
         register({}, Start(), KnowledgeRetrieval(), Llm(), TextJoin(), IfElse(), End()),
         refuse=refuse,

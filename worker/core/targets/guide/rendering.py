@@ -11,7 +11,7 @@ CARRIED: Final = {
     "{query}": "{{system_prompt}query}",
     "{system_prompt}": "{sys{system_prompt}tem_prompt}",
 }
-PLACEHOLDER: Final = re.compile(r"\{query\}|\{system_prompt\}")
+_PLACEHOLDER: Final = re.compile("|".join(map(re.escape, CARRIED)))
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 
 
@@ -32,7 +32,18 @@ def trimmed(prompt: str) -> str:
     >>> trimmed(" a\\n\\n\\nb ")
     'a\\n\\nb'
     """
-    return _BLANK_LINES.sub("\n\n", prompt).strip()
+    return (_BLANK_LINES.sub("\n\n", prompt) if "\n\n\n" in prompt else prompt).strip()
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """Those of `CARRIED` that a template of V1 holds, in the order in which it does.
+
+    >>> placeholders("{system_prompt} {query} {system_prompt}"), placeholders("{question}")
+    (('{system_prompt}', '{query}'), ())
+    """
+    if not any(one in template for one in CARRIED):
+        return ()
+    return tuple(dict.fromkeys(_PLACEHOLDER.findall(template)))
 
 
 def carried(template: str) -> str:
@@ -41,4 +52,4 @@ def carried(template: str) -> str:
     >>> carried("{query} {question}")
     '{{system_prompt}query} {question}'
     """
-    return PLACEHOLDER.sub(lambda found: CARRIED[found[0]], template)
+    return _PLACEHOLDER.sub(lambda found: CARRIED[found[0]], template)

@@ -1,31 +1,33 @@
-"""Write a workflow out as a draft of the target `guide`."""
+"""How a workflow is written out for the target `guide`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, cast
 
-import msgspec
-from msgspec import Raw
-
-from worker.core.codes import quote
 from worker.core.targets.guide.differences import TRIMMED
 from worker.core.targets.guide.ports import PORTS, ROLES, TEXT_JOIN
-from worker.core.targets.guide.rendering import CARRIED, PLACEHOLDER, carried, trimmed
+from worker.core.targets.guide.rendering import CARRIED, carried, placeholders, trimmed
+from worker.core.targets.plans import Manner, Prompts, Writer
 from worker.core.workflow.config import LlmConfig
-from worker.core.workflow.draft import Draft, DraftBuilder, DraftNode, after_port, mapping
-from worker.core.workflow.draft_edges import End as EdgeEnd
-from worker.core.workflow.plan import Plan, listed
+from worker.core.workflow.plan import Mapped, Output, Planner, after_port
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 from worker.core.workflow.v2 import RESERVED_IDS, Port, Ports
+from worker.core.workflow.wiring import Named, Wiring
 from worker.errors import BotError
 
 # One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
 # grow with the square of the workflow's.
 MAX_JOIN_INPUTS: Final = 20_000
-_encode = msgspec.json.Encoder().encode
-_STANDARD_PORTS: Final = {node_type: Raw(_encode(ports)) for node_type, ports in PORTS.items()}
+
+
+class PromptForm(NamedTuple):
+    """What of a prompt decides: the placeholders of V2 that it holds, and whether V2 trims it."""
+
+    is_empty: bool
+    placeholders: tuple[str, ...]
+    is_trimmed: bool
 
 
 def usable_id(node_id: str) -> str:
@@ -37,49 +39,74 @@ def usable_id(node_id: str) -> str:
     return f"{node_id}_node" if node_id in RESERVED_IDS else node_id.replace(".", "_")
 
 
-def write(workflow: Workflow) -> Draft:
-    """The draft of a workflow.
+def read_prompts(wiring: Wiring, workflow: Workflow, ids: Sequence[str]) -> Prompts:  # noqa: ARG001
+    """The prompts that this engine renders as V1 renders its own.
+
+    V1 replaces nothing in what it fills into its prompt for an empty template, so the message comes in
+    by the last replacement there.
+    """
+    forms: list[PromptForm | None] = []
+    texts = []
+    for context, node in zip(wiring.context, workflow.nodes, strict=True):
+        if not isinstance(node.config, LlmConfig):
+            forms.append(None)
+            texts.append("")
+        elif template := node.config.template:
+            found = placeholders(template)
+            forms.append(PromptForm(False, found, trimmed(template) != template))
+            texts.append(carried(template) if found else template)
+        else:
+            forms.append(PromptForm(True, (), False))
+            texts.append(own_prompt("{system_prompt}", "{context}" if context else ""))
+    return Prompts(tuple(forms), texts)
+
+
+def lay_out(planner: Planner, prompts: Prompts) -> None:
+    """Say what is mapped, and which nodes are new.
 
     Raises:
         BotError: `too_large`, where its LLM nodes see more searches together than a draft can hold.
     """
-    return _Writer(Plan(workflow, ROLES, usable_id)).draft()
+    _Layout(planner, cast("Sequence[PromptForm | None]", prompts.forms)).lay_out()
 
 
-class _Writer:
-    """One draft being written."""
+WRITER: Final = Writer(Manner(ROLES, usable_id, read_prompts, lay_out))
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.builder = DraftBuilder(plan, _STANDARD_PORTS)
+
+class _Layout:
+    """One draft being planned."""
+
+    def __init__(self, planner: Planner, forms: Sequence[PromptForm | None]) -> None:
+        self.planner = planner
+        self.wiring = planner.wiring
+        self.forms = forms
         self.join_inputs = 0
         self.warned_of_trimming = False
 
-    def draft(self) -> Draft:
-        plan, builder = self.plan, self.builder
-        for one in plan.nodes.values():
-            if "message" in one.role.takes:
-                builder.map("message", plan.start.id, one.id)
-        for one in plan.in_order:
-            node = builder.nodes[one.id]
-            if len(one.context) == 1:
-                builder.map_and_connect("context", one.context[0], one.id)
-            elif one.context:
-                self._join(node)
-            if one.response is not None and one is not plan.end:
-                builder.map_and_connect("response", one.response, one.id)
-            if isinstance(one.node.config, LlmConfig):
-                self._write_prompt(node, one.node.config)
-        if plan.end.response is not None:
-            builder.map_and_connect("response", plan.end.response, plan.end.id)
+    def lay_out(self) -> None:
+        planner, wiring = self.planner, self.wiring
+        for place, role in enumerate(wiring.roles):
+            if "message" in role.takes:
+                planner.map("message", wiring.start, place)
+        for place in wiring.order:
+            context, response = wiring.context[place], wiring.response[place]
+            if len(context) == 1:
+                planner.map_and_connect("context", context[0], place)
+            elif context:
+                self._join(place)
+            if response is not None and place != wiring.end:
+                planner.map_and_connect("response", response, place)
+            if (form := self.forms[place]) is not None:
+                self._prompt(place, form)
+        if (answer := wiring.response[wiring.end]) is not None:
+            planner.map_and_connect("response", answer, wiring.end)
         else:
             self._answer_without_llm()
-        return builder.draft()
 
-    def _join(self, node: DraftNode) -> None:
+    def _join(self, place: int) -> None:
         """Put a text-join in front of a node's context."""
-        plan, builder, target = self.plan, self.builder, node.planned
-        sources, port = target.context, target.role.takes["context"]
+        planner = self.planner
+        sources = self.wiring.context[place]
         self.join_inputs += len(sources)
         if self.join_inputs > MAX_JOIN_INPUTS:
             raise BotError(
@@ -87,26 +114,27 @@ class _Writer:
                 f"its LLM nodes see more than {MAX_JOIN_INPUTS:,} searches together, "
                 "which a draft would have to spell out",
             )
-        names = [f"text_{number}" for number in range(1, len(sources) + 1)]
-        outputs = [plan.nodes[source].role.gives["context"] for source in sources]
+        given = {
+            f"text_{number}": planner.given("context", source)
+            for number, source in enumerate(sources, start=1)
+        }
         join = self._add_join(
-            node,
+            place,
             default="",
-            inputs=[Port(name, "string", False, "이어 붙일 텍스트", name) for name in names],
-            mappings={
-                name: mapping(plan.new_ids[source], output)
-                for name, source, output in zip(names, sources, outputs, strict=True)
-            },
+            inputs=[Port(name, "string", False, "이어 붙일 텍스트", name) for name in given],
+            mappings=given,
         )
-        for name, source, output in zip(names, sources, outputs, strict=True):
-            builder.connect(builder.end(source, output), EdgeEnd(join, TEXT_JOIN, name))
-        node.mappings[port] = mapping(join, "text")
-        builder.connect(EdgeEnd(join, TEXT_JOIN, "text"), builder.end(target.id, port))
-        builder.warn(
+        for name, output in given.items():
+            planner.connect(output, Output(join, name))
+        taken, text = planner.taken("context", place), Output(join, "text")
+        planner.nodes[place].map(taken.port, text)
+        planner.connect(text, taken)
+        planner.warn(
             "join_node",
-            target.id,
-            f"{quote(join)} joins what {listed(dict.fromkeys(sources))} found: "
-            f"the platform must have the node type {TEXT_JOIN}",
+            place,
+            f"%s joins what %s found: the platform must have the node type {TEXT_JOIN}",
+            Named((join,)),
+            Named(tuple(dict.fromkeys(sources))),
         )
 
     def _answer_without_llm(self) -> None:
@@ -115,64 +143,46 @@ class _Writer:
         The edge from the start makes it reachable; its port stays unmapped, so that nothing is
         joined.
         """
-        plan, builder = self.plan, self.builder
-        end = builder.nodes[plan.end.id]
+        planner, end = self.planner, self.wiring.end
         join = self._add_join(
             end, default=NO_LLM_ANSWER, inputs=[after_port("after", "string")], mappings={}
         )
-        start = builder.end(plan.start.id, "query")
-        builder.connect(start, EdgeEnd(join, TEXT_JOIN, "after"))
-        builder.connect(EdgeEnd(join, TEXT_JOIN, "text"), builder.end(plan.end.id, "response"))
-        end.mappings["response"] = mapping(join, "text")
+        text, response = Output(join, "text"), Output(end, "response")
+        planner.connect(Output(self.wiring.start, "query"), Output(join, "after"))
+        planner.connect(text, response)
+        planner.nodes[end].map(response.port, text)
 
     def _add_join(
-        self, node: DraftNode, *, default: str, inputs: list[Port], mappings: Mapping[str, bytes]
-    ) -> str:
-        join = self.builder.free_id("text-join-{}")
-        self.builder.add_node(
-            join,
+        self, place: int, *, default: str, inputs: list[Port], mappings: Mapping[str, Output]
+    ) -> int:
+        return self.planner.add_node(
+            "text-join-{}",
             TEXT_JOIN,
-            beside=node.planned.id,
+            beside=place,
             data={"separator": SEPARATOR, "default": default},
             ports=Ports(tuple(inputs), PORTS[TEXT_JOIN].outputs),
-            mappings=mappings,
+            mappings=[Mapped(name, output) for name, output in mappings.items()],
         )
-        return join
 
-    def _write_prompt(self, node: DraftNode, config: LlmConfig) -> None:
-        if not config.template:
-            self._write_own_prompt(node)
-            return
-        template = carried(config.template)
-        if template != config.template:
-            node.data["prompt_template"] = Raw(_encode(template))
-            found = dict.fromkeys(PLACEHOLDER.findall(config.template))
-            self.builder.warn(
+    def _prompt(self, place: int, form: PromptForm) -> None:
+        """Map what a prompt needs, and warn of what differs."""
+        planner = self.planner
+        if form.is_empty:
+            query = planner.nodes[place].mappings["query"]
+            planner.nodes[place].map("system_prompt", query.source)
+            if self.wiring.context[place]:
+                planner.warn(
+                    "empty_template",
+                    place,
+                    "where a search finds nothing V1 leaves the context line out; the draft keeps it",
+                )
+        if form.placeholders:
+            planner.warn(
                 "query_placeholder",
-                node.planned.id,
-                f"its prompt holds {' and '.join(found)}: plain text in V1, a placeholder in V2, so "
-                f"the draft says {' and '.join(CARRIED[name] for name in found)}",
+                place,
+                f"its prompt holds {' and '.join(form.placeholders)}: plain text in V1, a placeholder "
+                f"in V2, so the draft says {' and '.join(CARRIED[one] for one in form.placeholders)}",
             )
-        if trimmed(config.template) != config.template:
-            self._warn_of_trimming(node)
-
-    def _write_own_prompt(self, node: DraftNode) -> None:
-        """V1's prompt for an empty template.
-
-        V1 replaces nothing in what it fills in, so the message comes in by the last replacement.
-        """
-        with_context = bool(node.planned.context)
-        template = own_prompt("{system_prompt}", "{context}" if with_context else "")
-        node.data["prompt_template"] = Raw(_encode(template))
-        node.mappings["system_prompt"] = node.mappings["query"]
-        if with_context:
-            self.builder.warn(
-                "empty_template",
-                node.planned.id,
-                "where a search finds nothing V1 leaves the context line out; the draft keeps it",
-            )
-
-    def _warn_of_trimming(self, node: DraftNode) -> None:
-        if not self.warned_of_trimming:
+        if form.is_trimmed and not self.warned_of_trimming:
             self.warned_of_trimming = True
-            self.builder.warn("prompt_trimmed", node.planned.id, TRIMMED.message)
+            planner.warn("prompt_trimmed", place, TRIMMED.message)

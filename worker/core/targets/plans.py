@@ -1,0 +1,154 @@
+"""Convert in two steps: plan a structure, then render a workflow by its plan; plans are kept.
+
+A plan follows from a workflow's structure and from its prompts' forms, both whole values: what is kept
+is found by equality, so that no two structures share a plan. How many are kept is bounded, and how
+large each is: structures are as hostile as workflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from worker.core.workflow.draft import Data, Draft, render
+from worker.core.workflow.ids import UsableId, new_ids
+from worker.core.workflow.json_values import JsonObject
+from worker.core.workflow.plan import Known, Planner
+from worker.core.workflow.roles import Role
+from worker.core.workflow.structure import Structure, structure_of
+from worker.core.workflow.v1 import Node, Workflow
+from worker.core.workflow.wiring import Wiring
+
+MAX_PLANS: Final = 1_024
+"""So many plans of a target are kept in a process; the one that was not used for longest goes first."""
+
+MAX_SIZE: Final = 128
+"""A plan that has more than so many nodes, edges, ports and mappings together is not kept."""
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+class Prompts(NamedTuple):
+    """The prompts of a workflow's LLM nodes, by place, as a draft has them.
+
+    `forms` is all of them that a plan depends on. Where a plan depends on more (how long ids are), it is
+    for this workflow alone: `names` are the draft's ids of its nodes.
+    """
+
+    forms: tuple[Hashable, ...]
+    texts: Sequence[str]
+    names: tuple[str, ...] = ()
+
+
+def as_it_is(node: Node, data: Data) -> Data:  # noqa: ARG001
+    """A node's data as V1 read it."""
+    return data
+
+
+def all_keys(keys: JsonObject) -> JsonObject:
+    """The keys beside nodes and edges as they are."""
+    return keys
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """How a target writes drafts.
+
+    `roles` are its node types of V1's kinds. `prompts` reads what of the data decides, given the draft's
+    ids; `lay_out` says what is mapped and which nodes are new. `data_of` has the last word on a node's
+    data, `keys` on the graph's.
+    """
+
+    roles: Mapping[str, Role]
+    usable_id: UsableId
+    prompts: Callable[[Wiring, Workflow, Sequence[str]], Prompts]
+    lay_out: Callable[[Planner, Prompts], None]
+    data_of: Callable[[Node, Data], Data] = as_it_is
+    keys: Callable[[JsonObject], JsonObject] = all_keys
+
+
+class Counts(NamedTuple):
+    """How often a plan was there, had to be made, and was forgotten for another one."""
+
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+
+
+class _Kept(Generic[_K, _V]):
+    """At most `MAX_PLANS` values by key, the last used last.
+
+    Any thread may ask: each step is one operation of a dict. Two that ask at once may make one twice.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[_K, _V] = {}
+        self.hits = self.misses = self.evictions = 0
+
+    def get(self, key: _K, make: Callable[[], _V], is_kept: Callable[[_V], bool]) -> _V:
+        """The value of a key, made if it is not there; kept if that says so."""
+        if (value := self._found.pop(key, None)) is not None:
+            self._found[key] = value
+            self.hits += 1
+            return value
+        self.misses += 1
+        value = make()
+        if is_kept(value):
+            self._found[key] = value
+            if len(self._found) > MAX_PLANS:
+                self._found.pop(next(iter(tuple(self._found))), None)
+                self.evictions += 1
+        return value
+
+
+class Writer:
+    """Writes the drafts of one target, by plans that it keeps."""
+
+    def __init__(self, manner: Manner) -> None:
+        self.manner = manner
+        self._wirings = _Kept[Structure, Wiring]()
+        self._plans = _Kept[tuple[Wiring, tuple[Hashable, ...]], Known]()
+
+    @property
+    def counts(self) -> Counts:
+        """Since this process began."""
+        return Counts(self._plans.hits, self._plans.misses, self._plans.evictions)
+
+    def new_ids(self, nodes: Iterable[Node]) -> list[str]:
+        """The draft's ids of V1's nodes."""
+        return new_ids([node.id for node in nodes], self.manner.usable_id)
+
+    def write(self, workflow: Workflow) -> Draft:
+        """The draft of a workflow.
+
+        Raises:
+            BotError: `too_large`, where its LLM nodes see more searches together than a draft can hold.
+        """
+        manner = self.manner
+        ids = self.new_ids(workflow.nodes)
+        wiring = self._wiring(structure_of(workflow))
+        prompts = manner.prompts(wiring, workflow, ids)
+        known = self._known(wiring, prompts)
+        keys = manner.keys(workflow.keys)
+        return render(known, workflow, keys, ids, prompts.texts, manner.data_of)
+
+    def _wiring(self, structure: Structure) -> Wiring:
+        return self._wirings.get(
+            structure,
+            lambda: Wiring(structure, self.manner.roles),
+            lambda _: structure.size <= MAX_SIZE,
+        )
+
+    def _known(self, wiring: Wiring, prompts: Prompts) -> Known:
+        def make() -> Known:
+            planner = Planner(wiring)
+            self.manner.lay_out(planner, prompts)
+            return Known(planner.plan())
+
+        def is_kept(known: Known) -> bool:
+            is_general = not prompts.names and wiring.structure.size <= MAX_SIZE
+            return is_general and known.plan.size <= MAX_SIZE
+
+        return self._plans.get((wiring, prompts.forms), make, is_kept)
