@@ -91,6 +91,7 @@ def test_a_part_goes_live_in_waves_a_sick_bot_shows_and_v1_answers_everybody_aga
     assert counts[0] == sum(counts[1:])
     assert counts[3] > 0
     assert "223 bots: V1 answers again" in story
+    assert "takes longer than" not in story
 
 
 def test_the_readme_shows_what_the_demo_prints(played: Played) -> None:

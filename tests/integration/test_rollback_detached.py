@@ -84,6 +84,15 @@ def outcomes(publishing: Publishing, run_id: int) -> dict[str, str]:
     return {row.bot_id: row.what for row in rows}
 
 
+def trail(publishing: Publishing, what: str) -> list[dict[str, int]]:
+    """What the audit trail says of ends of rollbacks: the publication, and the run that ended it."""
+    rows = publishing.fleet.rows(
+        "SELECT detail FROM flowshift.audit WHERE action = :action ORDER BY id",
+        action=f"publication.{what}",
+    )
+    return [row.detail for row in rows]
+
+
 def test_a_run_takes_all_back_and_its_end_ends_the_rollback(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +116,7 @@ def test_a_run_takes_all_back_and_its_end_ends_the_rollback(
     assert publishing.fleet.get(begun.run_id).state == "completed"
     counted = "SELECT sum(rolled_back) FROM flowshift.batches WHERE run_id = :r"
     assert publishing.one(counted, r=begun.run_id) == 5
+    assert trail(publishing, "rolled_back") == [{"publication": 1, "run": begun.run_id}]
 
 
 def test_a_wave_is_back_and_its_publication_held(publishing: Publishing) -> None:
@@ -118,6 +128,7 @@ def test_a_wave_is_back_and_its_publication_held(publishing: Publishing) -> None
     assert live(publishing) == BOTS[:2]
     assert state(publishing) == ("held", "publishing")
     assert waves(publishing) == [("publishing", 0), ("rolled_back", 3)]
+    assert trail(publishing, "held") == [{"publication": 1, "run": begun.run_id}]
 
 
 def test_a_part_is_back_while_a_bot_of_it_is_still_to_come(publishing: Publishing) -> None:
