@@ -1,9 +1,11 @@
-"""What must hold of the gate's verdicts, whatever happened: every bot of the round is healthy."""
+"""What must hold of the gate's verdicts, whatever happened: it is known which bots were ever sick."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import msgspec
 
 from tests.fleet import Fleet
 from tests.invariants import Verdict
@@ -19,9 +21,22 @@ JOIN flowshift.waves w ON w.publication_id = r.publication_id AND w.number = r.w
 ORDER BY r.reading_id
 """
 
-AGAINST = """
-SELECT action, reason FROM flowshift.audit
-WHERE action IN ('publication.wave_failed', 'publication.quarantined') ORDER BY id
+DID = """
+SELECT concat_ws(' ', split_part(action, '.', 2), detail ->> 'because', 'wave', detail ->> 'wave') AS did
+FROM flowshift.audit WHERE actor = 'gate' AND action LIKE 'publication.%'
+    AND action <> 'publication.publishing' ORDER BY id
+"""
+
+FAILED = """
+SELECT a.reason, a.detail ->> 'wave' AS wave,
+       (SELECT array_agg(b.bot_id) FROM flowshift.publication_bots b
+        WHERE b.publication_id = (a.detail ->> 'publication')::bigint
+          AND b.wave = (a.detail ->> 'wave')::int) AS bot_ids
+FROM flowshift.audit a WHERE a.action = 'publication.wave_failed' ORDER BY a.id
+"""
+
+QUARANTINED = """
+SELECT bot_id, message FROM flowshift.publication_bots WHERE state = 'quarantined' ORDER BY 1
 """
 
 PASSED = """
@@ -31,12 +46,22 @@ FROM flowshift.waves w ORDER BY 1
 """
 
 
-def of_the_gate(fleet: Fleet) -> list[Verdict]:
+class Trouble(msgspec.Struct):
+    """What the round did to the bots: which were `sick` at any time, and how many outages there were."""
+
+    sick: set[str] = set()
+    still_sick: set[str] = set()
+    outages: int = 0
+
+
+def of_the_gate(fleet: Fleet, trouble: Trouble) -> list[Verdict]:
     """Each claim, of every look that there was in the round."""
     readings = fleet.rows(READINGS)
     print(f"  the gate's verdicts: {sorted(row.outcome for row in readings if row.back == 1)}")
+    print(f"  what it did: {', '.join(row.did for row in fleet.rows(DID)) or 'nothing'}")
     claims = {
-        "no wave failed and no bot was quarantined, since none is sick": _none_against(fleet),
+        "no wave failed but one with sick bots, or in an outage": _failed_well(fleet, trouble),
+        "no bot was quarantined that was never sick": _quarantined_sick(fleet, trouble),
         "every verdict follows from its reading": _judged_again(readings),
         "no verdict was given on a wave after it was decided": _none_late(readings),
         "a wave passes once at most": _once(fleet),
@@ -44,8 +69,16 @@ def of_the_gate(fleet: Fleet) -> list[Verdict]:
     return [Verdict(claim, tuple(found)) for claim, found in claims.items()]
 
 
-def _none_against(fleet: Fleet) -> Iterator[str]:
-    yield from (f"{row.action}: {row.reason}" for row in fleet.rows(AGAINST))
+def _failed_well(fleet: Fleet, trouble: Trouble) -> Iterator[str]:
+    for row in fleet.rows(FAILED):
+        if not (trouble.outages or trouble.sick & {*row.bot_ids}):
+            yield f"wave {row.wave}, without a sick bot: {row.reason}"
+
+
+def _quarantined_sick(fleet: Fleet, trouble: Trouble) -> Iterator[str]:
+    for row in fleet.rows(QUARANTINED):
+        if row.bot_id not in trouble.sick:
+            yield f"{row.bot_id}: {row.message}"
 
 
 def _judged_again(readings: Sequence[Any]) -> Iterator[str]:

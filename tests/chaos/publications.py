@@ -29,7 +29,7 @@ from tests.chaos.faults import (
     Fault,
     Scene,
 )
-from tests.chaos.gate import of_the_gate
+from tests.chaos.gate import Trouble, of_the_gate
 from tests.chaos.platform import a_variant
 from tests.fleet import Fleet
 from tests.invariants import Verdict
@@ -38,9 +38,12 @@ from tests.operating import Operator
 from tests.publication_invariants import verdicts
 
 WAVES = "1, 10 %, 40 %, all"
-JUDGED = 2
+JUDGED = 4
 JUDGED_S = 12.0
 """The gate decides on the first waves, if it can in so many seconds; the operator on the others."""
+
+ALARM_S = 40.0
+"""So long an alarm is left to the gate, which waits for what comes after it."""
 
 PEOPLE = {"serve": 4.0, "edit": 1.0, "change": 0.05, "publish": 0.1, "delete": 0.02}
 
@@ -86,12 +89,15 @@ class PublicationRound:
         self._codes: list[int] = []
         self._kill_after_s: float | None = None
         self._watched: dict[int, float] = {}
+        self._trouble = Trouble()
+        self._orders: dict[str, Any] = {}
+        self._alarmed_at: float | None = None
 
     def play(self, bots: int, until: float) -> list[Verdict] | None:
         """What holds afterwards; None if V1 does not answer again everywhere by then."""
         self._until = until
         self._make_fleet(bots)
-        beside = Beside(self._fleet)
+        self._beside = beside = Beside(self._fleet)
         beside.order(doing=PEOPLE, pause_ms=4)
         self._plan = self._planned(bots)
         seed = self._draw.randrange(10_000)
@@ -106,7 +112,11 @@ class PublicationRound:
         if not calmed:
             return None
         print(f"  {self._operator.states()}; commands ended with {sorted(self._codes)}")
-        return [*verdicts(self._fleet, beside), *of_the_gate(self._fleet), self._no_traceback()]
+        return [
+            *verdicts(self._fleet, beside),
+            *of_the_gate(self._fleet, self._trouble),
+            self._no_traceback(),
+        ]
 
     def _make_fleet(self, bots: int) -> None:
         fleet = self._fleet
@@ -133,7 +143,9 @@ class PublicationRound:
         """
         draw = self._draw
         of_commands = (self._operators, self._kill_command, self._kill_command)
-        kinds = (OF_PROCESSES, OF_POSTGRES, OF_REDIS, OF_MESSAGES, *([one] for one in of_commands))
+        of_bots = (self._sicken_some, self._sicken_a_wave, self._end_the_providers_answers)
+        single = ([one] for one in (*of_commands, *of_bots))
+        kinds = (OF_PROCESSES, OF_POSTGRES, OF_REDIS, OF_MESSAGES, *single)
         chosen: list[Fault] = [draw.choice(kind) for kind in kinds]
         chosen += [draw.choice(draw.choice(kinds)) for _ in range(draw.randrange(3))]
         draw.shuffle(chosen)
@@ -152,6 +164,9 @@ class PublicationRound:
 
     def _step(self) -> bool:
         """Do what is due, and give the next command if none is at work; whether all is back."""
+        if self._orders:  # until the database takes them
+            self._beside.order(**self._orders)
+            self._orders = {}
         operator = self._operator
         out, back = self._progress(operator)
         while self._plan and self._plan[0][0] <= out + back:
@@ -165,7 +180,7 @@ class PublicationRound:
             self._give("publish", str(self._first_run), *asked, *self._detached())
             return False
         state = operator.state
-        if state == "watching" and self._is_left_to_the_gate(operator):
+        if self._is_left_to_the_gate(operator):
             return False
         if state in ("watching", "held"):
             self._give(*operator.move_on(), *self._detached())
@@ -174,7 +189,14 @@ class PublicationRound:
         return state == "rolled_back"
 
     def _is_left_to_the_gate(self, operator: Operator) -> bool:
-        """Whether the gate is to decide on the wave that is watched: one of the first, for some seconds."""
+        """Whether the gate is to decide: on one of the first waves, or on an alarm; for some seconds."""
+        found, _ = operator.read()
+        if found.held_because == "alarm":
+            self._alarmed_at = self._alarmed_at or time.monotonic()
+            return time.monotonic() < self._alarmed_at + ALARM_S
+        self._alarmed_at = None
+        if found.state != "watching":
+            return False
         watched = [one for one in operator.read()[1] if one.state == "watching"]
         if not watched or watched[0].number > JUDGED:
             return False
@@ -248,6 +270,45 @@ class PublicationRound:
         self._others += [self._begin(*command) for command in given]
         return Done(f"others at once: {'; '.join(' '.join(one) for one in given)}")
 
+    def _sicken_some(self, scene: Scene, draw: random.Random) -> Done:
+        """No model answers some bots any more, whichever version of them is live, for the whole round."""
+        ids = [row.bot_id for row in self._fleet.rows("SELECT bot_id FROM bots ORDER BY 1")]
+        return self._sicken(draw.sample(ids, min(3, len(ids))), "three bots, which stay so", None)
+
+    def _sicken_a_wave(self, scene: Scene, draw: random.Random) -> Done:
+        """No model answers half of the bots of the wave that goes out now any more, for some time."""
+        hold_s = draw.uniform(15.0, 30.0)
+        ids = [row.bot_id for row in self._fleet.rows(OF_THE_WAVE)]
+        return self._sicken(ids[::2], "half of the wave that goes out", hold_s)
+
+    def _sicken(self, bot_ids: list[str], who: str, hold_s: float | None) -> Done:
+        self._trouble.sick |= {*bot_ids}
+        self._trouble.still_sick |= {*bot_ids}
+        self._order_sick()
+        said = f"sick from now on: {len(bot_ids)} bots, {who}"
+        if hold_s is None:
+            return Done(said)
+
+        def heal() -> None:
+            self._trouble.still_sick -= {*bot_ids}
+            self._order_sick()
+
+        return Done(f"{said}, for {hold_s:.0f} s", heal, hold_s)
+
+    def _order_sick(self) -> None:
+        self._orders["sick"] = dict.fromkeys(sorted(self._trouble.still_sick), 1.0)
+
+    def _end_the_providers_answers(self, scene: Scene, draw: random.Random) -> Done:
+        """The provider answers nobody, published or not, for some seconds."""
+        hold_s = draw.uniform(3.0, 12.0)
+        self._trouble.outages += 1
+        self._orders["outage"] = True
+
+        def end() -> None:
+            self._orders["outage"] = False
+
+        return Done(f"the provider answers nobody for {hold_s:.0f} s", end, hold_s)
+
     def _tell(self, at: int, done: Done) -> None:
         print(f"  bot {at:>4}: {done.said}", flush=True)
         if done.end is not None:
@@ -283,6 +344,12 @@ class PublicationRound:
         faults += [f"a command ended with {code}" for code in self._codes if code not in ENDS]
         return Verdict("no command ended with a traceback", tuple(faults))
 
+
+OF_THE_WAVE = """
+    SELECT b.bot_id FROM flowshift.publication_bots b
+    JOIN flowshift.waves w ON w.publication_id = b.publication_id AND w.number = b.wave
+    WHERE w.state IN ('publishing', 'watching') ORDER BY b.bot_id
+"""
 
 ENDS = (0, 1, 2, 3, -signal.SIGKILL)
 """How a command may end: done, partly done, refused, database away, killed."""

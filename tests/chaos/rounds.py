@@ -122,6 +122,7 @@ def environment_of(settings: Settings, publisher: Role) -> Environment:
         "FLOWSHIFT_SHUTDOWN_S": "2",
         "FLOWSHIFT_GATE_S": "1",
         "FLOWSHIFT_GATE_MIN_SOAK_S": "2",
+        "FLOWSHIFT_GATE_CONFIRM_S": "10",
         "FLOWSHIFT_GATE": "rollback",
     }
 
