@@ -16,7 +16,7 @@ from sqlalchemy import event
 _LONG: Final = re.compile(r"'\{[^}]{80,}\}'")
 """A list of a batch's bots or versions."""
 
-_PLANNED: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+_PLANNED: Final = ("SELECT", "(", "INSERT", "UPDATE", "DELETE", "WITH")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -31,8 +31,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def explained(engine: sa.Engine) -> Iterator[list[Plan]]:
-    """The plans of the statements that are executed meanwhile, in their order.
+def explained(engine: sa.Engine | type[sa.Engine]) -> Iterator[list[Plan]]:
+    """The plans of the statements that `engine`, or any engine, executes meanwhile, in their order.
 
     Each is executed by EXPLAIN (ANALYZE, BUFFERS), taken back, and then executed as it is. Those of
     cursors of the server's have none.

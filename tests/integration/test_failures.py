@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from bench.plans import explained
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker.db import outcomes
@@ -179,3 +180,18 @@ def test_what_cannot_be_asked_for_exits_with_2(flowshift: Run, fleet: Fleet, com
     assert flowshift(command, "7", "--fleet")[0] == 2
     assert flowshift(command, "--csv", "--json")[0] == 2
     assert flowshift(command, "--code", "none")[0] == 2
+
+
+def test_no_row_of_the_ledger_is_read_for_what_a_run_that_publishes_nothing_did_not_publish(
+    fleet: Fleet,
+) -> None:
+    fleet.add("broken", a_broken_workflow())
+    fleet.run()
+
+    with explained(fleet.current.engine) as plans, fleet.current.engine.connect() as connection:
+        found = outcomes.page(connection, 1, limit=10)
+
+    [plan] = [one.text for one in plans if "'skipped'" in one.text]
+    gated = plan.split("One-Time Filter", 1)[1]
+    assert "never executed" in gated
+    assert [one.bot_id for one in found] == ["broken"]

@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.policy.batch_ref import BatchRef
-from worker.db import outbox, run_results, run_transitions
+from worker.db import outbox, run_progress, run_results, run_transitions
 from worker.errors import StaleError, UsageError
 from worker.steps import plan
 from worker.steps.finish import fail_batch, finish_run
 from worker.steps.plan import plan_run
+from worker.steps.report import newest_runs
 from worker.steps.request import Request
 from worker.steps.start import record_run
 
@@ -333,3 +335,40 @@ def test_codes_add_up_over_batches(fleet: Fleet) -> None:
         listed = list(run_results.outcomes(connection, progress.run_id))
     assert [failure.bot_id for failure in failures] == ["bad-00000", "bad-00001"]
     assert [row.bot_id for row in listed] == ["bad-00000", "bad-00001", "bad-00002", "none"]
+
+
+# -- a list of runs --------------------------------------------------------------------------------
+
+
+def test_a_list_of_runs_costs_as_many_statements_however_long_it_is(fleet: Fleet) -> None:
+    fleet.add_many(4)
+    executed: list[str] = []
+
+    def note(_c: object, _u: object, statement: str, *_: object) -> None:
+        executed.append(statement)
+
+    def listed(limit: int) -> tuple[int, list[tuple[int, int]]]:
+        executed.clear()
+        found = newest_runs(fleet.current.engine, limit)
+        return len(executed), [(run.run_id, progress.counts.bots) for run, progress in found]
+
+    for number in range(3):
+        fleet.run(batch_size=1 + number)
+    event.listen(fleet.current.engine, "before_cursor_execute", note)
+
+    assert listed(1) == (2, [(3, 4)])
+    assert listed(3) == (2, [(3, 4), (2, 4), (1, 4)])
+
+
+def test_the_progress_of_several_runs_is_that_of_each(fleet: Fleet) -> None:
+    fleet.add_many(3)
+    fleet.run()
+    fleet.add("broken", a_broken_workflow())
+    fleet.planned(batch_size=2)
+
+    with fleet.current.engine.connect() as connection:
+        found = run_progress.read_each(connection, [1, 2, 7])
+
+    assert {run_id: one.state for run_id, one in found.items()} == {1: "completed", 2: "running"}
+    assert (found[1].counts.converted, found[2].counts.bots) == (3, 0)
+    assert (found[1].bots_total, found[2].bots_total) == (3, 4)

@@ -86,16 +86,20 @@ def page(
     query = f"{' UNION ALL '.join(parts)} ORDER BY code, bot_id LIMIT :limit"
     passed = {} if after is None else {"after_code": after[0], "after_bot": after[1]}
     values = {**_values(run_id, code), **passed, "limit": limit}
-    return [Found(**row) for row in connection.execute(sa.text(query), values).mappings()]
+    return [Found(*row) for row in connection.execute(sa.text(query), values)]
 
 
 _FAILED: Final = """
     SELECT f.bot_id, f.run_id, f.code, f.message, CAST(NULL AS text) AS node
     FROM flowshift.ledger f WHERE f.run_id = :run_id AND f.outcome = 'failed'"""
-_NOT_PUBLISHED: Final = """
+# Whether the run publishes is asked once: of one that does not, no row of the ledger is read for it.
+_IT_PUBLISHES: Final = (
+    "(SELECT r.kind = ANY(:publishes) FROM flowshift.runs r WHERE r.run_id = :run_id)"
+)
+_NOT_PUBLISHED: Final = f"""
     SELECT f.bot_id, f.run_id, f.code, f.message, NULL
-    FROM flowshift.runs r JOIN flowshift.ledger f ON f.run_id = r.run_id
-    WHERE r.run_id = :run_id AND r.kind = ANY(:publishes) AND f.outcome = 'skipped'"""
+    FROM flowshift.ledger f
+    WHERE {_IT_PUBLISHES} AND f.run_id = :run_id AND f.outcome = 'skipped'"""  # noqa: S608  (constants)
 _IN_ORDER: Final = " ORDER BY f.code, f.bot_id LIMIT :limit"
 
 
@@ -166,17 +170,14 @@ _FAILURES = f"""
           WHERE o.bot_id = f.bot_id ORDER BY o.run_id DESC LIMIT 1), false))
 """  # noqa: S608  (constants)
 
-_FAILURES_OF_RUN = """
+_FAILURES_OF_RUN = f"""
     SELECT f.bot_id, f.run_id, f.code, f.message, CAST(NULL AS text) AS node
     FROM flowshift.ledger f
     WHERE f.run_id = :run_id AND f.outcome = 'failed'
       AND f.code = COALESCE(CAST(:code AS text), f.code)
-    UNION ALL
-    SELECT f.bot_id, f.run_id, f.code, f.message, NULL
-    FROM flowshift.runs r JOIN flowshift.ledger f ON f.run_id = r.run_id
-    WHERE r.run_id = :run_id AND r.kind = ANY(:publishes) AND f.outcome = 'skipped'
+    UNION ALL {_NOT_PUBLISHED}
       AND f.code = COALESCE(CAST(:code AS text), f.code)
-"""
+"""  # noqa: S608  (constants)
 
 _WARNINGS = """
     SELECT DISTINCT ON (w.value ->> 'code', l.bot_id)

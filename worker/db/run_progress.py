@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from worker.core.policy.progress import (
     NO_PUBLISHER,
@@ -22,7 +24,7 @@ from worker.core.policy.run_kinds import PUBLISHES
 from worker.core.policy.states import OVER
 from worker.core.publication.wave_ref import WaveRef
 from worker.db.expressions import BOTS_COUNTED, seconds
-from worker.db.publication.wave_of_run import wave_of_run
+from worker.db.publication.wave_of_run import waves_of_runs
 from worker.db.tables import batches, heartbeats, runs
 
 _PUBLISHES: Final = runs.c.kind.in_(PUBLISHES)
@@ -33,6 +35,11 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
 
     Its counts come from one statement.
     """
+    return read_each(connection, [run_id]).get(run_id)
+
+
+def read_each(connection: sa.Connection, run_ids: Sequence[int]) -> dict[int, Progress]:
+    """How far each of some runs is, by its id, in two statements; those that are not there are left out."""
     ended = batches.c.state.in_(["done", "failed"])
     bots = BOTS_COUNTED
     recent = batches.c.finished_at > sa.func.now() - seconds(RECENT_S)
@@ -48,8 +55,9 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
         sa.func.count().filter(batches.c.state == "done").label("batches_done"),
         sa.func.count().filter(batches.c.state == "failed").label("batches_failed"),
         sa.func.coalesce(sa.func.sum(bots).filter(recent), 0).label("recent"),
-    ).where(batches.c.run_id == run_id)
+    ).where(batches.c.run_id == runs.c.run_id)
     query = sa.select(
+        runs.c.run_id,
         runs.c.request_id,
         runs.c.kind,
         runs.c.state,
@@ -71,12 +79,11 @@ def read(connection: sa.Connection, run_id: int) -> Progress | None:
         sa.extract("epoch", sa.func.now() - until).label("over_for_s"),
         sa.literal_column("t.*"),
     ).select_from(runs.join(totals.lateral("t"), sa.true()))
-    row = connection.execute(query.where(runs.c.run_id == run_id)).one_or_none()
-    if row is None:
-        return None
-    values = row._asdict()
-    wave = wave_of_run(connection, run_id) if values["kind"] in PUBLISHES else None
-    return _progress(run_id, values, wave)
+    of_these = runs.c.run_id == sa.any_(sa.bindparam("run_ids", type_=ARRAY(sa.BigInteger)))
+    rows = connection.execute(query.where(of_these), {"run_ids": list(run_ids)}).mappings().all()
+    published = [row["run_id"] for row in rows if row["kind"] in PUBLISHES]
+    waves = waves_of_runs(connection, published) if published else {}
+    return {row["run_id"]: _progress(row["run_id"], row, waves.get(row["run_id"])) for row in rows}
 
 
 def unattended() -> sa.ColumnElement[bool]:

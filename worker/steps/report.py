@@ -91,11 +91,9 @@ def newest_runs(
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        return [
-            (run, progress)
-            for run in runs.latest(connection, limit, before=before)
-            if (progress := run_progress.read(connection, run.run_id)) is not None
-        ]
+        found = runs.latest(connection, limit, before=before)
+        progress = run_progress.read_each(connection, [run.run_id for run in found])
+    return [(run, progress[run.run_id]) for run in found if run.run_id in progress]
 
 
 def outcomes_of(engine: sa.Engine, run_id: int) -> Iterator[OutcomeRow]:
