@@ -78,6 +78,7 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.prune
 	$(BIN)/python -m bench.gate
 	$(BIN)/python -m bench.look --executions 1000000
+	$(BIN)/python -m bench.pages
 
 bench-million: $(READY) ## Measure a fleet of a million bots, or of BOTS=… (an hour or two)
 	$(BIN)/python -m bench.million --bots $(or $(BOTS),1000000)
