@@ -130,6 +130,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.stopped": "a run was paused or cancelled: by a person, its failures or a health check",
     "draft.written": "a person wrote a corrected graph into a bot's draft",
     "draft.restored": "a person copied a version of a bot into its draft",
+    "users.read": "`flowshift serve` read its file of users again: it was changed",
+    "users.unread": "the file of users was changed and does not fit: the users before stay",
     "version.archived": "a person archived a version of a bot",
     "run.tuned": "a person changed the limits of a run",
     "run.replanned": "no worker was planning a run: its planning is enqueued again",

@@ -49,6 +49,7 @@ BY_HAND = {
     "flower_basic_auth": ("me", "me:", ":s3cret"),
     "web_hosts": ("a b", "flowshift:80", "a,,b", "http://a", " "),
     "web_users": ("~nobody-here/x",),
+    "web_secret": ("x" * 31, "short"),
     "web_proxy_header": ("X Forwarded", "X:", "-X", " "),
     "web_proxy_peers": ("here", "10.0.0.1/8", "10.0.0.1,", " "),
     "gate_ignore": ("*", " ", "a||b", "x" * 201, "a*b*c*d*e*f", "|".join("abcdefghijklmnopqrstu")),

@@ -107,6 +107,17 @@ class Web(Gate, frozen=True, kw_only=True):
             "nothing, look, or act."
         ),
     ] = "viewer"
+    web_secret: Annotated[
+        str,
+        text(
+            "A secret that all `flowshift serve` of one system share, so that a form that one of them made "
+            "is taken by the others, and after a restart: `openssl rand -hex 32`. Empty: each process "
+            "takes its own forms alone, until it ends.",
+            expected="at least 32 characters",
+            pattern=r"^(.{32,})?\Z",
+            is_secret=True,
+        ),
+    ] = ""
     web_rate: Annotated[
         int,
         Meta(

@@ -19,7 +19,7 @@ from worker.settings.web import host_names
 from worker.web import api, pages
 from worker.web.documentation import plugins
 from worker.web.doors.credentials import make_entry
-from worker.web.doors.csrf import check_form, make_token
+from worker.web.doors.csrf import FormTokens
 from worker.web.doors.gatekeeper import Gatekeeper
 from worker.web.doors.origin import own_hosts
 from worker.web.doors.people import Person
@@ -86,7 +86,7 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
         scrapes.close()
 
     return Litestar(
-        route_handlers=[*api.HANDLERS, metrics, plugins.style, _pages()],
+        route_handlers=[*api.HANDLERS, metrics, plugins.style, _pages(current)],
         guards=[need_right],
         dependencies={
             "who": Provide(give_who, sync_to_thread=False),
@@ -108,16 +108,17 @@ def give_who(request: AnyRequest) -> Person:
     return person
 
 
-def _pages() -> Router:
+def _pages(current: Runtime) -> Router:
     """The pages: each form of theirs needs its token."""
+    tokens = FormTokens(current.settings.web_secret)
 
     def give_token(request: AnyRequest) -> str:
-        return make_token(request.user.name)
+        return tokens.make(request.user.name)
 
     return Router(
         "/",
         route_handlers=pages.HANDLERS,
-        before_request=check_form,
+        before_request=tokens.check,
         include_in_schema=False,
         dependencies={"csrf_token": Provide(give_token, sync_to_thread=False)},
     )

@@ -19,7 +19,8 @@ from worker.processes.ports import LOOPBACK
 from worker.settings import Settings, variable
 from worker.settings.field import path
 from worker.settings.web import Network, networks
-from worker.web.doors.people import People, Person, Role, fits_name, read_people
+from worker.web.doors.people import Person, Role, fits_name
+from worker.web.doors.people_file import PeopleFile
 
 REMEMBERED_S: Final = 300.0
 """So long a password that fitted is not computed again: that takes 50 ms of a processor."""
@@ -47,8 +48,8 @@ class Proxy(msgspec.Struct, frozen=True):
 class Entry:
     """Who may come in. With neither users nor a proxy everybody may: only on loopback."""
 
-    def __init__(self, people: People | None, proxy: Proxy | None) -> None:
-        self._people = people
+    def __init__(self, people: PeopleFile | None, proxy: Proxy | None) -> None:
+        self._file = people
         self._proxy = proxy
         self._key = secrets.token_bytes(16)
         self._remembered: OrderedDict[bytes, tuple[Person, float]] = OrderedDict()
@@ -56,21 +57,24 @@ class Entry:
     @property
     def is_open(self) -> bool:
         """Whether nobody is asked who they are."""
-        return self._people is None and self._proxy is None
+        return self._file is None and self._proxy is None
 
     def at_once(self, headers: Mapping[str, str], peer: str, now: float) -> Person | None:
         """Who sends it, as far as no password has to be computed."""
         if self.is_open:
             return Person(f"http@{socket.gethostname()}", "operator")
+        if self._file is not None and self._file.refresh(now):
+            self._remembered.clear()
         return self._by_proxy(headers, peer) or self._by_token(headers) or self._known(headers, now)
 
     def by_password(self, headers: Mapping[str, str], now: float) -> Person | None:
         """Who sends it, by name and password. Takes a moment: not for the event loop."""
         given = _basic(headers)
-        if given is None or self._people is None:
+        if given is None or self._file is None:
             return None
-        person = self._people.with_password(*given)
-        if person is not None:
+        people = self._file.people
+        person = people.with_password(*given)
+        if person is not None and people is self._file.people:
             self._remembered[self._mark(headers)] = (person, now + REMEMBERED_S)
             if len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -78,7 +82,7 @@ class Entry:
 
     def has_password(self, headers: Mapping[str, str]) -> bool:
         """Whether there is a name and a password to try."""
-        return self._people is not None and _basic(headers) is not None
+        return self._file is not None and _basic(headers) is not None
 
     def _known(self, headers: Mapping[str, str], now: float) -> Person | None:
         person, until = self._remembered.get(self._mark(headers), (None, 0.0))
@@ -90,9 +94,9 @@ class Entry:
 
     def _by_token(self, headers: Mapping[str, str]) -> Person | None:
         kind, _, token = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or self._people is None:
+        if kind.lower() != "bearer" or self._file is None:
             return None
-        return self._people.with_token(token.strip())
+        return self._file.people.with_token(token.strip())
 
     def _by_proxy(self, headers: Mapping[str, str], peer: str) -> Person | None:
         if self._proxy is None or not self._proxy.is_peer(peer):
@@ -100,7 +104,7 @@ class Entry:
         name = headers.get(self._proxy.header.lower(), "")
         if not fits_name(name):
             return None
-        known = self._people.named(name) if self._people is not None else None
+        known = self._file.people.named(name) if self._file is not None else None
         if known is not None or self._proxy.role == "none":
             return known
         return Person(name, self._proxy.role)
@@ -125,7 +129,7 @@ def make_entry(values: Settings, address: str) -> Entry:
         ConfigError: it would listen beyond loopback without asking who comes; or the file of users
             cannot be read.
     """
-    people = read_people(path(values.web_users)) if values.web_users else None
+    people = PeopleFile(path(values.web_users)) if values.web_users else None
     proxy = None
     if values.web_proxy_header:
         peers = networks(values.web_proxy_peers)
