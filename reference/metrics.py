@@ -13,9 +13,8 @@ def metrics_page() -> str:
     return page(
         "Metrics",
         "worker/core/metrics/catalogue.py",
-        "What `flowshift metrics` prints. Every number is read from committed rows in one snapshot, except "
-        "what is marked *this process*: that the process that is asked counts for itself. No label "
-        "grows with bots, runs or hosts. [How to use them](../how-to/metrics.md).",
+        "What `flowshift metrics` prints. Every number is read from committed rows in one snapshot. No "
+        "label grows with bots, runs or hosts. [How to use them](../how-to/metrics.md).",
         *parts,
     )
 
@@ -35,8 +34,6 @@ def _label(label: Label) -> str:
 
 def _says(metric: Metric) -> str:
     parts = [metric.help]
-    if metric.own:
-        parts.append("*this process*")
     if metric.bounds:
         parts.append(
             f"buckets up to {', '.join(f'{one:g}' for one in metric.bounds)} {metric.unit}"

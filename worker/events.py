@@ -133,6 +133,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "users.read": "`flowshift serve` read its file of users again: it was changed",
     "users.unread": "the file of users was changed and does not fit: the users before stay",
     "version.archived": "a person archived a version of a bot",
+    "requests.uncommitted": "the database was away: what was measured of requests is added later",
     "run.tuned": "a person changed the limits of a run",
     "run.replanned": "no worker was planning a run: its planning is enqueued again",
     "run.unplanned": "a run could not be split into batches and is `failed` (with its traceback)",

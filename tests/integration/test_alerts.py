@@ -14,12 +14,16 @@ import sqlalchemy as sa
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from worker.core.alerts.rules import BUILT_IN, Rule
+from worker.core.metrics.catalogue import REQUESTS
 from worker.core.metrics.model import Sample
+from worker.db.measuring.measured import Measured
 from worker.errors import ConfigError
 from worker.processes.alert_judge import alert_judge
 from worker.runtime import Runtime
 from worker.steps.alerts.judge import judge_rules
 from worker.steps.alerts.rules import load
+from worker.steps.metrics.read import read
+from worker.steps.metrics.requests import RequestTotals
 
 SLOW = """
 [[alert]]
@@ -182,6 +186,81 @@ def test_the_beat_tells_of_a_run_that_no_worker_works_on_by_real_metrics(
             "flowshift_runs_without_worker is 1 (queue convert), above 0 for 60 s",
         )
     ]
+
+
+def requests(current: Runtime, *durations_s: float, route: str = "/runs/{run_id}") -> RequestTotals:
+    """Requests that a `flowshift serve` answered, committed as it does."""
+    measured = Measured()
+    for duration_s in durations_s:
+        measured.observe(REQUESTS, duration_s, "GET", route, "2xx")
+    made = RequestTotals(current.engine, measured)
+    made.commit()
+    return made
+
+
+HTTP = """
+[[alert]]
+name = "slow-pages"
+metric = "flowshift_http_recent_duration_seconds"
+condition = "gt"
+threshold = 0.5
+labels = { quantile = "0.99" }
+"""
+
+
+def test_serves_own_requests_are_judged_whichever_process_answered_them(
+    current: Runtime, tmp_path: Path
+) -> None:
+    rules = load(a_file(tmp_path, HTTP))
+
+    def said() -> tuple[str, str]:
+        look(current, rules, read(current.engine, current.settings))
+        [(state, said)] = rows(current, "SELECT state, said FROM flowshift.alerts")
+        return state, said
+
+    assert said()[0] == "ok"
+    requests(current, 9.0, route="/metrics")
+    assert "could not be read, or is absent" in said()[1]
+    requests(current, *[0.02] * 80)
+    assert said()[0] == "ok"
+    requests(current, *[0.9] * 20)
+    state, what = said()
+    assert (state, "above 0.5 s" in what) == ("firing", True)
+    assert "(quantile 0.99)" in what
+
+
+def test_requests_of_the_last_minutes_are_kept_and_no_others(current: Runtime) -> None:
+    requests(current, 0.1)
+    with current.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE flowshift.http_windows SET ended_at = ended_at - interval '301 s'")
+        )
+    found = read(current.engine, current.settings)
+    assert not [one for one in found if one.name == "flowshift_http_recent_duration_seconds"]
+
+    requests(current, 0.1, 0.1)
+
+    assert rows(current, "SELECT statuses FROM flowshift.http_windows") == [([0, 2, 0, 0, 0],)]
+    total = [one for one in read(current.engine, current.settings) if one.name == REQUESTS]
+    assert [sum(one.counts) for one in total] == [3]
+
+
+def test_what_was_measured_over_a_long_outage_counts_in_the_totals_alone(
+    current: Runtime,
+) -> None:
+    now, measured = [0.0], Measured()
+    made = RequestTotals(current.engine, measured, lambda: now[0])
+    measured.observe(REQUESTS, 0.1, "GET", "/", "2xx")
+    now[0] = 301.0
+    made.commit()
+    assert rows(current, "SELECT FROM flowshift.http_windows") == []
+    measured.observe(REQUESTS, 0.1, "GET", "/", "2xx")
+    now[0] = 311.0
+    made.commit()
+
+    assert rows(current, "SELECT statuses FROM flowshift.http_windows") == [([0, 1, 0, 0, 0],)]
+    total = [one for one in read(current.engine, current.settings) if one.name == REQUESTS]
+    assert [sum(one.counts) for one in total] == [2]
 
 
 def test_nothing_is_judged_where_nobody_asked_for_it(current: Runtime) -> None:

@@ -49,6 +49,7 @@ TABLES = [
     ("flowshift.leaving_partitions", "flowshift"),
     ("flowshift.heartbeats", "flowshift"),
     ("flowshift.metric_totals", "flowshift"),
+    ("flowshift.http_windows", "flowshift"),
     ("flowshift.backups", "flowshift"),
     ("flowshift.publications", "flowshift"),
     ("flowshift.waves", "flowshift"),

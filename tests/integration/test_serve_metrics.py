@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.executions import Executions
 from tests.fleet import Fleet
+from tests.live import eventually
 from tests.monitoring import alert_expressions, dashboard_expressions, names_in
 from tests.relay import relayed
 from tests.traffic import Traffic
@@ -19,10 +20,17 @@ from tests.web import serving
 from worker.core.metrics.catalogue import CATALOGUE
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
+from worker.db.measuring import totals
 from worker.runtime import Runtime
 from worker.servers.connect import Servers
 
 REQUESTS = "flowshift_http_request_duration_seconds_count"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are committed at once."""
+    monkeypatch.setattr("worker.web.metrics.COMMIT_S", 0.05)
 
 
 @pytest.fixture
@@ -50,6 +58,10 @@ def test_a_scrape_has_what_rows_say_and_what_the_process_counts(
     client.request("BREW", "/")
     client.get("/api/v1/bots/bot-00000/workflow-versions")
 
+    def committed() -> bool:
+        return values(client.get("/metrics").text).get((REQUESTS, "GET", "none", "4xx")) == 2
+
+    eventually(committed)
     answer = client.get("/metrics")
 
     found = values(answer.text)
@@ -80,30 +92,50 @@ def test_scrapes_at_once_are_one_reading(client: httpx.Client, fleet: Fleet) -> 
     assert len(read_at) == 1
 
 
-def test_without_the_database_a_scrape_says_so_and_the_process_counts_on(
+def test_without_the_database_a_scrape_says_so_and_requests_are_counted_later(
     current: Runtime, database: str
 ) -> None:
     with relayed(database) as (url, relay):
         relay.refuse()
         away = Runtime(current.settings, Servers(url, current.servers.redis_url))
         with serving(away) as client:
-            client.get("/health/live")
+            for _ in range(7):
+                client.get("/docs/style.css")
             answer = client.get("/metrics", timeout=30)
+            relay.accept()
+            eventually(lambda: counted(current, "/docs/style.css") == 7)
         away.close()
 
     found = values(answer.text)
     assert answer.status_code == 200
     assert found["flowshift_up",] == 0
-    assert {key[0] for key in found if not key[0].startswith("flowshift_http")} == {
-        "flowshift_up",
-        "flowshift_scrape_duration_seconds",
-    }
-    assert any(key[0] == REQUESTS for key in found)
+    assert {key[0] for key in found} == {"flowshift_up", "flowshift_scrape_duration_seconds"}
 
 
-def test_no_route_is_named_as_a_client_asked_for_it(client: httpx.Client) -> None:
+def counted(current: Runtime, route: str) -> int:
+    """How many requests of a route are committed."""
+    with current.engine.connect() as connection:
+        return sum(
+            sum(one.counts) for one in totals.read(connection) if one.labels[1:2] == (route,)
+        )
+
+
+def test_the_rest_is_committed_when_the_process_ends(
+    current: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.web.metrics.COMMIT_S", 3600)
+    with serving(current) as client:
+        client.get("/docs/style.css")
+        assert counted(current, "/docs/style.css") == 0
+
+    assert counted(current, "/docs/style.css") == 1
+
+
+def test_no_route_is_named_as_a_client_asked_for_it(client: httpx.Client, current: Runtime) -> None:
     for number in range(3):
         client.get(f"/api/v1/bots/bot-{number}/workflow-versions")
+    route = "/api/v1/bots/{bot_id}/workflow-versions"
+    eventually(lambda: counted(current, route) == 3)
     found = values(client.get("/metrics").text)
 
     assert not [key for key in found if any("bot-" in part for part in key)]
@@ -123,7 +155,8 @@ def test_a_live_system_has_every_metric_that_the_alerts_and_the_dashboard_name(
         me = Identity(uuid.uuid4(), "beat", "beat", "h", 1, "0.1.0")
         heartbeats.begin(connection, me)
         heartbeats.beat(connection, me, Sign(0.0))
-    client.get("/health/live")
+    client.get("/")
+    eventually(lambda: counted(fleet.current, "/") == 1)
 
     found = {name for name, *_ in values(client.get("/metrics").text)}
 

@@ -105,3 +105,18 @@ def test_the_file_of_users_counts_as_it_is_now_and_one_that_does_not_fit_changes
         eventually(lambda: asks(client, "t3") == 200)
         assert asks(client, "t1") == 401
         assert client.get("/audit", auth=("ann", "earl grey")).status_code == 401
+
+
+def test_any_process_says_what_all_of_them_answered(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    def answered(client: httpx.Client) -> float:
+        text = client.get("/metrics").text
+        wanted = 'flowshift_http_request_duration_seconds_count{method="GET",route="/audit",status="2xx"}'
+        lines = (line.rpartition(" ") for line in text.splitlines())
+        return sum(float(value) for name, _, value in lines if name == wanted)
+
+    with two(environment, tmp_path) as clients:
+        for client in (clients[0], clients[0], clients[1]):
+            assert client.get("/audit").status_code == 200
+        eventually(lambda: [answered(one) for one in clients] == [3, 3])

@@ -35,8 +35,7 @@ from worker.steps.metrics.reader import MetricsReader
 def metrics(*, openmetrics: bool, path: Path | None) -> int:
     """Print every metric, read from the database now, as Prometheus reads it.
 
-    What each says: docs/reference/metrics.md. What a process counts for itself, such as the requests
-    to `flowshift serve`, only that process has.
+    What each says: docs/reference/metrics.md.
 
     The exit code is 1 if the database, or a part of it, could not be read: then `flowshift_up` or
     `flowshift_scrape_failed` says so in what is printed.

@@ -272,6 +272,17 @@ metric_totals = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+# Requests to `flowshift serve` in the last minutes: a row a process and 10 s, deleted after 5 minutes.
+http_windows = Table(
+    "http_windows",
+    metadata,
+    Column("instance_id", sa.Uuid, primary_key=True),
+    Column("ended_at", sa.DateTime(timezone=True), primary_key=True),
+    Column("durations", sa.ARRAY(sa.BigInteger), nullable=False),  # by bucket of the histogram
+    Column("statuses", sa.ARRAY(sa.BigInteger), nullable=False),  # 1xx to 5xx
+    schema=SCHEMA,
+)
+
 # Workflows as they were before their bot's first draft, where FLOWSHIFT_BACKUP=table. No foreign key: it
 # would have the platform's deletes and TRUNCATE of bots reach in here. `workflow` is json, which keeps
 # its text as it is.
@@ -306,5 +317,6 @@ RUN_TABLES = (
     leaving_partitions,
     heartbeats,
     metric_totals,
+    http_windows,
     backups,
 )

@@ -26,7 +26,7 @@ from worker.web.doors.people import Person
 from worker.web.doors.rate import Rate
 from worker.web.doors.rights import need_right
 from worker.web.head import HeadAsGet
-from worker.web.metrics import Scrapes, TimedRequests, metrics
+from worker.web.metrics import Committing, Scrapes, TimedRequests, metrics
 from worker.web.pages import problems
 from worker.web.reading import reading_engine
 
@@ -58,13 +58,13 @@ def create_guarded(current: Runtime, address: str) -> ASGIApp:
 def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
     """The application on one runtime, which stays the caller's to close.
 
-    `requests` is what was measured of requests so far, for `/metrics`.
+    `requests` is where its requests are measured: they are committed while it runs.
 
     A handler gets by name what `given` describes. What is synchronous runs in one of `THREADS` threads
     (`sync_to_thread=True`).
     """
     reading = reading_engine(current)
-    scrapes = Scrapes(current, requests or Measured())
+    scrapes, committing = Scrapes(current), Committing(current, requests or Measured())
 
     def give_current() -> Runtime:
         return current
@@ -81,7 +81,9 @@ def create_app(current: Runtime, requests: Measured | None = None) -> Litestar:
         _ready = current.engine, current.registry
         with ThreadPoolExecutor(THREADS, "serve") as executor:
             asyncio.get_running_loop().set_default_executor(executor)
+            committing.start()
             yield
+            await asyncio.to_thread(committing.stop)
         reading.dispose()
         scrapes.close()
 

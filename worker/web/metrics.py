@@ -1,26 +1,32 @@
-"""`/metrics` for Prometheus: what committed rows say, and what this process counts of its requests."""
+"""`/metrics` for Prometheus, from committed rows; the requests of this process are among them soon."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPMethod
 from typing import Any, Final, TypeAlias
 
+import sqlalchemy as sa
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from worker.core.metrics.catalogue import REQUESTS
+from worker.core.metrics.requests import NO_ROUTE
+from worker.db.engine import reason_of
 from worker.db.measuring.measured import Measured
+from worker.errors import FlowshiftError
+from worker.log import get_logger
 from worker.progress.exposition import write
 from worker.runtime import Runtime
-from worker.steps.metrics.reader import MetricsReader
+from worker.steps.metrics.reader import MetricsReader, metrics_engine
+from worker.steps.metrics.requests import RequestTotals
 
-REQUESTS: Final = "flowshift_http_request_duration_seconds"
-NO_ROUTE: Final = "none"
-"""The route of a request that no handler got: refused at the door, or of an unknown path."""
+log = get_logger(__name__)
 
 _METHODS: Final = frozenset(HTTPMethod)
 
@@ -28,9 +34,8 @@ _METHODS: Final = frozenset(HTTPMethod)
 class Scrapes:
     """Answers scrapes: one reading at a time, in a thread of its own, so that they hold up no page."""
 
-    def __init__(self, current: Runtime, requests: Measured) -> None:
+    def __init__(self, current: Runtime) -> None:
         self._reader = MetricsReader.of(current.servers.database_url, current.settings)
-        self._requests = requests
         self._executor = ThreadPoolExecutor(1, "metrics")
 
     async def write(self, accept: str) -> tuple[bytes, str]:
@@ -39,7 +44,7 @@ class Scrapes:
         return await loop.run_in_executor(self._executor, self._write, accept)
 
     def _write(self, accept: str) -> tuple[bytes, str]:
-        found = [*self._reader.read(), *self._requests.look()]
+        found = self._reader.read()
         return write(lambda: found, accept)
 
     def close(self) -> None:
@@ -47,6 +52,9 @@ class Scrapes:
         self._executor.shutdown()
         self._reader.close()
 
+
+COMMIT_S: Final = 10.0
+"""So often the requests of this process are added to those in the database."""
 
 GivenScrapes: TypeAlias = NamedDependency[Scrapes]
 
@@ -59,6 +67,46 @@ async def metrics(request: Request[Any, Any, Any], scrapes: GivenScrapes) -> Res
     """
     text, content_type = await scrapes.write(request.headers.get("accept", ""))
     return Response(text, media_type=content_type)
+
+
+class Committing:
+    """A thread that commits what was measured of requests every `COMMIT_S`, and once more at the end.
+
+    With the database away nothing fails: it is added up, and committed later.
+    """
+
+    def __init__(self, current: Runtime, requests: Measured) -> None:
+        self._engine = metrics_engine(current.servers.database_url)
+        self._totals = RequestTotals(self._engine, requests)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="requests", daemon=True)
+        self._was_committed = True
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit the rest, and end."""
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(COMMIT_S):
+            self._commit()
+        self._commit()
+
+    def _commit(self) -> None:
+        try:
+            self._totals.commit()
+        except (FlowshiftError, sa.exc.SQLAlchemyError) as error:
+            if self._was_committed:
+                log.warning("requests.uncommitted", error=reason_of(error))
+            self._was_committed = False
+        else:
+            self._was_committed = True
+        finally:
+            self._engine.dispose()  # it holds no connection between
 
 
 class TimedRequests:

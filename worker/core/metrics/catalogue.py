@@ -24,6 +24,12 @@ TRAFFIC_WINDOW_S: Final = 300.0
 TRAFFIC_ROWS: Final = 20_000
 """So many executions, the newest, are looked at for it at most; trials among them."""
 
+HTTP_WINDOW_S: Final = 300.0
+"""So far back requests to `flowshift serve` are looked at."""
+
+REQUESTS: Final = "flowshift_http_request_duration_seconds"
+HTTP_STATUSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx")
+
 OPEN_BATCHES: Final = 20_000
 """So many open batches of a run are counted at most, those with the lowest numbers."""
 
@@ -36,6 +42,7 @@ PARTS: Final = (
     "prune",
     "publications",
     "notifications",
+    "http",
     "throttle",
     "traffic",
 )
@@ -330,6 +337,7 @@ _STATEMENT_BOUNDS: Final = (
     5.0,
     10.0,
 )
+_HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_BOUNDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 # The bounds of a histogram stay as they are: totals that were added up by others would be mixed with
@@ -437,25 +445,37 @@ TOTALS: Final[tuple[Metric, ...]] = (
         labels=(Label("operation", OPERATIONS),),
         bounds=_STATEMENT_BOUNDS,
     ),
-)
-"""Those that are added up with each change, and survive the pruning of its rows."""
-
-_HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-_HTTP: Final = (
     Metric(
-        name="flowshift_http_request_duration_seconds",
+        name=REQUESTS,
         kind="histogram",
         unit="seconds",
-        help="Requests to `flowshift serve` since it began, and how long each took",
+        help="Requests to all `flowshift serve`, and how long each took; each process adds its own every "
+        "10 s",
         labels=(
             Label("method", says="the methods of HTTP, or other"),
             Label("route", says="the paths of the interface with their placeholders, or none"),
-            Label("status", ("1xx", "2xx", "3xx", "4xx", "5xx")),
+            Label("status", HTTP_STATUSES),
         ),
         bounds=_HTTP_BOUNDS,
         guide="http.request.duration",
-        own=True,
+    ),
+)
+"""Those that are added up with each change, and survive the pruning of its rows."""
+
+_HTTP_METRICS: Final = (
+    Metric(
+        name="flowshift_http_recent_duration_seconds",
+        kind="gauge",
+        unit="seconds",
+        help="Durations of the requests to all `flowshift serve` in the last 5 minutes, but for probes, "
+        "scrapes and what no route answers: p50, p90 and p99; missing if there was none",
+        labels=(Label("quantile", tuple(f"{one:g}" for one in QUANTILES)),),
+    ),
+    Metric(
+        name="flowshift_http_recent_requests",
+        kind="gauge",
+        help="These requests, by class of status",
+        labels=(Label("status", HTTP_STATUSES),),
     ),
 )
 
@@ -469,7 +489,7 @@ GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
     "Notifications": _NOTIFICATION_METRICS,
     "Health checks": _THROTTLE_METRICS,
     "Real traffic": _TRAFFIC_METRICS,
-    "HTTP": _HTTP,
+    "HTTP": _HTTP_METRICS,
 }
 """All metrics, by what they are about."""
 

@@ -25,8 +25,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """A metric as Prometheus has it: `name` with its unit, a counter without the suffix `_total`.
 
     `bounds` are a histogram's upper bounds, in its unit, rising; what is above the last one is counted
-    apart. `guide` is its name in the platform's guide, if the guide has one. Of an `own` one the process
-    that serves metrics knows the value; all others are read from committed rows.
+    apart. `guide` is its name in the platform's guide, if the guide has one. All are read from committed
+    rows.
     """
 
     name: str
@@ -36,7 +36,6 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[Label, ...] = ()
     bounds: tuple[float, ...] = ()
     guide: str | None = None
-    own: bool = False
 
     @property
     def exposed(self) -> str:

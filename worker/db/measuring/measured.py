@@ -51,11 +51,6 @@ class Measured:
             taken, self._found = self._found, {}
         return _samples(taken)
 
-    def look(self) -> list[Sample]:
-        """All that was measured so far, left where it is: for a process that is asked for it itself."""
-        with self._lock:
-            return _samples(self._found)
-
     def put_back(self, samples: Iterable[Sample]) -> None:
         """Take back what was taken and did not get into the totals."""
         with self._lock:

@@ -137,8 +137,8 @@ def _known() -> Mapping[str, _Known]:
 
 def _names() -> Iterator[tuple[str, _Known]]:
     for metric in CATALOGUE.values():
-        if metric.own or metric.kind == "histogram":
-            continue  # known to the process that serves metrics alone; no one value
+        if metric.kind == "histogram":
+            continue  # no one value
         known = _Known(metric, 1.0, _UNITS.get(metric.unit, ""))
         yield metric.exposed, known
         if metric.guide is not None:

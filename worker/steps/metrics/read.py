@@ -18,6 +18,7 @@ from worker.errors import FlowshiftError
 from worker.log import get_logger
 from worker.settings import Settings
 from worker.steps.metrics import (
+    http,
     notifications,
     processes,
     prune,
@@ -45,6 +46,7 @@ READERS: Final[Mapping[str, Part]] = {
     "prune": prune.samples,
     "publications": publications.samples,
     "notifications": notifications.samples,
+    "http": http.samples,
     "throttle": throttle.samples,
     "traffic": traffic.samples,
 }
