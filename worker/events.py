@@ -49,6 +49,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "column.kept": "a downgrade left a column that holds data, or that others need",
     "data.placed": "the servers' data went elsewhere: their account cannot enter the data directory",
     "error.ignored": "Python could not raise an error where it happened, as in a destructor",
+    "channel.forgotten": "a person had a channel forgotten: what waited for it is given up",
     "entry.refused": "credentials that came to `flowshift serve` were wrong: from which address",
     "execution.kept": "the database does not let an old execution go: a prune passes it over",
     "flower_row.unsent": "a row of Flower's could not be sent; a run's is sent again later",

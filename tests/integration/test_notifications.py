@@ -22,6 +22,7 @@ from tests.live import eventually
 from worker.core.notify.event import Event
 from worker.core.notify.webhook import read_secret, sign
 from worker.db import channels as database
+from worker.db.metrics.notifications import Unsent, unsent
 from worker.db.notifications import notify
 from worker.processes.notifier import notifier
 from worker.runtime import Runtime
@@ -530,6 +531,43 @@ def test_list_shows_what_became_of_each_at_every_channel(
     assert lines[0].endswith("warning  Run 7 \\x1b[2J<b>")
     assert lines[1:3] == ["    3 of 120 bots failed", "    ops: sent"]
     assert lines[5] == "    waits for a sender"
+
+
+def test_a_channel_that_was_removed_is_forgotten_and_nothing_is_stuck(
+    hook: HookServer,
+    desk: Desk,
+    office: Office,
+    current: Runtime,
+    flowshift: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk.add("pager", "webhook", "http://127.0.0.1:9/").add("ops", "webhook", hook.url)
+    opened = office()
+    tell(opened, an_event())
+    send_due(opened)
+    change(current, "UPDATE flowshift.notifications SET due_at = now() - interval '10 minutes'")
+    monkeypatch.setenv("FLOWSHIFT_NOTIFY", str(desk.path))
+    assert flowshift("notify", "list")[0] == 1
+
+    code, _, err = flowshift("notify", "forget", "pager")
+    assert (code, "remove it there" in err) == (2, True)
+    monkeypatch.delenv("FLOWSHIFT_NOTIFY")
+    code, _, err = flowshift("notify", "forget", "pagr")
+    assert (code, "there is no channel 'pagr'; did you mean pager?" in err) == (2, True)
+    code, out, _ = flowshift("notify", "forget", "pager", "--reason", "another one")
+
+    assert (code, out) == (0, "pager is forgotten: 1 notification that waited for it given up\n")
+    assert flowshift("notify", "list")[0] == 0
+    found = rows(current, "SELECT channel, state FROM flowshift.deliveries ORDER BY channel")
+    assert found == [("ops", "sent"), ("pager", "given_up")]
+    found = rows(
+        current,
+        "SELECT action, reason, detail FROM flowshift.audit WHERE action = 'channel.forgotten'",
+    )
+    assert found == [("channel.forgotten", "another one", {"channel": "pager", "given_up": 1})]
+    with current.engine.connect() as connection:
+        assert unsent(connection) == Unsent(0, 0, None, 0)
+    assert flowshift("notify", "forget", "pager")[0] == 2
 
 
 # -- who sends ---------------------------------------------------------------------------------------

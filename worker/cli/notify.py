@@ -1,4 +1,4 @@
-"""The commands about notifications: notify list, notify test."""
+"""The commands about notifications: notify list, notify test, notify forget."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import click
 
 from worker import settings
 from worker.cli.arguments import TEXT
-from worker.cli.options import count_option, json_option
+from worker.cli.options import count_option, json_option, reason_option
 from worker.cli.printing import console, print_json, say
 from worker.cli.session import configure_logging, opened, person
 from worker.cli.views.notify import print_stuck, print_told, tested_line
+from worker.core.counted import counted
 from worker.steps.notify import show
+from worker.steps.notify.forget import forget_channel
 from worker.steps.notify.test import send_test
 
 
 @click.group()
 def notify() -> None:
-    """List what people were told, or send them a test.
+    """List what people were told, send them a test, or forget a channel.
 
     \b
     Examples:
@@ -75,3 +77,29 @@ def test(*, channel: str | None, as_json: bool) -> int:
         for one in tested:
             say(tested_line(one))
     return 0 if all(one.answer.result == "sent" for one in tested) else 1
+
+
+@notify.command(short_help="Forget a channel that was removed from the file.")
+@click.argument("channel", metavar="CHANNEL", type=TEXT)
+@reason_option
+@json_option
+def forget(*, channel: str, reason: str | None, as_json: bool) -> int:
+    """Forget CHANNEL, which was removed from the file of channels, or is called otherwise now.
+
+    What waits for it is given up, and no longer stuck; what it got stays in `flowshift notify list`. A
+    channel that the file here still has is refused. The audit trail has who did it, and why.
+
+    \b
+    Examples:
+      flowshift notify forget pager
+      flowshift notify forget pager --reason "the team uses another one"
+    """
+    configure_logging()
+    with opened(needs_redis=False) as current:
+        forgotten = forget_channel(current, channel, actor=person(), reason=reason)
+    if as_json:
+        print_json(forgotten)
+    else:
+        waited = counted(forgotten.given_up, "notification")
+        say(f"{channel} is forgotten: {waited} that waited for it given up")
+    return 0

@@ -87,7 +87,7 @@ def _bots_file_option(name: str, help_text: str) -> Callable[[Command], Command]
     multiple=True,
     metavar="NAME",
     show_default="none",
-    help="No further wave begins while this alert rule fires. Repeatable.",
+    help="No wave begins or passes while this alert rule fires. Repeatable.",
 )
 @without_backup_option
 @click.option("--dry-run", is_flag=True, help="Only show the waves, and what keeps bots out.")
@@ -132,8 +132,9 @@ def publish(
     proven again: `flowshift retry --publication N` does all of it.
 
     A wave of 10 % of the bots and more, if it is more than one bot, waits until the database was backed
-    up and that backup verified in the last 24 hours (--without-backup does not wait). With --alert it also
-    waits while that rule fires, or is not judged (`flowshift alerts`).
+    up and that backup verified in the last 24 hours (--without-backup does not wait). With --alert each
+    wave waits, the first too, while that rule fires or is not judged (`flowshift alerts`), and one that
+    is watched does not pass.
 
     The exit code is 1 if a bot of the wave failed, or its run did not complete.
 

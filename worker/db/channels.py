@@ -120,6 +120,27 @@ def give_up(connection: sa.Connection, after_s: float) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def names(connection: sa.Connection) -> list[str]:
+    """The channels that are known, by name."""
+    return list(connection.execute(_NAMES).scalars())
+
+
+def forget(connection: sa.Connection, channel: str) -> int:
+    """Give up all that waits for a channel, and forget it; returns how many that were."""
+    given_up = connection.execute(_GIVE_UP_ALL, {"channel": channel}).rowcount
+    connection.execute(_FORGET, {"channel": channel})
+    return given_up
+
+
+_NAMES: Final = sa.text("SELECT channel FROM flowshift.channels ORDER BY channel")
+
+_GIVE_UP_ALL: Final = sa.text("""
+    UPDATE flowshift.deliveries SET state = 'given_up', ended_at = now()
+    WHERE channel = :channel AND state = 'waiting'
+""")
+
+_FORGET: Final = sa.text("DELETE FROM flowshift.channels WHERE channel = :channel")
+
 _KNOW: Final = sa.text("""
     INSERT INTO flowshift.channels (channel) SELECT unnest(CAST(:names AS text[]))
     ON CONFLICT DO NOTHING
@@ -217,7 +238,7 @@ _STUCK: Final = sa.text("""
            max(c.answer) AS answer, max(c.next_at) AS next_at
     FROM flowshift.deliveries d
     JOIN flowshift.notifications n USING (notification_id)
-    LEFT JOIN flowshift.channels c ON c.channel = d.channel
+    JOIN flowshift.channels c ON c.channel = d.channel  -- one that was forgotten is missed by nobody
     WHERE d.state = 'waiting' AND n.due_at < now() - CAST(:age AS interval)
        OR d.state IN ('given_up', 'refused') AND d.ended_at > now() - interval '1 day'
     GROUP BY d.channel

@@ -1,4 +1,4 @@
-"""Ask the alert rules that a publication names: while one fires, no further wave begins."""
+"""Ask the alert rules that a publication names: while one fires, no wave begins, and none passes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JUDGED_BY: Final = "the beat judges it, with FLOWSHIFT_ALERTS or FLOWSHIFT_NOTI
 
 
 def why_alerts(connection: sa.Connection, found: Publication, _: Wave) -> str | None:
-    """Why a wave may not begin: a rule that the publication names fires, or is not judged; else None."""
+    """Why a wave may not begin, nor pass; None if no rule that the publication names is in the way."""
     if not found.options.alerts:
         return None
     states, now_s = alerts.states(connection), alerts.now(connection)

@@ -138,4 +138,4 @@ def _held_by_another_run(connection: sa.Connection, found: Publication, wave: Wa
 Asked = Callable[[sa.Connection, Publication, Wave], str | None]
 
 _ASKED: Final[tuple[Asked, ...]] = (_held_by_another_run, why_no_wave, why_alerts)
-"""What is asked before each wave but the first, whoever begins it: a condition is one function here."""
+"""What is asked before each wave, whoever begins it: a condition is one function here."""

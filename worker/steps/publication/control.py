@@ -18,6 +18,7 @@ from worker.log import get_logger
 from worker.runtime import Runtime
 from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
+from worker.steps.publication.ask_alerts import why_alerts
 from worker.steps.publication.asked import asked_of_late
 from worker.steps.publication.begin import Going, begin, begin_next
 from worker.steps.publication.plan import Wanted, plan_of, too_large_first
@@ -33,7 +34,9 @@ NO_BACKUP = "lets its waves begin without a verified backup from now on"
 def publish(
     current: Runtime, wanted: Wanted, *, request_id: str, actor: str, gate: GateMode | None = None
 ) -> Going:
-    """Plan a publication as rows and begin its first wave. On repeat the first one is returned.
+    """Plan a publication as rows and begin its first wave, or let it wait for alerts.
+
+    On repeat the first publication is returned.
 
     `gate` is what the gate does with its waves; None is what the settings say.
 
@@ -66,6 +69,8 @@ def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> 
         return begin_next(connection, publication_id, actor)
     if why := why_no_wave(connection, need(connection, publication_id), first):
         raise ConflictError(too_large_first(why))
+    if why_alerts(connection, need(connection, publication_id), first):
+        return begin_next(connection, publication_id, actor)  # it says why, and begins by itself
     moves.move(connection, publication_id, "publishing")
     return begin(connection, need(connection, publication_id), first, actor)
 

@@ -27,6 +27,7 @@ from worker.db.publication.waves import Publication, Wave
 from worker.errors import StaleError
 from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps.publication.ask_alerts import why_alerts
 from worker.steps.publication.begin import begin_next
 from worker.steps.publication.rollback import look as preview_of
 from worker.steps.publication.state import move_runs, need, note
@@ -96,6 +97,9 @@ def decide(current: Runtime, looked: Looked) -> Decided:
         if does == "go_on" and busy:
             sick = counted(busy, "sick bot is", "sick bots are")
             return Decided(f"wave {wave} passes once {sick} back on V1: locked by another session")
+        if does == "go_on" and (why := why_alerts(connection, looked.publication, looked.wave)):
+            moves.wait(connection, publication_id, f"wave {wave} does not pass yet: {why}")
+            return Decided(f"wave {wave} does not pass yet: {why}")
         decided = _ACTIONS[does](connection, looked, verdict)
     _log(looked, verdict, decided)
     return decided
