@@ -14,6 +14,7 @@ import pytest
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
 from tests.publishing import Publishing
+from tests.scrapes import scrape
 from worker.cli.printing import confirm_count
 from worker.db.publication import rolling
 from worker.db.publication.rollback import Part, roll_back_bots
@@ -189,6 +190,9 @@ def test_bots_that_stay_on_v2_make_it_1(flowshift: Run, publishing: Publishing) 
     assert "2 bots: left alone, V1 is gone or does not run" in out
     assert "not back yet" not in out
     assert publication(publishing)[0] == "held"
+    found = scrape(publishing.fleet)
+    assert found["bots", "roll_back", "rolled_back", ""] == 3
+    assert found["bots", "roll_back", "skipped", "no_way_back"] == 2
 
 
 def test_a_version_that_a_person_published_stays_live(
@@ -204,6 +208,7 @@ def test_a_version_that_a_person_published_stays_live(
 
     document = json.loads(out)
     assert (code, document["result"]["bots"]["superseded"]) == (1, 1)
+    assert scrape(publishing.fleet)["bots", "roll_back", "skipped", "newer_version"] == 1
     assert live(publishing) == [BOTS[0]]
 
 
@@ -230,6 +235,7 @@ def test_a_locked_bot_comes_again_until_it_is_free(publishing: Publishing) -> No
     )
 
     assert result.bots["rolled_back"] == 5
+    assert scrape(fleet)["bots", "roll_back", "rolled_back", ""] == 5
     assert result.stays == 0
     assert seen[0] == Moved(4, 5, "another session has their rows locked")
     assert live(publishing) == []

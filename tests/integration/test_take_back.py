@@ -8,6 +8,7 @@ import pytest
 
 from tests.fleet import Fleet, a_workflow
 from tests.publishing import Publishing
+from tests.scrapes import scrape
 from worker.errors import UsageError
 from worker.steps.publication import take_back
 from worker.steps.publication.take_back import quarantine, take_back_wave
@@ -171,6 +172,7 @@ def test_a_bot_is_quarantined_once_and_only_by_its_own_wave(publishing: Publishi
     quarantined(publishing, [BOTS[2]])
 
     assert quarantined(publishing, [BOTS[2]]) == {}
+    assert scrape(publishing.fleet)["bots", "roll_back", "rolled_back", ""] == 1
     assert counters(publishing) == ("failed", 0, 1)
 
 

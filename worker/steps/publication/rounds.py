@@ -17,8 +17,10 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.metrics.rolled_back import rolled_back
 from worker.core.policy.pace import FIRST_BOTS, batch_size
 from worker.db.engine import map_database_errors
+from worker.db.measuring import totals
 from worker.db.publication.rollback import Back, Part, Returned, roll_back_bots
 from worker.db.publication.rolling import Which
 from worker.errors import TransientError
@@ -156,10 +158,21 @@ class Rounds:
             returned = roll_back_bots(
                 connection, part, v1_problem=v1_problem(self._current.defaults)
             )
+            totals.add(connection, rolled_back(self._new(part.publication_id, returned)))
         took_ms = (time.monotonic() - began) * 1000
         with self._changing:
             self._note(part.publication_id, returned, took_ms)
         return returned
+
+    def _new(self, publication_id: int, returned: Sequence[Returned]) -> list[Back]:
+        """What happened to those that this rollback has not counted yet: it comes by some bots twice."""
+        with self._changing:
+            stay = (self._stay.get((publication_id, one.bot_id)) for one in returned)
+            return [
+                one.state
+                for one, was in zip(returned, stay, strict=True)
+                if was in (None, "busy") or one.state == "rolled_back"
+            ]
 
     def _note(self, publication_id: int, returned: Sequence[Returned], took_ms: float) -> None:
         self._faults = 0

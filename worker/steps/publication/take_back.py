@@ -14,7 +14,9 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.counted import counted
+from worker.core.metrics.rolled_back import rolled_back
 from worker.core.publication.preview import Preview
+from worker.db.measuring import totals
 from worker.db.publication import previews
 from worker.db.publication.rollback import Note, Part, Returned, roll_back_bots
 from worker.db.publication.rolling import Which
@@ -182,6 +184,9 @@ def _give_back(
         note_as=note_as,
         message=reason,
     )
+    # What stays comes again at every look: only what is back is counted.
+    back = [one.state for one in returned if one.state == "rolled_back"]
+    totals.add(connection, rolled_back(back))
     stays = [Returned(bot_id, "no_way_back", wave) for bot_id in edited]
     return sorted([*returned, *stays], key=lambda one: one.bot_id)
 
