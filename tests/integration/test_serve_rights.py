@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from tests.fleet import Fleet, a_workflow
+from tests.gate import Gate
+from tests.publishing import Publishing
 from tests.roles import Role
 from tests.web import serving
 from worker.runtime import Runtime
@@ -56,3 +58,19 @@ def test_a_right_that_is_missing_is_named(fleet: Fleet, client: httpx.Client, ro
 
     assert (answer.status_code, answer.json()["code"]) == (500, "not_configured")
     assert "flowshift db check" in answer.json()["detail"]
+
+
+def test_a_workers_rights_are_enough_to_have_bots_rolled_back_by_those_that_may(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    fleet.add_many(2)
+    fleet.run(validate="sample:1")
+    gate = Gate(Publishing(fleet))
+    gate.start(text="all")
+    gate.work()
+
+    begun = client.post("/rollbacks", json={"all": True, "confirm_bots": 2})
+
+    assert begun.status_code == 202
+    gate.work(begun.json()["runs"][0])
+    assert gate.live() == set()
