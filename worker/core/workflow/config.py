@@ -82,25 +82,25 @@ class KnowledgeConfig(msgspec.Struct, frozen=True):
 
 def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
     """Read an LLM node's `data`; every value that V1 refuses is reported to `refuse`."""
-    from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
+    from worker.core.workflow.config_models import Llm, read  # noqa: PLC0415  (see there)
 
     given = _Given(data, _LLM_KEYS)
     given.let_stand_in("prompt_template", "prompt", bool)
     _normalise_model(given.values, defaults)
-    read = config_models.read(config_models.Llm, given.values, given.refusing(refuse))
+    found = read(Llm, given.values, given.refusing(refuse))
     return LlmConfig(
-        model=read.model,
-        provider=read.provider,
-        template=read.prompt_template,
-        temperature=given.number("temperature", read.temperature),
-        max_tokens=str(read.max_tokens).encode(),
-        use_context_from=tuple(read.use_context_from or ()),
+        model=found.model,
+        provider=found.provider,
+        template=found.prompt_template,
+        temperature=given.number("temperature", found.temperature),
+        max_tokens=str(found.max_tokens).encode(),
+        use_context_from=tuple(found.use_context_from or ()),
     )
 
 
 def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
     """Read a knowledge node's `data`; every value that V1 refuses is reported to `refuse`."""
-    from worker.core.workflow import config_models  # noqa: PLC0415  (see there)
+    from worker.core.workflow.config_models import Knowledge, read  # noqa: PLC0415  (see there)
 
     given = _Given(data, _KNOWLEDGE_KEYS)
     given.let_stand_in("document_ids", "documentIds", bool)
@@ -109,12 +109,12 @@ def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
     values = given.values
     if not values.get("document_ids") and not values.get("dataset_id"):
         values["dataset_id"] = DEFAULT_DATASET
-    read = config_models.read(config_models.Knowledge, values, given.refusing(refuse))
+    found = read(Knowledge, values, given.refusing(refuse))
     return KnowledgeConfig(
-        document_ids=tuple(read.document_ids or (read.dataset_id or DEFAULT_DATASET,)),
-        dataset_id=read.dataset_id or None,
-        top_k=str(read.top_k).encode(),
-        mode=read.mode,
+        document_ids=tuple(found.document_ids or (found.dataset_id or DEFAULT_DATASET,)),
+        dataset_id=found.dataset_id or None,
+        top_k=str(found.top_k).encode(),
+        mode=found.mode,
     )
 
 
@@ -158,7 +158,7 @@ class _Given:
     def __init__(self, data: Data, keys: tuple[str, ...]) -> None:
         self._data = data
         self._spelled: dict[str, str] = {}
-        self.values = {key: platform_value(bytes(data[key])) for key in keys if key in data}
+        self.values = {key: platform_value(data[key]) for key in keys if key in data}
 
     def let_stand_in(self, key: str, other: str, counts: Callable[[Any], bool]) -> None:
         """Use the spelling `other` for `key` where that is absent and the other's value counts.

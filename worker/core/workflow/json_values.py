@@ -25,12 +25,8 @@ _text = msgspec.json.Decoder(str)
 
 def node_id_of(raw: Raw | None) -> NodeId | None:
     """The id that `raw` holds, None if it is none: an empty text, null, a list, an object."""
-    if raw is None:
-        return None
-    value = platform_value(bytes(raw))
-    if type(value) is str:
-        return value or None
-    return value if isinstance(value, (int, float)) else None
+    value = None if raw is None else platform_value(raw)
+    return value if value != "" and isinstance(value, (str, int, float)) else None
 
 
 def id_text(node_id: NodeId) -> str:
@@ -75,8 +71,3 @@ def object_of(raw: Raw | None) -> JsonObject | None:
 def is_null(raw: Raw) -> bool:
     """Whether `raw` is JSON's null."""
     return bytes(raw) == b"null"
-
-
-def is_falsy(raw: Raw) -> bool:
-    """Whether the platform, written in Python, takes `raw` for not given."""
-    return not platform_value(bytes(raw))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
@@ -23,13 +22,10 @@ def run_order(ids: Iterable[Id], edges: Iterable[tuple[Id, Id]]) -> tuple[Id, ..
     for source, target in edges:
         waits[target] += 1
         targets[source].append(target)
-    ready = deque(node_id for node_id, count in waits.items() if count == 0)
-    order = []
-    while ready:
-        node_id = ready.popleft()
-        order.append(node_id)
+    order = [node_id for node_id, count in waits.items() if count == 0]
+    for node_id in order:  # it grows meanwhile: what waits for nothing any more comes last
         for target in targets[node_id]:
             waits[target] -= 1
             if waits[target] == 0:
-                ready.append(target)
+                order.append(target)
     return tuple(order)

@@ -21,7 +21,6 @@ from worker.core.workflow.json_values import (
     NodeId,
     _object,
     id_text,
-    is_falsy,
     is_null,
     node_id_of,
     object_of,
@@ -29,7 +28,7 @@ from worker.core.workflow.json_values import (
     text_of,
 )
 from worker.core.workflow.order import run_order
-from worker.core.workflow.text import issues_of_text, replace_unstorable
+from worker.core.workflow.text import issues_of_text, platform_value, replace_unstorable
 from worker.errors import BotError
 
 MAX_NODES: Final = 2_000
@@ -119,15 +118,14 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
     if not raw_nodes:
         issues.append(Issue("no_nodes", "", "the workflow has no nodes"))
         return None
-    nodes = [node for node in _nodes(raw_nodes, defaults, issues) if node is not None]
-    # An edge to a node of an unknown type leads somewhere anyway.
-    given = (node_id_of(keys.get("id")) for keys in raw_nodes)
-    ids = {node_id: node_id for node_id in given if node_id is not None}
+    ids: dict[NodeId, NodeId] = {}  # of all: an edge to a node of an unknown type leads somewhere
+    nodes = [node for node in _nodes(raw_nodes, ids, defaults, issues) if node is not None]
     edges = list(_edges(raw_edges, ids, issues))
     _count(nodes, issues)
-    order = run_order(ids, ((edge.source, edge.target) for edge in edges))
-    ran = set(order)
-    if stuck := [node_id for node_id in ids if node_id not in ran]:
+    order = run_order(ids, [(edge.source, edge.target) for edge in edges])
+    if len(order) < len(ids):
+        ran = set(order)
+        stuck = [node_id for node_id in ids if node_id not in ran]
         message = f"{len(stuck)} nodes are on it or behind it, {quote_id(stuck[0], 40)} for one"
         issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
     issues.extend(_disconnected(nodes, edges))
@@ -164,75 +162,83 @@ def _too_many(nodes: list[JsonObject], edges: list[JsonObject]) -> Issue | None:
 
 
 def _nodes(
-    raw_nodes: list[JsonObject], defaults: Defaults, issues: list[Issue]
+    raw_nodes: list[JsonObject], ids: dict[NodeId, NodeId], defaults: Defaults, issues: list[Issue]
 ) -> Iterator[Node | None]:
-    seen: set[NodeId] = set()
+    """The nodes, None for one that cannot be built; `ids` is filled with the ids of all."""
     for index, keys in enumerate(raw_nodes):
         path = f"nodes[{index}]"
         node_id = node_id_of(keys.get("id"))
         if node_id is None:
             message = f"{path} has no id (a text, not empty, or a number)"
             issues.append(Issue("node_without_id", path, message))
-        elif node_id in seen:
+        elif node_id in ids:
             message = f"two nodes have the id {quote_id(node_id)}"
             issues.append(Issue("duplicate_node_id", path, message))
         else:
-            seen.add(node_id)
+            ids[node_id] = node_id
         yield _node(keys, node_id, path, defaults, issues)
 
 
 def _node(
     keys: JsonObject, node_id: NodeId | None, path: str, defaults: Defaults, issues: list[Issue]
 ) -> Node | None:
-    name = path if node_id is None else quote_id(node_id)
     data = _data(keys.get("data"))
     if data is None:
-        issues.append(Issue("not_a_workflow", path, f"the data of node {name} is no object"))
+        message = f"the data of node {_name(node_id, path)} is no object"
+        issues.append(Issue("not_a_workflow", path, message))
         data = {}
-    node_type = _type(keys, data, name, path, defaults.types, issues)
+    node_type = _type(keys, data, node_id, path, defaults.types, issues)
     if node_type is None:
         return None
     node_config: LlmConfig | KnowledgeConfig | CustomConfig | None = None
-    if node_type in _CONFIGURED and "data" in keys and is_null(keys["data"]):
-        _invalid(issues, path, name, "its data is null")
+
+    def refuse(why: str) -> None:
+        message = f"node {_name(node_id, path)}: {why}"
+        issues.append(Issue("invalid_config", path, message))
+
+    if not data and node_type in _CONFIGURED and "data" in keys and is_null(keys["data"]):
+        refuse("its data is null")
     if node_type == "llm":
-        node_config = config.llm(data, defaults, lambda why: _invalid(issues, path, name, why))
+        node_config = config.llm(data, defaults, refuse)
     elif node_type == "knowledge-retrieval":
-        node_config = config.knowledge(data, lambda why: _invalid(issues, path, name, why))
+        node_config = config.knowledge(data, refuse)
     elif own := defaults.types.get(node_type):
-        node_config = config.custom(data, own, lambda why: _invalid(issues, path, name, why))
+        node_config = config.custom(data, own, refuse)
     return None if node_id is None else Node(node_id, node_type, keys, data, node_config)
 
 
-def _invalid(issues: list[Issue], path: str, name: str, why: str) -> None:
-    issues.append(Issue("invalid_config", path, f"node {name}: {why}"))
+def _name(node_id: NodeId | None, path: str) -> str:
+    return path if node_id is None else quote_id(node_id)
 
 
 def _data(raw: Raw | None) -> JsonObject | None:
     """The data of a node: missing and null are empty, anything but an object is None."""
-    return {} if raw is None or is_null(raw) else object_of(raw)
+    data = object_of(raw)
+    return {} if data is None and (raw is None or is_null(raw)) else data
 
 
 def _type(
     keys: JsonObject,
     data: JsonObject,
-    name: str,
+    node_id: NodeId | None,
     path: str,
     own_types: Collection[str],
     issues: list[Issue],
 ) -> str | None:
     raw = keys.get("type")
-    if raw is not None and text_of(raw) == _EDITOR_TYPE:
+    drawn = text_of(raw)
+    if drawn == _EDITOR_TYPE:
         raw = data.get("type")
-    if raw is None or is_falsy(raw):
+        drawn = text_of(raw)
+    if drawn and (found := _TYPES.get(drawn) or (drawn if drawn in own_types else None)):
+        return found
+    name = _name(node_id, path)
+    if raw is None or not platform_value(raw):
         issues.append(Issue("node_without_type", path, f"node {name} has no type"))
-        return None
-    drawn = text_of(raw) or ""
-    found = _TYPES.get(drawn) or (drawn if drawn in own_types else None)
-    if found is None:
+    else:
         shown = quote(bytes(raw).decode())
         issues.append(Issue("unknown_node_type", path, f"node {name} has the unknown type {shown}"))
-    return found
+    return None
 
 
 def _edges(
@@ -242,8 +248,7 @@ def _edges(
     for index, keys in enumerate(raw_edges):
         path = f"edges[{index}]"
         source, target = node_id_of(keys.get("source")), node_id_of(keys.get("target"))
-        ends = {"source": source, "target": target}
-        for end, node_id in ends.items():
+        for end, node_id in (("source", source), ("target", target)):
             if node_id not in ids:
                 what = "is missing" if node_id is None else f"does not exist: {quote_id(node_id)}"
                 issues.append(Issue("edge_endpoint_missing", path, f"{path}: its {end} {what}"))

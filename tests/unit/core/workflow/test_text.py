@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from decimal import Decimal
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.builders import codes
+from tests.builders import as_text, codes
 from tests.strategies import damaged_texts, examples, json_values
 from worker.core.workflow.text import (
     MAX_BYTES,
     issues_of_text,
     levels_of,
     outside_strings,
+    platform_value,
     replace_unstorable,
 )
 
@@ -332,3 +334,24 @@ def test_a_repaired_string_is_one_that_jsonb_can_hold(contents: str) -> None:
 def test_no_bytes_at_all_upset_the_look_at_a_text(text: bytes) -> None:
     assert set(codes(issues_of_text(text))) <= {"invalid_text", "too_large"}
     replace_unstorable(text)
+
+
+# -- values as the platform has them -------------------------------------------------------------
+
+
+@given(json_values())
+@example("\u202e\n")
+@examples(1_000)
+def test_a_value_is_what_python_reads_of_it(value: Any) -> None:
+    text = as_text(value)
+
+    assert repr(platform_value(text)) == repr(json.loads(text))
+
+
+def test_a_whole_number_of_more_digits_than_python_reads_is_infinite() -> None:
+    assert platform_value(b"[-" + b"9" * 4_301 + b", 7]") == [-math.inf, 7]
+    assert platform_value(b"9" * 4_300) == int("9" * 4_300)
+
+
+def test_an_exponent_of_three_digits_is_fine_in_a_text_that_is_not_read() -> None:
+    assert issues_of_text(b'{"a": 1e999, "b": "1e9999"}') == []
