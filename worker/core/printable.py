@@ -21,6 +21,9 @@ _UNSEEN: Final = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_LOOKED_AT: Final = re.compile("[^ -~\uac00-\ud7a3]")
+"""What may not be seen: anything but ASCII's printable characters and the syllables of Hangul."""
+
 _EMOJI: Final = re.compile("[\u00a9\u00ae\u203c-\u3299\U0001f000-\U0001faff]")
 """Pictures, also those that this Python's Unicode does not know yet."""
 
@@ -44,12 +47,14 @@ def escape(text: str, *, keep_lines: bool = False) -> str:
     """
     if is_plain(text):
         return text
-    return "".join(
-        character
-        if (keep_lines and character == "\n") or _is_seen(text, at)
-        else character.encode("unicode_escape").decode()
-        for at, character in enumerate(text)
-    )
+
+    def shown(found: re.Match[str]) -> str:
+        character = found[0]
+        if (keep_lines and character == "\n") or _is_seen(text, found.start()):
+            return character
+        return character.encode("unicode_escape").decode()
+
+    return _LOOKED_AT.sub(shown, text)
 
 
 def escape_json(document: str, *, as_ascii: bool = False) -> str:

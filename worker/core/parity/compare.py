@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
@@ -107,7 +108,7 @@ def _value(value: object) -> str:
 def _two_texts(one: str, other: str) -> str:
     """Two texts from a little before where they part."""
     shorter = min(len(one), len(other))
-    at = next((i for i in range(shorter) if one[i] != other[i]), shorter)
+    at = bisect_left(range(shorter), True, key=lambda i: one[: i + 1] != other[: i + 1])
     first = max(0, at - _LEAD) if max(len(one), len(other)) > _SHOWN else 0
     lead = "…" if first else ""
     where = f" (they part at character {at + 1:,})" if first else ""

@@ -5,7 +5,7 @@ What a run records of the same is `worker.core.parity.trial`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
@@ -15,7 +15,7 @@ from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.engine.program import Program
 from worker.core.engine.registry import Registry
 from worker.core.parity.compare import Parity
-from worker.core.parity.known import judge
+from worker.core.parity.known import Change, judge
 from worker.core.parity.trial import Equipment
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
@@ -96,12 +96,16 @@ def run_both(
     session_id: str = "",
 ) -> Compared:
     """Run both sides on `message` and compare them; only V2 has variables and a session."""
-    one, other = pair.v1, pair.v2
+    other = pair.v2
     first, second = equipment.pair()
     clock, limits = equipment.clock, equipment.limits
-    program = one
-    if isinstance(one, v1_engine.Program):
-        one = v1_engine.execute(one, message, first, clock=clock, limits=limits)
+
+    def run_v1(**changes: Change) -> Trace:
+        if isinstance(pair.v1, Trace):
+            return pair.v1
+        return v1_engine.execute(pair.v1, message, first, clock=clock, limits=limits, **changes)
+
+    one = run_v1()
     if isinstance(other, Program):
         other = v2_engine.execute(
             other,
@@ -114,20 +118,7 @@ def run_both(
             pool=equipment.pool,
         )
 
-    def again(shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
-        if isinstance(program, Trace):
-            return program
-        return v1_engine.execute(
-            program,
-            message,
-            first,
-            clock=clock,
-            limits=limits,
-            shown=shown,
-            asked=asked,
-        )
-
-    return Compared(message, one, other, judge(one, other, equipment.differences, again))
+    return Compared(message, one, other, judge(one, other, equipment.differences, run_v1))
 
 
 def run_both_on_all(

@@ -113,7 +113,7 @@ def try_draft(
     met: dict[WarningCode, Met] = {}
     undecided = None
     overhead_us = None
-    deadline = equipment.clock() + equipment.bot_s
+    deadline, differences = equipment.clock() + equipment.bot_s, equipment.differences
     for number, message, session_id in messages:
         if equipment.clock() > deadline:
             undecided = (
@@ -121,9 +121,13 @@ def try_draft(
             )
             break
         first, second = equipment.pair()
-        expected = v1_engine.execute(
-            old, message, first, clock=equipment.clock, limits=equipment.limits
+        run_v1 = partial(
+            v1_engine.execute,
+            *(old, message, first),
+            clock=equipment.clock,
+            limits=equipment.limits,
         )
+        expected = run_v1()
         waited_us = _waited_us(first)
         began = equipment.clock()
         trace = v2_engine.execute(
@@ -150,20 +154,16 @@ def try_draft(
         v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
         over = v2_us - (expected.elapsed_us - waited_us)
         overhead_us = over if overhead_us is None else max(overhead_us, over)
-        parity = judge(
-            expected,
-            trace,
-            equipment.differences,
-            partial(_again, old, message, first, equipment),
-        )
+        parity = judge(expected, trace, differences, run_v1)
         if parity.same is None:
             undecided = undecided or f"not compared on {quote(message, 40)}: {parity.difference}"
         elif not parity.same:
             code: Code = "execution_failed" if trace.error is not None else "parity_mismatch"
             faults.setdefault(code, f"on {quote(message, 40)}: {parity.difference}")
         for one in parity.known:
-            said = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
-            met.setdefault(one.code, Met(one.code, said))
+            if one.code not in met:
+                said = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
+                met[one.code] = Met(one.code, said)
     found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
     return TrialResult(
         executions=tuple(executions),
@@ -172,25 +172,6 @@ def try_draft(
         message=undecided if found is None else faults[found],
         overhead_us=overhead_us,
         known=tuple(met.values()),
-    )
-
-
-def _again(
-    old: v1_engine.Program,
-    message: str,
-    providers: Providers,
-    equipment: Equipment,
-    shown: Callable[[str], str],
-    asked: Callable[[str], str],
-) -> Trace:
-    return v1_engine.execute(
-        old,
-        message,
-        providers,
-        clock=equipment.clock,
-        limits=equipment.limits,
-        shown=shown,
-        asked=asked,
     )
 
 

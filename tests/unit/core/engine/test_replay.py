@@ -81,7 +81,7 @@ def test_a_draft_is_faithful_on_a_model_that_never_says_the_same_twice(
     assume("{system_prompt}" not in str(traces[0].calls))  # not told apart: `placeholder_removed`
     program = v1_engine.prepare(v1.decode(as_text(workflow), Defaults()))
 
-    def again(shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
+    def again(*, shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
         return v1_engine.execute(
             program, message, replay, clock=lambda: 0.0, shown=shown, asked=asked
         )

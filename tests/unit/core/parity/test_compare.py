@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from worker.core.parity.compare import Parity, compare
+from worker.core.parity.known import Change, judge
+from worker.core.targets.target import KnownDifference
 from worker.core.workflow.calls import Call, Generate, Retrieve, Trace
 
 PARTING = (
@@ -109,3 +111,20 @@ def test_where_v1_fails_there_is_nothing_to_compare() -> None:
 
     assert compare(failed, failed).same is None
     assert compare(failed, Trace("yes", ())).same is None
+
+
+def test_v1_is_not_run_again_for_a_difference_that_changes_nothing_it_said() -> None:
+    runs: list[tuple[Change, Change]] = []
+
+    def run_v1(*, shown: Change, asked: Change) -> Trace:
+        runs.append((shown, asked))
+        return Trace("x", (a_prompt(shown("hi ")),))
+
+    def strip(given: str) -> Parity:
+        v1, v2 = Trace("x", (a_prompt(given),)), Trace("x", (a_prompt("hi"),))
+        return judge(v1, v2, (KnownDifference("prompt_trimmed", str.strip, "it strips"),), run_v1)
+
+    assert strip("ha").same is False
+    assert runs == []
+    assert strip("hi ").same is True
+    assert len(runs) == 1

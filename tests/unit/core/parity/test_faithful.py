@@ -58,7 +58,7 @@ def assert_faithful(column: bytes, message: str) -> None:
     graph = GUIDE.decode(draft.graph)
 
     def run_both(providers: Providers) -> tuple[Trace, Trace]:
-        def run_v1(shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
+        def run_v1(*, shown: Callable[[str], str], asked: Callable[[str], str]) -> Trace:
             return v1_engine.execute(
                 program, message, providers, clock=Clock(), shown=shown, asked=asked
             )

@@ -653,7 +653,7 @@ def test_an_adversarial_workflow_differs_from_v1_by_nothing_but_a_context_in_the
     other = run(draft.graph, message)
     assert one.answer == case["expected"]["answer"]
 
-    def again(shown: Any, asked: Any) -> Trace:
+    def again(*, shown: Any, asked: Any) -> Trace:
         return v1_engine.execute(program, message, Echo(), clock=Clock(), shown=shown, asked=asked)
 
     parity = judge(one, other, ANSWER.differences, again)
