@@ -24,6 +24,7 @@ from worker.core.targets.convert import convert_text
 from worker.core.targets.registry import DEFAULT
 from worker.core.workflow.config import Defaults
 from worker.db.bots import BotRow
+from worker.db.row_ids import Source
 from worker.nodes import installed
 from worker.platform.platform import Platform
 from worker.providers.echo import Echo
@@ -82,7 +83,7 @@ class Bench:
         equipment = Equipment(
             lambda: (echo, echo), time.perf_counter, self._registry, platform=platform
         )
-        trial = Trial(0, "bench", Trials(BUILT_IN, 1), equipment)
+        trial = Trial(Source("bench"), Trials(BUILT_IN, 1), equipment)
         return (decide_on(row, Defaults(), trial, Asked(), equipment) for row in self.rows)
 
     def _one_at_a_time(self) -> None:

@@ -21,11 +21,13 @@ from worker.db.backups import back_up
 from worker.db.bots import BotRow, Lock
 from worker.db.ledger import LedgerRow, insert_ledger
 from worker.db.recordings import insert_executions
+from worker.db.row_ids import Source
 from worker.steps.batch.decide import Converted, decide
 from worker.steps.batch.trial import Trial
 
 BOTS = 500
 REPEATS = 7
+SOURCE = Source("bench", run_id=10**9, batch=1)
 
 _T = TypeVar("_T")
 
@@ -37,7 +39,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
             connection.execute(
                 sa.text(f"DELETE FROM {table} WHERE bot_id <= :b"), {"b": _last(connection)}
             )
-        trial = Trial(10**9, "bench", Trials(BUILT_IN, 1), equipment)
+        trial = Trial(SOURCE, Trials(BUILT_IN, 1), equipment)
         rows = _read(connection)
         ready = [one for row in rows if isinstance(one := decide(row, defaults, trial), Converted)]
         texts = [
@@ -77,7 +79,7 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
                 for one in trial_result.executions
             ],
             "insert executions": lambda: insert_executions(
-                connection, "bench", executions, now=equipment.clock()
+                connection, SOURCE, executions, now=equipment.clock()
             ),
         }
         connection.execute(

@@ -28,7 +28,7 @@ from worker.core.policy.prune import DAY_S
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db.engine import create_engine, database_url
-from worker.db.recordings import execution_id
+from worker.db.row_ids import Source
 from worker.errors import FlowshiftError
 from worker.servers.connect import Servers
 from worker.settings import Settings
@@ -174,10 +174,15 @@ class Spoiled:
 
     def recorded(self, run_id: int) -> set[str]:
         """Bots with an execution of a run, and all nodes of it."""
-        ((request_id,),) = self.rows(
-            "SELECT request_id FROM flowshift.runs WHERE run_id = :run_id", run_id=run_id
+        told = self.rows(
+            "SELECT r.request_id, l.batch, l.bot_id FROM flowshift.runs r"
+            " JOIN flowshift.ledger l USING (run_id) WHERE run_id = :run_id",
+            run_id=run_id,
         )
-        ids = {str(execution_id(request_id, bot_id, 1)): bot_id for bot_id in BOTS}
+        ids = {
+            str(Source(request_id, run_id, batch).row_id(bot_id, 1)): bot_id
+            for request_id, batch, bot_id in told
+        }
         rows = self.rows(
             f"SELECT r.id::text, r.bot_id FROM {RUNS} r WHERE r.id::text = ANY (:ids) AND :nodes ="
             f" (SELECT count(*) FROM {NODES} n WHERE n.workflow_run_id = r.id)",

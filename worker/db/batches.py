@@ -15,6 +15,7 @@ from worker.core.policy.states import BatchState, RunKind
 from worker.db.expressions import seconds
 from worker.db.measuring import totals
 from worker.db.rights import MAY_PUBLISH
+from worker.db.row_ids import Source
 from worker.db.runs import RunOptions
 from worker.db.tables import batches, runs
 from worker.errors import TransientError
@@ -42,6 +43,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     def run_id(self) -> int:
         """The run that it is of."""
         return self.ref.run_id
+
+    @property
+    def source(self) -> Source:
+        """What the rows that it writes come of."""
+        return Source(self.request_id, self.run_id, self.number)
 
     @property
     def number(self) -> int:

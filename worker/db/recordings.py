@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
 
 import sqlalchemy as sa
 from psycopg import sql
@@ -13,8 +12,7 @@ from psycopg import sql
 from worker.core.parity.recording import ExecutionRow
 from worker.db.bulk import JsonText, driver
 from worker.db.column_types import type_of
-
-_NAMESPACE: Final = uuid.UUID("8c4ac2f0-7f0e-5f5e-9d0b-0d2a3f6b7c11")
+from worker.db.row_ids import Source, node_row_id
 
 # The draft is joined as this transaction sees it: its graph is copied inside the database,
 # compressed as it is. `xmin` names the version of the row that was executed, where that matters.
@@ -42,27 +40,22 @@ _INSERT_NODES = """
         (id, workflow_run_id, node_id, node_type, execution_order, inputs, outputs, process_data,
          status, error_message, started_at, finished_at, elapsed_time, tokens_used, is_truncated,
          truncated_fields, created_at)
-    SELECT gen_random_uuid(), n.run_id, n.node_id, n.node_type::{node_type}, n.place, n.inputs,
+    SELECT n.id, n.run_id, n.node_id, n.node_type::{node_type}, n.place, n.inputs,
            n.outputs, n.process_data, n.status::{status}, n.error,
            statement_timestamp() - n.ago_us * interval '1 microsecond',
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.truncated IS NOT NULL, n.truncated, now()
-    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::int4[], %b::jsonb[], %b::jsonb[],
-                %b::jsonb[], %b::text[], %b::text[], %b::int8[], %b::int8[], %b::int8[],
-                %b::jsonb[])
-         AS n (run_id, node_id, node_type, place, inputs, outputs, process_data, status, error,
+    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::int4[], %b::jsonb[],
+                %b::jsonb[], %b::jsonb[], %b::text[], %b::text[], %b::int8[], %b::int8[],
+                %b::int8[], %b::jsonb[])
+         AS n (id, run_id, node_id, node_type, place, inputs, outputs, process_data, status, error,
                ago_us, elapsed_us, tokens, truncated)
 """
 
 
-def execution_id(request_id: str, bot_id: str, number: int) -> uuid.UUID:
-    """The id of a run's execution of a bot on a message: the same on every worker, at any time."""
-    return uuid.uuid5(_NAMESPACE, f"{request_id}\n{bot_id}\n{number}")
-
-
 def insert_executions(
     connection: sa.Connection,
-    request_id: str,
+    source: Source,
     rows: Sequence[ExecutionRow],
     *,
     now: float,
@@ -73,12 +66,12 @@ def insert_executions(
     `now` is the present reading of the clock that the rows' `began` were read from: times are the
     database's, so that a worker's wrong clock does not show. `versions` holds each bot's `xmin` as
     `worker.db.drafts` read it: a bot whose draft has been changed since is left out. On repeat
-    (the same request, bot and message) what is there stays. A bot is missing from the result where
+    (the same source, bot and message) what is there stays. A bot is missing from the result where
     the server says that it wrote less than it was given: `unrecorded` finds out what is there.
     """
     if not rows:
         return frozenset()
-    ids = [execution_id(request_id, row.bot_id, row.number) for row in rows]
+    rows, ids = _in_order(source, rows)
     with driver(connection).cursor() as cursor:
         cursor.execute(
             sql.SQL(_INSERT_RUNS).format(
@@ -106,6 +99,15 @@ def insert_executions(
     return frozenset(row.bot_id for _, row in pairs) - left if is_whole else frozenset()
 
 
+def _in_order(
+    source: Source, rows: Sequence[ExecutionRow]
+) -> tuple[list[ExecutionRow], list[uuid.UUID]]:
+    """Rows with their ids, which rise: the end of an index takes them without a search."""
+    named = [(source.row_id(row.bot_id, row.number), row) for row in rows]
+    named.sort(key=lambda one: one[0].int)
+    return [row for _, row in named], [row_id for row_id, _ in named]
+
+
 _VERSION_OF_DRAFT = """
     SELECT v.xmin::text FROM bot_workflow_versions v
     WHERE v.bot_id = %s AND v.status = 'draft' AND v.graph = %s::jsonb
@@ -130,12 +132,12 @@ _UNRECORDED = """
 
 
 def unrecorded(
-    connection: sa.Connection, request_id: str, rows: Sequence[ExecutionRow]
+    connection: sa.Connection, source: Source, rows: Sequence[ExecutionRow]
 ) -> frozenset[str]:
     """Which bots lack one of these executions, or one of its nodes: by what is there."""
     if not rows:
         return frozenset()
-    ids = [execution_id(request_id, row.bot_id, row.number) for row in rows]
+    ids = [source.row_id(row.bot_id, row.number) for row in rows]
     bots, nodes = [row.bot_id for row in rows], [len(row.nodes) for row in rows]
     with driver(connection).cursor() as cursor:
         cursor.execute(_UNRECORDED, (ids, bots, nodes))
@@ -148,13 +150,16 @@ def insert_nodes(
     """Record the nodes of executions that are there; whether the server says that it wrote all."""
     rows = list(
         chain.from_iterable(
-            ((key, _ago_us(execution, now) - node.since_us, node) for node in execution.nodes)
+            (
+                (key, place, _ago_us(execution, now) - node.since_us, node)
+                for place, node in enumerate(execution.nodes, 1)
+            )
             for key, execution in executions
         )
     )
     if not rows:
         return True
-    nodes = [node for _, _, node in rows]
+    nodes = [node for *_, node in rows]
     with driver(connection).cursor() as cursor:
         cursor.execute(
             sql.SQL(_INSERT_NODES).format(
@@ -162,7 +167,8 @@ def insert_nodes(
                 node_type=type_of(connection, "workflow_node_executions", "node_type"),
             ),
             (
-                [key for key, _, _ in rows],
+                [node_row_id(key, place) for key, place, _, _ in rows],
+                [key for key, _, _, _ in rows],
                 [node.node_id for node in nodes],
                 [node.node_type for node in nodes],
                 [node.order for node in nodes],
@@ -171,7 +177,7 @@ def insert_nodes(
                 [JsonText(node.process_data) for node in nodes],
                 [node.status for node in nodes],
                 [node.error for node in nodes],
-                [ago_us for _, ago_us, _ in rows],
+                [ago_us for _, _, ago_us, _ in rows],
                 [node.elapsed_us for node in nodes],
                 [node.tokens for node in nodes],
                 [node.truncated and JsonText(node.truncated) for node in nodes],

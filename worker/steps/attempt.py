@@ -25,7 +25,8 @@ from worker.db.backups import Place, back_up
 from worker.db.bots import BotRow
 from worker.db.engine import is_transient
 from worker.db.ledger import LedgerRow
-from worker.db.recordings import execution_id, insert_executions, unrecorded
+from worker.db.recordings import insert_executions, unrecorded
+from worker.db.row_ids import Source
 from worker.errors import ConfigError
 from worker.sample import SMALLEST
 from worker.steps.answers import Answer, Attempt, Fault, LostError, named, remedy, said
@@ -37,7 +38,8 @@ LOCK_TIMEOUT_MS: Final = 200
 STATEMENT_TIMEOUT_MS: Final = 5_000
 
 _RUN_ID: Final = 0  # no run has it
-_REQUEST: Final = "flowshift db check"
+_SOURCE: Final = Source("flowshift db check")
+_WITHOUT_NODES: Final = Source("flowshift db check, without nodes")
 
 
 def try_writes(
@@ -116,7 +118,7 @@ class _Attempt:
     def convert(self, ids: Sequence[str], defaults: Defaults) -> list[Converted]:
         """The drafts of these bots; a sample's for a bot that does not convert."""
         asked = Asked(self.equipment.target)
-        trial = Trial(_RUN_ID, _REQUEST, Trials(BUILT_IN, 1), self.equipment)
+        trial = Trial(_SOURCE, Trials(BUILT_IN, 1), self.equipment)
         chunks = bots.read_chunks(self.connection, after=None, through=None, bot_ids=ids)
         ready = []
         for row in (row for chunk in chunks for row in chunk):
@@ -176,10 +178,10 @@ class _Attempt:
 
         def insert(ids: Sequence[str]) -> None:
             bare = [msgspec.structs.replace(row, nodes=()) for key in ids for row in rows[key]]
-            self._record(f"{_REQUEST}, without nodes", bare)
+            self._record(_WITHOUT_NODES, bare)
 
         def insert_nodes(ids: Sequence[str]) -> None:
-            self._record(_REQUEST, [row for key in ids for row in rows[key]])
+            self._record(_SOURCE, [row for key in ids for row in rows[key]])
 
         def delete(ids: Sequence[str]) -> None:
             keys = {key: bot_id for bot_id in ids for key in _keys(rows[bot_id])}
@@ -191,9 +193,9 @@ class _Attempt:
         whole = self._ask(nodes, "insert of nodes", recorded, insert_nodes)
         self._ask(runs, "delete of executions", whole, delete)
 
-    def _record(self, request: str, rows: Sequence[ExecutionRow]) -> None:
-        insert_executions(self.connection, request, rows, now=self.equipment.clock())
-        lost = unrecorded(self.connection, request, rows)
+    def _record(self, source: Source, rows: Sequence[ExecutionRow]) -> None:
+        insert_executions(self.connection, source, rows, now=self.equipment.clock())
+        lost = unrecorded(self.connection, source, rows)
         nodes = any(row.nodes for row in rows)
         otherwise = "not all nodes were kept" if nodes else "no execution was kept"
         ids = {row.bot_id for row in rows}
@@ -257,4 +259,4 @@ def _kept(ids: Sequence[str], kept: Collection[str], otherwise: str) -> None:
 
 
 def _keys(rows: Sequence[ExecutionRow]) -> list[uuid.UUID]:
-    return [execution_id(_REQUEST, row.bot_id, row.number) for row in rows]
+    return [_SOURCE.row_id(row.bot_id, row.number) for row in rows]

@@ -15,12 +15,12 @@ from worker.core.targets.detect import Choice
 from worker.core.workflow.config import Defaults
 from worker.db.bots import BotRow
 from worker.db.ledger import LedgerRow
+from worker.db.row_ids import Source
 from worker.platform.platform import Capability, Platform
 from worker.steps.batch.decide import Asked, Decided, decide_on, heard
 from worker.steps.batch.trial import Trial, judged
 
-_RUN_ID: Final = 0  # no run has it
-_REQUEST: Final = "flowshift check-target"
+_SOURCE: Final = Source("flowshift check-target")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def check_target(
     """
     capabilities = platform.capabilities() if platform is not None else ()
     cases = corpus()
-    trial = Trial(_RUN_ID, _REQUEST, Trials(MESSAGES, len(MESSAGES)), equipment)
+    trial = Trial(_SOURCE, Trials(MESSAGES, len(MESSAGES)), equipment)
     asked = Asked(equipment.target)
     decided = (decide_on(_row(one), defaults, trial, asked, equipment) for one in cases)
     rows = [_outcome(one) for one in (decided if platform is None else heard(decided, platform))]

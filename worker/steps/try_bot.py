@@ -21,6 +21,7 @@ from worker.core.workflow.config import Defaults
 from worker.db import recordings
 from worker.db.engine import map_database_errors
 from worker.db.inspect import BotView
+from worker.db.row_ids import Source
 from worker.errors import BotError, UsageError
 from worker.runtime import Runtime
 from worker.steps import find
@@ -106,7 +107,7 @@ def record_trial(engine: sa.Engine, tried: Tried, session_id: str) -> uuid.UUID 
     """
     if tried.graph is None:
         return None
-    compared, request_id = tried.compared, str(uuid.uuid4())
+    compared, source = tried.compared, Source(str(uuid.uuid4()))
     executed = Executed(1, compared.message, session_id, tried.began, compared.v2)
     row = as_row(tried.bot_id, executed, TARGETS[tried.target].recording)
     with map_database_errors(), engine.begin() as connection:
@@ -114,9 +115,9 @@ def record_trial(engine: sa.Engine, tried: Tried, session_id: str) -> uuid.UUID 
         if xmin is None:
             return None
         recordings.insert_executions(
-            connection, request_id, [row], now=time.perf_counter(), versions={tried.bot_id: xmin}
+            connection, source, [row], now=time.perf_counter(), versions={tried.bot_id: xmin}
         )
-    return recordings.execution_id(request_id, tried.bot_id, 1)
+    return source.row_id(tried.bot_id, 1)
 
 
 def _unconverted(message: str, error: BotError) -> Compared:

@@ -21,6 +21,7 @@ from worker.db.batches import Batch
 from worker.db.ledger import LedgerRow
 from worker.db.measuring.measured import MEASURED
 from worker.db.recordings import insert_executions
+from worker.db.row_ids import Source
 from worker.db.runs import RunOptions
 from worker.errors import BotError
 from worker.log import get_logger
@@ -37,8 +38,7 @@ OUT_OF_MEMORY = "it takes more memory than a process may have (FLOWSHIFT_CHILD_M
 class Trial(msgspec.Struct, frozen=True):
     """How the drafts of one run are tried."""
 
-    run_id: int
-    request_id: str
+    source: Source
     trials: Trials
     equipment: Equipment
 
@@ -47,7 +47,12 @@ class Trial(msgspec.Struct, frozen=True):
         """What a batch's run asks for; None if nothing is to be executed."""
         if options.trials is None:
             return None
-        return cls(batch.run_id, batch.request_id, options.trials, equipment)
+        return cls(batch.source, options.trials, equipment)
+
+    @property
+    def run_id(self) -> int:
+        """The run."""
+        return self.source.run_id
 
     def try_draft(
         self,
@@ -127,7 +132,7 @@ def record(
     `versions` as `insert_executions` takes it: a draft that changed since is left out.
     """
     now = trial.equipment.clock()
-    return insert_executions(connection, trial.request_id, rows, now=now, versions=versions)
+    return insert_executions(connection, trial.source, rows, now=now, versions=versions)
 
 
 def not_recorded(bot_id: str) -> LedgerRow:

@@ -176,7 +176,7 @@ def _record(connection: sa.Connection, trial: Trial, tried: Sequence[Tried]) -> 
             for one, row in zip(some, rows, strict=True)
             if row is one.row and (watched or row.bot_id not in recorded)
         ]
-        lost = unrecorded(connection, trial.request_id, _executions(doubted))
+        lost = unrecorded(connection, trial.source, _executions(doubted))
         if lost:
             raise NotKeptError(
                 {n: _lost(one.row) for n, one in enumerate(some) if one.row.bot_id in lost}

@@ -129,7 +129,7 @@ def not_kept(
         executed = _executed(ready, doubted - lost.keys())
         lost |= {
             bot_id: not_recorded(bot_id)
-            for bot_id in unrecorded(connection, trial.request_id, executed)
+            for bot_id in unrecorded(connection, trial.source, executed)
         }
     return lost
 
