@@ -34,9 +34,12 @@ from worker.steps.examine import Examination, examine_bot
 from worker.steps.report import RunReport, report_run
 from worker.steps.request import Request
 from worker.steps.sample_fleet import add_sample_fleet
+from worker.steps.sample_story import story_pages
 from worker.steps.start import start_run
 
 FAILURES_SHOWN = 5
+LOOKED_AT = f"{PREFIX}{7:08d}"
+"""The bot that is shown before and after."""
 
 
 @click.command()
@@ -105,6 +108,8 @@ def demo(*, count: int, exits: bool, target: str | None) -> int:
             told = story.tell(progress.run_id)
             say("")
             say(f"Pages: {pages}")
+            for path, what in story_pages(current.engine, progress.run_id, LOOKED_AT):
+                say(f"  {pages}{path}  {what}")
             say(f"Flower: {flower_url(values, port)}")
             say("Look around: flowshift status · flowshift runs · flowshift show BOT")
             if not exits:
@@ -133,8 +138,7 @@ def _explain(current: Runtime, report: RunReport, asked: str | None) -> None:
     print_summary(out, report)
     out.line()
     out.print(Text("one bot, before and after", "bold"))
-    bot_id = f"{PREFIX}{7:08d}"
-    print_bot(out, _examined(current, bot_id, asked))
+    print_bot(out, _examined(current, LOOKED_AT, asked))
 
 
 def _examined(current: Runtime, bot_id: str, asked: str | None) -> Examination:

@@ -26,3 +26,20 @@ def members_of(engine: sa.Engine, publication_id: int) -> list[Member]:
     """Every bot of a publication, wave by wave, in the order of their ids."""
     with map_database_errors(), engine.connect() as connection:
         return members.members(connection, publication_id)
+
+
+def story_pages(engine: sa.Engine, run_id: int, bot_id: str) -> list[tuple[str, str]]:
+    """The pages that tell the demo's story, in its order: a path and what is there.
+
+    `run_id` converted the fleet; `bot_id` is a bot to look at.
+    """
+    pages = [
+        (f"runs/{run_id}", "the run: what it converted, what failed and why"),
+        (f"bot?id={bot_id}", "one bot: V1 and V2 drawn, and whether they do the same"),
+    ]
+    number = newest_publication(engine)
+    if number:
+        pages.append((f"publications/{number}", "its waves, and what the gate decided by"))
+        sick = [one.bot_id for one in members_of(engine, number) if one.state == "quarantined"]
+        pages += [(f"bot?id={one}", "the bot that was sick on V2") for one in sick[:1]]
+    return [*pages, ("audit", "who did what, when and why")]
