@@ -21,6 +21,9 @@ def test_a_publication_and_its_rollback_hold_through_kills_outages_and_many_oper
     assert played.returncode == 0, played.stdout + played.stderr
     assert "round 3 of seed 1: 150 bots, published and rolled back" in played.stdout
     assert "others at once" in played.stdout
+    assert "sick from now on" in played.stdout
+    assert "the provider answers nobody" in played.stdout
+    assert "ok   no bot was quarantined that was never sick" in played.stdout
     assert "FAIL" not in played.stdout
 
 
