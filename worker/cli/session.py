@@ -9,12 +9,11 @@ from contextlib import contextmanager
 
 from migrations import known
 from worker import log, runtime, settings
-from worker.db.engine import map_database_errors
-from worker.db.schema import revision as revision_of
 from worker.errors import ConfigError
 from worker.queue.environment import ignore
 from worker.runtime import Runtime
 from worker.servers import connect
+from worker.steps.revision import revision_of
 
 
 def configure_logging(*, verbose: bool = False) -> None:
@@ -48,8 +47,7 @@ def opened(*, needs_redis: bool = True, needs_tables: bool = True) -> Iterator[R
 
 
 def _have_tables(current: Runtime) -> None:
-    with map_database_errors(), current.engine.connect() as connection:
-        revision = revision_of.current(connection)
+    revision = revision_of(current.engine)
     if revision == known.head():
         return
     if not current.settings.database_url:
