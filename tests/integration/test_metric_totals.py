@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 import sqlalchemy as sa
 
+from tests.builders import a_workflow, an_llm
 from tests.executions import Executions
 from tests.fleet import Fleet, a_broken_workflow
 from tests.integration.test_gate_readings import READING
@@ -115,6 +116,17 @@ def test_trials_are_timed_and_counted_by_engine(fleet: Fleet) -> None:
         assert sum(counts) == 6
         assert 0 < total_s < 60
     assert scrape(fleet)["trials_failed", "v1"] == 0
+
+
+def test_drafts_are_counted_by_whether_their_plan_was_there(fleet: Fleet) -> None:
+    of_a_structure_of_its_own = a_workflow(an_llm("m", use_context_from=["m"] * 37))
+    for bot_id in "abc":
+        fleet.add(bot_id, of_a_structure_of_its_own)
+    fleet.run(batch_size=2)
+
+    found = scrape(fleet)
+    assert (found["plans_found",], found["plans_made",]) == (2, 1)
+    assert found["plans_forgotten",] == 0
 
 
 def test_statements_are_timed_by_what_they_do_bulk_writes_included(fleet: Fleet) -> None:

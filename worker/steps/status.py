@@ -19,6 +19,8 @@ from worker.db.publication import outline
 from worker.db.publication.outline import Outline
 from worker.db.runs import Run
 from worker.settings import Settings
+from worker.steps.metrics import totals
+from worker.steps.metrics.totals import PlanCounts
 from worker.steps.report import RunReport, latest_run, report_run
 from worker.steps.target import choose_target
 from worker.steps.throttle import Throttle
@@ -42,7 +44,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     `report` is None if there is no run; `pace` is None, and `health` empty, if its run is over.
     `open_failures` counts the bots that are still broken, by code. `publications` are those that are not
     over. `notifications_stuck` are the channels that have not taken what they should have. `target` is the
-    one that a run started now would be for.
+    one that a run started now would be for. `plans` are of all processes since the beginning.
     """
 
     report: RunReport | None
@@ -55,6 +57,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     processes: Sequence[Process]
     notifications_stuck: Sequence[Stuck]
     target: Choice
+    plans: PlanCounts
 
 
 def read_status(
@@ -85,6 +88,7 @@ def read_status(
             processes=heartbeats.processes(connection),
             notifications_stuck=channels.stuck(connection),
             target=choose_target(connection, None, settings.target),
+            plans=totals.plans(connection),
         )
 
 

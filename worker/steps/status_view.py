@@ -10,6 +10,7 @@ from worker.db.channels import Stuck
 from worker.db.fleet import Executions, ExecutionsOfStatus
 from worker.db.overview import Overview
 from worker.db.publication.outline import Outline
+from worker.steps.metrics.totals import PlanCounts
 from worker.steps.processes_view import ProcessesView, process_views
 from worker.steps.prune.calendar import PruneSchedule
 from worker.steps.run_view import RunSummary, run_summary
@@ -20,7 +21,7 @@ class StatusView(ProcessesView, frozen=True, kw_only=True):
     """Everything at one moment: the run, the fleet, publications, processes, prunes, executions.
 
     `pace` is null, and `health` empty, where the run is over. Executions are those of the last 24 hours,
-    or the newest since `executions_since`.
+    or the newest since `executions_since`. `plans` count drafts and plans since the beginning.
     """
 
     run: RunSummary | None
@@ -31,6 +32,7 @@ class StatusView(ProcessesView, frozen=True, kw_only=True):
     publications: tuple[Outline, ...]
     open_failures: dict[str, int]
     open_failures_are_estimates: bool
+    plans: PlanCounts
     prune: PruneSchedule
     notifications_stuck: tuple[Stuck, ...]
     executions_since: dt.datetime | None
@@ -54,6 +56,7 @@ def status_view(status: Status, schedule: PruneSchedule, limit_s: float) -> Stat
         open_failures_are_estimates=status.open_failures.is_estimate,
         max_age_s=limit_s,
         processes=process_views(status.processes, limit_s),
+        plans=status.plans,
         prune=schedule,
         notifications_stuck=tuple(status.notifications_stuck),
         executions_since=executed.since,

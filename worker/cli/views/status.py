@@ -22,6 +22,7 @@ from worker.core.targets.registry import TARGETS
 from worker.core.units import percent
 from worker.db.fleet import Executed, Executions, ExecutionsOfStatus
 from worker.db.outcomes import Counts
+from worker.steps.metrics.totals import PlanCounts
 from worker.steps.prune.calendar import PruneSchedule
 from worker.steps.status import Pace, Status
 
@@ -48,6 +49,8 @@ def print_status(to: Console, status: Status, schedule: PruneSchedule, limit_s: 
         missing = no_worker(queue_of(status.report.run.kind), status.processes, limit_s)
         if missing:
             to.print(Text(missing, "yellow"))
+    if (said := plans_text(status.plans)) is not None:
+        to.print(said)
     to.print(prune_text(schedule))
     print_stuck(to, status.notifications_stuck)
     if status.executed.all.count:
@@ -84,6 +87,21 @@ def pace_line(pace: Pace) -> str:
         parts.append(f"at most {counted(pace.concurrency, 'batch', 'batches')} at once")
     parts.append(f"pauses if more than {pace.max_failures:.0%} of bots fail with one code")
     return f"pace: {', '.join(parts)}"
+
+
+def plans_text(plans: PlanCounts) -> str | None:
+    """How many drafts found their plan made; None before the first.
+
+    >>> plans_text(PlanCounts(found=990, made=10, forgotten=2))
+    'plans: 99.0 % of 1,000 drafts by one that was kept; 10 made, 2 forgotten'
+    """
+    if not (drafts := plans.found + plans.made):
+        return None
+    share = percent(plans.found / drafts)
+    return (
+        f"plans: {share} of {counted(drafts, 'draft')} by one that was kept; "
+        f"{plans.made:,} made, {plans.forgotten:,} forgotten"
+    )
 
 
 def health_lines(verdicts: Sequence[Verdict]) -> list[str]:

@@ -437,6 +437,24 @@ TOTALS: Final[tuple[Metric, ...]] = (
         labels=(Label("engine", ("v1", "v2")),),
     ),
     Metric(
+        name="flowshift_plans_found",
+        kind="counter",
+        help="Drafts that were written by a plan that the process had kept: it was made for a workflow of "
+        "the same structure",
+        guide="cache.hit",
+    ),
+    Metric(
+        name="flowshift_plans_made",
+        kind="counter",
+        help="Drafts whose plan had to be made",
+        guide="cache.miss",
+    ),
+    Metric(
+        name="flowshift_plans_forgotten",
+        kind="counter",
+        help="Plans that a process forgot to keep a newer one",
+    ),
+    Metric(
         name="flowshift_database_statement_duration_seconds",
         kind="histogram",
         unit="seconds",

@@ -30,6 +30,7 @@ from worker.runtime import Runtime
 from worker.steps.batch.decide import Asked, Decided, decide_on, heard
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending, log_left
+from worker.steps.batch.plans import plans_counted
 from worker.steps.batch.settle import Settled, Settler
 from worker.steps.batch.tally import Report, Tally
 from worker.steps.batch.trial import Trial
@@ -89,7 +90,9 @@ def convert_batch(batch: Batch, runtime: Runtime) -> Report:
     """
     started = time.monotonic()
     with at_work(runtime, batch):
-        made = _decide_all(runtime.engine, batch, _decider_of(batch, runtime))
+        decider = _decider_of(batch, runtime)
+        with plans_counted(decider.asked.target):
+            made = _decide_all(runtime.engine, batch, decider)
         with ending(runtime, batch) as end:
             report = end.counted(_save(end.connection, batch, made, started))
     report = end.timed(report)

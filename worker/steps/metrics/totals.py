@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
 from worker.core.codes import FAILURE_CODES, SKIP_CODES
@@ -26,6 +27,21 @@ def samples(connection: sa.Connection, _: Settings) -> Iterator[Sample]:
         for labels in _combinations(metric.name):
             found.setdefault((metric.name, labels), Sample(metric.name, 0.0, labels, empty))
     yield from found.values()
+
+
+class PlanCounts(msgspec.Struct, frozen=True):
+    """Drafts by a plan that was kept, those whose plan was made, and plans that were forgotten."""
+
+    found: int
+    made: int
+    forgotten: int
+
+
+def plans(connection: sa.Connection) -> PlanCounts:
+    """How often plans were there, since the beginning."""
+    found = {one.name: int(one.value) for one in totals.read(connection)}
+    names = (f"flowshift_plans_{name}" for name in PlanCounts.__struct_fields__)
+    return PlanCounts(*(found.get(name, 0) for name in names))
 
 
 def _combinations(name: str) -> Iterator[tuple[str, ...]]:
