@@ -64,7 +64,7 @@ class Execution:
         self.error: str | None = None
         self.steps_run = 0
         self.characters = 0
-        self.pool: dict[str | None, Mapping[str, Any]] = {
+        self.pool: dict[int | str | None, Mapping[str, Any]] = {
             "env": variables.env,
             "environment": variables.env,
             "conv": variables.conversation,
@@ -72,39 +72,41 @@ class Execution:
             "sys": variables.system,
             "system": variables.system,
         }
-        self.live = bytearray(len(program.steps))
-        for index in program.roots:
-            self.live[index] = 1
+        self.steps = program.outline.steps
+        self.live = bytearray(len(self.steps))
+        for rank in program.outline.roots:
+            self.live[rank] = 1
         self.began = self.now = clock()
 
     def run(self) -> Trace:
-        for index, step in enumerate(self.program.steps):
-            if self.error is None and self.live[index]:
-                self.run_node(step)
+        for rank in range(len(self.steps)):
+            if self.error is None and self.live[rank]:
+                self.run_node(rank)
             else:
-                self.skip(step)
+                self.skip(rank)
         return self.trace()
 
-    def run_node(self, step: Step) -> None:
+    def run_node(self, rank: int) -> None:
         """Run one node and record it; `error` says why the execution ends here, if it does."""
+        step, node_id = self.steps[rank], self.program.ids[rank]
         began, tokens = self.now, self.recorder.tokens
         inputs: dict[str, Any] = {}
         outputs: dict[str, Any] = {}
         error = None
         try:
             self._check_limits()
-            inputs = self._inputs(step)
-            outputs = step.node.run(inputs, step.data, self.recorder)
-            self._hand_on(step, outputs)
+            inputs = self._inputs(rank, step)
+            outputs = step.node.run(inputs, self.program.data[rank], self.recorder)
+            self._hand_on(rank, step, outputs)
         except STOPS:
             raise
         except Exception as failure:  # noqa: BLE001 - whatever else a node raises is recorded
             error = reason(failure)
-            self.error = f"node {quote(step.id)} failed: {error}"
+            self.error = f"node {quote(node_id)} failed: {error}"
         self.now = self.clock()
         self.records.append(
             NodeRecord(
-                step.id,
+                node_id,
                 step.node.type,
                 len(self.records) + 1,
                 "failed" if error else "succeeded",
@@ -116,9 +118,10 @@ class Execution:
             )
         )
 
-    def skip(self, step: Step) -> None:
+    def skip(self, rank: int) -> None:
         """Record a node that does not run."""
-        self.records.append(NodeRecord(step.id, step.node.type, len(self.records) + 1, "skipped"))
+        node_id, node_type = self.program.ids[rank], self.steps[rank].node.type
+        self.records.append(NodeRecord(node_id, node_type, len(self.records) + 1, "skipped"))
 
     def trace(self) -> Trace:
         """What there is to say when every node has its record."""
@@ -135,7 +138,8 @@ class Execution:
         )
 
     def _final_answer(self) -> str | None:
-        return None if self.answer is None else self.program.rules.answer(self.answer, self.records)
+        rules = self.program.outline.rules
+        return None if self.answer is None else rules.answer(self.answer, self.records)
 
     def _check_limits(self) -> None:
         if self.steps_run >= self.limits.max_steps:
@@ -149,7 +153,7 @@ class Execution:
         if self.characters > self.limits.max_characters:
             raise ValueError(f"more than {self.limits.max_characters:,} characters")
 
-    def _inputs(self, step: Step) -> dict[str, Any]:
+    def _inputs(self, rank: int, step: Step) -> dict[str, Any]:
         """The values of the input ports; those without a value are left out.
 
         Raises:
@@ -157,7 +161,7 @@ class Execution:
         """
         inputs: dict[str, Any] = dict(self.entry) if step.node.type == _ENTRY else {}
         pool = self.pool
-        for one in step.inputs:
+        for one in self.program.inputs[rank]:
             source = pool.get(one.source)
             if source is not None and (value := source.get(one.output)) is not None:
                 inputs[one.port] = value
@@ -168,13 +172,13 @@ class Execution:
                 raise ValueError(f"its required input {quote(port)} has no value")
         return inputs
 
-    def _hand_on(self, step: Step, outputs: dict[str, Any]) -> None:
+    def _hand_on(self, rank: int, step: Step, outputs: dict[str, Any]) -> None:
         """Put a node's outputs where others find them, and wake those behind it."""
         if step.is_foreign:
             checked_outputs(step.node, outputs)
         self.characters += sum([len(value) for value in outputs.values() if type(value) is str])
         self.check_characters()
-        self.pool[step.id] = outputs
+        self.pool[rank] = outputs
         for way in step.exits:
             if not step.node.branches or step.node.follows(outputs, way.port):
                 self.live[way.target] = 1

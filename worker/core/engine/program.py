@@ -18,66 +18,60 @@ from worker.errors import BotError
 
 
 class Input(msgspec.Struct, frozen=True):
-    """An input port: its value is the output `output` of `source` (a node, or a prefix).
+    """An input port: its value is the output `output` of `source` (the rank of a step, or a prefix).
 
     Where that has none, or there is no source, it is `default`, if there is one.
     """
 
     port: str
-    source: str | None
+    source: int | str | None
     output: str
     default: Any = None
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """An edge seen from its source: to the step at place `target`."""
+    """An edge seen from its source: to the step of rank `target`."""
 
     port: str
     target: int
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A node ready to run; `is_foreign` where its type is not built in."""
+    """What a program does with the node at `place` in the graph, whatever its id and its data are.
 
-    id: str
-    node: Node[Any]
-    data: Any
-    inputs: tuple[Input, ...]
-    required: tuple[str, ...]
-    exits: tuple[Exit, ...]
-    is_foreign: bool
-
-
-class OutlinedStep(msgspec.Struct, frozen=True):
-    """A step without ids and data: of the node at `place` in the graph.
-
-    `sources` has, for each input, the place of the node that it takes its value from, if it is one's.
+    `is_foreign` where its type is not built in.
     """
 
     place: int
     node: Node[Any]
     inputs: tuple[Input, ...]
-    sources: tuple[int | None, ...]
     required: tuple[str, ...]
     exits: tuple[Exit, ...]
     is_foreign: bool
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """What graphs have in common that differ in the ids and the data of their nodes alone."""
+    """What graphs have in common that differ in the ids and the data of their nodes alone.
 
-    steps: tuple[OutlinedStep, ...]
+    `steps` are in order, `roots` the ranks of those that wait for nothing.
+    """
+
+    steps: tuple[Step, ...]
     roots: tuple[int, ...]
     rules: Rules
     types: Registry
 
 
 class Program(msgspec.Struct, frozen=True):
-    """A draft ready to run: its nodes in order, and the places of those that wait for nothing."""
+    """A draft ready to run: an outline, with the id and the data of each step.
 
-    steps: tuple[Step, ...]
-    roots: tuple[int, ...]
-    rules: Rules
+    `inputs` are those of the outline's steps, and what their data names by itself.
+    """
+
+    outline: Outline
+    ids: tuple[str, ...]
+    data: tuple[Any, ...]
+    inputs: tuple[tuple[Input, ...], ...]
 
 
 _graph = msgspec.json.Decoder(DrawnGraph)
@@ -112,9 +106,15 @@ def fill(outlined: Outline, ids: Sequence[str], data: Sequence[bytes | Raw]) -> 
     Raises:
         BotError: `execution_failed`, and why.
     """
-    rank = {ids[step.place]: index for index, step in enumerate(outlined.steps)}
-    steps = tuple([_step(step, ids, data[step.place], rank) for step in outlined.steps])
-    return Program(steps, outlined.roots, outlined.rules)
+    names = [ids[step.place] for step in outlined.steps]
+    rank = {node_id: index for index, node_id in enumerate(names)}
+    read, inputs = [], []
+    for node_id, step in zip(names, outlined.steps, strict=True):
+        read.append(value := _data(node_id, step.node, data[step.place]))
+        selectors = step.node.variables(value)
+        more = tuple(_variables(node_id, selectors, rank)) if selectors else ()
+        inputs.append(step.inputs + more)
+    return Program(outlined, tuple(names), tuple(read), tuple(inputs))
 
 
 def _read(graph: bytes) -> DrawnGraph:
@@ -144,12 +144,9 @@ def _outline(draft: DrawnGraph, rules: Rules, types: Registry) -> Outline:
         is_foreign = rules.built_in.get(node.type) is not node_type
         ports = _seen_ports(node.ports, node_type, is_foreign)
         inputs = tuple(_inputs(node_id, rules.mappings(draft, node), ports, rank))
-        sources = tuple(place.get(one.source or "") for one in inputs)
         required = _required(node.ports, node_type.ports)
         ways = tuple(exits[node_id])
-        steps.append(
-            OutlinedStep(place[node_id], node_type, inputs, sources, required, ways, is_foreign)
-        )
+        steps.append(Step(place[node_id], node_type, inputs, required, ways, is_foreign))
     roots = (index for index, node_id in enumerate(order) if node_id not in entered)
     return Outline(tuple(steps), tuple(roots), rules, types)
 
@@ -170,31 +167,24 @@ def _order(nodes: Mapping[str, DrawnNode], edges: Sequence[DrawnEdge]) -> tuple[
 
 
 def _type(node: DrawnNode, types: Registry) -> Node[Any]:
-    name = quote(node.id)
     if node.type in LOOPS:
-        raise _refused(f"node {name} is a loop (type {quote(node.type)}): loops are not executed")
+        loop = f"a loop (type {quote(node.type)})"
+        raise _refused(f"node {quote(node.id)} is {loop}: loops are not executed")
     if (node_type := types.get(node.type)) is None:
-        raise _refused(f"node {name}: no node type {quote(node.type)} is registered")
+        message = f"node {quote(node.id)}: no node type {quote(node.type)} is registered"
+        raise _refused(message)
     return node_type
 
 
-def _step(
-    step: OutlinedStep, ids: Sequence[str], raw: bytes | Raw, rank: Mapping[str, int]
-) -> Step:
-    node_id = ids[step.place]
+def _data(node_id: str, node_type: Node[Any], data: bytes | Raw) -> Any:
+    """A node's data as its type reads it."""
     if node_id in RESERVED_IDS:
         raise _refused(f"the id of node {quote(node_id)} is reserved")
     try:
-        data = step.node.read(raw)
+        return node_type.read(data)
     except msgspec.DecodeError as error:
         name = quote(node_id)
         raise _refused(f"the data of node {name} does not fit its type: {error}") from error
-    inputs = [
-        one if source is None else Input(one.port, ids[source], one.output, one.default)
-        for one, source in zip(step.inputs, step.sources, strict=True)
-    ]
-    inputs += _variables(node_id, step.node.variables(data), rank)
-    return Step(node_id, step.node, data, tuple(inputs), step.required, step.exits, step.is_foreign)
 
 
 def _seen_ports(drawn: Ports, node_type: Node[Any], is_foreign: bool) -> Sequence[Port]:
@@ -218,29 +208,30 @@ def _inputs(
     node_id: str,
     mappings: Mapping[str, PortMapping],
     ports: Sequence[Port],
-    place: Mapping[str, int],
+    rank: Mapping[str, int],
 ) -> Iterator[Input]:
     """The inputs that may have a value, in port order."""
     for port in ports:
         mapping = mappings.get(port.name)
-        source, output = _source(node_id, mapping.variable, place) if mapping else (None, "")
+        source, output = _source(node_id, mapping.variable, rank) if mapping else (None, "")
         default = port.given_default
         if source is not None or default is not None:
             yield Input(port.name, source, output, default)
 
 
-def _variables(node_id: str, selectors: Sequence[str], place: Mapping[str, int]) -> Iterator[Input]:
+def _variables(node_id: str, selectors: Sequence[str], rank: Mapping[str, int]) -> Iterator[Input]:
     """The inputs that a node's data names by itself."""
     for selector in selectors:
-        source, output = _source(node_id, selector, place)
+        source, output = _source(node_id, selector, rank)
         if source is not None:
             yield Input(variable_input(selector), source, output)
 
 
-def _source(node_id: str, selector: str, place: Mapping[str, int]) -> tuple[str | None, str]:
+def _source(node_id: str, selector: str, rank: Mapping[str, int]) -> tuple[int | str | None, str]:
     """Where a selector leads; a node never sees the outputs of one that runs after it."""
-    source, output = split_selector(selector)
-    return (None if place.get(source, -1) >= place[node_id] else source), output
+    name, output = split_selector(selector)
+    source = rank.get(name, name)
+    return (None if isinstance(source, int) and source >= rank[node_id] else source), output
 
 
 def _required(drawn: Ports, declared: Ports) -> tuple[str, ...]:

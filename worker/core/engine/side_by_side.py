@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import copy
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from worker.core.codes import quote
 from worker.core.engine.execution import Execution
 from worker.core.engine.parallel import Pool, walk
-from worker.core.engine.program import Step
+from worker.core.engine.program import Program
 from worker.core.workflow.calls import STOPS, Recorder, Trace, microseconds, reason
 
 
@@ -24,22 +23,21 @@ class SideBySide:
 
     def __init__(self, whole: Execution) -> None:
         self.whole = whole
-        self.steps = whole.program.steps
         self.parts: dict[int, Execution] = {}
         self.failed: list[int] = []
         self.stops: dict[int, Exception] = {}
         self.characters = 0  # handed on so far, more or less: several threads add to it
 
     def run(self, pool: Pool) -> Trace:
-        walk(_dependents(self.steps), self._visit, pool)
         whole = self.whole
-        for place, step in enumerate(self.steps):
+        walk(_dependents(whole.program), self._visit, pool)
+        for place in range(len(whole.steps)):
             if whole.error is None and place in self.stops:
                 raise self.stops[place]
             if whole.error is None and place in self.parts:
                 self._take_over(self.parts[place])
             else:
-                whole.skip(step)
+                whole.skip(place)
         whole.now = whole.clock()
         return whole.trace()
 
@@ -50,7 +48,7 @@ class SideBySide:
         part = self._part()
         since_us = microseconds(part.now - part.began)
         try:
-            part.run_node(self.steps[place])
+            part.run_node(place)
         except STOPS as stop:  # raised in its place in the sequence, once nothing runs any more
             self.stops[place] = stop
             self.failed.append(place)
@@ -97,12 +95,11 @@ class SideBySide:
             whole.answer = part.answer
 
 
-def _dependents(steps: Sequence[Step]) -> list[list[int]]:
+def _dependents(program: Program) -> list[list[int]]:
     """For each step, those that wait for it: it has an edge to them, or they take a value from it."""
-    place = {step.id: index for index, step in enumerate(steps)}
-    dependents = [[way.target for way in step.exits] for step in steps]
-    for index, step in enumerate(steps):
-        for one in step.inputs:
-            if one.source is not None and one.source in place:
-                dependents[place[one.source]].append(index)
+    dependents = [[way.target for way in step.exits] for step in program.outline.steps]
+    for place, inputs in enumerate(program.inputs):
+        for one in inputs:
+            if isinstance(one.source, int):
+                dependents[one.source].append(place)
     return dependents

@@ -37,6 +37,6 @@ def execute(
     """
     entry = {"query": message, "session_id": session_id}
     execution = Execution(program, entry, providers, clock, limits, variables)
-    if pool is None or len(program.steps) > limits.max_steps:
+    if pool is None or len(program.ids) > limits.max_steps:
         return execution.run()
     return SideBySide(execution).run(pool)

@@ -101,7 +101,7 @@ def test_the_engine_adds_less_than_half_a_millisecond_to_a_node() -> None:
         for _ in range(50)
     )
 
-    assert fastest < 500 * len(program.steps)
+    assert fastest < 500 * len(program.ids)
 
 
 # -- records ---------------------------------------------------------------------------------------

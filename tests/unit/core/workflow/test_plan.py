@@ -255,8 +255,8 @@ def test_a_draft_is_prepared_from_a_graph_of_its_plan_and_not_from_its_own() -> 
     program = used.prepare(first, types)
     unread = msgspec.structs.replace(other, graph=b"not read")
 
-    assert [step.id for step in program.steps] == ["start", "a", "end"]
-    assert [step.id for step in used.prepare(unread, types).steps] == ["start", "b", "end"]
+    assert list(program.ids) == ["start", "a", "end"]
+    assert list(used.prepare(unread, types).ids) == ["start", "b", "end"]
 
 
 def test_other_node_types_prepare_anew() -> None:
