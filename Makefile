@@ -72,6 +72,8 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.commands
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench --sizes 10000 --fleets distinct alike --no-peer
+	$(BIN)/python -m bench.scaling
+	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.saves
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.rollback

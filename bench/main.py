@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,7 +53,8 @@ class Place(msgspec.Struct, frozen=True):
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """A bench: its name and what it says of itself, its options, what it measures, and how that reads.
 
-    `measure` gets the options and servers, and makes databases of its own there.
+    `measure` gets the options and servers, and makes databases of its own there. What `passes` refuses
+    makes the exit code 1.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     options: Callable[[argparse.ArgumentParser], None]
     measure: Callable[[argparse.Namespace, Place], msgspec.Struct]
     report: Callable[[Any], str]
+    passes: Callable[[Any], bool] = lambda _: True
 
 
 def main(bench: Bench, arguments: Sequence[str] | None = None) -> int:
@@ -69,6 +72,7 @@ def main(bench: Bench, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args(arguments)
     log.configure(level="error")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is dropped
     with _servers() as (database_url, redis_url, data_dir):
         measured = bench.measure(given, Place(Servers(database_url, redis_url), str(data_dir)))
     machine = _machine()
@@ -77,4 +81,4 @@ def main(bench: Bench, arguments: Sequence[str] | None = None) -> int:
     else:
         said = f"{bench.report(measured)}\nmachine: {json.dumps(machine)}"
     sys.stdout.write(f"{said}\n")
-    return 0
+    return 0 if bench.passes(measured) else 1

@@ -50,13 +50,14 @@ class Reporter:
             self.report_publication(shown)
 
     def report_now_and_then(self, run_id: int) -> None:
-        """Report how far a run is, at most once in `progress_interval_ms`.
+        """Report how far a run is, at most once in `progress_interval_ms`, less often if that takes long.
 
         Raises:
             TransientError: the database was unavailable.
         """
         if self._ticker.is_due():
-            self.report_run(run_id)
+            with self._ticker.timed():
+                self.report_run(run_id)
 
     def report_batch(self, ref: BatchRef, bots: str) -> None:
         """Show in Flower which bots a claimed batch has: since its message was sent it may be cut."""

@@ -214,3 +214,49 @@ def test_without_an_interval_every_message_is_due() -> None:
     ticker = Ticker(0.0, Clock())
 
     assert [ticker.is_due() for _ in range(3)] == [True, True, True]
+
+
+def test_what_takes_long_to_find_out_is_asked_for_a_fiftieth_of_the_time() -> None:
+    clock = Clock()
+    ticker = Ticker(0.25, clock)
+    assert ticker.is_due()
+    with ticker.timed():
+        clock.now += 0.1
+
+    clock.now = 1_000.0 + 4.99
+    assert not ticker.is_due()
+    clock.now = 1_000.0 + 5.01
+    assert ticker.is_due()
+    with ticker.timed():
+        clock.now += 0.001
+
+    clock.now = 1_000.0 + 5.25
+    assert not ticker.is_due()
+    clock.now = 1_000.0 + 5.27
+    assert ticker.is_due(), "it is quick again: the interval is what was set"
+
+
+def test_a_question_that_fails_after_long_is_not_asked_again_at_once() -> None:
+    clock = Clock()
+    ticker = Ticker(0.25, clock)
+    assert ticker.is_due()
+    with pytest.raises(TimeoutError), ticker.timed():
+        _time_out(clock, after_s=1.0)
+
+    clock.now = 1_000.0 + 49.9
+    assert not ticker.is_due()
+
+
+def test_without_an_interval_every_message_is_due_however_long_it_takes() -> None:
+    clock = Clock()
+    ticker = Ticker(0.0, clock)
+    assert ticker.is_due()
+    with ticker.timed():
+        clock.now += 1.0
+
+    assert ticker.is_due()
+
+
+def _time_out(clock: Clock, *, after_s: float) -> None:
+    clock.now += after_s
+    raise TimeoutError
