@@ -84,7 +84,11 @@ def measure_peer(engine: sa.Engine) -> Result:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
             vacuum.execute(sa.text("VACUUM ANALYZE peer_bots"))
             vacuum.execute(sa.text("CHECKPOINT"))
-        return migrate(engine)
+        plain = sa.create_engine(engine.url)  # a script has none of what our sessions set
+        try:
+            return migrate(plain)
+        finally:
+            plain.dispose()
     finally:
         with engine.begin() as connection:
             connection.execute(sa.text("DROP TABLE peer_versions, peer_bots"))

@@ -9,7 +9,10 @@ import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
+from bench import peer
+from bench.floor import load_fleet, measure_floor
 from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
 from tests.pooler import Mind, minding
@@ -158,3 +161,36 @@ def test_lz4_is_refused_in_a_sentence_where_the_server_has_not_got_it(settings: 
 
     engine.dispose()
     assert caught.value.setting == "FLOWSHIFT_TOAST_COMPRESSION"
+
+
+def test_the_yardsticks_of_the_bench_write_by_pglz_whatever_our_own_sessions_say(
+    settings: Settings, with_lz4: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: dict[str, set[str]] = {}
+
+    def look(connection: sa.Connection) -> None:
+        if connection.scalar(sa.text("SELECT to_regclass('floor_versions') IS NOT NULL")):
+            found["floor"] = methods_of(connection, "floor_versions")
+
+    def migrate_and_look(engine: sa.Engine) -> peer.Result:
+        result = migrate(engine)
+        with engine.connect() as connection:
+            found["peer"] = methods_of(connection, "peer_versions")
+        return result
+
+    migrate = peer.migrate
+    monkeypatch.setattr(peer, "migrate", migrate_and_look)
+    with a_fleet(settings, database_url=with_lz4, toast_compression="lz4") as fleet:
+        load_fleet(fleet.engine, 50)
+        event.listen(fleet.engine, "commit", look)
+        measure_floor(fleet.engine)
+        event.remove(fleet.engine, "commit", look)
+        peer.measure_peer(fleet.engine)
+        fleet.execute("DELETE FROM bots WHERE bot_id LIKE 'sample-%'")
+    assert found == {"floor": {"pglz"}, "peer": {"pglz"}}
+
+
+def methods_of(connection: sa.Connection, table: str) -> set[str]:
+    """How the drafts of a table are compressed, those that are."""
+    query = f"SELECT DISTINCT pg_column_compression(graph) FROM {table} WHERE status = 'draft'"
+    return {method for (method,) in connection.execute(sa.text(query)) if method is not None}
