@@ -14,6 +14,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from tests.builders import Json, a_search, an_llm
+from tests.builders import a_workflow as drawn
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.integration.conftest import Run
 from worker import runtime
@@ -309,6 +311,58 @@ def test_show_of_a_workflow_that_is_no_workflow(flowshift: Run, fleet: Fleet) ->
         fleet.add(f"a{number}", text)
         fleet.set_draft(f"a{number}", {"nodes": [7, {"id": 1, "data": []}], "edges": "x"})
         assert flowshift("show", f"a{number}")[0] == 0
+
+
+def test_convert_explains_a_plan_for_people_and_as_json(
+    flowshift: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWSHIFT_DATABASE_URL", "postgresql://127.0.0.1:1/nowhere")
+    lines: list[Json] = [
+        {"name": "a", "workflow": drawn(a_search("k\n.1"), a_search("k2"), an_llm("m"))},
+        {"name": "b", "workflow": {"nodes": []}},
+    ]
+    text = "\n".join(map(json.dumps, lines)).encode()
+    code, said, _ = flowshift("convert", "--explain", "text", stdin=text)
+
+    assert code == 1
+    assert said.splitlines() == [
+        r"order: start → k\n_1 → k2 → m → end",
+        "node start (start)",
+        r"node k\n_1 (knowledge-retrieval)",
+        "  query ← start.query",
+        "node k2 (knowledge-retrieval)",
+        "  query ← start.query",
+        r"  after ← k\n_1.context",
+        "node m (llm)",
+        "  query ← start.query",
+        "  context ← text-join-1.text",
+        "  after ← k2.context",
+        "node end (end)",
+        "  response ← m.response",
+        "new node text-join-1 (text-join)",
+        r"  text_1 ← k\n_1.context",
+        "  text_2 ← k2.context",
+        r"edge start.query → k\n_1.query (string)",
+        r"edge k\n_1.context → k2.after (string)",
+        "edge k2.context → m.after (string)",
+        "edge m.response → end.response (string)",
+        r"new edge k\n_1.context → text-join-1.text_1 (string)",
+        "new edge k2.context → text-join-1.text_2 (string)",
+        "new edge text-join-1.text → m.context (string)",
+        *[line for line in said.splitlines() if line.startswith("warning ")],
+        "",
+        "failed: no_nodes: the workflow has no nodes",
+        "",
+    ]
+    out = io.BytesIO()
+    wrapped = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
+    monkeypatch.setattr(sys, "stdout", wrapped)
+    flowshift("convert", "--explain", "json", stdin=text)
+    first, second = map(json.loads, out.getvalue().splitlines())
+    codes = [one["code"] for one in first["plan"]["warnings"]]
+    assert codes == ["renamed_node", "order_only_edge", "implicit_context", "join_node"]
+    assert [node["id"] for node in first["plan"]["nodes"] if node["is_new"]] == ["text-join-1"]
+    assert (second["code"], second["plan"]) == ("no_nodes", None)
 
 
 def test_convert_needs_no_server_and_keeps_order_and_keys(

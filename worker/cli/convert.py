@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import click
@@ -12,13 +13,15 @@ from worker import nodes, settings
 from worker.cli.files import lines_of
 from worker.cli.jsonl import on_one_line, read_line, take_workflow
 from worker.cli.options import serverless_target_option
-from worker.cli.printing import json_lines
+from worker.cli.printing import json_lines, say
+from worker.cli.views.plan import PlanView, plan_lines, plan_view
 from worker.core.codes import ConversionWarning
 from worker.core.targets.convert import convert_text
 from worker.core.targets.detect import without_database
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.v1 import is_json_null
 from worker.errors import BotError
 
@@ -33,12 +36,25 @@ class Result(msgspec.Struct, frozen=True):
     message: str | None = None
     graph: Raw | None = None
     warnings: tuple[ConversionWarning, ...] = ()
+    draft: Draft | None = None
+
+    @property
+    def plan(self) -> PlanView | None:
+        """What the draft was written by."""
+        known = None if self.draft is None else self.draft.known
+        return None if self.draft is None or known is None else plan_view(self.draft, known.plan)
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"), default="-")
 @serverless_target_option
-def convert(*, file: BinaryIO, target: str | None) -> int:
+@click.option(
+    "--explain",
+    type=click.Choice(("text", "json")),
+    show_default="none",
+    help="Show the plan of each workflow instead of its draft: lines for people, or JSON.",
+)
+def convert(*, file: BinaryIO, target: str | None, explain: str | None) -> int:
     """Convert workflows without any server: JSON lines in, JSON lines out.
 
     Each line of FILE, or of standard input, is an object with `workflow` (the workflow) or
@@ -46,11 +62,15 @@ def convert(*, file: BinaryIO, target: str | None) -> int:
     line one line is written, in the same order: the other keys, and `outcome`, `code`, `message`,
     `graph` and `warnings`.
 
+    With `--explain json` a line has `plan` in place of `graph` and `warnings`: the order of execution,
+    each node with where its inputs come from, the edges, what is new, and the warnings.
+
     The exit code is 1 if a line failed, otherwise 0.
 
     \b
     Examples:
       flowshift convert workflows.jsonl > drafts.jsonl
+      flowshift convert workflows.jsonl --explain text
       flowshift convert workflows.jsonl --target answer
       psql -Atc "SELECT json_build_object('bot_id', bot_id,
         'column_text', workflow::text) FROM bots" | flowshift convert
@@ -65,7 +85,12 @@ def convert(*, file: BinaryIO, target: str | None) -> int:
             continue
         kept, result = convert_line(line, defaults, wanted)
         failed |= result.outcome == "failed"
-        out.write(_encode(kept | _fields(result)) + b"\n")
+        if explain == "text":
+            for said in _explained(result):
+                say(said)
+            continue
+        fields = _fields(result) if explain is None else _plan_fields(result)
+        out.write(_encode(kept | fields) + b"\n")
         out.flush()
     return 1 if failed else 0
 
@@ -97,7 +122,24 @@ def convert_one(text: bytes, defaults: Defaults, target: Target = DEFAULT) -> Re
         draft = convert_text(text, defaults, target)
     except BotError as error:
         return Result("failed", error.code, str(error))
-    return Result("converted", graph=on_one_line(draft.graph), warnings=draft.warnings)
+    return Result("converted", None, None, on_one_line(draft.graph), draft.warnings, draft)
+
+
+def _explained(result: Result) -> Iterator[str]:
+    """A line's plan for a person, an empty line behind it; or why there is none."""
+    if (plan := result.plan) is not None:
+        yield from plan_lines(plan)
+    else:
+        said = (result.outcome, result.code, result.message)
+        yield ": ".join(one for one in said if one)
+    yield ""
+
+
+def _plan_fields(result: Result) -> dict[str, Raw]:
+    return {
+        field: Raw(_encode(getattr(result, field)))
+        for field in ("outcome", "code", "message", "plan")
+    }
 
 
 def _fields(result: Result) -> dict[str, Raw]:
