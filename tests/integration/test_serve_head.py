@@ -9,6 +9,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow
+from tests.live import eventually
 from tests.web import serving
 from worker.runtime import Runtime
 
@@ -77,7 +78,8 @@ def test_a_request_by_head_is_counted_as_such_with_its_route(
     client.head("/runs/1")
 
     wanted = 'http_request_duration_seconds_count{method="HEAD",route="/runs/{run_id}"'
-    assert wanted in client.get("/metrics").text
+    # It is counted once the handler has ended, which the client does not wait for.
+    eventually(lambda: wanted in client.get("/metrics").text)
 
 
 def test_head_of_what_is_only_done_by_post_stays_refused(client: httpx.Client) -> None:

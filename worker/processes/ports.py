@@ -32,6 +32,8 @@ def listen(address: str, port: int, *, who: str, setting: str) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Connections inherit it: without it an answer in two pieces waits 40 ms for the client's ACK.
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bound.bind((address, port))
     except OSError as error:
         bound.close()
