@@ -194,8 +194,10 @@ def test_a_redis_out_of_memory_and_then_killed_and_started_empty_loses_nothing(
 ) -> None:
     ids = fleet.add_many(2_000)
     with private_redis(tmp_path) as (url, server), redis.Redis.from_url(url) as client:
-        environment = {**quick, "FLOWSHIFT_REDIS_URL": url}
-        with running(environment, tmp_path) as supervisor:
+        environment = {**quick, "FLOWSHIFT_REDIS_URL": url, "FLOWSHIFT_BATCH_WINDOW": "100"}
+        with running(
+            environment, tmp_path
+        ) as supervisor:  # all batches in the queue: some are lost
             run_id = started(environment, batch_size=20)
             tending(supervisor, has_done(fleet, run_id, 3))
             client.config_set("maxmemory", "1")

@@ -182,6 +182,7 @@ def test_no_heading_is_cut(fleet: Fleet, shown: Shown) -> None:
 def test_a_name_is_shown_whole_even_if_it_is_wrapped(fleet: Fleet, shown: Shown) -> None:
     for columns in WIDTHS:
         lines = _STYLE.sub("", shown("executions", columns=columns)).splitlines()
+        assert "bot" in lines[0], lines
         at = lines[0].index("bot")
         end = lines[0].find("run or") if "run or" in lines[0] else None
         column = "".join(_cells(line, at, end) for line in lines[1:]).replace(" ", "")

@@ -10,6 +10,7 @@ from worker.errors import (
     BudgetSpentError,
     ChangedError,
     ConfigError,
+    ConflictError,
     FlowshiftError,
     GivenUpError,
     LockedError,
@@ -34,7 +35,7 @@ FAMILIES = (
     UsageError,
     ConfigError,
 )
-KINDS = (SlowError, LockedError, QueueAwayError, NotFoundError, ChangedError)
+KINDS = (SlowError, LockedError, QueueAwayError, NotFoundError, ConflictError, ChangedError)
 """What a family is told apart by."""
 
 

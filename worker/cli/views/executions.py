@@ -43,7 +43,7 @@ def print_executions(out: Console, found: Sequence[Execution], *, with_bot: bool
     table = Table(box=None, pad_edge=False)
     for name in shown:
         if name in _FOLDED:
-            table.add_column(name, overflow="fold")
+            table.add_column(name, overflow="fold", min_width=len(name))
         else:
             right = name in ("time", "tokens")
             table.add_column(name, no_wrap=True, justify="right" if right else "left")
@@ -59,7 +59,7 @@ def _columns(width: int, *, with_bot: bool) -> list[str]:
         tokens = ["tokens"] if width >= NARROW else []
         return ["id", "at (UTC)", "status", "time", *tokens, "run or session"]
     if width < NARROW:
-        return ["id", "at (UTC)", "status", "time", "bot"]
+        return ["id", "status", "time", "bot"]
     tokens = ["tokens"] if width >= WIDE else []
     return ["id", "at (UTC)", "status", "time", *tokens, "bot", "run or session"]
 

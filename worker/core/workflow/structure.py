@@ -50,6 +50,7 @@ class Structure(NamedTuple):
 def structure_of(workflow: Workflow) -> Structure:
     """The structure of a workflow that V1 runs.
 
+    >>> from worker.core.workflow.v1 import Node
     >>> nodes = (Node("s", "start", {}, {}, None), Node("e", "end", {}, {}, None))
     >>> structure_of(Workflow({}, nodes, (), ("s", "e"))).types
     ('start', 'end')
