@@ -6,6 +6,8 @@ import pytest
 
 from tests.fleet import Fleet, a_workflow
 from worker.core.parity.trial import TrialResult
+from worker.db.publication import proofs
+from worker.db.publication.proofs import Agreed
 from worker.steps.batch.trial import Trial
 
 
@@ -16,7 +18,8 @@ def proven(fleet: Fleet) -> dict[str, int]:
         " JOIN bot_workflow_versions d ON d.bot_id = p.bot_id AND d.status = 'draft'"
         " JOIN bots b ON b.bot_id = p.bot_id"
         ' WHERE p.workflow_hash = hashtextextended(b.workflow::text COLLATE "C", 0)'
-        " AND p.content_hash = jsonb_hash_extended(jsonb_build_array(d.graph,"
+        " AND p.content_hash = jsonb_hash_extended(jsonb_build_array("
+        " jsonb_hash_extended(d.graph, 0)::text,"
         " jsonb_build_array(d.environment_variables, d.conversation_variables)), 0)"
     )
     return {row.bot_id: row.run_id for row in rows}
@@ -30,6 +33,33 @@ def test_a_conversion_proves_what_it_tries(fleet: Fleet) -> None:
 
     fleet.run(validate="all")  # unchanged, and tried again
     assert proven(fleet) == {"a": 2}
+
+
+def test_a_conversion_notes_the_hashes_that_it_has_and_hashes_nothing_again(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Agreed] = []
+    monkeypatch.setattr(proofs, "record", lambda _, __, agreed: noted.extend(agreed))
+    fleet.add("a", a_workflow())
+    for outcome in ("converted", "unchanged"):
+        run = fleet.run(validate="all")
+        assert fleet.outcomes(run.run_id) == {"a": outcome}
+    (row,) = fleet.rows(
+        'SELECT hashtextextended(b.workflow::text COLLATE "C", 0) AS workflow,'
+        " jsonb_hash_extended(d.graph, 0) AS graph"
+        " FROM bots b JOIN bot_workflow_versions d USING (bot_id)"
+    )
+
+    assert noted == [Agreed("a", row.workflow, graph_hash=row.graph)] * 2
+
+    monkeypatch.undo()
+    with fleet.engine.begin() as connection:
+        proofs.record(connection, 3, [Agreed("a", 5, graph_hash=7)])
+    (proof,) = fleet.rows(
+        "SELECT workflow_hash, content_hash = jsonb_hash_extended('[\"7\", [{}, {}]]', 0) AS seven"
+        " FROM flowshift.proofs"
+    )
+    assert (proof.workflow_hash, proof.seven) == (5, True)
 
 
 def test_a_conversion_that_tries_nothing_or_is_dry_proves_nothing(fleet: Fleet) -> None:

@@ -272,6 +272,17 @@ def test_an_edited_draft_is_published_where_that_content_is_proven(publishing: P
     }
 
 
+def test_an_edited_draft_is_not_published_where_other_content_is_proven(
+    publishing: Publishing,
+) -> None:
+    graph = publishing.fleet.drafts()["bot-00000"]
+    publishing.fleet.set_draft("bot-00000", {**graph, "note": "mine"})
+
+    assert publishing.publish("bot-00000", rules=Rules(publish_edited=True)) == {
+        "bot-00000": "not_proven"
+    }
+
+
 @pytest.mark.parametrize("column", ["environment_variables", "conversation_variables"])
 def test_other_variables_are_other_content(column: str, publishing: Publishing) -> None:
     publishing.fleet.execute(f"UPDATE bot_workflow_versions SET {column} = '{{\"a\": 1}}'")
@@ -507,6 +518,28 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_bots(
         publishing.publish(*(f"bot-0000{n}" for n in (2, 3, 4)), connection=connection)
         assert len(counts) == 2 * few
         connection.rollback()
+
+
+def test_what_an_earlier_version_proved_is_published_and_nothing_else(
+    publishing: Publishing,
+) -> None:
+    publishing.note_as_before()
+    publishing.fleet.execute(
+        "UPDATE bot_workflow_versions SET graph = jsonb_set(graph, '{note}', '1')"
+        " WHERE bot_id = 'bot-00001'"
+    )
+    publishing.fleet.execute(
+        "UPDATE bot_workflow_versions SET environment_variables = '{\"k\": 1}'"
+        " WHERE bot_id = 'bot-00002'"
+    )
+
+    assert publishing.publish() == {
+        "bot-00000": "published",
+        "bot-00001": "draft_edited",
+        "bot-00002": "not_proven",
+        "bot-00003": "published",
+        "bot-00004": "published",
+    }
 
 
 # -- proofs ----------------------------------------------------------------------------------------

@@ -9,29 +9,34 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db.bulk import driver
-from worker.db.publication.content import content_hash, variables, workflow_hash
+from worker.db.publication.content import content_hash, graph_hash, variables, workflow_hash
 
 
 class Agreed(msgspec.Struct, frozen=True):
     """A bot whose draft agreed with V1.
 
     `workflow_hash` is of the workflow that V1 executed, `row_version` the draft's `xmin` as it was read
-    and executed. Both None: this transaction has the bot and its draft locked, and what is stored
-    is what was executed, without variables.
+    and executed. Without `row_version` this transaction has the bot and its draft locked, and what
+    is stored is what was executed, without variables: `graph_hash` is of that graph, so that neither it
+    nor the workflow is hashed again. What is None is hashed as it stands.
     """
 
     bot_id: str
     workflow_hash: int | None = None
     row_version: str | None = None
+    graph_hash: int | None = None
 
 
 _RECORD: Final = f"""
     INSERT INTO flowshift.proofs (bot_id, content_hash, workflow_hash, run_id)
-    SELECT DISTINCT ON (n.bot_id) n.bot_id, {content_hash("d")}, {workflow_hash("b")}, %b::int8
-    FROM unnest(%b::text[], %b::int8[], %b::text[]) AS n (bot_id, workflow_hash, row_version)
+    SELECT DISTINCT ON (n.bot_id) n.bot_id,
+           {content_hash("d", f"COALESCE(n.graph_hash, {graph_hash('d')})")},
+           COALESCE(n.workflow_hash, {workflow_hash("b")}), %b::int8
+    FROM unnest(%b::text[], %b::int8[], %b::text[], %b::int8[])
+         AS n (bot_id, workflow_hash, row_version, graph_hash)
     JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
     JOIN bots b ON b.bot_id = n.bot_id AND b.workflow IS NOT NULL
-    WHERE COALESCE(n.workflow_hash = {workflow_hash("b")}, true)
+    WHERE (n.graph_hash IS NOT NULL OR COALESCE(n.workflow_hash = {workflow_hash("b")}, true))
       AND CASE WHEN n.row_version IS NOT NULL THEN n.row_version = d.xmin::text
                ELSE {variables("d")} = jsonb_build_array(jsonb_build_object(), jsonb_build_object())
           END
@@ -59,6 +64,7 @@ def record(connection: sa.Connection, run_id: int, agreed: Sequence[Agreed]) -> 
                 [one.bot_id for one in agreed],
                 [one.workflow_hash for one in agreed],
                 [one.row_version for one in agreed],
+                [one.graph_hash for one in agreed],
             ),
         )
         return frozenset(bot_id for (bot_id,) in cursor.fetchall())

@@ -15,7 +15,7 @@ from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
 from worker.db.drafts import MAX_GRAPH_BYTES
-from worker.db.publication.content import content_hash, workflow_hash
+from worker.db.publication.content import content_hash, graph_hash, is_content, workflow_hash
 
 V1Problem = Callable[[bytes], str]
 """Why V1 does not run a workflow, from the column's text in UTF-8; "" where it does."""
@@ -38,19 +38,23 @@ class Found(msgspec.Struct, frozen=True):
 _READ: Final = f"""
     SELECT b.bot_id::varchar, b.use_workflow_v2, {workflow_hash("b")}, octet_length(w.text),
            CASE WHEN octet_length(w.text) <= {{max_bytes}} THEN w.text END,
-           d.id, CASE WHEN jsonb_array_length(n.nodes) > 0 THEN {content_hash("d")} END,
+           d.id, CASE WHEN jsonb_array_length(n.nodes) > 0 THEN h.content END,
            COALESCE((
                SELECT true FROM flowshift.ledger l
                WHERE l.bot_id = b.bot_id COLLATE "default" AND l.draft_hash = h.graph LIMIT 1
            ), false),
            ARRAY(SELECT DISTINCT (one ->> 'type')::varchar FROM jsonb_array_elements(n.nodes) AS one
                  WHERE one ->> 'type' IS NOT NULL),
-           p.content_hash, p.workflow_hash, v.names, v.live, t.publication_id,
+           CASE WHEN {is_content("d", "p.content_hash", "h.graph")} THEN h.content
+                ELSE p.content_hash END,
+           p.workflow_hash, v.names, v.live, t.publication_id,
            COALESCE(p.proven_at > t.moved_at, false)
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w
     LEFT JOIN bot_workflow_versions d ON d.bot_id = b.bot_id AND d.status = 'draft'
-    CROSS JOIN LATERAL (SELECT jsonb_hash_extended(d.graph, 0) AS graph OFFSET 0) h
+    CROSS JOIN LATERAL (SELECT {graph_hash("d")} AS graph OFFSET 0) g
+    CROSS JOIN LATERAL (
+        SELECT g.graph, {content_hash("d", "g.graph")} AS content OFFSET 0) h
     CROSS JOIN LATERAL (
         SELECT CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes'
                     ELSE '[]' END AS nodes OFFSET 0) n

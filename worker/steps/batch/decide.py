@@ -54,14 +54,16 @@ NOTHING_ELSE: Final = Asked()
 class Converted(msgspec.Struct, frozen=True):
     """A bot whose draft is ready to be written.
 
-    `trial_result` is None if it was not executed; `executions` are its executions, to be recorded.
-    `inquiry` is what the platform is to be asked, until it was.
+    `workflow_hash` is of the workflow that it was made of. `trial_result` is None if it was not
+    executed; `executions` are its executions, to be recorded. `inquiry` is what the platform is to be
+    asked, until it was.
     """
 
     bot_id: str
     graph: bytes
     warnings: tuple[ConversionWarning, ...]
     has_draft: bool
+    workflow_hash: int | None = None
     trial_result: TrialResult | None = None
     executions: tuple[ExecutionRow, ...] = ()
     inquiry: Inquiry | None = None
@@ -213,12 +215,23 @@ def _converted(
     target: Target,
     inquiry: Inquiry | None,
 ) -> Converted:
-    if trial_result is None:
-        return Converted(row.bot_id, graph, warnings, row.has_draft, inquiry=inquiry)
-    # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
-    executions = tuple(as_row(row.bot_id, one, target.recording) for one in trial_result.executions)
-    trial_result = msgspec.structs.replace(trial_result, executions=())
-    return Converted(row.bot_id, graph, warnings, row.has_draft, trial_result, executions, inquiry)
+    executions: tuple[ExecutionRow, ...] = ()
+    if trial_result is not None:
+        # As rows, whose fields are cut: the executions themselves may hold what a bot's models said.
+        executions = tuple(
+            as_row(row.bot_id, one, target.recording) for one in trial_result.executions
+        )
+        trial_result = msgspec.structs.replace(trial_result, executions=())
+    return Converted(
+        row.bot_id,
+        graph,
+        warnings,
+        row.has_draft,
+        row.workflow_hash,
+        trial_result,
+        executions,
+        inquiry,
+    )
 
 
 def _size(execution: ExecutionRow) -> int:

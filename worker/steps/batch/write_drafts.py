@@ -97,8 +97,18 @@ def write_drafts(
     outcomes = judge(ready, rows)
     if trial is not None:
         ended = [row for row in outcomes if isinstance(row, LedgerRow)]
-        note_proofs(connection, trial.run_id, ended, [Agreed(row.bot_id) for row in ended])
+        note_proofs(connection, trial.run_id, ended, _executed_as(ready, ended))
     return Written(outcomes, filled, left, recorded)
+
+
+def _executed_as(ready: Sequence[Converted], rows: Iterable[LedgerRow]) -> list[Agreed]:
+    """What was executed of bots, by the hashes that are known of it."""
+    hashes = {one.bot_id: one.workflow_hash for one in ready}
+    return [
+        Agreed(row.bot_id, hashes[row.bot_id], graph_hash=row.draft_hash)
+        for row in rows
+        if row.draft_hash is not None
+    ]
 
 
 def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[LedgerRow | Left]:
