@@ -179,7 +179,7 @@ _FILL: Final = (
     """,
     """
     INSERT INTO flowshift.ledger (run_id, batch, bot_id, outcome, draft_hash)
-    SELECT r, 1, d.bot_id, 'converted', jsonb_hash_extended(d.graph, 0)
+    SELECT r, 1, d.bot_id, 'converted', hashtextextended(d.graph::text COLLATE "C", 0)
     FROM bot_workflow_versions d, generate_series(101, 104) AS r WHERE d.status = 'draft'
     """,
     """

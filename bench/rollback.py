@@ -270,7 +270,7 @@ def _insert(connection: sa.Connection, page: list[tuple[str, str, bytes]]) -> No
         )
         cursor.execute(
             "INSERT INTO flowshift.ledger (run_id, batch, bot_id, outcome, draft_hash)"
-            " SELECT 1, 1, d.bot_id, 'converted', jsonb_hash_extended(d.graph, 0)"
+            " SELECT 1, 1, d.bot_id, 'converted', hashtextextended(d.graph::text COLLATE \"C\", 0)"
             " FROM bot_workflow_versions d WHERE d.bot_id = ANY(%s) AND d.status = 'draft'",
             [ids],
         )

@@ -146,6 +146,13 @@ class Fleet:
             status=status,
         )
 
+    def swap_prompts(self) -> None:
+        """In every draft the nodes `a` and `b` give each other their prompts, as a person does it."""
+        for bot_id, graph in self.drafts().items():
+            a, b = (one["data"] for one in graph["nodes"] if one["id"] in "ab")
+            a["prompt_template"], b["prompt_template"] = b["prompt_template"], a["prompt_template"]
+            self.set_draft(bot_id, graph)
+
     def drafts(self) -> dict[str, Json]:
         """Every draft by bot."""
         rows = self.rows("SELECT bot_id, graph FROM bot_workflow_versions WHERE status = 'draft'")
@@ -275,3 +282,15 @@ class Fleet:
         """A connection of somebody else's: the platform's."""
         url = self.engine.url.set(drivername="postgresql")
         return psycopg.connect(url.render_as_string(hide_password=False))
+
+
+def two_prompts(values_between: int) -> Json:
+    """A workflow of two LLM nodes, `a` and `b`, whose prompts are further apart the more is between."""
+    more = {"tags": ["t"] * values_between}
+    nodes = [
+        node("s", "start"),
+        node("a", "llm", prompt_template="Be kind. {question}", **more),
+        node("b", "llm", prompt_template="Be strict. {question}", **more),
+        node("e", "end"),
+    ]
+    return {"nodes": nodes, "edges": [edge("s", "a"), edge("a", "b"), edge("b", "e")]}

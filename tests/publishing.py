@@ -92,21 +92,6 @@ class Publishing:
                 outcomes = do(connection)
         return {one.bot_id: one.refusal.code if one.refusal else one.state for one in outcomes}
 
-    def note_as_before(self) -> None:
-        """Note proofs and published versions as flowshift did when it hashed all of one as an array."""
-        content = (
-            "jsonb_hash_extended(jsonb_build_array(v.graph,"
-            " jsonb_build_array(v.environment_variables, v.conversation_variables)), 0)"
-        )
-        self.fleet.execute(
-            f"UPDATE flowshift.proofs p SET content_hash = {content} FROM bot_workflow_versions v"
-            " WHERE v.bot_id = p.bot_id AND v.status = 'draft'"
-        )
-        self.fleet.execute(
-            f"UPDATE flowshift.publication_bots p SET content_hash = {content}"
-            " FROM bot_workflow_versions v WHERE v.id = p.version_id"
-        )
-
     def versions(self, bot_id: str) -> list[tuple[str, str]]:
         """The versions of a bot: name and status."""
         rows = self.fleet.rows(

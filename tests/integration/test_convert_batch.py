@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import Fleet, a_broken_workflow, a_workflow
+from tests.fleet import Fleet, a_broken_workflow, a_workflow, two_prompts
 from worker.core.targets.convert import convert_checked, convert_text
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
@@ -180,6 +180,20 @@ def test_a_draft_that_a_person_changed_is_kept(fleet: Fleet) -> None:
     assert fleet.outcomes(progress.run_id) == {"a": "skipped draft_edited"}
     assert fleet.drafts() == {"a": edited}
     assert progress.state == "completed"
+
+
+def test_a_draft_in_which_a_person_let_two_prompts_change_places_is_kept(fleet: Fleet) -> None:
+    """PostgreSQL's hash of a `jsonb` does not see it where the two are 32 values apart, or 64, or …"""
+    for between in range(32):
+        fleet.add(f"bot-{between:02}", two_prompts(between))
+    fleet.run()
+    fleet.swap_prompts()
+    edited = fleet.drafts()
+
+    run = fleet.run()
+
+    assert set(fleet.outcomes(run.run_id).values()) == {"skipped draft_edited"}
+    assert fleet.drafts() == edited
 
 
 def test_a_draft_is_recognised_by_content_not_by_time(fleet: Fleet) -> None:

@@ -18,9 +18,9 @@ def proven(fleet: Fleet) -> dict[str, int]:
         " JOIN bot_workflow_versions d ON d.bot_id = p.bot_id AND d.status = 'draft'"
         " JOIN bots b ON b.bot_id = p.bot_id"
         ' WHERE p.workflow_hash = hashtextextended(b.workflow::text COLLATE "C", 0)'
-        " AND p.content_hash = jsonb_hash_extended(jsonb_build_array("
-        " jsonb_hash_extended(d.graph, 0)::text,"
-        " jsonb_build_array(d.environment_variables, d.conversation_variables)), 0)"
+        ' AND p.content_hash = hashtextextended((hashtextextended(d.graph::text COLLATE "C", 0)::text'
+        " || jsonb_build_array(d.environment_variables, d.conversation_variables)::text"
+        ' ) COLLATE "C", 0)'
     )
     return {row.bot_id: row.run_id for row in rows}
 
@@ -46,7 +46,7 @@ def test_a_conversion_notes_the_hashes_that_it_has_and_hashes_nothing_again(
         assert fleet.outcomes(run.run_id) == {"a": outcome}
     (row,) = fleet.rows(
         'SELECT hashtextextended(b.workflow::text COLLATE "C", 0) AS workflow,'
-        " jsonb_hash_extended(d.graph, 0) AS graph"
+        ' hashtextextended(d.graph::text COLLATE "C", 0) AS graph'
         " FROM bots b JOIN bot_workflow_versions d USING (bot_id)"
     )
 
@@ -56,7 +56,7 @@ def test_a_conversion_notes_the_hashes_that_it_has_and_hashes_nothing_again(
     with fleet.engine.begin() as connection:
         proofs.record(connection, 3, [Agreed("a", 5, graph_hash=7)])
     (proof,) = fleet.rows(
-        "SELECT workflow_hash, content_hash = jsonb_hash_extended('[\"7\", [{}, {}]]', 0) AS seven"
+        "SELECT workflow_hash, content_hash = hashtextextended('7[{}, {}]', 0) AS seven"
         " FROM flowshift.proofs"
     )
     assert (proof.workflow_hash, proof.seven) == (5, True)

@@ -377,22 +377,6 @@ def test_a_version_is_hashed_only_if_its_row_is_not_the_one_that_was_inserted(
     assert shown(publishing).version_edited.bots == 0  # which was not looked at
 
 
-def test_a_version_that_was_published_by_an_earlier_flowshift_is_known_by_its_content(
-    publishing: Publishing,
-) -> None:
-    before = shown(publishing)
-    publishing.note_as_before()
-    publishing.fleet.execute("UPDATE flowshift.publication_bots SET row_version = NULL")
-    after = shown(publishing)
-    assert msgspec.structs.replace(after, digest=before.digest) == before
-
-    publishing.fleet.execute(
-        "UPDATE bot_workflow_versions SET graph = '{}'"
-        " WHERE bot_id = 'bot-00000' AND status = 'published'"
-    )
-    assert shown(publishing).version_edited.examples == (BOTS[0],)
-
-
 def test_in_a_restored_database_an_edit_is_seen_though_its_transaction_has_the_same_number(
     publishing: Publishing,
 ) -> None:

@@ -97,7 +97,7 @@ def test_a_fleet_converted_before_is_known_by_its_ledger_and_not_called_edited(
     for bot, draft in old.items():
         fleet.set_draft(bot, draft)
     fleet.execute(
-        "UPDATE flowshift.ledger l SET draft_hash = jsonb_hash_extended(d.graph, 0)"
+        'UPDATE flowshift.ledger l SET draft_hash = hashtextextended(d.graph::text COLLATE "C", 0)'
         " FROM bot_workflow_versions d WHERE d.bot_id = l.bot_id"
     )
 

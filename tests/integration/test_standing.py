@@ -50,17 +50,6 @@ def test_before_its_wave_v1_answers_and_the_draft_is_proven(
     assert "publication 1, wave 1" in said
 
 
-def test_a_proof_by_an_earlier_version_is_said_to_be_of_the_same_content(
-    publishing: Publishing, flowshift: Run
-) -> None:
-    publishing.note_as_before()
-    assert shown(flowshift)["proof"]["is_draft"] is True
-    publishing.publish()
-    assert shown(flowshift)["proof"]["versions"] == ["v1.0"]
-    publishing.fleet.set_draft(BOT, {"nodes": [{"id": "mine", "type": "start"}], "edges": []})
-    assert shown(flowshift)["proof"]["is_draft"] is False
-
-
 def test_what_changed_since_the_proof_is_said(publishing: Publishing, flowshift: Run) -> None:
     publishing.fleet.change(BOT, a_workflow("other {question}"))
     assert "V1 has changed since" in lines(flowshift)

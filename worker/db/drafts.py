@@ -14,6 +14,7 @@ from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import Lock, which
 from worker.db.bulk import BytesLoader, arrays, driver
+from worker.db.expressions import graph_hash
 from worker.db.platform_tables import FILLED
 
 MAX_GRAPH_BYTES = 4 * MAX_BYTES
@@ -105,7 +106,7 @@ def read(connection: sa.Connection, ids: Sequence[str]) -> Iterator[DraftToTry]:
             yield last
 
 
-_COMPARE = """
+_COMPARE = f"""
     SELECT n.bot_id::varchar, d.graph = n.graph,
            COALESCE(jsonb_array_length(
                CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
@@ -114,12 +115,12 @@ _COMPARE = """
                SELECT FROM flowshift.ledger l
                -- The ledger's key is in the database's collation; the platform's column may not be.
                WHERE l.bot_id = d.bot_id COLLATE "default"
-                 AND l.draft_hash = jsonb_hash_extended(d.graph, 0)
+                 AND l.draft_hash = {graph_hash("d")}
            ),
-           jsonb_hash_extended(d.graph, 0)
+           {graph_hash("d")}
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
-"""
+"""  # noqa: S608  (constants)
 
 
 def compare_drafts(
@@ -219,15 +220,15 @@ _INSERT_DRAFTS = """
            {values}
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     ON CONFLICT DO NOTHING
-    RETURNING bot_id::varchar, jsonb_hash_extended(graph, 0)
+    RETURNING bot_id::varchar, {hash}
 """
 
-_UPDATE_DRAFTS = """
+_UPDATE_DRAFTS = f"""
     UPDATE bot_workflow_versions d SET graph = n.graph, updated_at = now()
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     WHERE d.bot_id = n.bot_id AND d.status = 'draft'
-    RETURNING n.bot_id::varchar, jsonb_hash_extended(d.graph, 0)
-"""
+    RETURNING n.bot_id::varchar, {graph_hash("d")}
+"""  # noqa: S608  (constants)
 
 
 def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]) -> dict[str, int]:
@@ -239,6 +240,7 @@ def insert_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]
         return {}
     filled = _filled(connection)
     statement = _INSERT_DRAFTS.format(
+        hash=graph_hash("bot_workflow_versions"),
         columns="".join(f", {name}" for name in filled),
         values="".join(f", '{value}'" for value in filled.values()),
     )

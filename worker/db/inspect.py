@@ -14,6 +14,7 @@ from worker.core.policy.states import RunKind
 from worker.core.workflow.v2 import is_empty
 from worker.db.backup_tables import finished_bots
 from worker.db.backups import BESIDE_BOTS, PLACE, Place
+from worker.db.expressions import graph_hash
 from worker.db.platform_tables import DRAFT, bots, versions
 from worker.db.tables import ledger, runs
 
@@ -117,7 +118,7 @@ def _is_published() -> sa.Exists:
 
 def _is_ours() -> sa.Exists:
     """Decided by content, as `bots.compare_drafts` does."""
-    draft_hash = sa.func.jsonb_hash_extended(versions.c.graph, 0)
+    draft_hash = sa.literal_column(graph_hash(versions.name), sa.BigInteger)
     return sa.exists().where(
         ledger.c.bot_id == versions.c.bot_id.collate("default"), ledger.c.draft_hash == draft_hash
     )

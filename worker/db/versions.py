@@ -14,6 +14,7 @@ from psycopg import sql
 from worker.db.bulk import BytesLoader, JsonText, driver
 from worker.db.column_types import type_of
 from worker.db.drafts import MAX_GRAPH_BYTES
+from worker.db.expressions import graph_hash
 from worker.db.publication.content import content_hash, variables
 from worker.db.publication.copied import copied_columns
 
@@ -44,7 +45,7 @@ _LIST: Final = f"""
                     ELSE '[]' END),
            EXISTS (SELECT FROM flowshift.ledger l
                    WHERE l.bot_id = v.bot_id COLLATE "default"
-                     AND l.draft_hash = jsonb_hash_extended(v.graph, 0)),
+                     AND l.draft_hash = {graph_hash("v")}),
            {_STATE.format(row="v")}
     FROM bot_workflow_versions v WHERE v.bot_id = %s
     ORDER BY v.status::text = 'draft' DESC, v.status::text = 'published' DESC,
@@ -181,7 +182,7 @@ _IS_KEPT: Final = f"""
                                                 THEN d.graph -> 'nodes' END), 0) = 0
                OR EXISTS (SELECT FROM flowshift.ledger l
                           WHERE l.bot_id = d.bot_id COLLATE "default"
-                            AND l.draft_hash = jsonb_hash_extended(d.graph, 0)))
+                            AND l.draft_hash = {graph_hash("d")}))
            OR EXISTS (SELECT FROM bot_workflow_versions o
                       WHERE o.bot_id = d.bot_id AND o.id <> d.id AND o.graph = d.graph
                         AND {variables("o")} = {variables("d")})

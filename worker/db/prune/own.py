@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from worker.db.expressions import graph_hash
 from worker.db.prune.piece import Piece
 
 
@@ -80,7 +81,7 @@ def _id(connection: sa.Connection, query: sa.TextClause, before: dt.datetime) ->
 
 
 # A row `l` of the ledger by which a later run knows a draft as ours.
-_NEEDED = """
+_NEEDED = f"""
     l.draft_hash IS NOT NULL AND (
         NOT EXISTS (
             SELECT FROM flowshift.ledger newer
@@ -95,7 +96,7 @@ _NEEDED = """
         AND EXISTS (
             SELECT FROM bot_workflow_versions d
             WHERE d.bot_id = l.bot_id AND d.status = 'draft'
-              AND jsonb_hash_extended(d.graph, 0) = l.draft_hash
+              AND {graph_hash("d")} = l.draft_hash
         )
     )
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from worker.db.expressions import graph_hash
+
 
 def variables(row: str) -> str:
     """SQL for the variables of a row of `bot_workflow_versions`; those that are null count as none."""
@@ -11,34 +13,19 @@ def variables(row: str) -> str:
     )
 
 
-def graph_hash(row: str) -> str:
-    """SQL for the hash of a row's graph alone, as the ledger has it of the drafts that we wrote."""
-    return f"jsonb_hash_extended({row}.graph, 0)"
-
-
 def content_hash(row: str, graph: str = "") -> str:
     """SQL for the hash of what a row of `bot_workflow_versions` does.
 
     One of the graph's hash and the variables, so that whoever has the former, as SQL in `graph`, does
-    not hash the graph again. As text: of a number PostgreSQL's hash leaves out the sign, and as a seed it
-    counts only if there is a variable.
+    not hash the graph again. Of their text: see `graph_hash`.
 
     >>> content_hash("d").count("d.graph")
     1
     >>> content_hash("d", "n.graph_hash").count("d.graph")
     0
     """
-    hashed = f"({graph or graph_hash(row)})::text"
-    return f"jsonb_hash_extended(jsonb_build_array({hashed}, {variables(row)}), 0)"
-
-
-def is_content(row: str, noted: str, graph: str = "") -> str:
-    """SQL for whether a row does what a hash was noted of, now or by an earlier version of flowshift.
-
-    Those hashed graph and variables as one array.
-    """
-    earlier = f"jsonb_hash_extended(jsonb_build_array({row}.graph, {variables(row)}), 0)"
-    return f"({noted} = {content_hash(row, graph)} OR {noted} = {earlier})"
+    hashed = f"({graph or graph_hash(row)})::text || {variables(row)}::text"
+    return f'hashtextextended(({hashed}) COLLATE "C", 0)'
 
 
 def workflow_hash(row: str) -> str:

@@ -18,7 +18,7 @@ from worker.core.publication.states import (
     states_before,
 )
 from worker.db.bulk import driver
-from worker.db.publication.content import is_content, workflow_hash
+from worker.db.publication.content import content_hash, workflow_hash
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,12 +150,12 @@ _PROOF: Final = f"""
     SELECT p.run_id, p.proven_at,
            EXISTS (SELECT FROM bot_workflow_versions d
                    WHERE d.bot_id = %(bot)s AND d.status::text = 'draft'
-                     AND {is_content("d", "p.content_hash")}),
+                     AND {content_hash("d")} = p.content_hash),
            EXISTS (SELECT FROM bots b
                    WHERE b.bot_id = %(bot)s AND {workflow_hash("b")} = p.workflow_hash),
            ARRAY(SELECT v.version::varchar FROM bot_workflow_versions v
                  WHERE v.bot_id = %(bot)s AND v.status::text <> 'draft'
-                   AND {is_content("v", "p.content_hash")}
+                   AND {content_hash("v")} = p.content_hash
                  ORDER BY v.published_at DESC NULLS LAST, v.version)
     FROM flowshift.proofs p WHERE p.bot_id = %(bot)s
 """  # noqa: S608  (constants)

@@ -12,7 +12,7 @@ from worker.core.publication.preview import Published
 from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
-from worker.db.publication.content import content_hash, is_content, workflow_hash
+from worker.db.publication.content import content_hash, workflow_hash
 
 V1Problem = Callable[[bytes], str]
 
@@ -38,7 +38,6 @@ _READ: Final = f"""
            p.version_id::varchar, live.id::varchar, p.content_hash,
            CASE WHEN ours.xmin::text = p.row_version AND ours.updated_at = ours.created_at
                 THEN p.content_hash
-                WHEN {is_content("ours", "p.content_hash")} THEN p.content_hash
                 WHEN ours.id IS NOT NULL THEN {content_hash("ours")} END,
            p.workflow_hash, v1.hash, previous.version::varchar,
            COALESCE((SELECT r.executions FROM running r WHERE r.id = p.version_id), 0),

@@ -9,7 +9,8 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.db.bulk import driver
-from worker.db.publication.content import content_hash, graph_hash, variables, workflow_hash
+from worker.db.expressions import graph_hash
+from worker.db.publication.content import content_hash, variables, workflow_hash
 
 
 class Agreed(msgspec.Struct, frozen=True):

@@ -15,7 +15,8 @@ from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
 from worker.db.drafts import MAX_GRAPH_BYTES
-from worker.db.publication.content import content_hash, graph_hash, is_content, workflow_hash
+from worker.db.expressions import graph_hash
+from worker.db.publication.content import content_hash, workflow_hash
 
 V1Problem = Callable[[bytes], str]
 """Why V1 does not run a workflow, from the column's text in UTF-8; "" where it does."""
@@ -45,9 +46,7 @@ _READ: Final = f"""
            ), false),
            ARRAY(SELECT DISTINCT (one ->> 'type')::varchar FROM jsonb_array_elements(n.nodes) AS one
                  WHERE one ->> 'type' IS NOT NULL),
-           CASE WHEN {is_content("d", "p.content_hash", "h.graph")} THEN h.content
-                ELSE p.content_hash END,
-           p.workflow_hash, v.names, v.live, t.publication_id,
+           p.content_hash, p.workflow_hash, v.names, v.live, t.publication_id,
            COALESCE(p.proven_at > t.moved_at, false)
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w
