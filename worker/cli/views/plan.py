@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
 from worker.core.codes import ConversionWarning
 from worker.core.workflow.draft import Draft
-from worker.core.workflow.plan import Output, Plan, PlannedEdge, Wired
+from worker.core.workflow.plan import Plan, PlannedEdge
 
 
 class NodePlan(msgspec.Struct, frozen=True):
@@ -42,28 +42,28 @@ def plan_view(draft: Draft, plan: Plan) -> PlanView:
     """The plan of a draft, with its ids."""
     ids = draft.ids
 
-    def named(output: Output) -> str:
-        return f"{ids[output.place]}.{output.port}"
+    def named(place: int, port: str) -> str:
+        return f"{ids[place]}.{port}"
 
     def edge(one: PlannedEdge, *, is_new: bool) -> EdgePlan:
-        source, target, data_type = one.flow
-        return EdgePlan(named(source), named(target), data_type, is_new)
+        source = named(one.source, one.keys["source_port"])
+        target = named(one.target, one.keys["target_port"])
+        return EdgePlan(source, target, one.keys["data_type"], is_new)
 
     first_new = len(plan.nodes)
-    planned = [(one.type, one.wired) for one in plan.nodes]
-    planned += [(one.type, one.wired) for one in plan.new_nodes]
     nodes = (
-        NodePlan(ids[place], node_type, place >= first_new, _inputs(wired, named))
-        for place, (node_type, wired) in enumerate(planned)
+        NodePlan(
+            ids[place],
+            node.type,
+            place >= first_new,
+            {one.port: named(one.source.place, one.source.port) for one in node.mappings},
+        )
+        for place, node in enumerate(plan.nodes + plan.new_nodes)
     )
     edges = [edge(one, is_new=False) for one in plan.edges]
     edges += [edge(one, is_new=True) for one in plan.new_edges]
     order = tuple(ids[place] for place in plan.order)
     return PlanView(order, tuple(nodes), tuple(edges), draft.warnings)
-
-
-def _inputs(wired: Wired, named: Callable[[Output], str]) -> dict[str, str]:
-    return {mapped.port: named(mapped.source) for mapped in wired.mappings}
 
 
 def plan_lines(view: PlanView) -> Iterator[str]:

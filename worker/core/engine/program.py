@@ -17,7 +17,7 @@ from worker.core.workflow.v2 import RESERVED_IDS, Port, PortMapping, Ports, spli
 from worker.errors import BotError
 
 
-class Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True, gc=False):
     """An input port: its value is the output `output` of `source` (the rank of a step, or a prefix).
 
     Where that has none, or there is no source, it is `default`, if there is one.
@@ -29,14 +29,14 @@ class Input(msgspec.Struct, frozen=True):
     default: Any = None
 
 
-class Exit(msgspec.Struct, frozen=True):
+class Exit(msgspec.Struct, frozen=True, gc=False):
     """An edge seen from its source: to the step of rank `target`."""
 
     port: str
     target: int
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """What a program does with the node at `place` in the graph, whatever its id and its data are.
 
     `is_foreign` where its type is not built in.
@@ -236,5 +236,5 @@ def _source(node_id: str, selector: str, rank: Mapping[str, int]) -> tuple[int |
 
 def _required(drawn: Ports, declared: Ports) -> tuple[str, ...]:
     """The inputs without which a node cannot run: those of the graph, and those of its type."""
-    ports = (*drawn.inputs, *declared.inputs)
-    return tuple(dict.fromkeys(port.name for port in ports if port.required))
+    ports = drawn.inputs + declared.inputs
+    return tuple(dict.fromkeys([port.name for port in ports if port.required]))

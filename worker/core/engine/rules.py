@@ -12,7 +12,7 @@ from worker.core.workflow.calls import NodeRecord
 from worker.core.workflow.v2 import PortMapping, Ports
 
 
-class DrawnNode(msgspec.Struct, frozen=True):
+class DrawnNode(msgspec.Struct, frozen=True, gc=False):
     """A node as the graph has it."""
 
     id: str
@@ -22,7 +22,7 @@ class DrawnNode(msgspec.Struct, frozen=True):
     variable_mappings: dict[str, PortMapping] = {}
 
 
-class DrawnEdge(msgspec.Struct, frozen=True):
+class DrawnEdge(msgspec.Struct, frozen=True, gc=False):
     """An edge as the graph has it."""
 
     source: str

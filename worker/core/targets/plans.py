@@ -7,6 +7,7 @@ large each is: structures are as hostile as workflows.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -17,9 +18,8 @@ from worker.core.workflow.ids import UsableId, new_ids
 from worker.core.workflow.json_values import JsonObject
 from worker.core.workflow.plan import Known, Planner
 from worker.core.workflow.roles import Role
-from worker.core.workflow.structure import Structure, structure_of
 from worker.core.workflow.v1 import Node, Workflow
-from worker.core.workflow.wiring import Wiring
+from worker.core.workflow.wiring import Structure, Wiring, structure_of
 
 MAX_PLANS: Final = 1_024
 """So many plans of a target are kept in a process; the one that was not used for longest goes first."""
@@ -80,11 +80,12 @@ class Counts(NamedTuple):
 class _Kept(Generic[_K, _V]):
     """At most `MAX_PLANS` values by key, the last used last.
 
-    Any thread may ask: each step is one operation of a dict. Two that ask at once may make one twice.
+    Any thread may ask: each step is one operation of a dict, and takes as long whatever is kept. Two
+    that ask at once may make one twice.
     """
 
     def __init__(self) -> None:
-        self._found: dict[_K, _V] = {}
+        self._found: OrderedDict[_K, _V] = OrderedDict()
         self.hits = self.misses = self.evictions = 0
 
     def get(self, key: _K, make: Callable[[], _V], is_kept: Callable[[_V], bool]) -> _V:
@@ -98,7 +99,7 @@ class _Kept(Generic[_K, _V]):
         if is_kept(value):
             self._found[key] = value
             if len(self._found) > MAX_PLANS:
-                self._found.pop(next(iter(tuple(self._found))), None)
+                self._found.popitem(last=False)
                 self.evictions += 1
         return value
 

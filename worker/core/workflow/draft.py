@@ -17,9 +17,10 @@ from worker.core.workflow.config import KnowledgeConfig, LlmConfig
 from worker.core.workflow.draft_edges import Replaced, edges_of
 from worker.core.workflow.ids import FreeIds
 from worker.core.workflow.json_values import JsonObject, NodeId, id_text, quote_id
-from worker.core.workflow.plan import Known, NewNode, Output, Plan, Template, Wired
+from worker.core.workflow.plan import Known, Output, Plan, Template
 from worker.core.workflow.v1 import Node, Workflow
-from worker.core.workflow.wiring import Named, Phase, Warned
+from worker.core.workflow.v2 import PortMapping
+from worker.core.workflow.wiring import Warned
 
 _encode = msgspec.json.Encoder().encode
 Data = dict[str, Any]
@@ -56,44 +57,42 @@ def render(
     plan = known.plan
     free = FreeIds(ids)
     names = [*ids, *[free.take(node.pattern) for node in plan.new_nodes]]
-    escaped = [_encode(name)[1:-1] for name in names]
-    positions = layout.positions(workflow.nodes, plan.order, plan.columns)
-    nodes: list[Data] = []
-    all_data: list[bytes] = []
-    for node, planned, node_id, position, prompt in zip(
-        workflow.nodes, plan.nodes, names, positions, prompts, strict=False
-    ):
-        own = prompt if planned.prompt is None else _filled(planned.prompt, names)
-        data = _encode(data_of(node, normalised_data(node, own)))
-        all_data.append(data)
-        nodes.append(
-            {
-                **node.keys,
-                "id": node_id,
-                "type": planned.type,
-                "position": position,
-                "data": Raw(data),
-                "ports": planned.wired.ports_json,
-                "variable_mappings": _mappings(planned.wired, escaped),
-            }
+    own_texts = [
+        text if own.prompt is None else _filled(own.prompt, names)
+        for own, text in zip(plan.nodes, prompts, strict=True)
+    ]
+    data = [
+        _encode(data_of(node, normalised_data(node, text)))
+        for node, text in zip(workflow.nodes, own_texts, strict=True)
+    ]
+    keys_of = [node.keys for node in workflow.nodes]
+    positions: list[Any] = layout.positions(workflow.nodes, plan.order, plan.drawn)
+    for new in plan.new_nodes:
+        named = {"title": names[len(data)], "type": new.type}
+        data.append(_encode({**named, **_filled(new.data, names)}))
+        keys_of.append({})
+        positions.append(layout.beside(positions[new.beside]))
+    nodes = [
+        {
+            **own,
+            "id": node_id,
+            "type": planned.type,
+            "position": position,
+            "data": Raw(one),
+            "ports": planned.written,
+            "variable_mappings": {
+                mapped.port: PortMapping(_selector(mapped.source, names), mapped.type)
+                for mapped in planned.mappings
+            },
+        }
+        for own, planned, node_id, position, one in zip(
+            keys_of, plan.nodes + plan.new_nodes, names, positions, data, strict=True
         )
-    for new, node_id in zip(plan.new_nodes, names[len(ids) :], strict=True):
-        data = _encode(_new_data(new, node_id, names))
-        all_data.append(data)
-        nodes.append(
-            {
-                "id": node_id,
-                "type": new.type,
-                "position": layout.beside(positions[new.beside]),
-                "data": Raw(data),
-                "ports": new.wired.ports_json,
-                "variable_mappings": _mappings(new.wired, escaped),
-            }
-        )
+    ]
     edges, replaced = edges_of(plan, workflow.edges, names)
     graph = _encode({**keys, "nodes": nodes, "edges": edges})
     warnings = _warnings(plan, workflow.nodes, names, replaced)
-    return Draft(graph, warnings, tuple(names), tuple(all_data), known)
+    return Draft(graph, warnings, tuple(names), tuple(data), known)
 
 
 def normalised_data(node: Node, prompt: str) -> Data:
@@ -120,18 +119,14 @@ def normalised_data(node: Node, prompt: str) -> Data:
     return dict(node.data)
 
 
-def _mappings(wired: Wired, escaped: Sequence[bytes]) -> Raw:
-    return Raw(wired.mappings_json % tuple([escaped[place] for place in wired.named]))
-
-
-def _new_data(node: NewNode, node_id: str, names: Sequence[str]) -> Data:
-    return {"title": node_id, "type": node.type, **_filled(node.data, names)}
+def _selector(output: Output, names: Sequence[str]) -> str:
+    return f"{names[output.place]}.{output.port}"
 
 
 def _filled(value: Any, names: Sequence[str]) -> Any:
     """A value of a plan with the nodes' ids in their places."""
     if isinstance(value, Output):
-        return f"{names[value.place]}.{value.port}"
+        return _selector(value, names)
     if isinstance(value, Template):
         return "".join([_part(one, names) for one in value.parts])
     if isinstance(value, dict):
@@ -142,7 +137,7 @@ def _filled(value: Any, names: Sequence[str]) -> Any:
 
 
 def _part(part: str | Output, names: Sequence[str]) -> str:
-    return part if isinstance(part, str) else "{{" + f"{names[part.place]}.{part.port}" + "}}"
+    return part if isinstance(part, str) else "{{" + _selector(part, names) + "}}"
 
 
 def _warnings(
@@ -150,36 +145,38 @@ def _warnings(
 ) -> tuple[ConversionWarning, ...]:
     """All warnings in order: the plan's, and those that the ids of nodes and edges give."""
     said: Sequence[Warned] = plan.warnings
-    if found := [*_renamed(nodes, names), *_replaced(nodes, replaced)]:
-        said = sorted((*said, *found), key=lambda one: one.rank)
-    return tuple([_warning(one, nodes, names) for one in said])
+    renamed, numbered = [*_renamed(nodes, names)], [*_replaced(nodes, replaced)]
+    if renamed or numbered:
+        said = sorted((*renamed, *said, *numbered), key=lambda one: one.rank)
+    ids = [node.id for node in nodes]
+    ids += names[len(ids) :]
+    return tuple([_warning(one, ids) for one in said])
 
 
 def _renamed(nodes: Sequence[Node], names: Sequence[str]) -> Iterator[Warned]:
     for place, (node, name) in enumerate(zip(nodes, names, strict=False)):
         if node.id != name:
             why = "" if isinstance(node.id, str) else ": in V1 it is a number"
-            yield Warned("renamed_node", place, f"renamed to {quote(name)}{why}", phase=Phase.IDS)
+            yield Warned("renamed_node", place, f"renamed to {quote(name)}{why}")
 
 
 def _replaced(nodes: Sequence[Node], replaced: Sequence[Replaced]) -> Iterator[Warned]:
     if replaced:
         place = {node.id: index for index, node in enumerate(nodes)}
         for target, message in replaced:
-            yield Warned("edge_id_replaced", place[target], message, phase=Phase.EDGE_IDS)
+            yield Warned("edge_id_replaced", place[target], message)
 
 
-def _warning(warned: Warned, nodes: Sequence[Node], names: Sequence[str]) -> ConversionWarning:
+def _warning(warned: Warned, ids: Sequence[NodeId]) -> ConversionWarning:
     message = warned.message
     if warned.names:
-        ids = [node.id for node in nodes]
-        message %= tuple([_listed(one, [*ids, *names[len(ids) :]]) for one in warned.names])
-    node = None if warned.node is None else id_text(nodes[warned.node].id)
+        message %= tuple([_listed(places, warned.limit, ids) for places in warned.names])
+    node = None if warned.node is None else id_text(ids[warned.node])
     return ConversionWarning(warned.code, node, message)
 
 
-def _listed(named: Named, ids: Sequence[NodeId]) -> str:
+def _listed(places: Sequence[int], limit: int, ids: Sequence[NodeId]) -> str:
     """Ids for a person: quoted, the first few, and how many more."""
-    quoted = ", ".join([quote_id(ids[place], named.limit) for place in named.places[:_LISTED]])
-    more = len(named.places) - _LISTED
+    quoted = ", ".join([quote_id(ids[place], limit) for place in places[:_LISTED]])
+    more = len(places) - _LISTED
     return quoted + (f" and {more} more" if more > 0 else "")

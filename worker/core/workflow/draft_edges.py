@@ -31,30 +31,22 @@ class Replaced(NamedTuple):
     message: str
 
 
-class _EdgeIds:
-    """Gives every edge an id of its own, a text: V1 does not need one, the platform's editor does."""
+class _FreeIds:
+    """Ids that are free beside those of V1's edges."""
 
     def __init__(self, given: Iterable[str | None]) -> None:
-        self._used: set[str] = set()
+        self._taken = set(given)
         self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
-        self._reserved = set(given)
-
-    def keep(self, given: str | None) -> bool:
-        """Whether V1's id is kept: it is a text, and not taken."""
-        if not given or given in self._used:
-            return False
-        self._used.add(given)
-        return True
 
     def free(self, wanted: str) -> str:
         """`wanted`, or `wanted` with the first number that makes it free."""
         number = self._tried.get(wanted, 1)  # ids never become free again
         candidate = wanted if number == 1 else f"{wanted}-{number}"
-        while candidate in self._used or candidate in self._reserved:
+        while candidate in self._taken:
             number += 1
             candidate = f"{wanted}-{number}"
         self._tried[wanted] = number
-        self._used.add(candidate)
+        self._taken.add(candidate)
         return candidate
 
 
@@ -63,20 +55,21 @@ def edges_of(
 ) -> tuple[list[dict[str, Any]], list[Replaced]]:
     """The keys of a draft's edges, V1's first, given its nodes' ids; and which of V1's ids gave way."""
     given = [text_of(edge.keys.get("id")) for edge in edges]
-    edge_ids = _EdgeIds(given)
+    free_ids = _FreeIds(given)
+    kept: set[str | None] = {None, ""}  # V1 needs no ids; the platform's editor does, each its own
     replaced: list[Replaced] = []
     found = []
     for index, (edge, edge_id, planned) in enumerate(zip(edges, given, plan.edges, strict=True)):
         keys: dict[str, Any] = edge.keys
-        if not edge_ids.keep(edge_id):
-            fresh = edge_ids.free(_wanted(edge, edge_id))
+        if edge_id in kept:
+            fresh = free_ids.free(_wanted(edge, edge_id))
             replaced += _replaced(index, edge, edge_id, fresh)
             keys = {**keys, "id": fresh}
+        kept.add(edge_id)
         found.append(_connected(keys, planned, ids))
     for planned in plan.new_edges:
-        source, target, _ = planned.flow
-        wanted = f"e-{ids[source.place]}-{ids[target.place]}"
-        found.append(_connected({"id": edge_ids.free(wanted)}, planned, ids))
+        wanted = f"e-{ids[planned.source]}-{ids[planned.target]}"
+        found.append(_connected({"id": free_ids.free(wanted)}, planned, ids))
     return found, replaced
 
 
@@ -95,18 +88,13 @@ def _replaced(index: int, edge: Edge, given: str | None, fresh: str) -> Iterator
 
 def _connected(keys: Mapping[str, Any], planned: PlannedEdge, ids: Sequence[str]) -> dict[str, Any]:
     """An edge's keys completed: where it leads, what flows, and what the platform's interface reads."""
-    source, target, _ = planned.flow
-    whole = {**keys, "source": ids[source.place], "target": ids[target.place], **planned.keys}
+    source, target = ids[planned.source], ids[planned.target]
+    whole = {**keys, "source": source, "target": target, **planned.keys}
     if "type" in keys and text_of(keys["type"]) is not None:
         whole["type"] = keys["type"]
     if "data" in keys and (given := object_of(keys["data"])):
-        whole["data"] = _with_types(given, planned.types)
+        types = object_of(planned.keys["data"]) or {}
+        whole["data"] = given | {
+            name: own for name, own in types.items() if text_of(given.get(name)) is None
+        }
     return whole
-
-
-def _with_types(given: dict[str, Any], types: tuple[str, str]) -> dict[str, Any]:
-    """An edge's data as it was, with the types of both ends where it does not name them."""
-    for name, node_type in zip(("source_type", "target_type"), types, strict=True):
-        if text_of(given.get(name)) is None:
-            given[name] = node_type
-    return given

@@ -129,6 +129,8 @@ def _check_edges(draft: Graph, types: _PortTypes) -> Iterator[Issue]:
 
 def _disagree(given: str, wanted: str, said: str) -> str | None:
     """Why a value's type, its port's and what is said of it do not agree; None if they do."""
+    if given == wanted == said:
+        return None
     if not _agree(given, wanted):
         return f"{given} does not fit {wanted}"
     if not _agree(said, given):

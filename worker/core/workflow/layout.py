@@ -46,7 +46,9 @@ def columns(order: Sequence[int], edges: Sequence[tuple[int, int]]) -> tuple[int
     return tuple(found)
 
 
-def positions(nodes: Sequence[Node], order: Sequence[int], column: Sequence[int]) -> list[Raw]:
+def positions(
+    nodes: Sequence[Node], order: Sequence[int], edges: Sequence[tuple[int, int]]
+) -> list[Raw]:
     """The position of every node, by place: an object with the numbers `x` and `y`.
 
     V1's own where it has one, to the last digit and with what else is in it. A coordinate that is
@@ -61,6 +63,7 @@ def positions(nodes: Sequence[Node], order: Sequence[int], column: Sequence[int]
         placed = [_placed.decode(raw).y for place, raw in enumerate(found) if place not in unplaced]
         first_row = max((y + ROW for y in placed if abs(y) < _FAR), default=0)
         rows: dict[int, int] = {}
+        column = columns(order, edges)
         for place in order:
             if place in unplaced:
                 row = rows[column[place]] = rows.get(column[place], -1) + 1

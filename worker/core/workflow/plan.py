@@ -7,37 +7,35 @@ prompt, no position. `worker.core.workflow.draft` writes a draft by it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from worker.core.codes import WarningCode
-from worker.core.workflow.layout import columns
-from worker.core.workflow.roles import Value
+from worker.core.workflow.roles import Role, Value
 from worker.core.workflow.v2 import Port, Ports, PortType
-from worker.core.workflow.wiring import Named, Phase, Warned, Wiring
+from worker.core.workflow.wiring import Warned, Wiring
 
 CHECK_EVERY: Final = 64
 """Of the drafts of one plan, the first and then one in so many go through the checklist."""
 
-_encode = msgspec.json.Encoder().encode
 
-
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A port of the node at `place`; new nodes come after V1's. In data it stands for its selector."""
 
     place: int
     port: str
 
 
-class Template(NamedTuple):
+class Template(msgspec.Struct, frozen=True, gc=False):
     """A text in data: outputs stand for their variables (`{{id.port}}`)."""
 
     parts: tuple[str | Output, ...]
 
 
-class Mapped(NamedTuple):
+class Mapped(msgspec.Struct, frozen=True, gc=False):
     """An input port, and the output that it takes its value from."""
 
     port: str
@@ -45,54 +43,28 @@ class Mapped(NamedTuple):
     type: PortType = "string"
 
 
-class Flow(NamedTuple):
-    """An edge: from an output port to an input port, and of which type."""
+class Flow(msgspec.Struct, frozen=True, gc=False):
+    """What an edge carries: from an output port to an input port, and of which type."""
 
     source: Output
     target: Output
     data_type: PortType = "string"
 
 
-class Wired(msgspec.Struct, frozen=True):
-    """A node's ports and mappings; both also as JSON, the mappings with `%b` for each node's id."""
+class PlannedNode(msgspec.Struct, frozen=True, gc=False):
+    """A node; `prompt` is its prompt where that is the plan's own.
 
-    ports: Ports
-    mappings: tuple[Mapped, ...]
-    ports_json: Raw
-    mappings_json: bytes
-    named: tuple[int, ...]
-
-    @classmethod
-    def of(cls, ports: Ports, mappings: Sequence[Mapped]) -> Wired:
-        """Write both out."""
-        pairs = (
-            b'%s:{"variable":"%%b.%s,"value_type":%s}'
-            % (_part(_encode(one.port)), _part(_encode(one.source.port)[1:]), _encode(one.type))
-            for one in mappings
-        )
-        return cls(
-            ports,
-            tuple(mappings),
-            Raw(_encode(ports)),
-            b"{%s}" % b",".join(pairs),
-            tuple(one.source.place for one in mappings),
-        )
-
-
-def _part(text: bytes) -> bytes:
-    """A text as a part of a format."""
-    return text.replace(b"%", b"%%")
-
-
-class PlannedNode(msgspec.Struct, frozen=True):
-    """One of V1's nodes; `prompt` is its prompt where that is the plan's own."""
+    `written` is `ports` as a draft gets them: JSON where they are those of its type.
+    """
 
     type: str
-    wired: Wired
+    ports: Ports
+    written: Ports | Raw
+    mappings: tuple[Mapped, ...]
     prompt: Template | None = None
 
 
-class NewNode(msgspec.Struct, frozen=True):
+class NewNode(PlannedNode, frozen=True, gc=False, kw_only=True):
     """A node that V1 did not have, left of the node at place `beside`.
 
     Its id is `pattern` with the first number that is free for its `{}`. In `data` an `Output` and a
@@ -100,28 +72,26 @@ class NewNode(msgspec.Struct, frozen=True):
     """
 
     pattern: str
-    type: str
     beside: int
     data: Mapping[str, Any]
-    wired: Wired
 
 
-class PlannedEdge(msgspec.Struct, frozen=True):
-    """An edge, the types of the nodes at its ends, and its keys but for ids."""
+class PlannedEdge(msgspec.Struct, frozen=True, gc=False):
+    """An edge between the nodes at two places; `keys`, which like edges share, are all but its ids."""
 
-    flow: Flow
-    types: tuple[str, str]
-    keys: dict[str, Raw]
+    source: int
+    target: int
+    keys: Mapping[str, Any]
 
 
 class Plan(msgspec.Struct, frozen=True):
     """Nodes and edges in the order of the workflow's lists, new ones behind them.
 
-    `order` is V1's order of execution, `columns` where a layout puts V1's nodes, `warnings` are in order.
+    `order` is V1's order of execution, `drawn` its edges as (source, target), `warnings` are in order.
     """
 
     order: tuple[int, ...]
-    columns: tuple[int, ...]
+    drawn: tuple[tuple[int, int], ...]
     nodes: tuple[PlannedNode, ...]
     new_nodes: tuple[NewNode, ...]
     edges: tuple[PlannedEdge, ...]
@@ -131,9 +101,9 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """About how much there is of it."""
-        wired = [one.wired for one in self.nodes] + [one.wired for one in self.new_nodes]
-        ports = (len(one.ports.inputs) + len(one.mappings) for one in wired)
-        return len(wired) + len(self.edges) + len(self.new_edges) + sum(ports)
+        nodes = self.nodes + self.new_nodes
+        ports = (len(one.ports.inputs) + len(one.mappings) for one in nodes)
+        return len(nodes) + len(self.edges) + len(self.new_edges) + sum(ports)
 
 
 class Known:
@@ -168,8 +138,8 @@ class Known:
 class _Gathered:
     """What is being gathered for one of V1's nodes."""
 
-    def __init__(self, ports: Ports) -> None:
-        self.ports = ports
+    def __init__(self, role: Role) -> None:
+        self.role = role
         self.mappings: dict[str, Mapped] = {}
         self.extra_inputs: list[Port] = []
         self.after: dict[int, str] = {}  # source → its `after` port
@@ -180,16 +150,19 @@ class _Gathered:
 
     def free_port(self) -> str:
         """The first of `after`, `after_2`, … that is no port of it yet."""
-        taken = {port.name for port in (*self.ports.inputs, *self.extra_inputs)}
+        taken = {port.name for port in (*self.role.ports.inputs, *self.extra_inputs)}
         name, number = "after", 1
         while name in taken:
             number += 1
             name = f"after_{number}"
         return name
 
-    def wired(self) -> Wired:
-        ports = Ports((*self.ports.inputs, *self.extra_inputs), self.ports.outputs)
-        return Wired.of(ports, tuple(self.mappings.values()))
+    def planned(self, node_type: str) -> PlannedNode:
+        mappings, ports = tuple(self.mappings.values()), self.role.ports
+        if not self.extra_inputs:
+            return PlannedNode(node_type, ports, self.role.ports_json, mappings, self.prompt)
+        ports = Ports((*ports.inputs, *self.extra_inputs), ports.outputs)
+        return PlannedNode(node_type, ports, ports, mappings, self.prompt)
 
 
 class Planner:
@@ -202,13 +175,15 @@ class Planner:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
         self.flows: dict[tuple[int, int], Flow] = {}
-        self.nodes = [_Gathered(role.ports) for role in wiring.roles]
+        self.nodes = [_Gathered(role) for role in wiring.roles]
         self.types = list(wiring.types)
         self._new_nodes: list[NewNode] = []
         self._new_edges: list[Flow] = []
         self._warnings = list(wiring.warnings)
 
-    def warn(self, code: WarningCode, node: int | None, message: str, *names: Named) -> None:
+    def warn(
+        self, code: WarningCode, node: int | None, message: str, *names: tuple[int, ...]
+    ) -> None:
         """Note a warning about a node of V1, or about the whole workflow."""
         self._warnings.append(Warned(code, node, message, names))
 
@@ -233,7 +208,7 @@ class Planner:
         """`map`, and an edge for it where V1's picture has none."""
         self.map(value, source, target)
         if (source, target) not in self.wiring.connected:
-            self.connect(*self.flows[source, target])
+            self._new_edges.append(self.flows[source, target])
 
     def connect(self, source: Output, target: Output, data_type: PortType = "string") -> None:
         """Draw an edge that V1's picture did not have."""
@@ -250,22 +225,23 @@ class Planner:
         mappings: Sequence[Mapped],
     ) -> int:
         """Add a node that V1 did not have; its place."""
-        wired = Wired.of(ports, mappings)
-        self._new_nodes.append(NewNode(pattern, node_type, beside, data, wired))
+        self._new_nodes.append(
+            NewNode(
+                node_type, ports, ports, tuple(mappings), pattern=pattern, beside=beside, data=data
+            )
+        )
         self.types.append(node_type)
         return len(self.types) - 1
 
     def plan(self) -> Plan:
         """The plan, with all warnings in order."""
-        flows = [self.flows.get(edge) or self._order_only(*edge) for edge in self.edges]
+        drawn = self.wiring.structure.edges
+        flows = [self.flows.get(edge) or self._order_only(*edge) for edge in drawn]
         self._warn_of_order_only()
         return Plan(
             self.wiring.order,
-            columns(self.wiring.order, self.edges),
-            tuple(
-                PlannedNode(node_type, one.wired(), one.prompt)
-                for node_type, one in zip(self.types, self.nodes, strict=False)
-            ),
+            drawn,
+            tuple([one.planned(self.types[place]) for place, one in enumerate(self.nodes)]),
             tuple(self._new_nodes),
             tuple(map(self._edge, flows)),
             tuple(map(self._edge, self._new_edges)),
@@ -277,25 +253,15 @@ class Planner:
         """The place that the next new node gets."""
         return len(self.types)
 
-    @property
-    def edges(self) -> Sequence[tuple[int, int]]:
-        """V1's edges."""
-        return self.wiring.structure.edges
-
     def _edge(self, flow: Flow) -> PlannedEdge:
-        types = self.types[flow.source.place], self.types[flow.target.place]
-        keys = {
-            "source_port": flow.source.port,
-            "target_port": flow.target.port,
-            "data_type": flow.data_type,
-            "type": "custom",
-            "data": {"source_type": types[0], "target_type": types[1]},
-        }
-        return PlannedEdge(flow, types, {name: Raw(_encode(one)) for name, one in keys.items()})
+        source, target = flow.source, flow.target
+        types = self.types[source.place], self.types[target.place]
+        keys = _edge_keys(source.port, target.port, flow.data_type, *types)
+        return PlannedEdge(source.place, target.place, keys)
 
     def _order_only(self, source: int, target: int) -> Flow:
         """An edge along which nothing flows: it leads to a port that nothing reads."""
-        output, node = self.nodes[source].ports.outputs[0], self.nodes[target]
+        output, node = self.nodes[source].role.ports.outputs[0], self.nodes[target]
         given = Output(source, output.name)
         if source not in node.after:
             name = node.after[source] = node.free_port()
@@ -314,11 +280,22 @@ class Planner:
                 and not ("context" in roles[place].takes and "context" in roles[source].gives)
             )
             if silent and place != end:
-                message = "V1 passes nothing on from %s"
-                warned = Warned("order_only_edge", place, message, (Named(silent),), Phase.EDGES)
-                self._warnings.append(warned)
+                self.warn("order_only_edge", place, "V1 passes nothing on from %s", silent)
 
 
 def after_port(name: str, port_type: PortType) -> Port:
     """An input port that only fixes the order."""
     return Port(name, port_type, False, "실행 순서만 정하는 연결", "순서")
+
+
+@lru_cache(1024)
+def _edge_keys(
+    source_port: str, target_port: str, data_type: PortType, source_type: str, target_type: str
+) -> Mapping[str, Any]:
+    return {
+        "source_port": source_port,
+        "target_port": target_port,
+        "data_type": data_type,
+        "type": "custom",
+        "data": Raw(msgspec.json.encode({"source_type": source_type, "target_type": target_type})),
+    }

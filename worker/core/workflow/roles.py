@@ -7,6 +7,7 @@ section 2); a custom type says it itself (`node_types.CustomNode`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 
 import msgspec
@@ -18,9 +19,14 @@ Value = Literal["message", "context", "response"]
 lines. `response`: what the first LLM to run said."""
 
 
-class Role(msgspec.Struct, frozen=True):
+class Role(msgspec.Struct, frozen=True, dict=True):
     """A type's ports, and by which of them it takes V1's values and gives them."""
 
     ports: Ports
     takes: Mapping[Value, str] = {}
     gives: Mapping[Value, str] = {}
+
+    @cached_property
+    def ports_json(self) -> msgspec.Raw:
+        """The ports as drafts have them, written once."""
+        return msgspec.Raw(msgspec.json.encode(self.ports))

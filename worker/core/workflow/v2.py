@@ -13,7 +13,7 @@ RESERVED_IDS: Final = frozenset(
 )
 
 
-class Port(msgspec.Struct, frozen=True):
+class Port(msgspec.Struct, frozen=True, gc=False):
     """An input or output of a node.
 
     An input that gets no value takes `default`, if there is one; nothing is written where there
@@ -33,7 +33,7 @@ class Port(msgspec.Struct, frozen=True):
         return None if self.default is msgspec.UNSET else self.default
 
 
-class Ports(msgspec.Struct, frozen=True):
+class Ports(msgspec.Struct, frozen=True, gc=False):
     """The inputs and outputs of a node, each in order."""
 
     inputs: tuple[Port, ...] = ()
@@ -67,14 +67,14 @@ COMMON_PORTS: Final[Mapping[str, Ports]] = {
 """The ports of the node types that every target has alike."""
 
 
-class PortMapping(msgspec.Struct, frozen=True):
+class PortMapping(msgspec.Struct, frozen=True, gc=False):
     """Where an input port takes its value from: `variable` is `<node id>.<output port>`."""
 
     variable: str
     value_type: str
 
 
-class GraphNode(msgspec.Struct, frozen=True):
+class GraphNode(msgspec.Struct, frozen=True, gc=False):
     """What the checklist reads of a node."""
 
     id: str
@@ -84,7 +84,7 @@ class GraphNode(msgspec.Struct, frozen=True):
     data: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class GraphEdge(msgspec.Struct, frozen=True):
+class GraphEdge(msgspec.Struct, frozen=True, gc=False):
     """What the checklist reads of an edge."""
 
     source: str

@@ -1,50 +1,96 @@
 """What a V1 workflow does, made explicit: which node takes which value from which node, in which order.
 
-It follows from the structure alone. Each place where V1 does something else than its picture suggests
-is a warning here; what is peculiar to a target, the target warns of (`worker.core.targets`).
+It follows from the workflow's structure alone. Each place where V1 does something else than its picture
+suggests is a warning here; what is peculiar to a target, the target warns of (`worker.core.targets`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from worker.core.codes import WarningCode
+from worker.core.workflow.config import CustomConfig, LlmConfig
+from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.order import run_order
 from worker.core.workflow.roles import Role
-from worker.core.workflow.structure import OwnType, Structure
+from worker.core.workflow.v1 import Workflow
 
 
-class Named(NamedTuple):
-    """Nodes that a message names: the first few, each cut at `limit` characters."""
+class OwnType:
+    """A custom type and its name in V1; another instance is another type, whatever it says of itself."""
 
-    places: tuple[int, ...]
-    limit: int = 40
+    __slots__ = ("name", "type")
+
+    def __init__(self, name: str, node_type: CustomNode[Any]) -> None:
+        self.name = name
+        self.type = node_type
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OwnType) and self.type is other.type and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
-class Phase(IntEnum):
-    """What the warnings about one node are in the order of."""
+class Structure(NamedTuple):
+    """All that a plan depends on: `types` of the nodes, `edges` as (source, target), by place in the list.
 
-    IDS = 0
-    PLAN = 1
-    EDGE_IDS = 2
-    EDGES = 3
+    Workflows of one structure differ in ids, texts, numbers and positions alone. `uses`: the places that
+    a node's `use_context_from` names, nodes that do not exist left out; None where it names nothing.
+    """
+
+    types: tuple[str | OwnType, ...]
+    uses: tuple[tuple[int, ...] | None, ...]
+    edges: tuple[tuple[int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """About how much there is of it."""
+        return len(self.types) + len(self.edges) + sum(len(one or ()) for one in self.uses)
 
 
-class Warned(NamedTuple):
-    """A warning about a node, or about the whole; each `%s` of `message` stands for one of `names`."""
+def structure_of(workflow: Workflow) -> Structure:
+    """The structure of a workflow that V1 runs.
+
+    >>> from worker.core.workflow.v1 import Node
+    >>> nodes = (Node("s", "start", {}, {}, None), Node("e", "end", {}, {}, None))
+    >>> structure_of(Workflow({}, nodes, (), ("s", "e"))).types
+    ('start', 'end')
+    """
+    place = {node.id: index for index, node in enumerate(workflow.nodes)}
+    types: list[str | OwnType] = []
+    uses: list[tuple[int, ...] | None] = []
+    for node in workflow.nodes:
+        config, used = node.config, None
+        if isinstance(config, LlmConfig) and config.use_context_from:
+            used = tuple([place[one] for one in config.use_context_from if one in place])
+        own = OwnType(node.type, config.type) if isinstance(config, CustomConfig) else None
+        types.append(own or node.type)
+        uses.append(used)
+    edges = [(place[edge.source], place[edge.target]) for edge in workflow.edges]
+    return Structure(tuple(types), tuple(uses), tuple(edges))
+
+
+class Warned(msgspec.Struct, frozen=True, gc=False):
+    """A warning about a node, or about the whole.
+
+    Each `%s` of `message` stands for some nodes, those of one of `names`: their ids, each cut at `limit`
+    characters.
+    """
 
     code: WarningCode
     node: int | None
     message: str
-    names: tuple[Named, ...] = ()
-    phase: Phase = Phase.PLAN
+    names: tuple[tuple[int, ...], ...] = ()
+    limit: int = 40
 
     @property
-    def rank(self) -> tuple[int, Phase]:
-        """Warnings are in the order of V1's nodes, those about the whole first."""
-        return (-1 if self.node is None else self.node, self.phase)
+    def rank(self) -> tuple[int, bool]:
+        """Warnings are in the order of V1's nodes, those about the whole first; of a node's, edges last."""
+        return (-1 if self.node is None else self.node, self.code == "order_only_edge")
 
 
 class Wiring:
@@ -58,10 +104,10 @@ class Wiring:
 
     def __init__(self, structure: Structure, roles: Mapping[str, Role]) -> None:
         self.structure = structure
-        self.types = tuple(one.name if isinstance(one, OwnType) else one for one in structure.types)
-        self.roles = tuple(
+        self.types = [one.name if isinstance(one, OwnType) else one for one in structure.types]
+        self.roles = [
             one.type.role if isinstance(one, OwnType) else roles[one] for one in structure.types
-        )
+        ]
         places = range(len(self.types))
         self.order = run_order(places, structure.edges)
         self.rank = {place: rank for rank, place in enumerate(self.order)}
@@ -86,7 +132,7 @@ class Wiring:
                 self._read_response(place)
         self._read_answer()
 
-    def _warn(self, code: WarningCode, node: int, message: str, *names: Named) -> None:
+    def _warn(self, code: WarningCode, node: int, message: str, *names: tuple[int, ...]) -> None:
         self.warnings.append(Warned(code, node, message, names))
 
     def _read_context(self, place: int) -> None:
@@ -100,7 +146,7 @@ class Wiring:
         hidden = [one for one in dict.fromkeys(context) if (one, place) not in self.connected]
         if hidden:
             message = "V1 gives it what %s found, without an edge"
-            self._warn("implicit_context", place, message, Named(tuple(hidden)))
+            self._warn("implicit_context", place, message, tuple(hidden))
         unused = dict.fromkeys(
             source
             for source in self.sources[place]
@@ -108,7 +154,7 @@ class Wiring:
         )
         if unused:
             message = "use_context_from leaves out %s, an edge or not"
-            self._warn("context_not_used", place, message, Named(tuple(unused)))
+            self._warn("context_not_used", place, message, tuple(unused))
 
     def _read_response(self, place: int) -> None:
         """Find the response that a node of a custom type takes: the first before it, if any."""
@@ -117,7 +163,7 @@ class Wiring:
         first = self.response[place] = self.llms[0]
         if (first, place) not in self.connected:
             message = "V1 gives it what %s said, the first LLM to run, without an edge"
-            self._warn("implicit_response", place, message, Named((first,)))
+            self._warn("implicit_response", place, message, (first,))
 
     def _read_answer(self) -> None:
         end = self.end
@@ -129,4 +175,4 @@ class Wiring:
         shown = {one for one in self.sources[end] if "response" in self.roles[one].gives}
         if shown != {first}:
             message = "V1 answers with %s, the first LLM to run"
-            self._warn("end_takes_first_llm", end, message, Named((first,), 60))
+            self.warnings.append(Warned("end_takes_first_llm", end, message, ((first,),), 60))

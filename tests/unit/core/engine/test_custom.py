@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -35,12 +35,12 @@ from worker.core.engine.registry import custom_types, register
 from worker.core.parity.known import judge
 from worker.core.targets.convert import convert_text
 from worker.core.targets.guide import GUIDE
-from worker.core.workflow import v1
+from worker.core.workflow import plan, v1
 from worker.core.workflow.calls import Generate, Trace
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.graph_check import check
 from worker.core.workflow.node_types import CustomNode
-from worker.core.workflow.plan import Mapped, Wired
+from worker.core.workflow.plan import PlannedNode
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
 from worker.providers.echo import Echo
@@ -264,14 +264,13 @@ def test_a_type_that_takes_nothing_is_only_put_in_order() -> None:
 def test_a_draft_that_lacks_what_its_types_declare_is_not_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = Wired.of
-
-    def careless(ports: Ports, mappings: Sequence[Mapped]) -> Wired:
+    def careless(node_type: str, ports: Ports, _: object, *more: Any) -> PlannedNode:
         named = [port.name for port in ports.outputs]
         kept = ports.outputs[:1] if "notes" in named else ports.outputs
-        return whole(Ports(ports.inputs, kept), mappings)
+        fewer = Ports(ports.inputs, kept)
+        return PlannedNode(node_type, fewer, fewer, *more)
 
-    monkeypatch.setattr(Wired, "of", careless)
+    monkeypatch.setattr(plan, "PlannedNode", careless)
     text = as_text(a_workflow(a_node("o", "oracle")))
     with pytest.raises(BotError, match="type requires the output port 'notes'") as raised:
         convert_text(text, WITH_TYPES, without_plans(GUIDE))

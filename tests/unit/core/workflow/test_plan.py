@@ -35,8 +35,8 @@ from worker.core.workflow import graph_check, v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.plan import CHECK_EVERY
-from worker.core.workflow.structure import structure_of
 from worker.core.workflow.v2 import Port, Ports
+from worker.core.workflow.wiring import structure_of
 from worker.errors import BotError
 
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS.values(), ids=lambda one: one.name)
@@ -257,6 +257,14 @@ def test_a_draft_is_prepared_from_a_graph_of_its_plan_and_not_from_its_own() -> 
 
     assert list(program.ids) == ["start", "a", "end"]
     assert list(used.prepare(unread, types).ids) == ["start", "b", "end"]
+
+
+def test_a_graph_of_a_plan_is_read_anew_for_a_draft_that_goes_through_the_checklist() -> None:
+    used = without_plans(TARGETS["guide"])
+    programs = [used.prepare(checked(a_workflow(), used)) for _ in range(CHECK_EVERY + 1)]
+
+    assert programs[0].outline is programs[-3].outline
+    assert programs[-3].outline is not programs[-1].outline
 
 
 def test_other_node_types_prepare_anew() -> None:

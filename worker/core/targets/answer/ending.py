@@ -69,7 +69,7 @@ class Ending:
         mappings = [Mapped("response", response)]
         said = Flow(response, Output(branch, "response"))
         if (first, end) not in self.wiring.connected:
-            planner.connect(*said)
+            planner.connect(said.source, said.target)
         for source in self.wiring.sources[end]:
             if (source, end) in planner.flows:
                 continue
@@ -77,7 +77,7 @@ class Ending:
                 planner.flows[source, end] = said
                 continue
             name = f"after_{len(inputs)}" if len(inputs) > 1 else "after"
-            port = planner.nodes[source].ports.outputs[0]
+            port = planner.nodes[source].role.ports.outputs[0]
             inputs.append(after_port(name, port.type))
             mappings.append(Mapped(name, Output(source, port.name), port.type))
             planner.flows[source, end] = Flow(mappings[-1].source, Output(branch, name), port.type)

@@ -79,7 +79,7 @@ class TextBuilder:
         outputs = list(dict.fromkeys(one for one in parts if isinstance(one, Output)))
         outputs = outputs or [self.parts.message]
         answer = self.parts.add_answer(beside, Template(parts), mapped=outputs[0])
-        for output in map(Output._make, dict(reversed(outputs)).items()):
+        for output in {one.place: one for one in reversed(outputs)}.values():
             self.parts.planner.connect(output, Output(answer, "target"), "any")
         return self._named("answer-{}", answer)
 

@@ -18,7 +18,7 @@ from worker.core.workflow.plan import Flow, Output, Planner, Template
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import own_prompt
 from worker.core.workflow.v2 import Port
-from worker.core.workflow.wiring import Named, Wiring
+from worker.core.workflow.wiring import Wiring
 from worker.errors import BotError
 
 MAX_CONTEXT_INPUTS: Final = 20_000
@@ -167,14 +167,14 @@ class _Layout:
                 None,
                 "where %s finds nothing, this platform searches again in all documents, and then "
                 "gives a sentence of its own as the context; V1 gives an empty context",
-                Named(searches),
+                searches,
             )
             warn(
                 "search_errors",
                 None,
                 "where a search of %s fails, this platform fails the execution; V1 answered "
                 "without what was not found",
-                Named(searches),
+                searches,
             )
         asking = (one for one in wiring.order if (form := self.forms[one]) and form.asks)
         if asks := tuple(asking):
@@ -183,5 +183,5 @@ class _Layout:
                 None,
                 "V1 replaces {context} in a message that holds it, before it asks %s; "
                 "this platform leaves the message as it is",
-                Named(asks),
+                asks,
             )

@@ -14,7 +14,7 @@ from worker.core.workflow.plan import Mapped, Output, Planner, after_port
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 from worker.core.workflow.v2 import RESERVED_IDS, Port, Ports
-from worker.core.workflow.wiring import Named, Wiring
+from worker.core.workflow.wiring import Wiring
 from worker.errors import BotError
 
 # One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
@@ -133,8 +133,8 @@ class _Layout:
             "join_node",
             place,
             f"%s joins what %s found: the platform must have the node type {TEXT_JOIN}",
-            Named((join,)),
-            Named(tuple(dict.fromkeys(sources))),
+            (join,),
+            tuple(dict.fromkeys(sources)),
         )
 
     def _answer_without_llm(self) -> None:
