@@ -1,6 +1,6 @@
 """The floor: what PostgreSQL needs for the same fleet at the least.
 
-Large values are compressed by `pglz`, as every server does that is told nothing, whatever flowshift's
+Large values are compressed by `pglz`, the default of PostgreSQL, whatever flowshift's
 own sessions say: what makes flowshift faster leaves the floor where it is.
 """
 

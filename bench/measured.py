@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 SLICES: Final = 10
-"""Parts of a fleet whose rates are told apart."""
+"""The number of equal parts of a fleet, each with a rate of its own."""
 
 LEAST_SHARE: Final = 0.001
 """Tables of a smaller share of all bytes are not shown."""

@@ -114,17 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _say(_announcement(given.bots))
     try:
         with _directory() as directory:
-            told = _measure(given.bots, Disk(directory, most_bytes(given.bots)))
+            outcome = _measure(given.bots, Disk(directory, most_bytes(given.bots)))
     except FullError as error:
         _say(f"error: {error}")
         return 1
-    given.output.write_bytes(msgspec.json.format(msgspec.json.encode(told)) + b"\n")
-    sys.stdout.write(f"{markdown(told)}\n")
+    given.output.write_bytes(msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
+    sys.stdout.write(f"{markdown(outcome)}\n")
     _say(f"written: {given.output}")
     return 0
 
 
-class Told(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True):
     """What is written."""
 
     machine: Mapping[str, Any]
@@ -133,21 +133,21 @@ class Told(msgspec.Struct, frozen=True):
     results: Sequence[Measured]
 
 
-def _measure(bots: int, disk: Disk) -> Told:
+def _measure(bots: int, disk: Disk) -> Outcome:
     started = time.monotonic()
     if not _has_servers():
         disk.refuse_if_small()
     results = [
         in_a_process(Wanted(bots, validate), disk.look, disk.directory) for validate in VALIDATIONS
     ]
-    return Told(_machine(), time.monotonic() - started, disk.peak_bytes, results)
+    return Outcome(_machine(), time.monotonic() - started, disk.peak_bytes, results)
 
 
-def markdown(told: Told) -> str:
+def markdown(outcome: Outcome) -> str:
     """Everything, as docs/explanation/benchmark.md has it."""
-    took = f"took {told.took_s:,.0f} s in all, {_gb(told.disk_peak_bytes)} of disk at most"
-    machine = f"machine: {json.dumps(told.machine)}"
-    return "\n\n".join([times(told.results), report(told.results), took, machine])
+    took = f"took {outcome.took_s:,.0f} s in all, {_gb(outcome.disk_peak_bytes)} of disk at most"
+    machine = f"machine: {json.dumps(outcome.machine)}"
+    return "\n\n".join([times(outcome.results), report(outcome.results), took, machine])
 
 
 def times(results: Sequence[Measured]) -> str:

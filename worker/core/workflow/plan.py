@@ -204,6 +204,12 @@ class Planner:
         self.nodes[target].map(flow.target.port, flow.source)
         self.flows.setdefault((source, target), flow)
 
+    def map_message(self) -> None:
+        """Map the start's message to every node that takes it."""
+        for place, role in enumerate(self.wiring.roles):
+            if "message" in role.takes:
+                self.map("message", self.wiring.start, place)
+
     def map_and_connect(self, value: Value, source: int, target: int) -> None:
         """`map`, and an edge for it where V1's picture has none."""
         self.map(value, source, target)

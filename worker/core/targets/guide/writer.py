@@ -85,9 +85,7 @@ class _Layout:
 
     def lay_out(self) -> None:
         planner, wiring = self.planner, self.wiring
-        for place, role in enumerate(wiring.roles):
-            if "message" in role.takes:
-                planner.map("message", wiring.start, place)
+        planner.map_message()
         for place in wiring.order:
             context, response = wiring.context[place], wiring.response[place]
             if len(context) == 1:
