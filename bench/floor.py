@@ -1,5 +1,8 @@
 """The floor: what PostgreSQL needs for the same fleet at the least.
 
+It is measured with statements of two sizes, because neither is the faster one on every machine: a
+large array is copied several times on its way, which costs most where memory is slow.
+
 Large values are compressed by `pglz`, the default of PostgreSQL, whatever flowshift's
 own sessions say: what makes flowshift faster leaves the floor where it is.
 """
@@ -8,7 +11,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
 from worker.core.targets.convert import convert_text
@@ -18,8 +23,11 @@ from worker.db.compression import settings_for
 from worker.errors import BotError
 from worker.sample import Fleet, SampleBot, insert_sample, sample_bots
 
-FLOOR_ROWS = 20_000
-"""Graphs inserted by one statement of the floor: a parameter of PostgreSQL holds 1 GB at most."""
+LARGE_ROWS: Final = 20_000
+"""Graphs inserted by one large statement: a parameter of PostgreSQL holds 1 GB at most."""
+
+SMALL_ROWS: Final = 500
+"""Graphs inserted by one small statement: as many as a batch has."""
 
 
 def load_fleet(engine: sa.Engine, bots: int, fleet: Fleet = sample_bots) -> None:
@@ -31,10 +39,30 @@ def load_fleet(engine: sa.Engine, bots: int, fleet: Fleet = sample_bots) -> None
         connection.execute(sa.text("CHECKPOINT"))
 
 
-def measure_floor(engine: sa.Engine, fleet: Fleet = sample_bots) -> float:
+class Floors(msgspec.Struct, frozen=True):
+    """Seconds for a fleet, by the size of the statements; the floor is the faster."""
+
+    large_s: float
+    small_s: float
+
+
+def measure_floors(engine: sa.Engine, fleet: Fleet, *, large_first: bool) -> Floors:
+    """Both, one after the other; the database is left as it was.
+
+    With one of each order their means do not depend on which came first.
+    """
+    sizes = (LARGE_ROWS, SMALL_ROWS) if large_first else (SMALL_ROWS, LARGE_ROWS)
+    spent = {rows: measure_floor(engine, fleet, rows) for rows in sizes}
+    return Floors(spent[LARGE_ROWS], spent[SMALL_ROWS])
+
+
+def measure_floor(
+    engine: sa.Engine, fleet: Fleet = sample_bots, rows_a_statement: int = SMALL_ROWS
+) -> float:
     """Seconds for the drafts and the backups of the fleet in the database, which is left as it was.
 
-    Converting is not counted: the graphs are ready before the clock runs.
+    One connection, one transaction, `rows_a_statement` drafts inserted by each statement. Converting is
+    not counted: the graphs are ready before the clock runs.
     """
     with engine.connect() as connection:
         total = connection.scalar(sa.text("SELECT count(*) FROM bots")) or 0
@@ -57,8 +85,8 @@ def measure_floor(engine: sa.Engine, fleet: Fleet = sample_bots) -> float:
         raw = driver(connection)
         for name, value in settings_for(raw, "pglz").items():
             connection.execute(sa.text(f"SET LOCAL {name} = {value}"))
-        for first in range(0, total, FLOOR_ROWS):
-            ids, graphs = _graphs(fleet(min(FLOOR_ROWS, total - first), first))
+        for first in range(0, total, rows_a_statement):
+            ids, graphs = _graphs(fleet(min(rows_a_statement, total - first), first))
             started = time.perf_counter()
             with raw.cursor() as cursor:
                 cursor.execute(

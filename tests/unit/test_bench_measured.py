@@ -10,7 +10,8 @@ def measured(**changed: object) -> Measured:
         "bots": 1_000,
         "fleet": "sample",
         "validate": "none",
-        "floor_bots_per_s": 4_000.0,
+        "large_floor_bots_per_s": 2_000.0,
+        "small_floor_bots_per_s": 4_000.0,
         "flowshift_bots_per_s": 3_000.0,
         "again_bots_per_s": 5_000.0,
         "peer_bots_per_s": 800.0,
@@ -56,14 +57,22 @@ def test_a_run_of_few_batches_has_fewer_parts_and_no_decay_is_said() -> None:
     assert report([measured(slice_rates=rates)]).count("| – |") >= 1
 
 
-def test_the_report_has_a_row_for_each_fleet_with_both_ratios_and_the_peers() -> None:
+def test_the_report_has_a_row_for_each_fleet_with_every_ratio_and_the_peers() -> None:
     lines = report([measured(), measured(validate="sample:1", peer_bots_per_s=None)]).splitlines()
 
     assert (
-        "| sample | 1,000 | none | 4,000/s | 3,000/s | 0.75 | 5,000/s | 1.25 | 800/s | 0.20 | 6.5 KB |"
-        in lines
+        "| sample | 1,000 | none | 4,000/s | 3,000/s | 0.75 | 5,000/s | 1.25 | 800/s | 0.20 "
+        "| 4,000/s | 0.75 | 2,000/s | 1.50 | 6.5 KB |" in lines
     )
     assert any("| sample:1 | 4,000/s |" in line and "| – | – |" in line for line in lines)
+
+
+def test_the_floor_is_the_faster_of_its_two_sizes_of_statement() -> None:
+    slow_memory = measured(large_floor_bots_per_s=2_000.0, small_floor_bots_per_s=4_000.0)
+    fast_memory = measured(large_floor_bots_per_s=6_000.0, small_floor_bots_per_s=4_000.0)
+
+    assert (slow_memory.floor_bots_per_s, slow_memory.ratio) == (4_000.0, 0.75)
+    assert (fast_memory.floor_bots_per_s, fast_memory.ratio) == (6_000.0, 0.5)
 
 
 def test_a_table_s_bytes_are_told_by_bot_with_every_index() -> None:
