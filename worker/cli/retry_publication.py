@@ -38,6 +38,7 @@ def retry_publication(again: Again, starting: Starting, *, yes: bool) -> int:
             again,
             request_id=starting.request_id or str(uuid.uuid4()),
             actor=person(),
+            confirmed=bots,
         )
         if starting.detach:
             return _detached(current, made, as_json=starting.as_json)
@@ -51,7 +52,7 @@ def _preview(publication_id: int, chosen: Mapping[str, int]) -> str:
 
 def _detached(current: Runtime, made: Retried, *, as_json: bool) -> int:
     if as_json:
-        print_json({"publication_id": made.publication_id, "run_id": made.run_id})
+        print_json(made)
     else:
         say(
             f"publication {made.publication_id} waits for run {made.run_id}, which converts and proves its"

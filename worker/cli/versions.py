@@ -21,7 +21,6 @@ from worker.cli.views.versions import print_versions, print_written, versions_fi
 from worker.core.targets.detect import CHOICES
 from worker.core.workflow.draft_file import MAX_FILE_BYTES
 from worker.errors import UsageError
-from worker.runtime import Runtime
 from worker.steps.versions.archive import archive_version
 from worker.steps.versions.draft import read_draft, write_draft
 from worker.steps.versions.listing import list_versions
@@ -152,7 +151,8 @@ def _text(file: BinaryIO) -> bytes:
 @bot_argument
 @_version_argument
 @reason_option
-def archive(*, bot_id: str, version: str, reason: str | None) -> int:
+@json_option
+def archive(*, bot_id: str, version: str, reason: str | None, as_json: bool) -> int:
     """Archive VERSION of a bot: never the live one, the draft, or its only published version.
 
     This is no way back: `flowshift rollback` lets V1 answer again, and `flowshift restore` makes a version
@@ -163,16 +163,16 @@ def archive(*, bot_id: str, version: str, reason: str | None) -> int:
     Examples:
       flowshift versions bot_000005
       flowshift archive bot_000005 v1.0 --reason "two were published"
+      flowshift archive bot_000005 v1.0 --json
     """
     configure_logging()
     with opened(needs_redis=False) as current:
-        changed = _archive(current, bot_id, version, reason)
-    say(f"{version} of {bot_id} is {'' if changed else 'already '}archived")
+        archived = archive_version(current.engine, bot_id, version, actor=person(), reason=reason)
+    if as_json:
+        print_json(archived)
+    else:
+        say(f"{version} of {bot_id} is {'' if archived.changed else 'already '}archived")
     return 0
-
-
-def _archive(current: Runtime, bot_id: str, version: str, reason: str | None) -> bool:
-    return archive_version(current.engine, bot_id, version, actor=person(), reason=reason)
 
 
 @click.command()

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.codes import quote
+from worker.core.counted import counted
 from worker.core.publication.sizes import DEFAULT_WAVES, parse_waves
 from worker.core.targets.registry import TARGETS
 from worker.db.engine import map_database_errors
@@ -20,7 +22,7 @@ from worker.db.publication import moves, retried, waves
 from worker.db.publication.locks import lock_state
 from worker.db.publication.waves import Options, Publication
 from worker.db.runs import Run
-from worker.errors import ConflictError, UsageError
+from worker.errors import ChangedError, ConflictError, UsageError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
@@ -68,13 +70,35 @@ def look(current: Runtime, again: Again) -> Mapping[str, int]:
         return Counter(_chosen(connection, need(connection, again.publication_id), again).values())
 
 
-def retry(current: Runtime, queue: Queue, again: Again, *, request_id: str, actor: str) -> Retried:
+def of_request(engine: sa.Engine, publication_id: int, request_id: str) -> Retried | None:
+    """What an earlier request with this id recorded for this publication, None if there was none.
+
+    Raises:
+        ConflictError: another request has this id.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        return _known(connection, publication_id, request_id)
+
+
+def retry(
+    current: Runtime,
+    queue: Queue,
+    again: Again,
+    *,
+    request_id: str,
+    actor: str,
+    confirmed: int | None = None,
+) -> Retried:
     """Record the conversion and the publication that waits for it, then enqueue the conversion.
 
     One transaction. On repeat with the same `request_id` the first one is returned. What the gate does
-    and what becomes of the draft are as in the publication that is retried.
+    and what becomes of the draft are as in the publication that is retried. `confirmed` is the number
+    of bots that a person has agreed to, None asks for none.
 
     Raises:
+        ChangedError: by now it would be another number of bots than was confirmed; nothing was written.
+        ConflictError: the publication is rolling back, or another request has this id.
         UsageError: there is no such publication, it is rolling back, there is nothing to retry, an active
             run has some of the bots, or the first wave is not one bot; nothing was written.
         TransientError: PostgreSQL was unavailable (nothing was written), or the queue was: then it waits
@@ -82,11 +106,13 @@ def retry(current: Runtime, queue: Queue, again: Again, *, request_id: str, acto
     """
     with map_database_errors(), current.engine.begin() as connection:
         lock_state(connection, again.publication_id, alone=True)
-        known = waves.of_request(connection, request_id)
+        known = _known(connection, again.publication_id, request_id)
         if known is not None:
-            return Retried(known.publication_id, known.source_run_id or 0)
+            return known
         found = need(connection, again.publication_id)
-        run = _record_conversion(current, connection, found, again, request_id, actor)
+        bot_ids = tuple(_chosen(connection, found, again))
+        _need_confirmed(len(bot_ids), confirmed)
+        run = _record_conversion(current, connection, found, again, bot_ids, request_id, actor)
         publication_id = _record(connection, found, again, run, request_id, actor)
     log.info(
         "publication.retried",
@@ -115,6 +141,26 @@ def publish_proven(current: Runtime, publication_id: int, *, actor: str) -> Goin
         run_ids = [one.run_id for one in waves.of(connection, publication_id) if one.run_id]
         why = f": {found.state_reason}" if found.state_reason else ""
         return Going(publication_id, next(iter(run_ids), None), f"is {found.state}{why}")
+
+
+def _known(connection: sa.Connection, publication_id: int, request_id: str) -> Retried | None:
+    known = waves.of_request(connection, request_id)
+    if known is None:
+        return None
+    if known.retry_of != publication_id or known.source_run_id is None:
+        raise ConflictError(
+            f"the request id {quote(request_id)} belongs to publication {known.publication_id}, which"
+            f" does not retry publication {publication_id}: nothing was started; use another"
+        )
+    return Retried(known.publication_id, known.source_run_id)
+
+
+def _need_confirmed(bots: int, confirmed: int | None) -> None:
+    if confirmed is not None and bots != confirmed:
+        raise ChangedError(
+            f"{counted(bots, 'bot is', 'bots are')} to be published anew by now, not {confirmed:,}:"
+            " nothing was started; look again"
+        )
 
 
 def _check_waves(text: str) -> None:
@@ -157,10 +203,10 @@ def _record_conversion(
     connection: sa.Connection,
     found: Publication,
     again: Again,
+    bot_ids: tuple[str, ...],
     request_id: str,
     actor: str,
 ) -> Run:
-    bot_ids = tuple(_chosen(connection, found, again))
     target = TARGETS.get(found.options.target)
     request = msgspec.structs.replace(
         again.request,

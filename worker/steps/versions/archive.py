@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+import msgspec
 import sqlalchemy as sa
 
 from worker.core.codes import quote
@@ -20,10 +21,22 @@ from worker.steps.versions.bot import Bot, need_update, not_stored
 log = get_logger(__name__)
 
 
+class Archived(msgspec.Struct, frozen=True):
+    """What became of a version: whether it `changed`, or was archived before.
+
+    `superseded_in` are the publications that counted it as live, though a later version is.
+    """
+
+    bot_id: str
+    version: str
+    changed: bool
+    superseded_in: tuple[int, ...] = ()
+
+
 def archive_version(
     engine: sa.Engine, bot_id: str, name: str, *, actor: str, reason: str | None = None
-) -> bool:
-    """Archive a version that is neither live nor the draft; False if it was archived already.
+) -> Archived:
+    """Archive a version that is neither live nor the draft. Repeated, it changes nothing.
 
     A publication that counts the version as live, though a later one is, notes that it is superseded:
     in the same transaction, so that its rollback and its gate leave the bot alone.
@@ -37,7 +50,7 @@ def archive_version(
         found = bot.read(connection, bot_id, lock=True)
         version = found.version(name)
         if version.status == "archived":
-            return False
+            return Archived(bot_id, name, changed=False)
         if version.status == "draft":
             raise ConflictError(f"{quote(name)} of bot {quote(bot_id)} is its draft: it stays one")
         need_update(connection, "status", "updated_at")
@@ -53,7 +66,7 @@ def archive_version(
         }
         audit.record(connection, None, actor, "version.archived", reason, detail)
     log.info("version.archived", actor=actor, bot_id=bot_id, version=name, superseded_in=superseded)
-    return True
+    return Archived(bot_id, name, changed=True, superseded_in=tuple(superseded))
 
 
 def _need_unused(connection: sa.Connection, found: Bot, version: Version) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
-from worker.web.api import audit, health, publications, rollbacks, runs, status
+from worker.web.api import audit, health, publications, retries, rollbacks, runs, status
 from worker.web.api.guide import chat, executions, versions
 
 PREFIX: Final = "/api/v1"
@@ -22,6 +22,7 @@ GUIDE: Final[Sequence[ControllerRouterHandler]] = (
     versions.publish,
     versions.publish_draft,
     versions.restore,
+    versions.archive,
     executions.executions,
     executions.execution,
 )
@@ -45,6 +46,7 @@ OURS: Final[Sequence[ControllerRouterHandler]] = (
     publications.go,
     publications.hold,
     publications.stop,
+    retries.retry_publication,
     rollbacks.roll_back,
     audit.audit,
     status.status,

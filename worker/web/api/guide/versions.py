@@ -28,6 +28,7 @@ from worker.db.versions import Version
 from worker.errors import ChangedError, UsageError
 from worker.runtime import Runtime
 from worker.steps.publication.one_bot import publish_bot
+from worker.steps.versions.archive import Archived, archive_version
 from worker.steps.versions.draft import Written, draft_state, write_draft
 from worker.steps.versions.listing import list_versions
 from worker.steps.versions.read import Whole, read_version
@@ -259,6 +260,29 @@ def restore(
         reason=None if data is None else data.reason,
         live_drafts=live_drafts,
     )
+
+
+@post(
+    "/bots/{bot_id:str}/workflow-versions/{version_id:str}/archive",
+    tags=TAGS,
+    sync_to_thread=True,
+    status_code=HTTPStatus.OK,
+)
+def archive(
+    bot_id: BotId,
+    version_id: VersionRef,
+    current: Current,
+    who: Who,
+    data: JSONBody[Reason | None] = None,
+) -> Archived:
+    """Archive a version: never the live one, the draft, or the only published one (409).
+
+    This is no way back: a rollback lets V1 answer again. The server needs the right to change a
+    version's status, as `flowshift_publisher` has it.
+    """
+    version = read_version(current.engine, bot_id, version_id).version
+    reason = None if data is None else data.reason
+    return archive_version(current.engine, bot_id, version.version, actor=who.name, reason=reason)
 
 
 def _publish(
