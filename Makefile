@@ -79,6 +79,7 @@ bench: $(READY) ## Measure the engines, and the speed against a floor, here and 
 	$(BIN)/python -m bench.rollback
 	$(BIN)/python -m bench.prune
 	$(BIN)/python -m bench.writes
+	$(BIN)/python -m bench.statements
 	$(BIN)/python -m bench.gate
 	$(BIN)/python -m bench.look --executions 1000000
 	$(BIN)/python -m bench.pages

@@ -86,7 +86,7 @@ def measure_floor(
         for name, value in settings_for(raw, "pglz").items():
             connection.execute(sa.text(f"SET LOCAL {name} = {value}"))
         for first in range(0, total, rows_a_statement):
-            ids, graphs = _graphs(fleet(min(rows_a_statement, total - first), first))
+            ids, graphs = graphs_of(fleet(min(rows_a_statement, total - first), first))
             started = time.perf_counter()
             with raw.cursor() as cursor:
                 cursor.execute(
@@ -108,7 +108,8 @@ def measure_floor(
     return spent
 
 
-def _graphs(bots: Iterable[SampleBot]) -> tuple[list[str], list[JsonText]]:
+def graphs_of(bots: Iterable[SampleBot]) -> tuple[list[str], list[JsonText]]:
+    """The drafts of those bots that get one, as two arrays: ids and graphs."""
     ids, graphs = [], []
     for bot in bots:
         if bot.workflow is None or bot.uses_v2:

@@ -15,7 +15,7 @@ from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.text import MAX_BYTES
 from worker.core.workflow.v1 import Workflow
-from worker.db import batches, bots, drafts
+from worker.db import batches, bots, bulk, drafts
 from worker.db.bots import Lock
 from worker.errors import StaleError
 from worker.steps.batch import decide
@@ -352,6 +352,33 @@ def test_a_bot_that_the_database_refuses_is_found_and_the_rest_committed(
     assert (progress.counts.converted, progress.counts.failed) == (22, 1)
     [row] = fleet.rows("SELECT message FROM flowshift.ledger WHERE outcome = 'failed'")
     assert "not this one" in row.message
+
+
+@pytest.mark.parametrize("limit", [{"STATEMENT_ROWS": 3}, {"STATEMENT_BYTES": 8_000}])
+def test_drafts_are_written_in_small_statements_and_a_refused_one_takes_no_other_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, limit: dict[str, int]
+) -> None:
+    for name, value in limit.items():
+        monkeypatch.setattr(bulk, name, value)
+    ids = fleet.add_many(20)
+    refuse(fleet, ids[13], "23514")
+    fleet.execute(_COUNT_STATEMENTS)
+
+    progress = fleet.run()
+
+    assert (progress.counts.converted, progress.counts.failed) == (19, 1)
+    assert set(fleet.drafts()) == set(ids) - {ids[13]}
+    assert max(row.drafts for row in fleet.rows("SELECT drafts FROM inserts")) in (2, 3)
+    assert fleet.run().counts.unchanged == 19  # compared, and not refused again
+
+
+_COUNT_STATEMENTS = """
+    CREATE TABLE inserts (drafts int);
+    CREATE FUNCTION count_inserts() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO inserts SELECT count(*) FROM added; RETURN NULL; END';
+    CREATE TRIGGER count_inserts AFTER INSERT ON bot_workflow_versions
+        REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_inserts()
+"""
 
 
 def test_a_fault_of_ours_is_recorded_on_the_bot_with_its_traceback(

@@ -13,7 +13,7 @@ from worker.core.workflow.interface import Saved
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.batches import Batch
 from worker.db.bots import Lock, which
-from worker.db.bulk import BytesLoader, arrays, driver
+from worker.db.bulk import BytesLoader, driver, graph_slices
 from worker.db.expressions import graph_hash
 from worker.db.platform_tables import FILLED
 
@@ -132,13 +132,13 @@ def compare_drafts(
     ledger says we wrote. With a lock they cannot change until this transaction ends; drafts that
     `SKIP` would have to wait for are missing.
     """
-    if not graphs:
-        return {}
+    statement = _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else "")
+    found: dict[str, DraftRow] = {}
     with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _COMPARE + (f" FOR UPDATE OF d {lock.value}" if lock else ""), arrays(graphs)
-        )
-        return {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+        for some in graph_slices(graphs):
+            cursor.execute(statement, some)
+            found |= {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+    return found
 
 
 def graphs(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, bytes]:
@@ -218,7 +218,8 @@ _INSERT_DRAFTS = """
          features, created_at, updated_at{columns})
     SELECT gen_random_uuid(), n.bot_id, 'draft', 'draft', n.graph, '{{}}', '{{}}', '{{}}', now(), now()
            {values}
-    FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
+    -- Not as a function in FROM, which would keep a second copy of every graph until the statement ends.
+    FROM (SELECT unnest(%b::text[]) AS bot_id, unnest(%b::jsonb[]) AS graph) n
     ON CONFLICT DO NOTHING
     RETURNING bot_id::varchar, {hash}
 """
@@ -270,8 +271,9 @@ def update_drafts(connection: sa.Connection, graphs: Sequence[tuple[str, bytes]]
 def _write(
     connection: sa.Connection, statement: str, graphs: Sequence[tuple[str, bytes]]
 ) -> dict[str, int]:
-    if not graphs:
-        return {}
+    written: dict[str, int] = {}
     with driver(connection).cursor() as cursor:
-        cursor.execute(statement, arrays(graphs))
-        return dict(cursor.fetchall())
+        for some in graph_slices(graphs):
+            cursor.execute(statement, some)
+            written |= dict(cursor.fetchall())
+    return written
