@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +13,10 @@ _FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 """What begins a formula in a spreadsheet."""
 
 _NEEDS_QUOTES: Final = re.compile("[\",;']")
+
+# Most cells are ids and codes: for these one look is enough. Of the rest, what to do about a code comes
+# on every line, so that the last ones are kept.
+_SIMPLE: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_.:-]*")
 
 
 def csv_line(cells: Sequence[object]) -> str:
@@ -33,6 +38,11 @@ def csv_cell(value: object) -> str:
         return ""
     if not isinstance(value, str):
         return str(value)
+    return value if _SIMPLE.fullmatch(value) else _guarded(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _guarded(value: str) -> str:
     text = escape(value)
     if text.lstrip().startswith(_FORMULA):
         text = f"'{text}"

@@ -29,7 +29,7 @@ from worker.web.pages.shell import PageShell
 
 REFRESH_S: Final = 5
 RUNS_SHOWN: Final = 50
-CSV_PAGE: Final = 2_000
+CSV_PAGE: Final = 5_000
 """Failures that are read, and written, at once."""
 
 RunId = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
