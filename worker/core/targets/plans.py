@@ -7,28 +7,26 @@ large each is: structures are as hostile as workflows.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import msgspec
 
 from worker.core.workflow.draft import Data, Draft, render
 from worker.core.workflow.ids import UsableId, new_ids
 from worker.core.workflow.json_values import JsonObject
+from worker.core.workflow.kept import Counts, Kept
 from worker.core.workflow.plan import Known, Planner
 from worker.core.workflow.roles import Role
+from worker.core.workflow.structure import Structure
 from worker.core.workflow.v1 import Node, Workflow
-from worker.core.workflow.wiring import Structure, Wiring, structure_of
+from worker.core.workflow.wiring import Wiring
 
 MAX_PLANS: Final = 1_024
 """So many plans of a target are kept in a process; the one that was not used for longest goes first."""
 
 MAX_SIZE: Final = 128
 """A plan that has more than so many nodes, edges, ports and mappings together is not kept."""
-
-_K = TypeVar("_K", bound=Hashable)
-_V = TypeVar("_V")
 
 
 class Prompts(NamedTuple):
@@ -69,53 +67,18 @@ class Manner(msgspec.Struct, frozen=True):
     keys: Callable[[JsonObject], JsonObject] = all_keys
 
 
-class Counts(NamedTuple):
-    """How often a plan was there, had to be made, and was forgotten for another one."""
-
-    hits: int = 0
-    misses: int = 0
-    evictions: int = 0
-
-
-class _Kept(Generic[_K, _V]):
-    """At most `MAX_PLANS` values by key, the last used last.
-
-    Any thread may ask: each step is one operation of a dict, and takes as long whatever is kept. Two
-    that ask at once may make one twice.
-    """
-
-    def __init__(self) -> None:
-        self._found: OrderedDict[_K, _V] = OrderedDict()
-        self.hits = self.misses = self.evictions = 0
-
-    def get(self, key: _K, make: Callable[[], _V], is_kept: Callable[[_V], bool]) -> _V:
-        """The value of a key, made if it is not there; kept if that says so."""
-        if (value := self._found.pop(key, None)) is not None:
-            self._found[key] = value
-            self.hits += 1
-            return value
-        self.misses += 1
-        value = make()
-        if is_kept(value):
-            self._found[key] = value
-            if len(self._found) > MAX_PLANS:
-                self._found.popitem(last=False)
-                self.evictions += 1
-        return value
-
-
 class Writer:
     """Writes the drafts of one target, by plans that it keeps."""
 
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
-        self._wirings = _Kept[Structure, Wiring]()
-        self._plans = _Kept[tuple[Wiring, tuple[Hashable, ...]], Known]()
+        self._wirings = Kept[Structure, Wiring](MAX_PLANS)
+        self._plans = Kept[tuple[Wiring, tuple[Hashable, ...]], Known](MAX_PLANS)
 
     @property
     def counts(self) -> Counts:
-        """Since this process began."""
-        return Counts(self._plans.hits, self._plans.misses, self._plans.evictions)
+        """How often a plan was there, since this process began."""
+        return self._plans.counts
 
     def new_ids(self, nodes: Iterable[Node]) -> list[str]:
         """The draft's ids of V1's nodes."""
@@ -129,27 +92,25 @@ class Writer:
         """
         manner = self.manner
         ids = self.new_ids(workflow.nodes)
-        wiring = self._wiring(structure_of(workflow))
+        wiring = self._wiring(workflow.structure)
         prompts = manner.prompts(wiring, workflow, ids)
         known = self._known(wiring, prompts)
         keys = manner.keys(workflow.keys)
         return render(known, workflow, keys, ids, prompts.texts, manner.data_of)
 
     def _wiring(self, structure: Structure) -> Wiring:
-        return self._wirings.get(
-            structure,
-            lambda: Wiring(structure, self.manner.roles),
-            lambda _: structure.size <= MAX_SIZE,
-        )
+        if (wiring := self._wirings.find(structure)) is None:
+            wiring = Wiring(structure, self.manner.roles)
+            if structure.size <= MAX_SIZE:
+                self._wirings.keep(structure, wiring)
+        return wiring
 
     def _known(self, wiring: Wiring, prompts: Prompts) -> Known:
-        def make() -> Known:
+        if (known := self._plans.find(key := (wiring, prompts.forms))) is None:
             planner = Planner(wiring)
             self.manner.lay_out(planner, prompts)
-            return Known(planner.plan())
-
-        def is_kept(known: Known) -> bool:
+            known = Known(planner.plan())
             is_general = not prompts.names and wiring.structure.size <= MAX_SIZE
-            return is_general and known.plan.size <= MAX_SIZE
-
-        return self._plans.get((wiring, prompts.forms), make, is_kept)
+            if is_general and known.plan.size <= MAX_SIZE:
+                self._plans.keep(key, known)
+        return known

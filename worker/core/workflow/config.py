@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
 from msgspec import Raw
@@ -16,6 +17,9 @@ from msgspec import Raw
 from worker.core.codes import quote
 from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.text import platform_value
+
+if TYPE_CHECKING:
+    from worker.core.workflow.config_models import Knowledge, Llm
 
 DEFAULT_DATASET: Final = "default-dataset"
 
@@ -29,7 +33,9 @@ _PROVIDERS: Final = (
 )
 
 Refuse = Callable[[str], None]
+RefuseField = Callable[[str, str], None]
 Data = Mapping[str, Raw]
+Values = Mapping[str, Any]
 
 
 class Defaults(msgspec.Struct, frozen=True):
@@ -82,12 +88,10 @@ class KnowledgeConfig(msgspec.Struct, frozen=True):
 
 def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
     """Read an LLM node's `data`; every value that V1 refuses is reported to `refuse`."""
-    from worker.core.workflow.config_models import Llm, read  # noqa: PLC0415  (see there)
-
-    given = _Given(data, _LLM_KEYS)
+    given = _Given(data, _llm_keys)
     given.let_stand_in("prompt_template", "prompt", bool)
     _normalise_model(given.values, defaults)
-    found = read(Llm, given.values, given.refusing(refuse))
+    found = _llm_reader()(given.values, given.refusing(refuse))
     return LlmConfig(
         model=found.model,
         provider=found.provider,
@@ -100,16 +104,14 @@ def llm(data: Data, defaults: Defaults, refuse: Refuse) -> LlmConfig:
 
 def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
     """Read a knowledge node's `data`; every value that V1 refuses is reported to `refuse`."""
-    from worker.core.workflow.config_models import Knowledge, read  # noqa: PLC0415  (see there)
-
-    given = _Given(data, _KNOWLEDGE_KEYS)
+    given = _Given(data, _knowledge_keys)
     given.let_stand_in("document_ids", "documentIds", bool)
     given.let_stand_in("dataset_id", "dataset", bool)
     given.let_stand_in("top_k", "topK", lambda value: value is not None)
     values = given.values
     if not values.get("document_ids") and not values.get("dataset_id"):
         values["dataset_id"] = DEFAULT_DATASET
-    found = read(Knowledge, values, given.refusing(refuse))
+    found = _knowledge_reader()(values, given.refusing(refuse))
     return KnowledgeConfig(
         document_ids=tuple(found.document_ids or (found.dataset_id or DEFAULT_DATASET,)),
         dataset_id=found.dataset_id or None,
@@ -121,7 +123,7 @@ def knowledge(data: Data, refuse: Refuse) -> KnowledgeConfig:
 def custom(data: Data, node_type: CustomNode[Any], refuse: Refuse) -> CustomConfig:
     """Read the `data` of a node of a custom type; what its type refuses is reported to `refuse`."""
     try:
-        return CustomConfig(node_type, node_type.read(msgspec.json.encode(data)))
+        return CustomConfig(node_type, node_type.read(_encode(data)))
     except msgspec.DecodeError as error:
         refuse(f"its data does not fit its type: {error}")
         return CustomConfig(node_type, None)
@@ -140,14 +142,44 @@ def infer_provider(model: str, fallback: str) -> str:
     return fallback.lower()
 
 
-_LLM_KEYS: Final = (
-    *("model", "provider", "prompt_template", "prompt"),
-    *("temperature", "max_tokens", "use_context_from"),
-)
-_KNOWLEDGE_KEYS: Final = (
-    *("document_ids", "documentIds", "dataset_id", "dataset", "dataset_name"),
-    *("top_k", "topK", "mode"),
-)
+@cache
+def _llm_reader() -> Callable[[Values, RefuseField], Llm]:
+    from worker.core.workflow.config_models import Llm, read  # noqa: PLC0415  (see there)
+
+    return partial(read, Llm)
+
+
+@cache
+def _knowledge_reader() -> Callable[[Values, RefuseField], Knowledge]:
+    from worker.core.workflow.config_models import Knowledge, read  # noqa: PLC0415  (see there)
+
+    return partial(read, Knowledge)
+
+
+class _LlmKeys(TypedDict, total=False):
+    model: Any
+    provider: Any
+    prompt_template: Any
+    prompt: Any
+    temperature: Any
+    max_tokens: Any
+    use_context_from: Any
+
+
+class _KnowledgeKeys(TypedDict, total=False):
+    document_ids: Any
+    documentIds: Any
+    dataset_id: Any
+    dataset: Any
+    dataset_name: Any
+    top_k: Any
+    topK: Any
+    mode: Any
+
+
+_encode = msgspec.json.Encoder().encode
+_llm_keys = msgspec.json.Decoder(_LlmKeys)
+_knowledge_keys = msgspec.json.Decoder(_KnowledgeKeys)
 
 
 class _Given:
@@ -155,10 +187,10 @@ class _Given:
 
     __slots__ = ("_data", "_spelled", "values")
 
-    def __init__(self, data: Data, keys: tuple[str, ...]) -> None:
+    def __init__(self, data: Data, keys: msgspec.json.Decoder[Any]) -> None:
         self._data = data
         self._spelled: dict[str, str] = {}
-        self.values = {key: platform_value(data[key]) for key in keys if key in data}
+        self.values: dict[str, Any] = platform_value(_encode(data), keys)
 
     def let_stand_in(self, key: str, other: str, counts: Callable[[Any], bool]) -> None:
         """Use the spelling `other` for `key` where that is absent and the other's value counts.
@@ -174,7 +206,7 @@ class _Given:
         text = self._number_text(self._spelled.get(key, key))
         return text if text and self.values[key] == read else repr(read).encode()
 
-    def refusing(self, refuse: Refuse) -> Callable[[str, str], None]:
+    def refusing(self, refuse: Refuse) -> RefuseField:
         """Say of a field what it must be and what it is, by the key that gave it."""
 
         def tell(field: str, wanted: str) -> None:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw
 
 from worker.core.codes import quote
-from worker.core.workflow.json_values import (
-    NodeId,
-    id_text,
-    is_null,
-    node_id_of,
-    object_of,
-    text_of,
-)
+from worker.core.workflow.json_values import NodeId, as_node_id, id_text, object_of, text_of
 from worker.core.workflow.plan import Plan, PlannedEdge
 from worker.core.workflow.v1 import Edge
 
 _encode = msgspec.json.Encoder().encode
-_NULL: Final = Raw(b"null")
 
 
 class Replaced(NamedTuple):
@@ -54,7 +45,7 @@ def edges_of(
     plan: Plan, edges: Sequence[Edge], ids: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[Replaced]]:
     """The keys of a draft's edges, V1's first, given its nodes' ids; and which of V1's ids gave way."""
-    given = [text_of(edge.keys.get("id")) for edge in edges]
+    given = [edge.id if isinstance(edge.id, str) else None for edge in edges]
     free_ids = _FreeIds(given)
     kept: set[str | None] = {None, ""}  # V1 needs no ids; the platform's editor does, each its own
     replaced: list[Replaced] = []
@@ -74,14 +65,14 @@ def edges_of(
 
 
 def _wanted(edge: Edge, given: str | None) -> str:
-    number = node_id_of(edge.keys.get("id", _NULL)) if given is None else None
+    number = as_node_id(edge.id) if given is None else None
     if number is None:
         return f"e-{id_text(edge.source)}-{id_text(edge.target)}"
     return id_text(number)
 
 
 def _replaced(index: int, edge: Edge, given: str | None, fresh: str) -> Iterator[Replaced]:
-    if given != "" and not is_null(edge.keys.get("id", _NULL)):
+    if given != "" and edge.id is not None:
         why = "its id was taken" if given else "its id was no text"
         yield Replaced(edge.target, f"edges[{index}] is now {quote(fresh)}: {why}")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
 
 from worker.core.codes import quote
-from worker.core.workflow.text import platform_value
 
 JsonObject = dict[str, Raw]
 NodeId: TypeAlias = str | int | float
@@ -21,11 +20,11 @@ Ids are equal where Python's values are: 1 is 1.0 and true, and never "1".
 
 _object = msgspec.json.Decoder(JsonObject)
 _text = msgspec.json.Decoder(str)
+_NULL: Final = Raw(b"null")
 
 
-def node_id_of(raw: Raw | None) -> NodeId | None:
-    """The id that `raw` holds, None if it is none: an empty text, null, a list, an object."""
-    value = None if raw is None else platform_value(raw)
+def as_node_id(value: object) -> NodeId | None:
+    """A value as an id, None if it is none: an empty text, null, a list, an object."""
     return value if value != "" and isinstance(value, (str, int, float)) else None
 
 
@@ -70,4 +69,4 @@ def object_of(raw: Raw | None) -> JsonObject | None:
 
 def is_null(raw: Raw) -> bool:
     """Whether `raw` is JSON's null."""
-    return bytes(raw) == b"null"
+    return raw == _NULL

@@ -6,8 +6,8 @@ unknown keys and numbers survive to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, TypedDict
 
 import msgspec
 from msgspec import Raw
@@ -15,19 +15,20 @@ from msgspec import Raw
 from worker.core.codes import Issue, quote
 from worker.core.first_issue import first_issue
 from worker.core.workflow import config
-from worker.core.workflow.config import CustomConfig, Defaults, KnowledgeConfig, LlmConfig
+from worker.core.workflow.config import Defaults
 from worker.core.workflow.json_values import (
     JsonObject,
     NodeId,
     _object,
+    as_node_id,
     id_text,
     is_null,
-    node_id_of,
     object_of,
     quote_id,
-    text_of,
 )
+from worker.core.workflow.kept import Kept
 from worker.core.workflow.order import run_order
+from worker.core.workflow.structure import Config, Structure, structure_of
 from worker.core.workflow.text import issues_of_text, platform_value, replace_unstorable
 from worker.errors import BotError
 
@@ -42,12 +43,45 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 _CONFIGURED: Final = ("knowledge-retrieval", "llm")
 _EDITOR_TYPE: Final = "custom"
-_array = msgspec.json.Decoder(list[Raw])
+MAX_KEPT: Final = 1_024
+"""So many data of nodes, and orders of structures, are kept in a process."""
+
+MAX_KEPT_BYTES: Final = 1_024
+"""Data with more JSON than that is not kept, nor is one with more than `MAX_KEPT_KEYS` keys."""
+
+MAX_KEPT_KEYS: Final = 32
+MAX_KEPT_SIZE: Final = 128
+"""The order of a structure larger than that is not kept."""
+
+
+class _NodeValues(TypedDict, total=False):
+    id: Any
+    type: Any
+
+
+class _EdgeValues(TypedDict, total=False):
+    id: Any
+    source: Any
+    target: Any
+
+
 _objects = msgspec.json.Decoder(list[JsonObject])
+_node_values = msgspec.json.Decoder(list[_NodeValues])
+_edge_values = msgspec.json.Decoder(list[_EdgeValues])
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What a node holds: its `data` as it is in the column, and its `config` normalised.
+
+    Nodes whose data is the same to the byte share one, in one workflow or in many: nothing may change it.
+    """
+
+    data: JsonObject
+    config: Config
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node as V1 reads it: `config` normalised, `keys` and `data` as they are in the column.
+    """A node as V1 reads it; `keys` are as they are in the column.
 
     `type` is `start`, `knowledge-retrieval`, `llm` or `end`, or a custom type, whose
     `config` is a `CustomConfig`.
@@ -56,15 +90,26 @@ class Node(msgspec.Struct, frozen=True):
     id: NodeId
     type: str
     keys: JsonObject
-    data: JsonObject
-    config: LlmConfig | KnowledgeConfig | CustomConfig | None
+    content: Content
+
+    @property
+    def data(self) -> JsonObject:
+        """Its data as it is in the column."""
+        return self.content.data
+
+    @property
+    def config(self) -> Config:
+        """Its configuration, normalised."""
+        return self.content.config
 
 
 class Edge(msgspec.Struct, frozen=True):
-    """An edge between two existing, different nodes."""
+    """An edge between two existing, different nodes, at the places `ends`; `id` is whatever it says."""
 
     source: NodeId
     target: NodeId
+    ends: tuple[int, int]
+    id: Any
     keys: JsonObject
 
 
@@ -78,6 +123,11 @@ class Workflow(msgspec.Struct, frozen=True):
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
     order: tuple[NodeId, ...]
+    structure: Structure
+
+
+_contents: Final = Kept[tuple[str, bytes, str, str], Content](MAX_KEPT)
+_orders: Final = Kept[Structure, tuple[int, ...]](MAX_KEPT)
 
 
 def is_json_null(text: bytes) -> bool:
@@ -106,9 +156,12 @@ def decode(text: bytes, defaults: Defaults) -> Workflow:
 
 
 def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow | None:
-    """Add what is wrong to `issues`; the workflow, where one can be built in spite of it."""
+    """Add what is wrong to `issues`; the workflow, where nothing is."""
     try:
-        keys, raw_nodes, raw_edges = _parts(text)
+        text.decode()  # msgspec leaves what it passes through unchecked
+        keys = _object.decode(text)
+        raw_nodes = _listed(keys.get("nodes"), _node_values)
+        raw_edges = _listed(keys.get("edges"), _edge_values)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         issues.append(Issue("not_a_workflow", "", _why_not(error)))
         return None
@@ -118,34 +171,35 @@ def _inspect(text: bytes, defaults: Defaults, issues: list[Issue]) -> Workflow |
     if not raw_nodes:
         issues.append(Issue("no_nodes", "", "the workflow has no nodes"))
         return None
-    ids: dict[NodeId, NodeId] = {}  # of all: an edge to a node of an unknown type leads somewhere
-    nodes = [node for node in _nodes(raw_nodes, ids, defaults, issues) if node is not None]
-    edges = list(_edges(raw_edges, ids, issues))
-    _count(nodes, issues)
-    order = run_order(ids, [(edge.source, edge.target) for edge in edges])
-    if len(order) < len(ids):
-        ran = set(order)
-        stuck = [node_id for node_id in ids if node_id not in ran]
-        message = f"{len(stuck)} nodes are on it or behind it, {quote_id(stuck[0], 40)} for one"
-        issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
-    issues.extend(_disconnected(nodes, edges))
-    return Workflow(keys, tuple(nodes), tuple(edges), order)
+    places: dict[NodeId, int] = {}  # of all: an edge to a node of an unknown type leads somewhere
+    nodes = [node for node in _nodes(raw_nodes, places, defaults, issues) if node is not None]
+    ids = tuple(places)
+    edges = list(_edges(raw_edges, places, ids, issues))
+    ends = [edge.ends for edge in edges]
+    if issues:
+        _look_at_graph(ids, nodes, ends, issues)
+        return None
+    structure = structure_of([(node.type, node.config) for node in nodes], ends, places)
+    if (order := _orders.find(structure)) is None:
+        order = _look_at_graph(ids, nodes, ends, issues)
+        if not issues and structure.size <= MAX_KEPT_SIZE:
+            _orders.keep(structure, order)
+    ran = tuple([ids[place] for place in order])
+    return Workflow(keys, tuple(nodes), tuple(edges), ran, structure)
 
 
-def _parts(text: bytes) -> tuple[JsonObject, list[JsonObject], list[JsonObject]]:
-    """The top-level keys, the nodes and the edges; a missing or null list is empty.
+_Listed = list[tuple[JsonObject, Mapping[str, Any]]]
+
+
+def _listed(raw: Raw | None, decoder: msgspec.json.Decoder[Any]) -> _Listed:
+    """The nodes or edges, each with those of its values that decide; a missing or null list is empty.
 
     Raises:
-        msgspec.DecodeError: not JSON, or not of a workflow's shape.
+        msgspec.DecodeError: no list of objects.
     """
-    text.decode()  # msgspec leaves what it passes through unchecked
-    keys = _object.decode(text)
-    nodes, edges = keys.get("nodes"), keys.get("edges")
-    return (
-        keys,
-        [] if nodes is None or is_null(nodes) else _objects.decode(nodes),
-        [] if edges is None or is_null(edges) else _objects.decode(edges),
-    )
+    if raw is None or is_null(raw):
+        return []
+    return list(zip(_objects.decode(raw), platform_value(raw, decoder), strict=True))
 
 
 def _why_not(error: Exception) -> str:
@@ -154,7 +208,7 @@ def _why_not(error: Exception) -> str:
     return f"not JSON: {error}"
 
 
-def _too_many(nodes: list[JsonObject], edges: list[JsonObject]) -> Issue | None:
+def _too_many(nodes: _Listed, edges: _Listed) -> Issue | None:
     for name, things, limit in (("nodes", nodes, MAX_NODES), ("edges", edges, MAX_EDGES)):
         if len(things) > limit:
             return Issue("too_large", name, f"{len(things):,} {name}; at most {limit:,}")
@@ -162,104 +216,154 @@ def _too_many(nodes: list[JsonObject], edges: list[JsonObject]) -> Issue | None:
 
 
 def _nodes(
-    raw_nodes: list[JsonObject], ids: dict[NodeId, NodeId], defaults: Defaults, issues: list[Issue]
+    raw_nodes: _Listed, places: dict[NodeId, int], defaults: Defaults, issues: list[Issue]
 ) -> Iterator[Node | None]:
-    """The nodes, None for one that cannot be built; `ids` is filled with the ids of all."""
-    for index, keys in enumerate(raw_nodes):
-        path = f"nodes[{index}]"
-        node_id = node_id_of(keys.get("id"))
+    """The nodes, None for one that cannot be built; `places` is filled with the ids of all."""
+    for index, (keys, values) in enumerate(raw_nodes):
+        node_id = as_node_id(values.get("id"))
         if node_id is None:
+            path = f"nodes[{index}]"
             message = f"{path} has no id (a text, not empty, or a number)"
             issues.append(Issue("node_without_id", path, message))
-        elif node_id in ids:
+        elif node_id in places:
             message = f"two nodes have the id {quote_id(node_id)}"
-            issues.append(Issue("duplicate_node_id", path, message))
+            issues.append(Issue("duplicate_node_id", f"nodes[{index}]", message))
         else:
-            ids[node_id] = node_id
-        yield _node(keys, node_id, path, defaults, issues)
+            places[node_id] = len(places)
+        yield _Reading(index, node_id, keys, values, issues).node(defaults)
 
 
-def _node(
-    keys: JsonObject, node_id: NodeId | None, path: str, defaults: Defaults, issues: list[Issue]
-) -> Node | None:
-    data = _data(keys.get("data"))
-    if data is None:
-        message = f"the data of node {_name(node_id, path)} is no object"
-        issues.append(Issue("not_a_workflow", path, message))
-        data = {}
-    node_type = _type(keys, data, node_id, path, defaults.types, issues)
-    if node_type is None:
+class _Reading:
+    """A node being read; `name` is what messages call it."""
+
+    __slots__ = ("id", "index", "issues", "keys", "values")
+
+    def __init__(
+        self,
+        index: int,
+        node_id: NodeId | None,
+        keys: JsonObject,
+        values: Mapping[str, Any],
+        issues: list[Issue],
+    ) -> None:
+        self.index = index
+        self.id = node_id
+        self.keys = keys
+        self.values = values
+        self.issues = issues
+
+    @property
+    def name(self) -> str:
+        return f"nodes[{self.index}]" if self.id is None else quote_id(self.id)
+
+    def node(self, defaults: Defaults) -> Node | None:
+        """The node, None if it has no id or no type that is known."""
+        node_type = self._type(defaults.types)
+        if node_type is None:
+            self._data(self.keys.get("data"))
+            return None
+        content = self._content(node_type, defaults)
+        return None if self.id is None else Node(self.id, node_type, self.keys, content)
+
+    def _add(self, code: str, message: str) -> None:
+        self.issues.append(Issue(code, f"nodes[{self.index}]", message))
+
+    def _refuse(self, why: str) -> None:
+        self._add("invalid_config", f"node {self.name}: {why}")
+
+    def _type(self, own_types: Collection[str]) -> str | None:
+        """V1's type, the data's where the editor's says nothing."""
+        keys, drawn = self.keys, self.values.get("type")
+        if drawn == _EDITOR_TYPE:
+            keys = object_of(keys.get("data")) or {}
+            drawn = platform_value(keys["type"]) if "type" in keys else None
+        if isinstance(drawn, str) and drawn and (drawn in _TYPES or drawn in own_types):
+            return _TYPES.get(drawn, drawn)
+        if not drawn:
+            self._add("node_without_type", f"node {self.name} has no type")
+        else:
+            shown = quote(bytes(keys["type"]).decode())
+            self._add("unknown_node_type", f"node {self.name} has the unknown type {shown}")
         return None
-    node_config: LlmConfig | KnowledgeConfig | CustomConfig | None = None
 
-    def refuse(why: str) -> None:
-        message = f"node {_name(node_id, path)}: {why}"
-        issues.append(Issue("invalid_config", path, message))
+    def _content(self, node_type: str, defaults: Defaults) -> Content:
+        """The node's content, from one like it where that is kept."""
+        raw = self.keys.get("data")
+        if raw is None or len(raw) > MAX_KEPT_BYTES or node_type in defaults.types:
+            return self._read(raw, node_type, defaults)
+        key = (node_type, bytes(raw), defaults.model, defaults.provider)
+        if (content := _contents.find(key)) is None:
+            known = len(self.issues)
+            content = self._read(Raw(key[1]), node_type, defaults)  # keeps no more than itself
+            if len(self.issues) == known and len(content.data) <= MAX_KEPT_KEYS:
+                _contents.keep(key, content)
+        return content
 
-    if not data and node_type in _CONFIGURED and "data" in keys and is_null(keys["data"]):
-        refuse("its data is null")
-    if node_type == "llm":
-        node_config = config.llm(data, defaults, refuse)
-    elif node_type == "knowledge-retrieval":
-        node_config = config.knowledge(data, refuse)
-    elif own := defaults.types.get(node_type):
-        node_config = config.custom(data, own, refuse)
-    return None if node_id is None else Node(node_id, node_type, keys, data, node_config)
+    def _read(self, raw: Raw | None, node_type: str, defaults: Defaults) -> Content:
+        data = self._data(raw)
+        if raw is not None and node_type in _CONFIGURED and is_null(raw):
+            self._refuse("its data is null")
+        found: Config = None
+        if node_type == "llm":
+            found = config.llm(data, defaults, self._refuse)
+        elif node_type == "knowledge-retrieval":
+            found = config.knowledge(data, self._refuse)
+        elif own := defaults.types.get(node_type):
+            found = config.custom(data, own, self._refuse)
+        return Content(data, found)
 
-
-def _name(node_id: NodeId | None, path: str) -> str:
-    return path if node_id is None else quote_id(node_id)
-
-
-def _data(raw: Raw | None) -> JsonObject | None:
-    """The data of a node: missing and null are empty, anything but an object is None."""
-    data = object_of(raw)
-    return {} if data is None and (raw is None or is_null(raw)) else data
-
-
-def _type(
-    keys: JsonObject,
-    data: JsonObject,
-    node_id: NodeId | None,
-    path: str,
-    own_types: Collection[str],
-    issues: list[Issue],
-) -> str | None:
-    raw = keys.get("type")
-    drawn = text_of(raw)
-    if drawn == _EDITOR_TYPE:
-        raw = data.get("type")
-        drawn = text_of(raw)
-    if drawn and (found := _TYPES.get(drawn) or (drawn if drawn in own_types else None)):
-        return found
-    name = _name(node_id, path)
-    if raw is None or not platform_value(raw):
-        issues.append(Issue("node_without_type", path, f"node {name} has no type"))
-    else:
-        shown = quote(bytes(raw).decode())
-        issues.append(Issue("unknown_node_type", path, f"node {name} has the unknown type {shown}"))
-    return None
+    def _data(self, raw: Raw | None) -> JsonObject:
+        """The data: missing, null, and what is refused for being no object are empty."""
+        data = object_of(raw)
+        if data is None and raw is not None and not is_null(raw):
+            self._add("not_a_workflow", f"the data of node {self.name} is no object")
+        return data or {}
 
 
 def _edges(
-    raw_edges: list[JsonObject], ids: Mapping[NodeId, NodeId], issues: list[Issue]
+    raw_edges: _Listed,
+    places: Mapping[NodeId, int],
+    ids: Sequence[NodeId],
+    issues: list[Issue],
 ) -> Iterator[Edge]:
     """The edges between nodes, their ends written as the nodes' own ids are (1 where it says 1.0)."""
-    for index, keys in enumerate(raw_edges):
-        path = f"edges[{index}]"
-        source, target = node_id_of(keys.get("source")), node_id_of(keys.get("target"))
-        for end, node_id in (("source", source), ("target", target)):
-            if node_id not in ids:
-                what = "is missing" if node_id is None else f"does not exist: {quote_id(node_id)}"
-                issues.append(Issue("edge_endpoint_missing", path, f"{path}: its {end} {what}"))
-        if source is None or target is None or source not in ids or target not in ids:
-            continue
-        if source == target:
-            issues.append(
-                Issue("self_loop", path, f"{path} leads from {quote_id(source)} to itself")
-            )
+    for index, (keys, values) in enumerate(raw_edges):
+        source, target = as_node_id(values.get("source")), as_node_id(values.get("target"))
+        first = None if source is None else places.get(source)
+        last = None if target is None else places.get(target)
+        if first is None or last is None or first == last:
+            issues.extend(_wrong_edge(f"edges[{index}]", source, target, places))
         else:
-            yield Edge(ids[source], ids[target], keys)
+            yield Edge(ids[first], ids[last], (first, last), values.get("id"), keys)
+
+
+def _wrong_edge(
+    path: str, source: NodeId | None, target: NodeId | None, places: Mapping[NodeId, int]
+) -> Iterator[Issue]:
+    for end, node_id in (("source", source), ("target", target)):
+        if node_id is None:
+            yield Issue("edge_endpoint_missing", path, f"{path}: its {end} is missing")
+        elif node_id not in places:
+            message = f"{path}: its {end} does not exist: {quote_id(node_id)}"
+            yield Issue("edge_endpoint_missing", path, message)
+    if source is not None and source == target and source in places:
+        yield Issue("self_loop", path, f"{path} leads from {quote_id(source)} to itself")
+
+
+def _look_at_graph(
+    ids: Sequence[NodeId], nodes: list[Node], ends: list[tuple[int, int]], issues: list[Issue]
+) -> tuple[int, ...]:
+    """Add what is wrong with how nodes are connected; the places in the order of execution."""
+    _count(nodes, issues)
+    order = run_order(range(len(ids)), ends)
+    if len(order) < len(ids):
+        ran = set(order)
+        stuck = [node_id for place, node_id in enumerate(ids) if place not in ran]
+        message = f"{len(stuck)} nodes are on it or behind it, {quote_id(stuck[0], 40)} for one"
+        issues.append(Issue("cycle", "edges", f"the edges form a cycle: {message}"))
+    left, entered = {ids[source] for source, _ in ends}, {ids[target] for _, target in ends}
+    issues.extend(_disconnected(nodes, left, entered))
+    return order
 
 
 def _count(nodes: list[Node], issues: list[Issue]) -> None:
@@ -270,9 +374,9 @@ def _count(nodes: list[Node], issues: list[Issue]) -> None:
             issues.append(Issue(code, "nodes", f"{found} {node_type} nodes; exactly one is needed"))
 
 
-def _disconnected(nodes: list[Node], edges: list[Edge]) -> Iterator[Issue]:
-    left = {edge.source for edge in edges}
-    entered = {edge.target for edge in edges}
+def _disconnected(
+    nodes: list[Node], left: Collection[NodeId], entered: Collection[NodeId]
+) -> Iterator[Issue]:
     for node in nodes:
         if node.type != "end" and node.id not in left:
             message = f"no edge leads out of node {quote_id(node.id)}"

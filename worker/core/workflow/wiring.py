@@ -7,71 +7,13 @@ suggests is a warning here; what is peculiar to a target, the target warns of (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import msgspec
 
 from worker.core.codes import WarningCode
-from worker.core.workflow.config import CustomConfig, LlmConfig
-from worker.core.workflow.node_types import CustomNode
 from worker.core.workflow.order import run_order
 from worker.core.workflow.roles import Role
-from worker.core.workflow.v1 import Workflow
-
-
-class OwnType:
-    """A custom type and its name in V1; another instance is another type, whatever it says of itself."""
-
-    __slots__ = ("name", "type")
-
-    def __init__(self, name: str, node_type: CustomNode[Any]) -> None:
-        self.name = name
-        self.type = node_type
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OwnType) and self.type is other.type and self.name == other.name
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-class Structure(NamedTuple):
-    """All that a plan depends on: `types` of the nodes, `edges` as (source, target), by place in the list.
-
-    Workflows of one structure differ in ids, texts, numbers and positions alone. `uses`: the places that
-    a node's `use_context_from` names, nodes that do not exist left out; None where it names nothing.
-    """
-
-    types: tuple[str | OwnType, ...]
-    uses: tuple[tuple[int, ...] | None, ...]
-    edges: tuple[tuple[int, int], ...]
-
-    @property
-    def size(self) -> int:
-        """About how much there is of it."""
-        return len(self.types) + len(self.edges) + sum(len(one or ()) for one in self.uses)
-
-
-def structure_of(workflow: Workflow) -> Structure:
-    """The structure of a workflow that V1 runs.
-
-    >>> from worker.core.workflow.v1 import Node
-    >>> nodes = (Node("s", "start", {}, {}, None), Node("e", "end", {}, {}, None))
-    >>> structure_of(Workflow({}, nodes, (), ("s", "e"))).types
-    ('start', 'end')
-    """
-    place = {node.id: index for index, node in enumerate(workflow.nodes)}
-    types: list[str | OwnType] = []
-    uses: list[tuple[int, ...] | None] = []
-    for node in workflow.nodes:
-        config, used = node.config, None
-        if isinstance(config, LlmConfig) and config.use_context_from:
-            used = tuple([place[one] for one in config.use_context_from if one in place])
-        own = OwnType(node.type, config.type) if isinstance(config, CustomConfig) else None
-        types.append(own or node.type)
-        uses.append(used)
-    edges = [(place[edge.source], place[edge.target]) for edge in workflow.edges]
-    return Structure(tuple(types), tuple(uses), tuple(edges))
+from worker.core.workflow.structure import OwnType, Structure
 
 
 class Warned(msgspec.Struct, frozen=True, gc=False):

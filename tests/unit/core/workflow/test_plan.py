@@ -36,7 +36,6 @@ from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.plan import CHECK_EVERY
 from worker.core.workflow.v2 import Port, Ports
-from worker.core.workflow.wiring import structure_of
 from worker.errors import BotError
 
 EVERY_TARGET = pytest.mark.parametrize("target", TARGETS.values(), ids=lambda one: one.name)
@@ -79,7 +78,7 @@ def test_a_draft_is_the_same_by_a_plan_that_another_workflow_left(
     target: Target, workflow: Json, tape: bytes
 ) -> None:
     other = with_other_data(workflow, Tape(tape))
-    structures = [structure_of(v1.decode(as_text(one), WITH_TYPES)) for one in (workflow, other)]
+    structures = [v1.decode(as_text(one), WITH_TYPES).structure for one in (workflow, other)]
     used = without_plans(target)
     draft_of(workflow, used)
 

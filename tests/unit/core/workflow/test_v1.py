@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,14 @@ from tests.builders import (
     read_exactly,
     refusal,
 )
+from tests.custom_types import TYPES, WITH_TYPES, Glossary
 from tests.strategies import damaged_texts, examples, json_values, near_workflows, workflows
 from worker.core.codes import FAILURE_CODES
 from worker.core.targets import convert
 from worker.core.workflow import v1
+from worker.core.workflow.config import Defaults, KnowledgeConfig, LlmConfig
+from worker.core.workflow.kept import Counts, Kept
+from worker.core.workflow.v1 import MAX_KEPT, MAX_KEPT_BYTES, MAX_KEPT_KEYS, MAX_KEPT_SIZE
 from worker.errors import BotError
 
 HOSTILE = [
@@ -675,3 +680,161 @@ def test_any_json_converts_or_is_refused_by_a_listed_code(value: Any) -> None:
 @examples(300)
 def test_any_bytes_are_refused_by_a_listed_code(text: bytes) -> None:
     assert_it_converts_or_is_refused(text)
+
+
+# -- what is kept of what was read ---------------------------------------------------------------
+
+
+@pytest.fixture(name="kept")
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> Callable[[], tuple[Counts, Counts]]:
+    """Nothing is kept yet; what was kept of nodes' data and of structures since."""
+    contents, orders = Kept[Any, Any](MAX_KEPT), Kept[Any, Any](MAX_KEPT)
+    monkeypatch.setattr(v1, "_contents", contents)
+    monkeypatch.setattr(v1, "_orders", orders)
+    return lambda: (contents.counts, orders.counts)
+
+
+def read_anew(text: bytes) -> v1.Workflow:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_contents", "_orders"):
+            patch.setattr(v1, name, Kept[Any, Any](0))
+        return v1.decode(text, WITH_TYPES)
+
+
+@given(workflows(own_types=(*TYPES,)))
+@examples(300)
+def test_a_workflow_is_read_the_same_whatever_was_read_before(workflow: Json) -> None:
+    text = as_text(workflow)
+    anew = read_anew(text)
+
+    assert v1.decode(text, WITH_TYPES) == anew
+    assert v1.decode(text, WITH_TYPES) == anew
+
+
+def test_data_that_is_the_same_to_the_byte_is_read_once(
+    kept: Callable[[], tuple[Counts, Counts]],
+) -> None:
+    for name in ("a", "b"):
+        v1.decode(as_text(a_workflow(an_llm(name, title="T"))), DEFAULTS)
+    assert kept() == (Counts(3, 3), Counts(1, 1))
+
+    v1.decode(as_text(a_workflow(an_llm("c", title="t"))), DEFAULTS)
+    assert kept()[0] == Counts(5, 4)
+
+
+def test_what_a_model_defaults_to_is_part_of_what_is_kept(
+    kept: Callable[[], tuple[Counts, Counts]],
+) -> None:
+    text = as_text(a_workflow(a_node("llm", "llm", {"title": "T"})))
+    models = [
+        v1.decode(text, Defaults(*said)).nodes[1].config
+        for said in (("m", "p"), ("n", "p"), ("n", "q"))
+    ]
+
+    assert [(one.model, one.provider) for one in models if isinstance(one, LlmConfig)] == [
+        ("m", "p"),
+        ("n", "p"),
+        ("n", "q"),
+    ]
+
+
+def test_the_same_data_is_read_for_each_type_anew() -> None:
+    data = {"top_k": 2, "title": "T"}
+    workflow = a_workflow(a_node("k", "knowledge", data), a_node("m", "llm", data))
+    read = v1.decode(as_text(workflow), DEFAULTS)
+
+    assert isinstance(read.nodes[1].config, KnowledgeConfig)
+    assert isinstance(read.nodes[2].config, LlmConfig)
+
+
+def test_data_that_was_refused_is_refused_again_by_the_name_of_its_node() -> None:
+    for name in ("a", "b"):
+        workflow = a_workflow(an_llm(name, temperature=2))
+        assert str(refusal(workflow)).startswith(f"node '{name}': temperature must be")
+
+
+def test_a_structure_that_was_refused_is_refused_again() -> None:
+    for _ in range(2):
+        assert refusal(a_workflow(an_llm("a"), edges=paths("start>a>a2", "a>end"))).code
+        assert refusal(a_workflow(an_llm("a"), an_llm("b"), edges=paths("start>a>end"))).code == (
+            "disconnected"
+        )
+
+
+def test_a_custom_type_reads_every_node_itself() -> None:
+    reads: list[bytes] = []
+
+    class Reading(Glossary):
+        def read(self, data: Any) -> Any:
+            reads.append(bytes(data))
+            return super().read(data)
+
+    defaults = Defaults(types={**TYPES, "glossary": Reading()})
+    for _ in range(2):
+        v1.decode(as_text(a_workflow(a_node("g", "glossary", {}), an_llm())), defaults)
+
+    assert reads == [b"{}", b"{}"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"title": "x" * MAX_KEPT_BYTES},
+        {f"k{number}": 1 for number in range(MAX_KEPT_KEYS + 1)},
+    ],
+)
+def test_data_beyond_the_limits_is_not_kept(
+    kept: Callable[[], tuple[Counts, Counts]], data: Json
+) -> None:
+    for _ in range(2):
+        v1.decode(as_text(a_workflow(a_node("llm", "llm", data))), DEFAULTS)
+
+    assert kept()[0].hits == 2  # the start's and the end's
+
+
+def test_a_structure_beyond_the_limit_is_not_kept(
+    kept: Callable[[], tuple[Counts, Counts]],
+) -> None:
+    workflow = a_workflow(an_llm("m", use_context_from=["m"] * MAX_KEPT_SIZE))
+    for _ in range(2):
+        v1.decode(as_text(workflow), DEFAULTS)
+
+    assert kept()[1].hits == 0
+
+
+def hostile_node(number: int) -> Json:
+    """A node whose data takes as much memory as any that is kept."""
+    names = [f"{number:04}{place}" for place in range(MAX_KEPT_BYTES // 9)]
+    data: Json = {"use_context_from": names}
+    while len(as_text(an_llm(**data)["data"])) > MAX_KEPT_BYTES:
+        names.pop()
+    return an_llm(f"m{number}", **data)
+
+
+def test_as_much_as_is_kept_fits_into_32_mebibytes_whatever_the_workflows_are(
+    kept: Callable[[], tuple[Counts, Counts]],
+) -> None:
+    texts = [
+        as_text(a_workflow(hostile_node(number), note="x" * 40_000)) for number in range(MAX_KEPT)
+    ]
+    v1.decode(texts[0], DEFAULTS)
+    tracemalloc.start()
+    try:
+        for text in texts:
+            v1.decode(text, DEFAULTS)
+        grown, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept()[0].evictions > 0
+    assert grown < 32 * 1024 * 1024
+
+
+def test_of_more_data_than_is_kept_the_one_goes_that_was_used_longest_ago(
+    kept: Callable[[], tuple[Counts, Counts]],
+) -> None:
+    for number in (*range(MAX_KEPT - 2), 0, MAX_KEPT - 2, 0, 1):
+        v1.decode(as_text(a_workflow(an_llm(title=number))), DEFAULTS)
+
+    misses, evictions = kept()[0].misses, kept()[0].evictions
+    assert (misses, evictions) == (MAX_KEPT + 2, 2)
