@@ -34,7 +34,7 @@ def convert_text(text: bytes, defaults: Defaults, target: Target = DEFAULT) -> D
 def convert_checked(workflow: Workflow, target: Target = DEFAULT) -> Draft:
     """Convert a decoded workflow and hold the draft against the checklist.
 
-    Of the drafts of one plan the first goes through it and a sample of the others (`Known.is_due`).
+    Of like drafts of one plan the first goes through it and a sample of the others (`Target.is_due`).
 
     Raises:
         BotError: as `convert_text`.
@@ -45,8 +45,7 @@ def convert_checked(workflow: Workflow, target: Target = DEFAULT) -> Draft:
     if issues := target.check(draft.graph, _own_types(workflow)):
         listed = "; ".join(f"{issue.path}: {issue.message}" for issue in issues[:5])
         raise BotError("internal_error", f"the draft fails the checklist: {listed}")
-    if draft.known is not None:
-        draft.known.has_passed = True
+    target.passed(draft)
     return draft
 
 

@@ -23,6 +23,11 @@ from worker.core.workflow.json_values import NodeId
 from worker.core.workflow.v1 import Node
 
 
+def everything(draft: Draft) -> object:
+    """All that differs between drafts of one plan, and that rules look at."""
+    return draft.ids, draft.data
+
+
 def unchanged(message: str) -> str:
     """The message as it is."""
     return message
@@ -56,8 +61,8 @@ class Target(msgspec.Struct, frozen=True):
     """A platform's V2, as far as drafts have to do with it.
 
     `writer` makes the drafts of workflows that V1 runs. `rule` is what a draft must keep beyond the
-    common checklist. `rules` is the engine. `differences` are the known ones, in the order in which
-    they apply.
+    common checklist, `reading` all that it reads of the ids and the data of one. `rules` is the engine.
+    `differences` are the known ones, in the order in which they apply.
 
     It is known by `types`, the node types that only its graphs have, and by columns of the
     platform's tables (`table.column`, or `table.prefix_*`): one of `columns` says it by itself; of
@@ -73,6 +78,7 @@ class Target(msgspec.Struct, frozen=True):
     rules: Rules
     recording: Recording
     rule: DraftRule = no_more_rules
+    reading: Callable[[Draft], object] = everything
     differences: tuple[KnownDifference, ...] = ()
     types: frozenset[str] = frozenset()
     adds: tuple[str, ...] = ()
@@ -107,13 +113,21 @@ class Target(msgspec.Struct, frozen=True):
     def is_due(self, draft: Draft) -> bool:
         """Whether a draft that was just written has to go through the checklist.
 
-        One of a plan whose first draft passed gives the same answers, if its ids are in order. What a
-        target wants beyond the checklist may depend on texts: it is looked at in every draft.
+        One of a plan of which another passed gives the same answers, if its ids are in order, and if
+        what the target's rule reads of it is the same.
         """
         known = draft.known
-        if known is None or self.rule is not no_more_rules or not are_sound(draft.ids):
+        if known is None or not are_sound(draft.ids):
             return True
-        return known.is_due()
+        return known.is_due(self._read(draft))
+
+    def passed(self, draft: Draft) -> None:
+        """Note that a draft that was just written passed the checklist."""
+        if draft.known is not None:
+            draft.known.passed = self._read(draft)
+
+    def _read(self, draft: Draft) -> object:
+        return () if self.rule is no_more_rules else self.reading(draft)
 
     def check(self, graph: bytes, declared: Mapping[str, Declared] = NO_TYPES) -> list[Issue]:
         """Hold a draft against the checklist and this target's rule; empty if it passes."""

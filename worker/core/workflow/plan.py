@@ -109,12 +109,13 @@ class Plan(msgspec.Struct, frozen=True):
 class Known:
     """A plan that is kept, with what is known of its drafts.
 
-    `outline` is what a target made of the graph of one of them, to execute the others by.
+    `passed` is what a target's rule read of the last that passed the checklist, None before. `outline` is
+    what a target made of the graph of one of them, to execute the others by.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.has_passed = False
+        self.passed: object = None
         self.outline: object = None
         self._drafts = 0
 
@@ -123,13 +124,14 @@ class Known:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def is_due(self) -> bool:
-        """Whether this draft goes through the checklist: until one passed all do, then one in so many.
+    def is_due(self, reading: object) -> bool:
+        """Whether this draft, of which that was read, goes through the checklist.
 
-        Such a one is then read for the outline as well.
+        Until one like it passed all do, then one in so many. Such a one is then read for the outline as
+        well.
         """
         self._drafts += 1
-        if self.has_passed and self._drafts % CHECK_EVERY:
+        if self.passed == reading and self._drafts % CHECK_EVERY:
             return False
         self.outline = None
         return True

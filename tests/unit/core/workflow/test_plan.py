@@ -17,7 +17,9 @@ from tests.builders import (
     Json,
     a_node,
     a_search,
+    a_start,
     a_workflow,
+    an_end,
     an_llm,
     as_text,
     paths,
@@ -35,6 +37,7 @@ from worker.core.workflow import graph_check, v1
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.draft import Draft
 from worker.core.workflow.plan import CHECK_EVERY
+from worker.core.workflow.v1_texts import NO_LLM_ANSWER
 from worker.core.workflow.v2 import Port, Ports
 from worker.errors import BotError
 
@@ -193,14 +196,145 @@ def test_drafts_of_a_plan_are_checked_until_one_passes(monkeypatch: pytest.Monke
     assert len(looks.graphs) == 4
 
 
-def test_what_a_target_wants_beyond_the_checklist_is_looked_at_in_every_draft(
+def test_drafts_whose_texts_name_the_same_are_checked_as_those_of_other_targets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looks, used = Looks(monkeypatch), without_plans(TARGETS["answer"])
-    for _ in range(3):
-        checked(a_workflow(), used)
+    for number in range(2 * CHECK_EVERY):
+        checked(a_workflow(an_llm(f"m{number}", prompt=f"{number}: {{question}}")), used)
 
     assert len(looks.graphs) == 3
+
+
+OTHER_DATA: dict[str, Json | bytes] = {
+    "another type": {"type": "end", "prompt_template": "{{start.query}}"},
+    "a type that is no text": {"type": ["llm"], "prompt_template": "{{start.query}}"},
+    "another node": {"type": "llm", "prompt_template": "{{end.query}}"},
+    "no node": {"type": "llm", "prompt_template": "{{nobody.query}}"},
+    "another output": {"type": "llm", "prompt_template": "{{start.session_id}}"},
+    "no output": {"type": "llm", "prompt_template": "{{start}}"},
+    "one more variable": {"type": "llm", "prompt_template": "{{start.query}} {{a.response}}"},
+    "no variable": {"type": "llm", "prompt_template": "?"},
+    "a blank template": {"type": "llm", "prompt_template": " "},
+    "no template": {"type": "llm"},
+    "a template that is no text": {"type": "llm", "prompt_template": 5},
+    "a template before the prompt": {
+        "type": "llm",
+        "template": "?",
+        "prompt_template": "{{start.query}}",
+    },
+    "a template that is too long": {
+        "type": "llm",
+        "prompt_template": "{{start.query}}" + "x" * 20_480,
+    },
+    "too many variables": {
+        "type": "llm",
+        "prompt_template": "".join(f"{{{{start.query{one}}}}}" for one in range(101)),
+    },
+    "a number that no float holds": b'{"type": "llm", "prompt_template": 1e999}',
+}
+
+
+@pytest.mark.parametrize("name", OTHER_DATA)
+def test_a_draft_whose_texts_say_something_else_is_checked(name: str) -> None:
+    used = without_plans(TARGETS["answer"])
+    draft = [checked(a_workflow(an_llm("a", prompt="{question}")), used) for _ in range(2)][1]
+    said = OTHER_DATA[name]
+    data = said if isinstance(said, bytes) else as_text(said)
+
+    assert not used.is_due(draft)
+    assert used.is_due(msgspec.structs.replace(draft, data=(draft.data[0], data, *draft.data[2:])))
+
+
+@pytest.mark.parametrize("name", ["Sys", "ENV", "Conversation"])
+def test_a_draft_with_an_id_of_the_platform_is_checked(name: str) -> None:
+    used = without_plans(TARGETS["answer"])
+    draft = [checked(a_workflow(an_llm("a")), used) for _ in range(2)][1]
+
+    assert not used.is_due(draft)
+    data = tuple(one.replace(b"{{a.", b"{{%b." % name.encode()) for one in draft.data)
+    renamed = msgspec.structs.replace(draft, ids=("start", name, *draft.ids[2:]), data=data)
+    assert used.is_due(renamed)
+
+
+def test_a_draft_with_a_blank_answer_is_checked() -> None:
+    used = without_plans(TARGETS["answer"])
+    draft = [checked(a_workflow(an_llm("a")), used) for _ in range(2)][1]
+    data = tuple(one.replace(NO_LLM_ANSWER.encode(), b" ") for one in draft.data)
+
+    assert data != draft.data
+    assert used.is_due(msgspec.structs.replace(draft, data=data))
+
+
+TEMPLATES = (
+    *(
+        "{{start.query}}",
+        "{{ start.query }}",
+        "{{k.context}}",
+        "{{m.response}}",
+        "{{end.x}}",
+        "{{n.x}}",
+    ),
+    *(
+        "{{start}}",
+        "{{self.query}}",
+        "{{sys.x}}",
+        "{{env.x}}",
+        "{{Conv.x}}",
+        " ",
+        "{question}",
+        "{{",
+    ),
+    *("}}", "x", "{{start.nothing}}", "{{}}", "\n"),
+)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(TEMPLATES), max_size=3).map("".join), min_size=4, max_size=4),
+    st.lists(st.sampled_from(["llm", "answer", "start", "end", None, 1]), min_size=2, max_size=2),
+    st.sampled_from(["prompt_template", "template"]),
+)
+@examples(1_000)
+def test_the_answer_of_a_rule_follows_from_the_plan_and_what_was_read(
+    texts: list[str], types: list[str | int | None], key: str
+) -> None:
+    """So a draft that is not checked meets its target's rule if the one did of which the same was read."""
+    target = TARGETS["answer"]
+    draft = draft_of(a_workflow(a_search("k"), an_llm("m")), without_plans(target))
+    renamed = draft_of(
+        a_workflow(a_search("o"), an_llm("p"), start=a_start("begin"), end=an_end("stop")),
+        without_plans(target),
+    )
+    assert renamed.known == draft.known
+
+    found: dict[Any, bool] = {}
+    for one, text, node_type in (
+        (draft, texts[0], types[0]),
+        (draft, texts[1], types[1]),
+        (renamed, texts[2], types[0]),
+        (renamed, as_renamed(texts[0]), types[0]),
+        (renamed, texts[3], types[1]),
+    ):
+        said = {"type": node_type, key: text}
+        changed = with_data(with_data(one, 2, said), -2, {"type": "answer", "template": texts[1]})
+        passes = not target.check(changed.graph)
+        assert found.setdefault(target.reading(changed), passes) == passes
+    assert target.reading(draft) == target.reading(renamed)
+
+
+def as_renamed(template: str) -> str:
+    for old, new in (("start.", "begin."), ("k.", "o."), ("m.", "p."), ("end.", "stop.")):
+        template = template.replace(old, new)
+    return template
+
+
+def with_data(draft: Draft, place: int, data: Json) -> Draft:
+    """The draft with another `data` of a node, in the graph too."""
+    graph = json.loads(draft.graph)
+    graph["nodes"][place]["data"] = data
+    every = list(draft.data)
+    every[place] = as_text(data)
+    return msgspec.structs.replace(draft, graph=as_text(graph), data=tuple(every))
 
 
 @pytest.mark.parametrize("ids", [("a", "a"), ("a", "b.c"), ("a", "sys")])

@@ -9,7 +9,7 @@ from worker.core.engine.rules import Rules
 from worker.core.targets.answer.filling import mappings
 from worker.core.targets.answer.nodes import NODE_TYPES
 from worker.core.targets.answer.ports import ANSWER_TYPE, ASSIGNER, IF_ELSE
-from worker.core.targets.answer.validation import answer, refuse, rule
+from worker.core.targets.answer.validation import answer, reading, refuse, rule
 from worker.core.targets.answer.writer import WRITER
 from worker.core.targets.target import AS_THE_PLATFORM, KnownDifference, Target
 
@@ -29,6 +29,7 @@ ANSWER: Final = Target(
     rules=Rules(register({}, *NODE_TYPES), refuse, mappings, answer),
     recording=AS_THE_PLATFORM,
     rule=rule,
+    reading=reading,
     differences=(CONTEXT_KEPT,),
     types=frozenset({ANSWER_TYPE}),
     adds=(ANSWER_TYPE, ASSIGNER, IF_ELSE),

@@ -13,7 +13,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from worker.core.targets.answer.nodes import SIMPLE_NAMES
-from worker.core.targets.answer.templates import MAX_CHARACTERS, MAX_VARIABLES, has_blank, variables
+from worker.core.targets.answer.templates import (
+    MAX_CHARACTERS,
+    MAX_VARIABLES,
+    Variable,
+    has_blank,
+    variables,
+)
 from worker.core.workflow.v1_texts import SEPARATOR
 
 _PLACEHOLDERS: Final = re.compile(r"\{(question|context)\}")
@@ -71,32 +77,28 @@ def _merged(pieces: Pieces) -> Iterator[Piece]:
 def plain(pieces: Pieces) -> str | None:
     """The prompt as an LLM's own template, None if the LLM would make something else of it."""
     template = _template(pieces)
-    if not template or template.strip() != template or not _fits(template):
+    if not template or template.strip() != template or len(template) > MAX_CHARACTERS:
         return None
     if any(name in template for name in SIMPLE_NAMES) or has_blank(template):
         return None
-    return template if _means(template, pieces) else None
+    wanted = _variables(pieces)
+    means_it = len(wanted) <= MAX_VARIABLES and list(variables(template)) == wanted
+    return template if means_it else None
 
 
 def _template(pieces: Pieces) -> str:
-    return "".join(piece.written for piece in pieces)
+    return "".join([piece.written for piece in pieces])
 
 
-def _fits(template: str) -> bool:
-    if len(template) > MAX_CHARACTERS:
-        return False
-    return sum(1 for _ in variables(template)) <= MAX_VARIABLES
-
-
-def _means(template: str, pieces: Pieces) -> bool:
-    """Whether the variables found in a template are those of the pieces, each in its place."""
-    wanted, at = [], 0
+def _variables(pieces: Pieces) -> list[Variable]:
+    """The variables that a template of the pieces should hold, each in its place."""
+    found, at = [], 0
     for piece in pieces:
         end = at + len(piece.written)
         if piece.is_output:
-            wanted.append((piece.text, at, end))
+            found.append(Variable(piece.text, at, end))
         at = end
-    return [tuple(one) for one in variables(template)] == wanted
+    return found
 
 
 class Built(NamedTuple):

@@ -18,7 +18,6 @@ MAX_VARIABLES: Final = 100
 OUTER_VARIABLES: Final = frozenset({"env", "environment", "conv", "conversation", "sys", "system"})
 """What a selector begins with that names no node, whether in capitals or not."""
 OWN_INPUTS: Final = "self"
-_BRACE: Final = re.compile("[{}]")
 _DOUBLE_BRACES: Final = re.compile(r"\{\{([^{}]+)\}\}")
 
 
@@ -40,20 +39,9 @@ def variables(template: str) -> Iterator[Variable]:
     >>> [one.selector for one in variables("{{a.b}} {{ #c.d }} {{{e.f}}} {g} {{h\\ni}} {{}}")]
     ['a.b', 'c.d', 'e.f']
     """
-    start = template.find("{{")
-    while start != -1:
-        brace = _BRACE.search(template, start + 2)
-        if brace is None:
-            return
-        end = brace.start()
-        selector = None
-        if template.startswith("}}", end):
-            selector = _selector(template[start + 2 : end])
-        if selector is None:
-            start = template.find("{{", start + 1)
-        else:
-            yield Variable(selector, start, end + 2)
-            start = template.find("{{", end + 2)
+    for found in _DOUBLE_BRACES.finditer(template):
+        if (selector := _selector(found[1])) is not None:
+            yield Variable(selector, found.start(), found.end())
 
 
 def _selector(inside: str) -> str | None:

@@ -20,6 +20,7 @@ from worker.core.targets.answer.templates import (
     variables,
 )
 from worker.core.workflow.calls import NodeRecord
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.v2 import Graph, Ports
 
 _BRANCHES: Final = (IF_ELSE, "question-classifier")
@@ -55,6 +56,7 @@ class _Node(NamedTuple):
 
 
 _data = msgspec.json.Decoder(_Data)
+_every_data = msgspec.json.Decoder(list[_Data])
 
 
 def refuse(graph: DrawnGraph) -> str | None:
@@ -261,3 +263,32 @@ def rule(graph: Graph) -> Iterable[Issue]:
     leads_somewhere = all(edge.source in ids and edge.target in ids for edge in drawn.edges)
     if leads_somewhere and (why := refuse(drawn)) is not None:
         yield Issue("target", "", why)
+
+
+def reading(draft: Draft) -> object:
+    """What `rule` reads of the ids and the data of a draft, by place.
+
+    Of the types, and of the variables that templates hold, by place what they name. A draft of the same
+    plan of which this is equal gets the same answer, where ids are sound (`ids.are_sound`). Of one that
+    holds something else than drafts of ours do it is equal to none.
+    """
+    if any(one.lower() in OUTER_VARIABLES for one in draft.ids):
+        return object()
+    place = {node_id: number for number, node_id in enumerate(draft.ids)}
+    found: list[object] = []
+    try:
+        read = _every_data.decode(b"[%b]" % b",".join(draft.data))
+    except msgspec.DecodeError:
+        return object()
+    for data in read:
+        template = data.template or data.prompt_template
+        if template is None:
+            found.append((data.type, False))
+            continue
+        selectors = _selectors(template) if isinstance(template, str) else None
+        if selectors is None:
+            return object()
+        named = [one.partition(".") for one in selectors]
+        by_place = frozenset([(place.get(one[0], one[0]), *one[1:]) for one in named])
+        found.append((data.type, bool(template.strip()), by_place))
+    return tuple(found)
