@@ -7,6 +7,7 @@ one is made again in each process.
 from __future__ import annotations
 
 import atexit
+import importlib.metadata
 import os
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from worker.core.engine.registry import Registry
 from worker.core.parity.trial import Equipment
 from worker.core.targets.convert import convert_text
 from worker.core.targets.detect import SETTING
+from worker.core.targets.recipe import recipe
 from worker.core.targets.registry import DEFAULT, TARGETS
 from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults
@@ -174,6 +176,14 @@ class Runtime:
     def defaults(self) -> Defaults:
         """How V1's workflows are read here."""
         return nodes.defaults(self.settings, self.registry)
+
+    @cached_property
+    def _reader(self) -> str:
+        return importlib.metadata.version("pydantic")
+
+    def recipe_of(self, target: Target) -> int:
+        """What drafts for a target follow from here beside their workflows."""
+        return recipe(target, self.defaults, self._reader)
 
     def close(self) -> None:
         """Close this process's sockets; the servers stay."""

@@ -12,8 +12,10 @@ import psycopg
 import sqlalchemy as sa
 from psycopg import sql
 
+from worker.core.codes import ConversionWarning
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver
+from worker.db.expressions import graph_hash, source_hash
 
 FETCH_ROWS = 50
 """Rows fetched at a time: with every workflow at the limit of 4 MiB, 200 MiB at most."""
@@ -45,11 +47,21 @@ class Basis(msgspec.Struct, frozen=True):
 DUPLICATE = Basis(uses_v2=False, is_published=False, workflow_hash=None, is_duplicate=True)
 
 
+class KnownDraft(msgspec.Struct, frozen=True):
+    """The draft that a bot has, which converting its workflow again would give.
+
+    An earlier run made it of the same workflow by the same recipe, and nothing changed it since.
+    """
+
+    content_hash: int
+    warnings: tuple[ConversionWarning, ...]
+
+
 class BotRow(msgspec.Struct, frozen=True):
     """A bot as committed when it was read; nothing is locked.
 
     `workflow` is the column's text in UTF-8; None if the column is null, and also where it is
-    over the limit: `workflow_bytes` tells the two apart.
+    over the limit: `workflow_bytes` tells the two apart. Nor is it read if the draft is `known`.
 
     `uses_v2` is the platform's flag; `is_published` says whether there is a version to run then.
     `is_duplicate`: another row has the same id, so that it is unknown which row is the bot.
@@ -62,6 +74,7 @@ class BotRow(msgspec.Struct, frozen=True):
     has_draft: bool
     is_published: bool
     workflow_hash: int | None = None
+    known: KnownDraft | None = None
     is_duplicate: bool = False
 
     @property
@@ -74,22 +87,56 @@ class BotRow(msgspec.Struct, frozen=True):
 
 _READ = """
     SELECT b.bot_id::varchar, b.use_workflow_v2, octet_length(w.text),
-           CASE WHEN octet_length(w.text) <= {max_bytes} THEN w.text END,
-           EXISTS (
-               SELECT FROM bot_workflow_versions d
-               WHERE d.bot_id = b.bot_id AND d.status = 'draft'
-           ),
+           CASE WHEN {not_known} AND octet_length(w.text) <= {max_bytes} THEN w.text END,
+           {has_draft},
            -- As text: an enumeration need not have that label.
            CASE WHEN b.use_workflow_v2 THEN EXISTS (
                SELECT FROM bot_workflow_versions p
                WHERE p.bot_id = b.bot_id AND p.status::text = 'published'
            ) ELSE false END,
-           hashtextextended(w.text COLLATE "C", 0)
+           h.workflow, {known}
     FROM bots b
     CROSS JOIN LATERAL (SELECT b.workflow::text AS text OFFSET 0) w  -- OFFSET 0: computed once
+    CROSS JOIN LATERAL (SELECT hashtextextended(w.text COLLATE "C", 0) AS workflow OFFSET 0) h
+    {joined}
     WHERE {which}
     ORDER BY b.bot_id
 """
+
+_ANY_DRAFT = {
+    "not_known": "true",
+    "has_draft": """EXISTS (
+               SELECT FROM bot_workflow_versions d
+               WHERE d.bot_id = b.bot_id AND d.status = 'draft'
+           )""",
+    "known": "NULL::int8, NULL::text",
+    "joined": "",
+}
+
+# The newest row of the ledger that has the same source says what the draft must be; a bot without a
+# draft has none. Its draft is hashed only if there is such a row.
+_KNOWN_DRAFT = {
+    "not_known": "k.content IS NULL",
+    "has_draft": "d.bot_id IS NOT NULL",
+    "known": "k.content, CASE WHEN k.content IS NOT NULL THEN l.warnings::text END",
+    "joined": f"""
+    LEFT JOIN LATERAL (
+        SELECT d.bot_id, d.graph FROM bot_workflow_versions d
+        WHERE d.bot_id = b.bot_id AND d.status = 'draft' LIMIT 1
+    ) d ON true
+    LEFT JOIN LATERAL (
+        SELECT l.draft_hash, l.warnings FROM flowshift.ledger l
+        -- The ledger's key is in the database's collation; the platform's column may not be.
+        WHERE l.bot_id = d.bot_id COLLATE "default"
+          AND l.source_hash = {source_hash("h.workflow", "{recipe}")}
+        ORDER BY l.run_id DESC LIMIT 1
+    ) l ON true
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN l.draft_hash = {graph_hash("d")} THEN l.draft_hash END AS content OFFSET 0
+    ) k""",  # noqa: S608  (constants)
+}
+
+_warnings = msgspec.json.Decoder(tuple[ConversionWarning, ...])
 
 
 def read_chunks(
@@ -98,15 +145,18 @@ def read_chunks(
     after: str | None,
     through: str | None,
     bot_ids: Sequence[str] | None,
+    recipe: int | None = None,
 ) -> Generator[list[BotRow], None, None]:
     """Read the bots of a slice in key order, as committed, a bounded amount of text at a time.
 
     The slice is every bot after one id (None: from the first) through another, or those listed that
     come after it; ids that do not exist are passed over. Nothing is locked. Close the iterator, or
     use it up, before the transaction ends.
+
+    With a `recipe`, by which a run would convert, a bot's workflow is not read if its draft is known.
     """
     condition, parameters = which(after, through, bot_ids)
-    query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=condition)
+    query = _read_query(condition, recipe)
     with driver(connection).cursor("flowshift_bots") as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
         cursor.execute(query, parameters)
@@ -122,10 +172,17 @@ def read_chunks(
             yield chunk
 
 
+def _read_query(condition: sql.Composable, recipe: int | None) -> sql.Composed:
+    parts = _ANY_DRAFT if recipe is None else _KNOWN_DRAFT
+    given = {name: sql.SQL(text).format(recipe=sql.Literal(recipe)) for name, text in parts.items()}
+    return sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES), which=condition, **given)
+
+
 def _rows(cursor: psycopg.ServerCursor[Any]) -> Iterator[BotRow]:
     while rows := cursor.fetchmany(FETCH_ROWS):
-        for bot_id, uses_v2, size, text, has_draft, is_published, hashed in rows:
-            yield BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published, hashed)
+        for bot_id, uses_v2, size, text, has_draft, is_published, hashed, content, said in rows:
+            known = None if content is None else KnownDraft(content, _warnings.decode(said or "[]"))
+            yield BotRow(bot_id, bool(uses_v2), text, size, has_draft, is_published, hashed, known)
 
 
 def _one_an_id(rows: Iterable[BotRow]) -> Iterator[BotRow]:

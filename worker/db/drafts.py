@@ -141,6 +141,25 @@ def compare_drafts(
     return found
 
 
+def content_hashes(
+    connection: sa.Connection, bot_ids: Sequence[str], lock: Lock | None
+) -> dict[str, int]:
+    """The content hash of each of these bots' drafts, locked as `compare_drafts` does."""
+    if not bot_ids:
+        return {}
+    with driver(connection).cursor() as cursor:
+        cursor.execute(
+            _CONTENT + (f" FOR UPDATE OF d {lock.value}" if lock else ""), [list(bot_ids)]
+        )
+        return dict(cursor.fetchall())
+
+
+_CONTENT = f"""
+    SELECT d.bot_id::varchar, {graph_hash("d")} FROM bot_workflow_versions d
+    WHERE d.bot_id = ANY(%s) AND d.status = 'draft'
+"""  # noqa: S608  (constants)
+
+
 def graphs(connection: sa.Connection, bot_ids: Sequence[str]) -> dict[str, bytes]:
     """The graphs of these bots' drafts as JSON; one over `MAX_GRAPH_BYTES` is left out.
 

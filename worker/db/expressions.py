@@ -28,6 +28,14 @@ def graph_hash(row: str) -> str:
     return f'hashtextextended({row}.graph::text COLLATE "C", 0)'
 
 
+def source_hash(workflow_hash: str, recipe: str) -> str:
+    """SQL for the hash of all that a draft follows from; null if one of the two is.
+
+    `workflow_hash` is of the workflow's text, `recipe` what `worker.core.targets.recipe` makes.
+    """
+    return f"hashint8extended({workflow_hash}, {recipe})"
+
+
 def seconds(count: float) -> sa.ColumnElement[Any]:
     """An interval of `count` seconds, to add to a time or to take from it."""
     return sa.cast(f"{count} seconds", sa.Interval)

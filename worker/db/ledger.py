@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from worker.core.codes import ConversionWarning, Outcome
 from worker.core.parity.recording import storable
 from worker.db.bulk import JsonText, driver
+from worker.db.expressions import source_hash
 from worker.errors import ConfigError
 
 
@@ -17,7 +18,8 @@ class LedgerRow(msgspec.Struct, frozen=True):
     """What a run did for one bot.
 
     `overhead_us` is None if its draft was not executed; `agreed`, where it did what V1 does, is
-    counted with the batch.
+    counted with the batch. `workflow_hash` is that of its workflow if the draft and the warnings follow
+    from that workflow and the recipe alone, else None.
     """
 
     bot_id: str
@@ -29,24 +31,34 @@ class LedgerRow(msgspec.Struct, frozen=True):
     draft_hash: int | None = None
     overhead_us: int | None = None
     agreed: bool = False
+    workflow_hash: int | None = None
 
 
-_INSERT_LEDGER = """
+_INSERT_LEDGER = f"""
     INSERT INTO flowshift.ledger
-        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
-    SELECT %s, %s, n.*
+        (run_id, batch, bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us,
+         source_hash)
+    SELECT %s, %s, n.bot_id, n.outcome, n.code, n.message, n.warnings, n.traceback, n.draft_hash,
+           n.overhead_us, {source_hash("n.workflow", "%s::int8")}
     FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::jsonb[], %b::text[], %b::int8[],
-                %b::int8[])
-         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us)
-"""
+                %b::int8[], %b::int8[])
+         AS n (bot_id, outcome, code, message, warnings, traceback, draft_hash, overhead_us, workflow)
+"""  # noqa: S608  (constants)
 
 _encode = msgspec.json.Encoder().encode
 
 
 def insert_ledger(
-    connection: sa.Connection, run_id: int, batch: int, rows: Sequence[LedgerRow]
+    connection: sa.Connection,
+    run_id: int,
+    batch: int,
+    rows: Sequence[LedgerRow],
+    recipe: int | None = None,
 ) -> None:
     """Record what the run did for each bot: one row per bot and run, in one statement.
+
+    `recipe` is what drafts follow from beside their workflows; without it, no row says what its draft
+    follows from.
 
     Raises:
         ConfigError: the table kept fewer. What is not recorded must not be committed.
@@ -59,6 +71,7 @@ def insert_ledger(
             (
                 run_id,
                 batch,
+                recipe,
                 [row.bot_id for row in rows],
                 [row.outcome for row in rows],
                 [row.code for row in rows],
@@ -67,6 +80,7 @@ def insert_ledger(
                 [row.traceback and storable(row.traceback) for row in rows],
                 [row.draft_hash for row in rows],
                 [row.overhead_us for row in rows],
+                [row.workflow_hash for row in rows],
             ),
         )
         if cursor.rowcount != len(rows):

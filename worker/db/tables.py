@@ -148,6 +148,7 @@ ledger = Table(
     Column("draft_hash", sa.BigInteger),
     Column("overhead_us", sa.BigInteger),  # null where the draft was not executed
     time_now("recorded_at"),
+    Column("source_hash", sa.BigInteger),  # of all that its draft follows from; null if not known
     CheckConstraint(
         "outcome IN ('converted', 'unchanged', 'published', 'rolled_back', 'skipped', 'failed')",
         name="ledger_outcome_known",

@@ -17,7 +17,7 @@ from worker.db.bots import BotRow
 from worker.db.ledger import LedgerRow
 from worker.db.row_ids import Source
 from worker.platform.platform import Capability, Platform
-from worker.steps.batch.decide import Asked, Decided, decide_on, heard
+from worker.steps.batch.decide import Asked, Converted, Decided, decide_on, heard
 from worker.steps.batch.trial import Trial, judged
 
 _SOURCE: Final = Source("flowshift check-target")
@@ -98,7 +98,8 @@ def _outcome(one: Decided) -> LedgerRow:
     what = one.what
     if isinstance(what, LedgerRow):
         return what
-    return judged(LedgerRow(what.bot_id, "converted", warnings=what.warnings), what.trial_result)
+    trial_result = what.trial_result if isinstance(what, Converted) else None
+    return judged(LedgerRow(what.bot_id, "converted", warnings=what.warnings), trial_result)
 
 
 def _kinds(cases: tuple[Case, ...], rows: list[LedgerRow]) -> tuple[Kind, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from worker.db.runs import RunOptions
-from worker.steps.batch.decide import Converted, Decided
+from worker.steps.batch.decide import Decided, Ready
 
 CHUNK_ROWS: Final = 500
 """Drafts and executions written at a time."""
@@ -31,6 +31,6 @@ def chunks(decided: Sequence[Decided], options: RunOptions) -> Iterator[list[Dec
         yield chunk
 
 
-def ready_of(some: Iterable[Decided]) -> list[Converted]:
-    """The drafts among what was decided."""
-    return [one.what for one in some if isinstance(one.what, Converted)]
+def ready_of(some: Iterable[Decided]) -> list[Ready]:
+    """The bots with drafts among what was decided."""
+    return [one.what for one in some if isinstance(one.what, Ready)]

@@ -50,6 +50,17 @@ class _Decider(msgspec.Struct, frozen=True):
     defaults: Defaults
     asked: Asked
     equipment: Equipment
+    recipe: int
+
+    @property
+    def reads_known(self) -> int | None:
+        """The recipe by which bots that were converted before are known; None if each is to be converted.
+
+        A trial executes the draft beside the workflow, the platform is asked about it, and known
+        differences fail a bot of a strict run whatever became of it before.
+        """
+        is_all = self.trial is None and self.equipment.platform is None and not self.asked.strict
+        return self.recipe if is_all else None
 
     def decide(self, rows: Iterable[BotRow]) -> Generator[Decided]:
         """What becomes of bots, in their order; the platform's own programs are asked about each draft."""
@@ -124,7 +135,8 @@ def _decider_of(batch: Batch, runtime: Runtime) -> _Decider:
     options, equipment = batch.options, runtime.equip(batch.run_id, batch.options)
     trial = Trial.of(batch, options, equipment)
     asked = Asked.of(options, equipment.target)
-    return _Decider(options, trial, runtime.defaults, asked, equipment)
+    recipe = runtime.recipe_of(equipment.target)
+    return _Decider(options, trial, runtime.defaults, asked, equipment, recipe)
 
 
 def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
@@ -136,7 +148,7 @@ def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
     kept_bytes = 0
     after = batch.after_bot_id
     while True:
-        rows = _read(engine, batch, after)
+        rows = _read(engine, batch, after, decider.reads_known)
         with closing(decider.decide(rows)) as some:
             for one in some:
                 decided.append(one)
@@ -148,13 +160,17 @@ def _decide_all(engine: sa.Engine, batch: Batch, decider: _Decider) -> _Made:
         after = rows[-1].bot_id
 
 
-def _read(engine: sa.Engine, batch: Batch, after: str | None) -> list[BotRow]:
+def _read(engine: sa.Engine, batch: Batch, after: str | None, recipe: int | None) -> list[BotRow]:
     """The next bots of a batch, as many as may be in memory at once."""
     with (
         engine.begin() as connection,
         closing(
             bots.read_chunks(
-                connection, after=after, through=batch.through_bot_id, bot_ids=batch.bot_ids
+                connection,
+                after=after,
+                through=batch.through_bot_id,
+                bot_ids=batch.bot_ids,
+                recipe=recipe,
             )
         ) as chunks,
     ):
@@ -172,7 +188,7 @@ def _save(
     settled = settler.settle(made.decided)
     if settled.left and not settled.rows:
         raise LockedError(f"every bot of {batch.ref} is locked by others, or has just changed")
-    ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows)
+    ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows, how.recipe)
     tally = Tally()
     tally.add(settled.rows)
     _leave(connection, batch, settled, settled.through or made.through)

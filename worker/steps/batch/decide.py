@@ -18,9 +18,10 @@ from worker.core.targets.convert import convert_checked
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
 from worker.core.workflow import v1
-from worker.core.workflow.config import Defaults
+from worker.core.workflow.config import CustomConfig, Defaults
+from worker.core.workflow.draft import Draft
 from worker.core.workflow.text import MAX_BYTES
-from worker.core.workflow.v1 import is_json_null
+from worker.core.workflow.v1 import Workflow, is_json_null
 from worker.db.bots import Basis, BotRow
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
@@ -54,9 +55,9 @@ NOTHING_ELSE: Final = Asked()
 class Converted(msgspec.Struct, frozen=True):
     """A bot whose draft is ready to be written.
 
-    `workflow_hash` is of the workflow that it was made of. `trial_result` is None if it was not
-    executed; `executions` are its executions, to be recorded. `inquiry` is what the platform is to be
-    asked, until it was.
+    `workflow_hash` is of the workflow that it was made of; `source_hash` is the same, None if more than
+    that workflow and the recipe decides. `trial_result` is None if it was not executed; `executions` are
+    its executions, to be recorded. `inquiry` is what the platform is to be asked, until it was.
     """
 
     bot_id: str
@@ -67,16 +68,34 @@ class Converted(msgspec.Struct, frozen=True):
     trial_result: TrialResult | None = None
     executions: tuple[ExecutionRow, ...] = ()
     inquiry: Inquiry | None = None
+    source_hash: int | None = None
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A bot whose draft is what converting it would give, as the ledger says: it was not converted.
+
+    `content_hash` is of the draft that was there.
+    """
+
+    bot_id: str
+    content_hash: int
+    warnings: tuple[ConversionWarning, ...]
+    workflow_hash: int | None
+
+
+Ready = Converted | Known
+"""A bot that gets a draft, or keeps the one that it has."""
 
 
 class Decided(msgspec.Struct, frozen=True):
     """What becomes of a bot, on what basis, and how long it took to find out.
 
-    `size` is about the bytes that it takes to keep.
+    It is infinite where it is unknown how long it would take to convert it. `size` is about the bytes
+    that it takes to keep.
     """
 
     basis: Basis
-    what: Converted | LedgerRow
+    what: Ready | LedgerRow
     took_s: float
 
     @property
@@ -87,7 +106,7 @@ class Decided(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Bytes of its draft and executions."""
-        if isinstance(self.what, LedgerRow):
+        if not isinstance(self.what, Converted):
             return 0
         return len(self.what.graph) + sum(_size(one) for one in self.what.executions)
 
@@ -102,7 +121,8 @@ def decide_on(
     """`decide`, with the basis and the time."""
     started = time.perf_counter()
     what = decide(row, defaults, trial, asked, equipment)
-    return Decided(row.basis, what, time.perf_counter() - started)
+    took_s = math.inf if isinstance(what, Known) else time.perf_counter() - started
+    return Decided(row.basis, what, took_s)
 
 
 def heard(decided: Iterable[Decided], word: Word) -> Generator[Decided]:
@@ -117,12 +137,12 @@ def heard(decided: Iterable[Decided], word: Word) -> Generator[Decided]:
 
 
 def _asked(one: Decided) -> Inquiry | None:
-    return None if isinstance(one.what, LedgerRow) else one.what.inquiry
+    return one.what.inquiry if isinstance(one.what, Converted) else None
 
 
 def _heard(one: Decided, found: Opinion | None) -> Decided:
     what = one.what
-    if isinstance(what, LedgerRow):
+    if not isinstance(what, Converted):
         return one
     if found is not None and (what.trial_result is None or found.code == "platform_refused"):
         return Decided(one.basis, refused(what.bot_id, found), math.inf)
@@ -139,8 +159,8 @@ def decide(
     trial: Trial | None = None,
     asked: Asked = NOTHING_ELSE,
     equipment: Equipment | None = None,
-) -> Converted | LedgerRow:
-    """Convert a bot and try its draft, or say why not.
+) -> Ready | LedgerRow:
+    """Convert a bot and try its draft, or say why not; a draft that is known stays.
 
     With `equipment` the draft comes with what the platform is to be asked about it.
 
@@ -148,6 +168,9 @@ def decide(
     """
     if (skipped := _skipped(row, asked)) is not None:
         return skipped
+    if row.known is not None:
+        known = row.known
+        return Known(row.bot_id, known.content_hash, known.warnings, row.workflow_hash)
     if row.workflow is None:
         message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
         return LedgerRow(row.bot_id, "failed", "too_large", message)
@@ -157,7 +180,7 @@ def decide(
         trial_result = None if trial is None else trial.try_draft(row.bot_id, workflow, draft)
         trial_result = _strictly(draft.warnings, trial_result, asked.strict)
         inquiry = None if equipment is None else ask_about(draft.graph, trial_result, equipment)
-        return _converted(row, draft.graph, draft.warnings, trial_result, asked.target, inquiry)
+        return _converted(row, workflow, draft, trial_result, asked.target, inquiry)
     except BotError as error:
         return LedgerRow(row.bot_id, "failed", error.code, str(error))
     except Exception as error:  # noqa: BLE001  (a fault of ours is recorded on the bot, whole)
@@ -209,8 +232,8 @@ def _strictly(
 
 def _converted(
     row: BotRow,
-    graph: bytes,
-    warnings: tuple[ConversionWarning, ...],
+    workflow: Workflow,
+    draft: Draft,
     trial_result: TrialResult | None,
     target: Target,
     inquiry: Inquiry | None,
@@ -222,15 +245,17 @@ def _converted(
             as_row(row.bot_id, one, target.recording) for one in trial_result.executions
         )
         trial_result = msgspec.structs.replace(trial_result, executions=())
+    own_types = any(isinstance(node.config, CustomConfig) for node in workflow.nodes)
     return Converted(
         row.bot_id,
-        graph,
-        warnings,
+        draft.graph,
+        draft.warnings,
         row.has_draft,
         row.workflow_hash,
         trial_result,
         executions,
         inquiry,
+        source_hash=None if own_types else row.workflow_hash,
     )
 
 

@@ -26,7 +26,7 @@ from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.db.sqlstate import LOCK_NOT_AVAILABLE
 from worker.steps.batch.chunks import chunks, ready_of
-from worker.steps.batch.decide import Converted, Decided
+from worker.steps.batch.decide import Decided, Ready
 from worker.steps.batch.halving import (
     ERRORS,
     DatabaseError,
@@ -165,7 +165,7 @@ class Settler:
         by_id = {one.bot_id: one for one in some}
         for one in some:
             self._left.pop(one.bot_id, None)
-        rows = self._written([one for one in some if isinstance(one.what, Converted)], lock)
+        rows = self._written([one for one in some if isinstance(one.what, Ready)], lock)
         rows += self._unwritten([one for one in some if isinstance(one.what, LedgerRow)])
         for row in rows:
             if isinstance(row, LedgerRow):
@@ -219,7 +219,7 @@ class Settler:
 
     def _lock(
         self, some: Sequence[Decided], lock: Lock
-    ) -> tuple[list[Converted], list[LedgerRow | Left]]:
+    ) -> tuple[list[Ready], list[LedgerRow | Left]]:
         """Lock bots: those of which what was decided still holds, and why the others are left.
 
         Bots that do not exist any more are in neither.
@@ -240,7 +240,7 @@ class Settler:
                 left.append(LedgerRow(one.bot_id, "failed", "internal_error", _HIDDEN))
             elif one.bot_id in locked:
                 left.append(Left(one.bot_id, "locked"))
-            elif isinstance(one.what, Converted):
+            elif isinstance(one.what, Ready):
                 same.append(one.what)
         return same, left
 

@@ -109,6 +109,7 @@ def judged(row: LedgerRow, trial_result: TrialResult | None) -> LedgerRow:
             code=trial_result.code,
             message=trial_result.message,
             overhead_us=trial_result.overhead_us,
+            workflow_hash=None,
         )
     known = {warning.code for warning in row.warnings}
     met = tuple(one.warning() for one in trial_result.known if one.code not in known)
@@ -118,6 +119,7 @@ def judged(row: LedgerRow, trial_result: TrialResult | None) -> LedgerRow:
         overhead_us=trial_result.overhead_us,
         agreed=trial_result.agreed,
         warnings=row.warnings + met,
+        workflow_hash=None if met else row.workflow_hash,  # what was met no conversion says
     )
 
 

@@ -19,7 +19,7 @@ from worker.db.ledger import LedgerRow
 from worker.db.publication.proofs import Agreed
 from worker.db.recordings import unrecorded
 from worker.db.runs import RunOptions
-from worker.steps.batch.decide import Converted
+from worker.steps.batch.decide import Converted, Known, Ready
 from worker.steps.batch.halving import DatabaseError
 from worker.steps.batch.proven import note_proofs
 from worker.steps.batch.saved import look_at_saved
@@ -75,29 +75,32 @@ class Written(msgspec.Struct, frozen=True):
 
 def write_drafts(
     connection: sa.Connection,
-    ready: Sequence[Converted],
+    ready: Sequence[Ready],
     options: RunOptions,
     trial: Trial | None,
     lock: Lock,
 ) -> Written:
     """Write the drafts, backups and executions of bots that are locked, in the same few statements.
 
-    With `Lock.SKIP` a bot whose draft another transaction has locked is left.
+    With `Lock.SKIP` a bot whose draft another transaction has locked is left. So is a bot that is known,
+    if its draft changed.
 
     Raises:
         psycopg.Error, sqlalchemy.exc.SQLAlchemyError: the database refuses one of them.
     """
-    rows = name_stale(connection, _drafts(connection, ready, options, lock), options.target)
+    converted, known = _apart(ready)
+    rows = name_stale(connection, _drafts(connection, converted, options, lock), options.target)
+    rows += _same_drafts(connection, known, lock)
     good = {row.bot_id for row in rows if _has_draft(row)}
     filled = back_up(connection, sorted(good), options.backup)
     recorded = frozenset[str]()
     if trial is not None:
-        recorded = record(connection, trial, _executed(ready, good))
+        recorded = record(connection, trial, _executed(converted, good))
     left = {row.bot_id: row.draft_hash for row in rows if _is_unchanged(row)}
-    outcomes = judge(ready, rows)
+    outcomes = judge(converted, rows)
     if trial is not None:
         ended = [row for row in outcomes if isinstance(row, LedgerRow)]
-        note_proofs(connection, trial.run_id, ended, _executed_as(ready, ended))
+        note_proofs(connection, trial.run_id, ended, _executed_as(converted, ended))
     return Written(outcomes, filled, left, recorded)
 
 
@@ -121,7 +124,7 @@ def judge(ready: Sequence[Converted], rows: Iterable[LedgerRow | Left]) -> list[
 
 def not_kept(
     connection: sa.Connection,
-    ready: Sequence[Converted],
+    ready: Sequence[Ready],
     written: Written,
     trial: Trial | None,
     *,
@@ -136,7 +139,7 @@ def not_kept(
     lost = _other_draft(connection, ready, written) if is_watched else {}
     if trial is not None:
         doubted = good - (frozenset() if is_watched else written.recorded)
-        executed = _executed(ready, doubted - lost.keys())
+        executed = _executed(_apart(ready)[0], doubted - lost.keys())
         lost |= {
             bot_id: not_recorded(bot_id)
             for bot_id in unrecorded(connection, trial.source, executed)
@@ -145,16 +148,19 @@ def not_kept(
 
 
 def _other_draft(
-    connection: sa.Connection, ready: Sequence[Converted], written: Written
+    connection: sa.Connection, ready: Sequence[Ready], written: Written
 ) -> dict[str, LedgerRow]:
     good = written.with_draft
-    graphs = [(one.bot_id, one.graph) for one in ready if one.bot_id in good]
-    there = drafts.compare_drafts(connection, graphs, None)
+    converted, known = _apart(one for one in ready if one.bot_id in good)
+    there = drafts.compare_drafts(connection, _graphs(converted), None)
+    same = {bot_id for bot_id, draft in there.items() if draft.is_same}
+    now = {bot_id: draft.content_hash for bot_id, draft in there.items()}
+    now |= drafts.content_hashes(connection, [one.bot_id for one in known], None)
     messages = dict.fromkeys(without_backup(connection, sorted(good), written.filled), _NO_BACKUP)
     for bot_id in good:
-        if bot_id not in there:
+        if bot_id not in now:
             messages[bot_id] = _NO_DRAFT
-        elif not (there[bot_id].is_same or written.left.get(bot_id) == there[bot_id].content_hash):
+        elif bot_id not in same and written.left.get(bot_id) != now[bot_id]:
             messages[bot_id] = _OTHER_DRAFT
     return {bot_id: _failed(bot_id, message) for bot_id, message in messages.items()}
 
@@ -172,18 +178,30 @@ def refused(bot_id: str, error: DatabaseError) -> LedgerRow:
 
 
 def expected(
-    connection: sa.Connection, ready: Sequence[Converted], options: RunOptions
+    connection: sa.Connection, ready: Sequence[Ready], options: RunOptions
 ) -> list[LedgerRow | Left]:
     """The outcomes to expect of bots that cannot be written now, by the drafts that they have."""
+    converted, known = _apart(ready)
     found = look_at_saved(
-        connection, ready, drafts.compare_drafts(connection, _graphs(ready), None)
+        connection, converted, drafts.compare_drafts(connection, _graphs(converted), None)
     )
     rows = [
         (found.get(one.bot_id) and _kept(one, found[one.bot_id], options))
         or LedgerRow(one.bot_id, "converted", warnings=one.warnings)
-        for one in ready
+        for one in converted
     ]
-    return judge(ready, name_stale(connection, rows, options.target))
+    rows = name_stale(connection, rows, options.target)
+    return judge(converted, [*rows, *_same_drafts(connection, known, None)])
+
+
+def _apart(ready: Iterable[Ready]) -> tuple[list[Converted], list[Known]]:
+    converted, known = list[Converted](), list[Known]()
+    for one in ready:
+        if isinstance(one, Converted):
+            converted.append(one)
+        else:
+            known.append(one)
+    return converted, known
 
 
 def _is_unchanged(row: LedgerRow | Left) -> TypeGuard[LedgerRow]:
@@ -217,7 +235,13 @@ def _drafts(
         if one.bot_id in hidden
         else Left(one.bot_id, "locked")
         if one.bot_id in locked
-        else LedgerRow(one.bot_id, "converted", warnings=one.warnings, draft_hash=hashed)
+        else LedgerRow(
+            one.bot_id,
+            "converted",
+            warnings=one.warnings,
+            draft_hash=hashed,
+            workflow_hash=one.source_hash,
+        )
         if (hashed := written.get(one.bot_id)) is not None
         else kept.get(one.bot_id) or _unwritten(one.bot_id, found, called)
         for one in ready
@@ -229,16 +253,48 @@ def _compare(
 ) -> tuple[dict[str, DraftRow], frozenset[str]]:
     """The drafts that these bots have, locked; and the bots whose draft another one has locked."""
     found = look_at_saved(connection, ones, drafts.compare_drafts(connection, _graphs(ones), lock))
-    missing = [one.bot_id for one in ones if one.bot_id not in found]
+    return found, _locked(connection, [one.bot_id for one in ones if one.bot_id not in found])
+
+
+def _locked(connection: sa.Connection, missing: Sequence[str]) -> frozenset[str]:
+    """Of bots whose drafts could not be locked, those that have one."""
     called = drafts.versions_called_draft(connection, missing)
-    return found, frozenset(bot_id for bot_id, status in called.items() if status == "draft")
+    return frozenset(bot_id for bot_id, status in called.items() if status == "draft")
+
+
+def _same_drafts(
+    connection: sa.Connection, known: Sequence[Known], lock: Lock | None
+) -> list[LedgerRow | Left]:
+    """The outcomes of bots that are known, their drafts locked; one whose draft changed is left."""
+    now = drafts.content_hashes(connection, [one.bot_id for one in known], lock)
+    locked = _locked(connection, [one.bot_id for one in known if one.bot_id not in now])
+    hidden = drafts_not_lockable(connection, sorted(locked))
+    return [
+        LedgerRow(
+            one.bot_id,
+            "unchanged",
+            warnings=one.warnings,
+            draft_hash=one.content_hash,
+            workflow_hash=one.workflow_hash,
+        )
+        if now.get(one.bot_id) == one.content_hash
+        else _failed(one.bot_id, _HIDDEN_DRAFT)
+        if one.bot_id in hidden
+        else Left(one.bot_id, "locked" if one.bot_id in locked else "changed")
+        for one in known
+    ]
 
 
 def _kept(one: Converted, draft: DraftRow, options: RunOptions) -> LedgerRow | None:
     """The outcome of a bot that has a draft; None if the draft is to be replaced."""
     if draft.is_same or draft.saved == "saved":
         return LedgerRow(
-            one.bot_id, "unchanged", warnings=one.warnings, draft_hash=draft.content_hash
+            one.bot_id,
+            "unchanged",
+            warnings=one.warnings,
+            draft_hash=draft.content_hash,
+            # One that was only saved is looked at each time: what it holds is not what was made.
+            workflow_hash=one.source_hash if draft.is_same else None,
         )
     if not draft.holds_other or draft.saved == "stripped" or options.overwrite_edited:
         return None
