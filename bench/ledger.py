@@ -77,8 +77,6 @@ KNOWN: Final = {
     "SELECT flowshift.runs.request_id, flowshift.runs.kind, flowshift.runs.state,": (
         "of its run's batches; for 2 % of a process's time at most"
     ),
-    "UPDATE flowshift.batches SET enqueued_at=": "of its run's batches; once a sweep",
-    "WITH abandoned AS (": "of its run's batches; once a sweep",
 }
 """Statements that read every batch of the run at work, by their beginnings, and why they may.
 

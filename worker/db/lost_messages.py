@@ -6,7 +6,7 @@ By the database's times alone, whatever the clocks of workers say.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -16,6 +16,9 @@ from worker.db.tables import batches, runs
 
 MESSAGE_GRACE_S = 10
 """A message that has gone this long without its batch being claimed may be lost."""
+
+LAST_ENDED: Final = 100
+"""Batches of a run that ended last, of which is asked when they were enqueued; older ones came before."""
 
 
 def put_back_lost(
@@ -81,17 +84,27 @@ def take_to_plan(connection: sa.Connection, *, empty: Collection[QueueName]) -> 
 
 
 def _delivered(queue: QueueName) -> sa.ScalarSelect[Any]:
-    """When the newest message of a queue that has surely been delivered was enqueued, less the grace."""
-    other, its_run = batches.alias("other"), runs.alias("its_run")
-    newest = sa.func.max(other.c.enqueued_at)
+    """When the newest message of a queue that has surely been delivered was enqueued, less the grace.
+
+    Among those at work and the last that ended: not all batches of a run are read for it. If a newer one
+    was delivered that ended before these, a lost message is found a little later.
+    """
+    its_run = runs.alias("its_run")
+    at_work = sa.select(batches.c.enqueued_at).where(
+        batches.c.run_id == its_run.c.run_id, batches.c.state == "running"
+    )
+    ended = (
+        sa.select(batches.c.enqueued_at)
+        .where(batches.c.run_id == its_run.c.run_id, batches.c.finished_at.is_not(None))
+        .order_by(batches.c.finished_at.desc())
+        .limit(LAST_ENDED)
+    )
+    sent = sa.union_all(at_work.correlate(its_run), ended.correlate(its_run).subquery().select())
+    delivered = sent.lateral("delivered")
     return (
-        sa.select(newest - seconds(MESSAGE_GRACE_S))
-        .select_from(other.join(its_run, its_run.c.run_id == other.c.run_id))
-        .where(
-            its_run.c.state == "running",
-            its_run.c.kind.in_(kinds_in(queue)),
-            other.c.state != "pending",
-        )
+        sa.select(sa.func.max(delivered.c.enqueued_at) - seconds(MESSAGE_GRACE_S))
+        .select_from(its_run.join(delivered, sa.true()))
+        .where(its_run.c.state == "running", its_run.c.kind.in_(kinds_in(queue)))
         .scalar_subquery()
     )
 

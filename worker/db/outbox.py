@@ -97,24 +97,23 @@ def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int
     window = own_window or window
     if concurrency is None and max_rate is None:
         return window, None
-    queued, at_work = _in_flight(connection, run_id, window)
+    queued, at_work = _in_flight(connection, run_id)
     room = window if concurrency is None else max(0, concurrency - queued - at_work)
     return window, room if max_rate is None else min(room, max(0, 1 - queued))
 
 
-def _in_flight(connection: sa.Connection, run_id: int, window: int) -> tuple[int, int]:
+def _in_flight(connection: sa.Connection, run_id: int) -> tuple[int, int]:
     """How many batches wait in the queue, and how many a live worker has."""
-    first = (
-        sa.select(batches.c.state, batches.c.enqueued_at, batches.c.lease_until)
-        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
-        .order_by(batches.c.number)
-        .limit(window)
-        .subquery()
-    )
-    queued = sa.and_(first.c.state == "pending", first.c.enqueued_at.is_not(None))
-    at_work = sa.and_(first.c.state == "running", first.c.lease_until > sa.func.now())
+    queued = sa.and_(batches.c.state == "pending", batches.c.enqueued_at.is_not(None))
+    running = batches.c.state == "running"
+    at_work = sa.and_(running, batches.c.lease_until > sa.func.now())
     count = sa.func.count
-    row = connection.execute(sa.select(count().filter(queued), count().filter(at_work))).one()
+    row = connection.execute(
+        sa.select(count().filter(queued), count().filter(at_work))
+        .select_from(batches)
+        # As the index of batches in flight says it.
+        .where(batches.c.run_id == run_id, sa.or_(running, queued))
+    ).one()
     return row[0], row[1]
 
 

@@ -121,6 +121,15 @@ batches = Table(
         "number",
         postgresql_where=text("state IN ('pending', 'running')"),
     ),
+    # In the queue or at work: few, whatever the run's size.
+    Index(
+        "batches_in_flight",
+        "run_id",
+        "number",
+        postgresql_where=text(
+            "state = 'running' OR (state = 'pending' AND enqueued_at IS NOT NULL)"
+        ),
+    ),
     Index(
         "batches_ended",
         "run_id",

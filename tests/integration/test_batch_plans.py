@@ -1,0 +1,82 @@
+"""What a batch and a sweep ask of their run's batches takes a few pages, however many the run has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from bench.plans import Plan, explained
+from tests.fleet import Fleet
+from worker.core.policy.batch_ref import BatchRef
+from worker.db import admission
+from worker.steps.rescue import runs_to_close, sweep
+
+DONE, WAITING = 20_000, 20_000
+FEW_PAGES = 100
+"""Each batch of the run is a row of 150 bytes, 40,000 of them some 800 pages."""
+
+
+def add_batches(fleet: Fleet, run_id: int) -> None:
+    """Let a run have many batches that are done, some in the queue and at work, and many that wait."""
+    fleet.execute(_BATCHES, run_id=run_id, done=DONE, all=DONE + WAITING)
+    with fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
+        vacuum.exec_driver_sql("VACUUM ANALYZE flowshift.batches")
+        vacuum.exec_driver_sql("ANALYZE flowshift.runs")
+
+
+_BATCHES = """
+    INSERT INTO flowshift.batches (run_id, number, through_bot_id, bot_count, state, attempt, enqueued_at,
+                                   started_at, finished_at, lease_until, worker)
+    SELECT :run_id, n, 'z', 500,
+           CASE WHEN n <= :done THEN 'done' WHEN n <= :done + 8 THEN 'running' ELSE 'pending' END,
+           (n <= :done + 8)::int,
+           CASE WHEN n <= :done + 16 THEN now() - (:all - n) * interval '100 ms' END,
+           CASE WHEN n <= :done + 8 THEN now() END,
+           CASE WHEN n <= :done THEN now() - (:all - n) * interval '90 ms' END,
+           CASE WHEN n BETWEEN :done + 1 AND :done + 8 THEN now() + interval '1 minute' END, 'one'
+    FROM generate_series(2, CAST(:all AS int)) AS n
+"""
+
+
+def costly(plans: Sequence[Plan]) -> list[str]:
+    """The statements about batches that take more than a few pages, or read the table whole."""
+    asked = [plan for plan in plans if "flowshift.batches" in plan.statement]
+    assert asked
+    return [
+        str(plan)
+        for plan in asked
+        if plan.pages > FEW_PAGES or re.search(r"Seq Scan on batches\b", plan.text)
+    ]
+
+
+def test_a_sweep_reads_no_batches_but_those_in_flight_and_the_last_that_ended(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    add_batches(fleet, fleet.planned().run_id)
+
+    with explained(fleet.engine) as plans:
+        found = sweep(fleet.engine, empty=[], actor="test", lease_s=60, heartbeat_s=10)
+        runs_to_close(fleet.engine)
+
+    assert found is not None
+    assert found.to_enqueue
+    assert costly(plans) == []
+
+
+@pytest.mark.parametrize("limits", [{}, {"concurrency": 30}])
+def test_what_enqueues_and_claims_reads_the_batches_in_flight_alone(
+    fleet: Fleet, limits: dict[str, int]
+) -> None:
+    fleet.add_many(2)
+    run_id = fleet.planned(**limits).run_id
+    add_batches(fleet, run_id)
+
+    with explained(fleet.engine) as plans:
+        taken = fleet.take(run_id, 20)
+        with fleet.engine.begin() as connection:
+            ref = BatchRef(run_id, taken[0])
+            claimed = admission.claim(connection, ref, worker="two", lease_s=60, target_ms=0)
+
+    assert claimed is not None
+    assert costly(plans) == []
