@@ -29,7 +29,7 @@ AT_ONCE = 1_000
 def digests(generated: int) -> Iterator[str]:
     """A line for each target and source: its digest. Of generated workflows a line for a thousand."""
     for target in TARGETS.values():
-        yield f"{target.name} corpora {_digest(_corpora(), target)}"
+        yield f"{target.name} corpora {_digest(corpora(), target)}"
         bots = (bot.workflow for bot in sample_bots(min(generated, 10_000)))
         yield f"{target.name} sample {_digest((one for one in bots if one), target)}"
         for first in range(0, generated, AT_ONCE):
@@ -37,7 +37,8 @@ def digests(generated: int) -> Iterator[str]:
             yield f"{target.name} {first} {_digest(map(numbered_column, numbers), target)}"
 
 
-def _corpora() -> Iterator[bytes]:
+def corpora() -> Iterator[bytes]:
+    """The columns of every corpus, the hostile ones included."""
     yield from (case.workflow for case in corpus())
     for path in sorted(DATA.glob("v1_*.jsonl")):
         for line in path.read_bytes().splitlines():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from itertools import chain
 
 import sqlalchemy as sa
 from psycopg import sql
 
 from worker.core.parity.recording import ExecutionRow
-from worker.db.bulk import JsonText, driver
+from worker.db.bulk import BinaryLoader, driver, integers, jsons, rows, texts, uuids
 from worker.db.column_types import type_of
-from worker.db.row_ids import Source, node_row_id
+from worker.db.row_ids import Source, node_row_ids
 
 # The draft is joined as this transaction sees it: its graph is copied inside the database,
-# compressed as it is. `xmin` names the version of the row that was executed, where that matters.
+# compressed as it is. `xmin` names the version of the row that was executed, where that matters. Each
+# is looked up by the index: OFFSET keeps the planner from reading the whole table for one batch.
 _INSERT_RUNS = """
     INSERT INTO workflow_execution_runs
         (id, bot_id, workflow_version_id, session_id, graph_snapshot, inputs, outputs, status,
@@ -25,11 +25,11 @@ _INSERT_RUNS = """
            statement_timestamp() - n.ago_us * interval '1 microsecond',
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.steps, now()
-    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::jsonb[], %b::jsonb[], %b::text[],
-                %b::text[], %b::int8[], %b::int8[], %b::int8[], %b::int4[], %b::text[])
-         AS n (id, bot_id, session_id, inputs, outputs, status, error, ago_us, elapsed_us, tokens,
-               steps, xmin)
-    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
+    FROM {rows}
+    CROSS JOIN LATERAL (
+        SELECT d.id, d.bot_id, d.graph, d.xmin FROM bot_workflow_versions d
+        WHERE d.bot_id = n.bot_id AND d.status = 'draft' OFFSET 0
+    ) d
     WHERE n.xmin IS NULL OR n.xmin = d.xmin::text
     ON CONFLICT DO NOTHING
     RETURNING id
@@ -41,22 +41,18 @@ _INSERT_NODES = """
          status, error_message, started_at, finished_at, elapsed_time, tokens_used, is_truncated,
          truncated_fields, created_at)
     SELECT n.id, n.run_id, n.node_id, n.node_type::{node_type}, n.place, n.inputs,
-           n.outputs, n.process_data, n.status::{status}, n.error,
+           n.outputs, jsonb_build_object('elapsed_us', n.elapsed_us), n.status::{status}, n.error,
            statement_timestamp() - n.ago_us * interval '1 microsecond',
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.truncated IS NOT NULL, n.truncated, now()
-    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[], %b::int4[], %b::jsonb[],
-                %b::jsonb[], %b::jsonb[], %b::text[], %b::text[], %b::int8[], %b::int8[],
-                %b::int8[], %b::jsonb[])
-         AS n (id, run_id, node_id, node_type, place, inputs, outputs, process_data, status, error,
-               ago_us, elapsed_us, tokens, truncated)
+    FROM {rows}
 """
 
 
 def insert_executions(
     connection: sa.Connection,
     source: Source,
-    rows: Sequence[ExecutionRow],
+    executions: Sequence[ExecutionRow],
     *,
     now: float,
     versions: dict[str, str] | None = None,
@@ -69,43 +65,54 @@ def insert_executions(
     (the same source, bot and message) what is there stays. A bot is missing from the result where
     the server says that it wrote less than it was given: `unrecorded` finds out what is there.
     """
-    if not rows:
+    if not executions:
         return frozenset()
-    rows, ids = _in_order(source, rows)
-    with driver(connection).cursor() as cursor:
-        cursor.execute(
-            sql.SQL(_INSERT_RUNS).format(
-                status=type_of(connection, "workflow_execution_runs", "status")
-            ),
-            (
-                ids,
-                [row.bot_id for row in rows],
-                [row.session_id for row in rows],
-                [JsonText(row.inputs) for row in rows],
-                [None if row.outputs is None else JsonText(row.outputs) for row in rows],
-                [row.status for row in rows],
-                [row.error for row in rows],
-                [_ago_us(row, now) for row in rows],
-                [row.elapsed_us for row in rows],
-                [row.tokens for row in rows],
-                [row.steps for row in rows],
-                [versions and versions[row.bot_id] for row in rows],
-            ),
-        )
-        written = {found for (found,) in cursor.fetchall()}
-        pairs = [(key, row) for key, row in zip(ids, rows, strict=True) if key in written]
-        is_whole = insert_nodes(connection, pairs, now)
-    left = {row.bot_id for key, row in zip(ids, rows, strict=True) if key not in written}
-    return frozenset(row.bot_id for _, row in pairs) - left if is_whole else frozenset()
+    pairs = _in_order(source, executions)
+    written = _insert_runs(connection, pairs, now, versions)
+    there = [pair for pair in pairs if pair[0].bytes in written]
+    is_whole = insert_nodes(connection, there, now)
+    left = {row.bot_id for key, row in pairs if key.bytes not in written}
+    return frozenset(row.bot_id for _, row in there) - left if is_whole else frozenset()
 
 
 def _in_order(
-    source: Source, rows: Sequence[ExecutionRow]
-) -> tuple[list[ExecutionRow], list[uuid.UUID]]:
+    source: Source, executions: Sequence[ExecutionRow]
+) -> list[tuple[uuid.UUID, ExecutionRow]]:
     """Rows with their ids, which rise: the end of an index takes them without a search."""
-    named = [(source.row_id(row.bot_id, row.number), row) for row in rows]
+    named = [(source.row_id(row.bot_id, row.number), row) for row in executions]
     named.sort(key=lambda one: one[0].int)
-    return [row for _, row in named], [row_id for row_id, _ in named]
+    return named
+
+
+def _insert_runs(
+    connection: sa.Connection,
+    pairs: Sequence[tuple[uuid.UUID, ExecutionRow]],
+    now: float,
+    versions: dict[str, str] | None,
+) -> frozenset[bytes]:
+    """Record executions without their nodes; returns the ids of those written."""
+    executions = [row for _, row in pairs]
+    given = rows(
+        "n",
+        id=uuids([key.bytes for key, _ in pairs]),
+        bot_id=texts([row.bot_id for row in executions]),
+        session_id=texts([row.session_id for row in executions]),
+        inputs=jsons([row.inputs for row in executions]),
+        outputs=jsons([row.outputs for row in executions]),
+        status=texts([row.status for row in executions]),
+        error=texts([row.error for row in executions]),
+        ago_us=integers([_ago_us(row, now) for row in executions]),
+        elapsed_us=integers([row.elapsed_us for row in executions]),
+        tokens=integers([row.tokens for row in executions]),
+        steps=integers([row.steps for row in executions]),
+        xmin=texts([None if versions is None else versions[row.bot_id] for row in executions]),
+    )
+    status = type_of(connection, "workflow_execution_runs", "status")
+    with driver(connection).cursor() as cursor:
+        cursor.adapters.register_loader("uuid", BinaryLoader)
+        statement = sql.SQL(_INSERT_RUNS).format(status=status, rows=given.source)
+        cursor.execute(statement, given.parameters, binary=True)
+        return frozenset(found for (found,) in cursor.fetchall())
 
 
 _VERSION_OF_DRAFT = """
@@ -132,13 +139,13 @@ _UNRECORDED = """
 
 
 def unrecorded(
-    connection: sa.Connection, source: Source, rows: Sequence[ExecutionRow]
+    connection: sa.Connection, source: Source, executions: Sequence[ExecutionRow]
 ) -> frozenset[str]:
     """Which bots lack one of these executions, or one of its nodes: by what is there."""
-    if not rows:
+    if not executions:
         return frozenset()
-    ids = [source.row_id(row.bot_id, row.number) for row in rows]
-    bots, nodes = [row.bot_id for row in rows], [len(row.nodes) for row in rows]
+    ids = [source.row_id(row.bot_id, row.number) for row in executions]
+    bots, nodes = [row.bot_id for row in executions], [len(row.nodes) for row in executions]
     with driver(connection).cursor() as cursor:
         cursor.execute(_UNRECORDED, (ids, bots, nodes))
         return frozenset(bot_id for (bot_id,) in cursor.fetchall())
@@ -148,42 +155,35 @@ def insert_nodes(
     connection: sa.Connection, executions: Sequence[tuple[uuid.UUID, ExecutionRow]], now: float
 ) -> bool:
     """Record the nodes of executions that are there; whether the server says that it wrote all."""
-    rows = list(
-        chain.from_iterable(
-            (
-                (key, place, _ago_us(execution, now) - node.since_us, node)
-                for place, node in enumerate(execution.nodes, 1)
-            )
-            for key, execution in executions
-        )
-    )
-    if not rows:
+    nodes = [node for _, execution in executions for node in execution.nodes]
+    if not nodes:
         return True
-    nodes = [node for *_, node in rows]
+    of_each = [(key, len(execution.nodes)) for key, execution in executions]
+    began = [(_ago_us(execution, now), execution.nodes) for _, execution in executions]
+    given = rows(
+        "n",
+        id=uuids([one for key, count in of_each for one in node_row_ids(key, count)]),
+        run_id=uuids([one for key, count in of_each for one in [key.bytes] * count]),
+        node_id=texts([node.node_id for node in nodes]),
+        node_type=texts([node.node_type for node in nodes]),
+        place=integers([node.order for node in nodes]),
+        inputs=jsons([node.inputs for node in nodes]),
+        outputs=jsons([node.outputs for node in nodes]),
+        status=texts([node.status for node in nodes]),
+        error=texts([node.error for node in nodes]),
+        ago_us=integers([ago_us - node.since_us for ago_us, some in began for node in some]),
+        elapsed_us=integers([node.elapsed_us for node in nodes]),
+        tokens=integers([node.tokens for node in nodes]),
+        truncated=jsons([node.truncated for node in nodes]),
+    )
+    statement = sql.SQL(_INSERT_NODES).format(
+        status=type_of(connection, "workflow_node_executions", "status"),
+        node_type=type_of(connection, "workflow_node_executions", "node_type"),
+        rows=given.source,
+    )
     with driver(connection).cursor() as cursor:
-        cursor.execute(
-            sql.SQL(_INSERT_NODES).format(
-                status=type_of(connection, "workflow_node_executions", "status"),
-                node_type=type_of(connection, "workflow_node_executions", "node_type"),
-            ),
-            (
-                [node_row_id(key, place) for key, place, _, _ in rows],
-                [key for key, _, _, _ in rows],
-                [node.node_id for node in nodes],
-                [node.node_type for node in nodes],
-                [node.order for node in nodes],
-                [JsonText(node.inputs) for node in nodes],
-                [JsonText(node.outputs) for node in nodes],
-                [JsonText(node.process_data) for node in nodes],
-                [node.status for node in nodes],
-                [node.error for node in nodes],
-                [ago_us for _, _, ago_us, _ in rows],
-                [node.elapsed_us for node in nodes],
-                [node.tokens for node in nodes],
-                [node.truncated and JsonText(node.truncated) for node in nodes],
-            ),
-        )
-        return cursor.rowcount == len(rows)
+        cursor.execute(statement, given.parameters)
+        return cursor.rowcount == len(nodes)
 
 
 def _ago_us(row: ExecutionRow, now: float) -> int:

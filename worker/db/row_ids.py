@@ -42,11 +42,13 @@ class Source(msgspec.Struct, frozen=True):
         return uuid.UUID(int=front | (hashed >> 62 & 0xFFF) << 64 | _MARKS | hashed & _LOW)
 
 
-def node_row_id(execution_id: uuid.UUID, place: int) -> uuid.UUID:
-    """The id of an execution's node at a place, from 1: right after the execution's own.
+def node_row_ids(execution_id: uuid.UUID, count: int) -> list[bytes]:
+    """The ids of an execution's nodes, in order: those right after the execution's own.
 
-    >>> node_row_id(uuid.UUID("00001a00-0003-8812-986f-7df69102ed3f"), 2)
-    UUID('00001a00-0003-8812-986f-7df69102ed41')
+    >>> execution_id = uuid.UUID("00001a00-0003-8812-986f-7df69102ed3f")
+    >>> [str(uuid.UUID(bytes=one)) for one in node_row_ids(execution_id, 2)]
+    ['00001a00-0003-8812-986f-7df69102ed40', '00001a00-0003-8812-986f-7df69102ed41']
     """
     whole = execution_id.int
-    return uuid.UUID(int=whole & ~_LOW | (whole + place) & _LOW)
+    front = whole & ~_LOW
+    return [(front | (whole + place) & _LOW).to_bytes(16, "big") for place in range(1, count + 1)]

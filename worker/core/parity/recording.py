@@ -43,7 +43,6 @@ class NodeRow(msgspec.Struct, frozen=True):
     order: int
     inputs: bytes
     outputs: bytes
-    process_data: bytes
     status: str
     error: str | None
     since_us: int
@@ -130,7 +129,6 @@ def _node(record: NodeRecord, since_us: int, recording: Recording) -> NodeRow:
         order=record.order,
         inputs=inputs,
         outputs=outputs,
-        process_data=b'{"elapsed_us": %d}' % record.elapsed_us,
         status=recording.node_status[record.status],
         error=record.error and storable(record.error),
         since_us=since_us,

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 import sqlalchemy as sa
+from psycopg import sql
 
-from worker.db.bulk import driver
+from worker.db.bulk import driver, integers, rows, texts
 from worker.db.expressions import graph_hash
 from worker.db.publication.content import content_hash, variables, workflow_hash
 
@@ -28,16 +29,25 @@ class Agreed(msgspec.Struct, frozen=True):
     graph_hash: int | None = None
 
 
+# Each row is looked up by its index: OFFSET keeps the planner from reading a whole table for one batch.
+# A bot of which both hashes are known is not looked at again.
 _RECORD: Final = f"""
     INSERT INTO flowshift.proofs (bot_id, content_hash, workflow_hash, run_id)
     SELECT DISTINCT ON (n.bot_id) n.bot_id,
            {content_hash("d", f"COALESCE(n.graph_hash, {graph_hash('d')})")},
-           COALESCE(n.workflow_hash, {workflow_hash("b")}), %b::int8
-    FROM unnest(%b::text[], %b::int8[], %b::text[], %b::int8[])
-         AS n (bot_id, workflow_hash, row_version, graph_hash)
-    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
-    JOIN bots b ON b.bot_id = n.bot_id AND b.workflow IS NOT NULL
-    WHERE (n.graph_hash IS NOT NULL OR COALESCE(n.workflow_hash = {workflow_hash("b")}, true))
+           COALESCE(n.workflow_hash, b.workflow_hash), n.run_id
+    FROM {{rows}}
+    CROSS JOIN LATERAL (
+        SELECT d.graph, d.environment_variables, d.conversation_variables, d.xmin
+        FROM bot_workflow_versions d WHERE d.bot_id = n.bot_id AND d.status = 'draft' OFFSET 0
+    ) d
+    LEFT JOIN LATERAL (
+        SELECT {workflow_hash("b")} AS workflow_hash FROM bots b
+        WHERE b.bot_id = n.bot_id AND (n.graph_hash IS NULL OR n.workflow_hash IS NULL) OFFSET 0
+    ) b ON true
+    WHERE CASE WHEN n.graph_hash IS NOT NULL AND n.workflow_hash IS NOT NULL THEN true
+               WHEN n.graph_hash IS NOT NULL THEN b.workflow_hash IS NOT NULL
+               ELSE COALESCE(n.workflow_hash, b.workflow_hash) = b.workflow_hash END
       AND CASE WHEN n.row_version IS NOT NULL THEN n.row_version = d.xmin::text
                ELSE {variables("d")} = jsonb_build_array(jsonb_build_object(), jsonb_build_object())
           END
@@ -57,17 +67,16 @@ def record(connection: sa.Connection, run_id: int, agreed: Sequence[Agreed]) -> 
     """
     if not agreed:
         return frozenset()
+    given = rows(
+        "n",
+        bot_id=texts([one.bot_id for one in agreed]),
+        workflow_hash=integers([one.workflow_hash for one in agreed]),
+        row_version=texts([one.row_version for one in agreed]),
+        graph_hash=integers([one.graph_hash for one in agreed]),
+        run_id=integers([run_id] * len(agreed)),
+    )
     with driver(connection).cursor() as cursor:
-        cursor.execute(
-            _RECORD,
-            (
-                run_id,
-                [one.bot_id for one in agreed],
-                [one.workflow_hash for one in agreed],
-                [one.row_version for one in agreed],
-                [one.graph_hash for one in agreed],
-            ),
-        )
+        cursor.execute(sql.SQL(_RECORD).format(rows=given.source), given.parameters)
         return frozenset(bot_id for (bot_id,) in cursor.fetchall())
 
 
