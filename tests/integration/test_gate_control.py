@@ -326,6 +326,20 @@ def test_a_verdict_that_does_not_follow_from_its_reading_is_found(
     assert "it is ANOTHER verdict: watching: no alarm yet" in out
 
 
+def test_a_verdict_in_the_words_of_another_version_is_the_same_verdict(
+    flowshift: Command, gate: Gate
+) -> None:
+    gate.start("1, all")
+    gate.work()
+    gate.execute(gate.bots(1), 0, 8)
+    gate.tick()
+    gate.fleet.execute("UPDATE flowshift.gate_readings SET sentence = '1 of 1 bots is sick'")
+    code, out, _ = flowshift("gate", "1", "--explain")
+    assert code == 1
+    assert "failed: 1 of 1 bots is sick" in out
+    assert "judged again from what is stored: the same" in out
+
+
 def test_publication_shows_the_waves_and_warns_if_nothing_looks(
     flowshift: Command, gate: Gate
 ) -> None:

@@ -64,6 +64,46 @@ def test_the_first_page_says_what_goes_on_and_why_it_waits(
     assert run.run_id == 1
 
 
+def test_the_first_page_is_there_even_if_the_fleet_cannot_be_counted(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    fleet.add_many(3)
+    fleet.planned()
+    with fleet.engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
+        client.timeout = httpx.Timeout(60)
+        found = page(client, "/")
+    assert "The fleet could not be counted: " in found.text
+    assert "0 of 3 bots" in found.text
+
+
+def test_the_first_page_says_which_alerts_fire_and_what_is_stuck(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    fleet.execute("""
+        INSERT INTO flowshift.alerts (rule, state, since, judged_at, said)
+        VALUES ('queue-stands', 'firing', now(), now(), 'x is 700, above 600'),
+               ('quiet', 'ok', now(), now(), 'y is 0')
+    """)
+    found = page(client, "/")
+    assert "queue-stands has been firing since " in found.text
+    assert "x is 700, above 600" in found.text
+    assert "quiet" not in found.text
+    assert "notifications stuck" not in found.text
+    fleet.execute("""
+        WITH told AS (
+            INSERT INTO flowshift.notifications
+                (kind, level, key, title, page, happened_at, due_at, spread_at)
+            VALUES ('run.paused', 'error', 'k', 't', '/', now() - interval '1 hour',
+                    now() - interval '1 hour', now())
+            RETURNING notification_id)
+        INSERT INTO flowshift.deliveries (notification_id, channel)
+        SELECT notification_id, 'ops' FROM told
+    """)
+    fleet.execute("INSERT INTO flowshift.channels (channel, answer) VALUES ('ops', 'HTTP 503')")
+    assert "stuck: ops has not taken 1 for 1 h 0 min (HTTP 503)" in page(client, "/").text
+
+
 def test_a_page_that_is_as_it_was_is_answered_with_304_and_a_change_with_the_page(
     fleet: Fleet, client: httpx.Client
 ) -> None:

@@ -45,6 +45,7 @@ HOSTILE = {
     "row_security": "off",
     "exit_on_error": "on",
     "plan_cache_mode": "'force_generic_plan'",
+    "jit": "on",
 }
 WANTED = {
     "DateStyle": "ISO, MDY",
@@ -66,6 +67,7 @@ WANTED = {
     "row_security": "on",
     "exit_on_error": "off",
     "plan_cache_mode": "auto",
+    "jit": "off",
 }
 
 

@@ -37,6 +37,7 @@ _FIXED: Final[Mapping[str, str]] = {
     "row_security": "on",
     "exit_on_error": "off",  # else the first bot that is refused would end the session
     "plan_cache_mode": "auto",
+    "jit": "off",  # compiling one of our statements takes seconds, to save milliseconds
 }
 # How transactions begin. (A pooled one says so in its BEGIN.)
 _TRANSACTIONS: Final[Mapping[str, str]] = {

@@ -8,21 +8,26 @@ import sqlalchemy as sa
 from worker.core.codes import parse_differences
 from worker.core.publication.live import newest_published
 from worker.core.targets.registry import TARGETS
+from worker.core.workflow.diff import Difference
 from worker.db import versions
 from worker.db.engine import map_database_errors
 from worker.runtime import Runtime
 from worker.steps import find
-from worker.steps.examine import Examination, examine_bot, target_to_try
+from worker.steps.examine import Examination, changes_between, examine_bot, target_to_try
 from worker.steps.pictures import Pictured, pictures_of
 from worker.steps.try_bot import Tried, try_bot
 
 
 class BotPage(msgspec.Struct, frozen=True, kw_only=True):
-    """A bot as `show` has it; its V1, and its draft or else the version that was published last, drawn."""
+    """A bot as `show` has it; its V1, and its draft or else the version that was published last, drawn.
+
+    `changes` say how the latter differs from V1.
+    """
 
     found: Examination
     v1: Pictured
     v2: Pictured
+    changes: tuple[Difference, ...]
 
 
 def read_bot_page(engine: sa.Engine, current: Runtime, bot_id: str) -> BotPage:
@@ -43,10 +48,10 @@ def read_bot_page(engine: sa.Engine, current: Runtime, bot_id: str) -> BotPage:
     drawn_for = found.examined.target if found.examined else found.target.target
     warnings = found.history[0].warnings if found.history else ()
     graph, version = _v2_of(engine, found)
-    before, after = pictures_of(
-        found.view.workflow, graph, version, current.defaults, TARGETS[drawn_for], warnings
-    )
-    return BotPage(found=found, v1=before, v2=after)
+    workflow, target = found.view.workflow, TARGETS[drawn_for]
+    before, after = pictures_of(workflow, graph, version, current.defaults, target, warnings)
+    changes = changes_between(workflow, graph, current.defaults, target)
+    return BotPage(found=found, v1=before, v2=after, changes=changes)
 
 
 def _v2_of(engine: sa.Engine, found: Examination) -> tuple[str | None, str]:

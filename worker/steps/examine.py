@@ -142,7 +142,7 @@ def examine_bot(
         history=tuple(map(_as_shown, history)),
         executions=tuple(last),
         timings=tuple(executions.slowest_first(nodes)),
-        changes=tuple(_changes(view, defaults, target)),
+        changes=changes_between(view.workflow, view.graph, defaults, target),
         examined=examine_draft(view, defaults, equip(target)),
     )
 
@@ -224,15 +224,17 @@ def _drift(
     return Drift(cause, tuple(changes))
 
 
-def _changes(view: BotView, defaults: Defaults, target: Target) -> list[Difference]:
-    """How the draft differs from V1; empty if there is nothing to compare."""
-    if view.workflow is None or view.graph is None:
-        return []
+def changes_between(
+    workflow: str | None, graph: str | None, defaults: Defaults, target: Target
+) -> tuple[Difference, ...]:
+    """How a graph of V2 differs from V1 (JSON texts); empty if there is nothing to compare."""
+    if workflow is None or graph is None:
+        return ()
     try:
-        renamed = target.new_ids(v1.decode(view.workflow.encode(), defaults).nodes)
-        workflow, graph = msgspec.json.decode(view.workflow), msgspec.json.decode(view.graph)
+        renamed = target.new_ids(v1.decode(workflow.encode(), defaults).nodes)
+        before, after = msgspec.json.decode(workflow), msgspec.json.decode(graph)
     except (BotError, msgspec.DecodeError, RecursionError):
-        return []
-    if not isinstance(workflow, dict) or not isinstance(graph, dict):
-        return []
-    return differences(workflow, graph, renamed)
+        return ()
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return ()
+    return tuple(differences(before, after, renamed))

@@ -12,7 +12,9 @@ from worker.core.policy.health import Verdict
 from worker.core.policy.processes import Process
 from worker.core.policy.progress import Progress
 from worker.core.targets.detect import Choice
-from worker.db import fleet, heartbeats, outcomes, overview
+from worker.db import alerts, channels, fleet, heartbeats, outcomes, overview
+from worker.db.alerts import Alert
+from worker.db.channels import Stuck
 from worker.db.engine import map_database_errors
 from worker.db.fleet import Executed
 from worker.db.outcomes import Counts
@@ -36,6 +38,8 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     """Runs with their progress, the newest first; publications that are not over; processes; the prune.
 
     `publications_ended` are those of the newest few that are over. `health` is empty if no run goes on.
+    `alerts` are those that fire; `notifications_stuck` are the channels that have not taken what they
+    should have.
     """
 
     active: Sequence[tuple[Run, Progress]]
@@ -45,6 +49,8 @@ class Now(msgspec.Struct, frozen=True, kw_only=True):
     processes: Sequence[Process]
     health: Sequence[Verdict]
     schedule: PruneSchedule
+    alerts: Sequence[Alert]
+    notifications_stuck: Sequence[Stuck]
 
 
 def read_now(engine: sa.Engine, settings: Settings) -> Now:
@@ -59,6 +65,8 @@ def read_now(engine: sa.Engine, settings: Settings) -> Now:
         publications = outline.active(connection)
         newest = outline.newest(connection, PUBLICATIONS_READ)
         processes = heartbeats.processes(connection)
+        firing = [one for one in alerts.states(connection).values() if one.state == "firing"]
+        stuck = channels.stuck(connection)
     return Now(
         active=active,
         ended=[one for one in found if one[1].is_over],
@@ -67,6 +75,8 @@ def read_now(engine: sa.Engine, settings: Settings) -> Now:
         processes=processes,
         health=health_now(engine, settings) if active else (),
         schedule=read_schedule(engine, settings.prune_at),
+        alerts=firing,
+        notifications_stuck=stuck,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.nodes import status_text
+from worker.core.short_ids import distinct_length
 from worker.core.shown import plain
 from worker.core.units import milliseconds
 from worker.db.executions import Execution
@@ -22,7 +22,6 @@ NARROW: Final = 80
 
 _FOLDED: Final = ("bot", "run or session")
 
-SHORT_ID: Final = 8
 ERROR_CUT: Final = 200
 
 
@@ -38,7 +37,7 @@ def print_executions(out: Console, found: Sequence[Execution], *, with_bot: bool
     Ids are cut if there is no room, but never so far that two of them look alike.
     """
     wide = out.width >= WIDE
-    length = 36 if wide else _distinct_length([one.execution_id for one in found])
+    length = 36 if wide else distinct_length(one.execution_id for one in found)
     shown = _columns(out.width, with_bot=with_bot)
     table = Table(box=None, pad_edge=False)
     for name in shown:
@@ -86,16 +85,6 @@ def _print_errors(out: Console, found: Sequence[Execution], length: int) -> None
             why.add_row(Text(str(one.execution_id)[:length]), shown)
     if why.row_count:
         out.print(why)
-
-
-def _distinct_length(ids: Sequence[uuid.UUID]) -> int:
-    """How many characters of each id tell it from the others."""
-    texts = {str(one) for one in ids}
-    return next(
-        length
-        for length in range(SHORT_ID, 37)
-        if len({text[:length] for text in texts}) == len(texts)
-    )
 
 
 def session_text(one: Execution) -> Text:

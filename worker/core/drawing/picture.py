@@ -6,10 +6,13 @@ lists the nodes in words beside it. The classes are `worker/web`'s stylesheet's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
 from xml.etree import ElementTree as ET
+
+import msgspec
 
 from worker.core.drawing import geometry
 from worker.core.drawing.geometry import INSET, WIDTH, Placed, Point, input_at, output_at
@@ -30,11 +33,11 @@ HOVER_WIDTH: Final = 200
 """Characters of a text that a pointer may bring up."""
 
 _MARGIN: Final = 24.0
-_ROOM: Final = 1_180.0
-"""A picture that is wider is shown smaller, so that a window of 1,280 pixels holds it."""
+_SMALLEST: Final = 0.6
+"""A picture is shown smaller where there is less room; beyond that its texts cannot be read."""
 
-_SMALLEST: Final = 0.75
-"""Beyond that its texts cannot be read: then it is scrolled."""
+_PHONE: Final = 340.0
+"""A picture that may be so narrow is never wider than its frame."""
 
 _BESIDE: Final = 1_280.0
 """Two pictures that are wider do not stand side by side: one is above the other, column by column."""
@@ -47,12 +50,24 @@ _KNOWN_TYPES: Final = frozenset(
 Element = ET.Element
 
 
+class Drawn(msgspec.Struct, frozen=True):
+    """A picture as well-formed SVG, and the width in pixels below which its texts cannot be read."""
+
+    svg: str
+    least_width: int
+
+    @property
+    def fits_everywhere(self) -> bool:
+        """Whether it is readable as a whole even on a phone."""
+        return self.least_width <= _PHONE
+
+
 def can_draw(graph: Graph) -> bool:
     """Whether a workflow is small enough for a picture."""
     return len(graph.boxes) <= MOST_BOXES and len(graph.lines) <= MOST_LINES
 
 
-def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> str:
+def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> Drawn:
     """The picture of a workflow that `can_draw` admits, as well-formed SVG without any style.
 
     `name` begins the ids in it (letters, digits and hyphens), so that a page can hold several pictures;
@@ -60,8 +75,7 @@ def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> str:
     """
     layout = placed(graph)
     left, top, right, bottom = _extent(layout)
-    scale = max(_SMALLEST, min(1.0, _ROOM / (right - left)))
-    size = {"width": _px((right - left) * scale), "height": _px((bottom - top) * scale)}
+    size = {"width": _px(right - left), "height": _px(bottom - top)}
     svg = Element(
         "svg",
         {
@@ -80,7 +94,7 @@ def draw(graph: Graph, *, name: str, title: str, marks: Marks = NOTHING) -> str:
         _line(svg, graph, layout, number, line, marks, name)
     for box, at in zip(graph.boxes, layout.boxes, strict=True):
         _box(svg, box, at, marks)
-    return ET.tostring(svg, encoding="unicode")
+    return Drawn(ET.tostring(svg, encoding="unicode"), math.ceil(_SMALLEST * (right - left)))
 
 
 def description(graph: Graph, marks: Marks = NOTHING) -> str:

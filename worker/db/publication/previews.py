@@ -60,10 +60,6 @@ _READ: Final = f"""
 """  # noqa: S608  (constants)
 
 
-# To compile it takes longer than to execute it, at any number of bots that a publication has.
-_WITHOUT_JIT: Final = "SET LOCAL jit = off"
-
-
 def published(
     connection: sa.Connection,
     publication_id: int,
@@ -77,7 +73,6 @@ def published(
     Streamed by a cursor of the server's, within the caller's transaction; in no order.
     """
     query = sql.SQL(_READ).format(max_bytes=sql.Literal(MAX_BYTES))
-    driver(connection).execute(_WITHOUT_JIT)
     with driver(connection).cursor("flowshift_preview") as cursor:
         cursor.adapters.register_loader("text", BytesLoader)
         cursor.itersize = _PAGE

@@ -8,19 +8,18 @@ import msgspec
 from litestar import Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, QueryParameter
-from markupsafe import Markup
 
 from worker.core.codes import MEANINGS, REMEDIES
 from worker.core.drawing import picture as drawing
 from worker.core.parity.first_difference import in_short
 from worker.core.publication.answering import answers_text
+from worker.core.short_ids import distinct_length
 from worker.core.shown import plain
 from worker.core.targets.registry import TARGETS
 from worker.core.workflow.diff_words import values_of
 from worker.core.workflow.json_values import id_text
 from worker.steps.bot_page import read_bot_page, try_on_page
 from worker.steps.drift import WHY, next_step
-from worker.steps.pictures import Pictured
 from worker.web.doors.rights import FOR_VIEWERS
 from worker.web.given import Current, Reading
 from worker.web.pages.rendering import picture
@@ -30,6 +29,9 @@ LISTED: Final = 100
 """So many nodes are listed in words, and so many differences."""
 
 MESSAGE_LENGTH: Final = 10_000
+
+ALWAYS_MOVED: Final = 1_200
+"""A picture that is wider at least, in pixels, does not fit into the frame of most windows."""
 
 BotId = Annotated[str, QueryParameter(name="id", min_length=1, max_length=200)]
 
@@ -43,9 +45,16 @@ def bot(shell: PageShell, current: Current, reading: Reading, bot_id: BotId) -> 
         "bot.html",
         found=found,
         view=found.view,
+        changes=page.changes,
+        drawn_version=page.v2.version,
+        can_compare=page.v1.graph is not None and page.v2.graph is not None,
+        last_failed=next((one for one in found.executions if one.error), None),
+        id_length=distinct_length(one.execution_id for one in found.executions),
         sides=(("V1", "v1", page.v1), (f"V2 {plain(page.v2.version)}", "v2", page.v2)),
-        drawn=drawn,
+        draw=drawing.draw,
+        as_markup=picture,
         can_draw=drawing.can_draw,
+        always_moved=ALWAYS_MOVED,
         id_text=id_text,
         listed=LISTED,
         values_of=values_of,
@@ -58,13 +67,6 @@ def bot(shell: PageShell, current: Current, reading: Reading, bot_id: BotId) -> 
         remedies=REMEDIES,
         message_length=MESSAGE_LENGTH,
     )
-
-
-def drawn(side: Pictured, name: str, title: str) -> Markup:
-    """The picture of one side, which `can_draw` admits."""
-    if side.graph is None:
-        return Markup()
-    return picture(drawing.draw(side.graph, name=name, title=title, marks=side.marks))
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from litestar import Response, get
 from litestar.params import FromQuery, PathParameter, QueryParameter
 
+from worker.core.short_ids import distinct_length
 from worker.core.shown import fields
 from worker.steps.executions import list_executions, read_execution
 from worker.web.given import Reading
@@ -32,7 +33,13 @@ def executions(
     """The newest executions: of a bot, of a run, or of all."""
     found = list_executions(reading, SHOWN, bot_id=bot or None, run_id=run, failed=failed)
     asked = {"bot": bot, "run": run, "failed": failed}
-    return shell.page("executions.html", found=found, asked=asked, most=SHOWN)
+    return shell.page(
+        "executions.html",
+        found=found,
+        asked=asked,
+        most=SHOWN,
+        id_length=distinct_length(one.execution_id for one in found),
+    )
 
 
 @get("/executions/{execution_id:str}", sync_to_thread=True, include_in_schema=False)

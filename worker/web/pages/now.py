@@ -13,6 +13,7 @@ from worker.core.policy.processes import KINDS, Health, Process, health_of
 from worker.core.policy.progress_words import reason_of
 from worker.processes.vitals import max_age_s
 from worker.runtime import Runtime
+from worker.steps.notify.words import stuck_lines
 from worker.steps.now import Fleet, read_fleet, read_now
 from worker.web.given import Reading
 from worker.web.pages.counted import Counted
@@ -22,6 +23,9 @@ REFRESH_S: Final = 5
 FLEET_S: Final = 60.0
 """The fleet is counted so often at most: at a million bots that takes some tenths of a second."""
 
+RETRY_S: Final = 20.0
+"""If it could not be counted, it is tried again after so long."""
+
 _NEEDED: Final = ("worker", "beat")
 
 
@@ -30,20 +34,26 @@ _FLEET_OF: Final[WeakKeyDictionary[Runtime, Counted[Fleet]]] = WeakKeyDictionary
 
 def _counted(current: Runtime) -> Counted[Fleet]:
     """The count of this process, which every request shares."""
-    return _FLEET_OF.setdefault(current, Counted(FLEET_S))
+    return _FLEET_OF.setdefault(current, Counted(FLEET_S, RETRY_S))
 
 
 @get("/", sync_to_thread=True, include_in_schema=False)
 def now(shell: PageShell, reading: Reading) -> Response[str]:
-    """Runs, publications, processes, the fleet and the prune."""
+    """Runs, publications, processes, the fleet and the prune.
+
+    If the fleet cannot be counted in time, the page says so, and everything else.
+    """
     settings = shell.current.settings
     found = read_now(reading, settings)
+    counted = _counted(shell.current).get(lambda: read_fleet(reading, settings))
     return shell.page(
         "now.html",
         refresh_s=REFRESH_S,
         now=found,
-        fleet=_counted(shell.current).get(lambda: read_fleet(reading, settings)),
+        fleet=counted.value,
+        uncounted=counted.error,
         healths=healths_of(found.processes, max_age_s(shell.current)),
+        stuck=stuck_lines(found.notifications_stuck),
         meanings=MEANINGS,
         reason_of=reason_of,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -34,7 +35,7 @@ def read(workflow: Any) -> Graph:
 
 def drawn(workflow: Any, seen: Marks = NOTHING) -> ET.Element:
     """The picture of a workflow, parsed."""
-    return ET.fromstring(picture.draw(read(workflow), name="p", title="V1", marks=seen))
+    return ET.fromstring(picture.draw(read(workflow), name="p", title="V1", marks=seen).svg)
 
 
 def classes(svg: ET.Element, word: str) -> list[str]:
@@ -151,7 +152,7 @@ def test_hostile_texts_stay_texts() -> None:
 
 def test_a_text_of_four_mebibytes_takes_no_more_room_than_its_box() -> None:
     node = a_node("n", "llm", {"title": "가" * 4_000_000, "model": "x" * 4_000_000})
-    assert len(picture.draw(read({"nodes": [node]}), name="p", title="t")) < 4_000
+    assert len(picture.draw(read({"nodes": [node]}), name="p", title="t").svg) < 4_000
 
 
 def test_what_turns_the_direction_of_writing_round_is_shown_as_an_escape() -> None:
@@ -299,15 +300,18 @@ def test_the_description_says_what_the_picture_shows() -> None:
     )
 
 
-def test_a_wide_picture_is_shown_smaller_until_its_texts_could_not_be_read() -> None:
-    def shown(columns: int) -> tuple[float, float]:
+def test_a_picture_says_how_wide_it_is_and_how_wide_at_least() -> None:
+    def shown(columns: int) -> tuple[float, int, bool]:
         nodes = [a_node(str(n), "llm", {}) for n in range(columns)]
         edges = [an_edge(str(n), str(n + 1)) for n in range(columns - 1)]
         drawn = graph.of_value({"nodes": nodes, "edges": edges})
         assert drawn is not None
-        svg = ET.fromstring(picture.draw(drawn, name="v1", title="V1"))
-        return float(svg.attrib["width"]), float(svg.attrib["viewBox"].split()[2])
+        made = picture.draw(drawn, name="v1", title="V1")
+        svg = ET.fromstring(made.svg)
+        assert svg.attrib["width"] == svg.attrib["viewBox"].split()[2]
+        return float(svg.attrib["width"]), made.least_width, made.fits_everywhere
 
-    for columns in (2, 5, 12):
-        width, natural = shown(columns)
-        assert width == pytest.approx(min(natural, max(1_180, 0.75 * natural)), abs=0.1)
+    for columns, is_small in ((1, True), (2, True), (5, False), (12, False)):
+        width, least, fits = shown(columns)
+        assert least == math.ceil(0.6 * width)
+        assert fits is is_small
