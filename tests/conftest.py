@@ -64,7 +64,7 @@ UNMEASURED = ("hypothesis", "acceptance", "unmeasured")
 
 
 LIVE_TESTS = os.environ.get("LIVE_TESTS", "all")
-"""Which tests of real processes are run: `all`, or the half of this `day`; tomorrow's is the other one."""
+"""Which tests of real processes are run: `all`, or the quarter of this `day`."""
 
 
 @pytest.hookimpl(tryfirst=True)

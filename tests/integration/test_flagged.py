@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from psycopg import sql
 
 from tests import platforms
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
@@ -131,9 +132,8 @@ def test_one_statement_looks_for_versions_by_the_index_on_the_bot(fleet: Fleet) 
         "SELECT bot_id, 'v' || n, 'published', '{}' FROM bots, generate_series(1, 30) n"
     )
     fleet.execute("ANALYZE bots, bot_workflow_versions")
-    query = bots._READ.format(
-        max_bytes=100, which="b.bot_id > 'bot-00010' AND b.bot_id <= 'bot-00040'"
-    )
+    condition = sql.SQL("b.bot_id > 'bot-00010' AND b.bot_id <= 'bot-00040'")
+    query = bots._read_query(condition, recipe=None).as_string()
 
     plan = "\n".join(row[0] for row in fleet.rows(f"EXPLAIN {query}".replace(":", r"\:")))
 

@@ -583,14 +583,19 @@ def test_a_known_draft_that_a_policy_hides_from_locks_fails_with_a_reason(
     )
     bound = f"flowshift_test_{uuid.uuid4().hex[:12]}"
     fleet.execute(f"CREATE ROLE {bound}; GRANT pg_read_all_data, pg_write_all_data TO {bound}")
-    bind = f"SET ROLE {bound}"  # what a superuser does no policy binds
-    event.listen(fleet.engine, "begin", lambda one: one.exec_driver_sql(bind))
+
+    def bind(connection: sa.Connection) -> None:  # no policy binds a superuser
+        connection.exec_driver_sql(f"SET ROLE {bound}")
+
+    event.listen(fleet.engine, "begin", bind)
     try:
         outcomes = fleet.outcomes(fleet.run(validate="none").run_id)
         with everything_converted():
             as_before = fleet.outcomes(fleet.run(validate="none").run_id)
     finally:
+        event.remove(fleet.engine, "begin", bind)
         fleet.engine.dispose()
+        fleet.execute(f"DROP ROLE {bound}")
     assert outcomes == {**dict.fromkeys(ids, "unchanged"), ids[1]: "failed internal_error"}
     assert outcomes == as_before
     assert known == ids

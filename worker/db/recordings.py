@@ -14,8 +14,7 @@ from worker.db.column_types import type_of
 from worker.db.row_ids import Source, node_row_ids
 
 # The draft is joined as this transaction sees it: its graph is copied inside the database,
-# compressed as it is. `xmin` names the version of the row that was executed, where that matters. Each
-# is looked up by the index: OFFSET keeps the planner from reading the whole table for one batch.
+# compressed as it is. `xmin` names the version of the row that was executed, where that matters.
 _INSERT_RUNS = """
     INSERT INTO workflow_execution_runs
         (id, bot_id, workflow_version_id, session_id, graph_snapshot, inputs, outputs, status,
@@ -26,10 +25,7 @@ _INSERT_RUNS = """
            statement_timestamp() - (n.ago_us - n.elapsed_us) * interval '1 microsecond',
            n.elapsed_us / 1000, n.tokens, n.steps, now()
     FROM {rows}
-    CROSS JOIN LATERAL (
-        SELECT d.id, d.bot_id, d.graph, d.xmin FROM bot_workflow_versions d
-        WHERE d.bot_id = n.bot_id AND d.status = 'draft' OFFSET 0
-    ) d
+    JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
     WHERE n.xmin IS NULL OR n.xmin = d.xmin::text
     ON CONFLICT DO NOTHING
     RETURNING id
