@@ -17,6 +17,8 @@ from worker.runtime import Runtime
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
+REFUSED = "Failed to load resource: the server responded with a status of 4"
+
 Open = Callable[..., AbstractContextManager[Page]]
 
 
@@ -42,14 +44,18 @@ def client(current: Runtime) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def opened(chromium: Browser, client: httpx.Client) -> Open:
-    """Open a window on the server; whatever the console says there, or a dialog, fails the test."""
+    """Open a window on the server; whatever the console says there, or a dialog, fails the test.
+
+    Pages that are `refused` are meant to be: of their status the console may speak.
+    """
 
     @contextmanager
-    def window(**how: Any) -> Iterator[Page]:
+    def window(*, refused: bool = False, **how: Any) -> Iterator[Page]:
         said: list[str] = []
 
         def heard(message: ConsoleMessage) -> None:
-            said.append(f"{message.type}: {message.text}")
+            if not (refused and message.text.startswith(REFUSED)):
+                said.append(f"{message.type}: {message.text}")
 
         def failed(error: Error) -> None:
             said.append(f"error: {error}")

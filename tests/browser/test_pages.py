@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,26 +15,31 @@ from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.gate import Gate
 from tests.publishing import Publishing
 
+EXECUTION = "11111111-1111-4111-8111-111111111111"
+
 HOSTILE = '</text></svg><script>alert(1)</script><img src=x onerror=alert(2)>"><svg onload=alert(3)>\u202e'
 
 PHONE_WIDTH = 390
 
 
 def a_hostile_workflow() -> Json:
-    """Texts that a browser would act on, wherever a person can write one; one is of 4 MiB."""
+    """Texts that a browser would act on, wherever a person can write one; one is of nearly 4 MiB."""
     nodes: list[Json] = []
     for node_type in ("start", "knowledge-retrieval", "llm", "end"):
         texts = {"title": HOSTILE, "model": HOSTILE, "document_ids": [HOSTILE]}
         data = {**texts, "prompt_template": f"{HOSTILE}{{question}}"}
         nodes.append(a_node(f"{node_type}{HOSTILE}", node_type, data))
     edges = [an_edge(*ends) for ends in itertools.pairwise(str(node["id"]) for node in nodes)]
-    nodes[2]["data"]["prompt_template"] += "가" * 1_000_000
+    nodes[2]["data"]["prompt_template"] += "가" * 600_000
     return {"nodes": nodes, "edges": edges}
 
 
 @pytest.fixture
 def lived_in(fleet: Fleet) -> Fleet:
-    """Six bots of which one is published and watched, a broken one, a hostile one; two runs and a wave."""
+    """Six bots of which one is published and watched, a broken one, a hostile one; two runs and a wave.
+
+    Whatever a person, a platform or a model may have written is hostile.
+    """
     fleet.add_many(6)
     fleet.add("broken", a_broken_workflow())
     fleet.add("hostile", a_hostile_workflow())
@@ -45,45 +51,115 @@ def lived_in(fleet: Fleet) -> Fleet:
     gate.tick()
     gate.execute(gate.bots(1), succeeded=20, failed=1)
     gate.tick()
+    fleet.execute(_WRITTEN, id=EXECUTION, text=HOSTILE, values=json.dumps({HOSTILE: HOSTILE}))
+    fleet.execute(_NODES, id=EXECUTION, text=HOSTILE, values=json.dumps({HOSTILE: HOSTILE}))
+    fleet.execute(_SAID, text=HOSTILE)
     return fleet
+
+
+_WRITTEN = """
+    INSERT INTO workflow_execution_runs (id, bot_id, workflow_version_id, session_id, graph_snapshot,
+        inputs, outputs, status, error_message, elapsed_time, created_at)
+    SELECT CAST(:id AS uuid), bot_id, id, CAST(:text AS text), '{}', CAST(:values AS jsonb),
+           CAST(:values AS jsonb),
+           'failed', CAST(:text AS text), 1, now()
+    FROM bot_workflow_versions WHERE bot_id = 'hostile'
+"""
+_NODES = """
+    INSERT INTO workflow_node_executions (workflow_run_id, node_id, node_type, execution_order, inputs,
+        outputs, status, error_message, elapsed_time)
+    SELECT CAST(:id AS uuid), left(CAST(:text AS text), 90), left(CAST(:text AS text), 40), n,
+           CAST(:values AS jsonb), CAST(:values AS jsonb),
+           left(CAST(:text AS text), 20), CAST(:text AS text), 1
+    FROM generate_series(1, 3) AS n
+"""
+_SAID = """
+    WITH told AS (
+        INSERT INTO flowshift.notifications (kind, level, key, title, page, happened_at, due_at, spread_at)
+        VALUES ('run.paused', 'error', 'k', 't', '/', now() - interval '1 hour',
+                now() - interval '1 hour', now())
+        RETURNING notification_id),
+    sent AS (
+        INSERT INTO flowshift.deliveries (notification_id, channel)
+        SELECT notification_id, CAST(:text AS text) FROM told),
+    channel AS (
+        INSERT INTO flowshift.channels (channel, answer)
+        VALUES (CAST(:text AS text), CAST(:text AS text))),
+    alert AS (
+        INSERT INTO flowshift.alerts (rule, state, since, judged_at, said)
+        VALUES (CAST(:text AS text), 'firing', now(), now(), CAST(:text AS text))),
+    done AS (
+        INSERT INTO flowshift.audit (actor, action, run_id, reason, detail)
+        VALUES (CAST(:text AS text), 'run.paused', 1, CAST(:text AS text), '{}')),
+    ledger AS (UPDATE flowshift.ledger SET message = CAST(:text AS text) WHERE bot_id = 'broken'),
+    run AS (UPDATE flowshift.runs SET state_reason = CAST(:text AS text),
+                                     requested_by = CAST(:text AS text))
+    UPDATE flowshift.publications SET state_reason = CAST(:text AS text), requested_by = CAST(:text AS text)
+"""
 
 
 PATHS = (
     "/",
     "/runs",
     "/runs/1",
+    "/runs/1?code=disconnected&begins=bro",
     "/bot?id=bot-00001",
     "/bot?id=hostile",
     "/bot?id=broken",
     "/publications",
     "/publications/1",
+    "/publications/1?wave=1",
     "/publications/1/rollback",
     "/executions",
+    "/executions?bot=hostile",
+    f"/executions/{EXECUTION}",
     "/audit",
     "/settings",
 )
 
+REFUSED = ("/bot?id=nothing", "/runs/99", "/nowhere", "/executions/00")
 
-ALL = "{resultTypes: ['violations']}"
-CONTRAST = "{resultTypes: ['violations'], runOnly: ['color-contrast']}"
+PHONE = {"width": PHONE_WIDTH, "height": 800}
+DESK = {"width": 1_600, "height": 900}
 
 
-def violations(page: Page, script: str, rules: str = ALL) -> list[str]:
+def violations(page: Page, script: str) -> list[str]:
     """What axe-core finds wrong on a page."""
     page.evaluate(f"{script};null")
-    found = page.evaluate(f"axe.run({rules})")["violations"]
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [f"{page.url} {one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
 
 
 def test_no_page_acts_on_what_a_workflow_holds_nor_is_wider_than_a_phone(
     lived_in: Fleet, opened: Open
 ) -> None:
-    with opened(viewport={"width": PHONE_WIDTH, "height": 800}) as page:
-        for path in PATHS:
+    for size in (PHONE, DESK):
+        with opened(viewport=size) as page:
+            for path in PATHS:
+                page.goto(path)
+                look_at(page, size["width"])
+            try_a_message(page, f"{HOSTILE} {LONG}")
+            look_at(page, size["width"])
+    with opened(viewport=PHONE, refused=True) as page:
+        for path in REFUSED:
             page.goto(path)
-            expect(page.locator("h1")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH, path
-            assert page.locator("img").count() == 0
+            look_at(page, PHONE_WIDTH)
+
+
+def look_at(page: Page, width: int) -> None:
+    """A page is no wider than its window, and holds no picture of anybody's."""
+    expect(page.locator("h1")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    assert page.locator("img, iframe, main script").count() == 0, page.url
+    assert "\u202e" not in page.locator("body").inner_text(), page.url
+
+
+def try_a_message(page: Page, message: str) -> None:
+    """Ask the hostile bot, and stay on the page that says what it answered."""
+    page.goto("/bot?id=hostile")
+    page.locator("#message").fill(message)
+    page.get_by_role("button", name="Try it").click()
+    expect(page.locator("h1")).to_have_text("Try a message")
 
 
 LONG = "띄어쓰기없이이어지는긴한국어단어" * 6
@@ -136,19 +212,26 @@ def test_both_pictures_are_seen_whole_at_1280_pixels_and_side_by_side_on_a_wide_
             assert (first["y"] == second["y"]) is is_beside
 
 
-def test_everybody_can_read_each_page_in_light_and_in_dark(lived_in: Fleet, opened: Open) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_everybody_can_read_each_page(
+    lived_in: Fleet, opened: Open, scheme: str, size: dict[str, int]
+) -> None:
     script = axe.source()
     if script is None:
         pytest.skip("axe-core could not be fetched: there is no npm, or it reaches no registry")
     found: list[str] = []
-    with opened(color_scheme="light", bypass_csp=True) as page:  # axe comes in as a script
+    how = {"color_scheme": scheme, "viewport": size, "bypass_csp": True}  # axe comes in as a script
+    with opened(**how) as page:
         for path in PATHS:
             page.goto(path)
             found += violations(page, script)
-        page.emulate_media(color_scheme="dark")
-        for path in ("/", "/runs/1", "/bot?id=bot-00001", "/publications/1"):
-            page.goto(path)
-            found += violations(page, script, CONTRAST)
+        try_a_message(page, "환불은 언제 되나요?")
+        found += violations(page, script)
+    with opened(refused=True, **how) as page:
+        page.goto(REFUSED[0])
+        found += violations(page, script)
     assert found == []
 
 
