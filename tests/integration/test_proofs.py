@@ -128,3 +128,36 @@ def test_variables_that_a_conversion_did_not_execute_prove_nothing(fleet: Fleet)
 
     validation = fleet.run(kind="validate", of_run=run.run_id)
     assert proven(fleet) == {"a": validation.run_id}
+
+
+def noted_by(fleet: Fleet, run_id: int, agreed: Agreed) -> frozenset[str]:
+    with fleet.engine.begin() as connection:
+        return proofs.record(connection, run_id, [agreed])
+
+
+def test_a_draft_that_was_written_since_it_was_read_is_not_proven(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(validate="none")
+    (row,) = fleet.rows("SELECT xmin::text AS version FROM bot_workflow_versions")
+    fleet.execute("UPDATE bot_workflow_versions SET updated_at = now()")
+
+    assert noted_by(fleet, 9, Agreed("a", row_version=row.version)) == frozenset()
+
+
+def test_a_bot_that_has_no_workflow_is_not_proven(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(validate="none")
+    fleet.execute("UPDATE bots SET workflow = NULL")
+
+    for agreed in (Agreed("a"), Agreed("a", graph_hash=7), Agreed("a", workflow_hash=5)):
+        assert noted_by(fleet, 9, agreed) == frozenset()
+
+
+def test_a_proof_of_a_later_run_stays(fleet: Fleet) -> None:
+    fleet.add("a", a_workflow())
+    fleet.run(validate="none")
+
+    assert noted_by(fleet, 9, Agreed("a", 5, graph_hash=7)) == {"a"}
+    assert noted_by(fleet, 8, Agreed("a", 6, graph_hash=7)) == frozenset()
+    (proof,) = fleet.rows("SELECT run_id, workflow_hash FROM flowshift.proofs")
+    assert tuple(proof) == (9, 5)

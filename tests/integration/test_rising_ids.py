@@ -80,3 +80,19 @@ def test_a_batch_that_is_done_again_gives_its_executions_the_same_ids(
 
 def _die(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_what_is_recorded_is_the_draft_and_no_other_version_of_the_bot(fleet: Fleet) -> None:
+    (bot,) = fleet.add_many(1)
+    fleet.execute(
+        "INSERT INTO bot_workflow_versions (id, bot_id, version, status, graph)"
+        f" VALUES (gen_random_uuid(), '{bot}', 'v0.9', 'archived', '{{}}')"
+    )
+
+    fleet.run(validate="sample:1")
+
+    recorded = fleet.rows(
+        "SELECT v.version, r.graph_snapshot = v.graph AS same FROM workflow_execution_runs r"
+        " JOIN bot_workflow_versions v ON v.id = r.workflow_version_id"
+    )
+    assert [tuple(row) for row in recorded] == [("draft", True)]
