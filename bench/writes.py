@@ -1,9 +1,9 @@
 """What a bot costs in the database: time by statement, WAL by relation, and what its indexes are for.
 
 A fleet is converted and validated by one process, batch after batch as a worker does them, without a
-queue; with `--runs 2` the second run over it is measured. Of each statement is told how long the
-process waits for it, and, where the server is on this machine, how long the server's processor worked
-on it, which other work beside changes little. Its log is read afterwards: what was written for each
+queue; with `--runs 2` the second run over it is measured. For each statement it says how long the
+process waits for it, and, if the server is on this machine, how long the server's processor works on
+it: other work on the machine changes that little. Its log is read afterwards: what was written for each
 table, its TOAST and its indexes, and how many full-page images.
 
 python -m bench.writes [--bots 20000] [--validate sample:1] [--runs 1]

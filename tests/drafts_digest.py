@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.custom_types import WITH_TYPES
 from tests.strategies import numbered_column
 from worker.core.corpus.corpus import corpus
-from worker.core.targets.convert import convert_text
+from worker.core.targets.convert import CONVERTER_VERSION, convert_text
 from worker.core.targets.registry import TARGETS
 from worker.core.targets.target import Target
 from worker.errors import BotError
@@ -27,7 +27,11 @@ AT_ONCE = 1_000
 
 
 def digests(generated: int) -> Iterator[str]:
-    """A line for each target and source: its digest. Of generated workflows a line for a thousand."""
+    """The converter's version, then a line for each target and source: its digest.
+
+    Of generated workflows a line for a thousand.
+    """
+    yield f"converter version {CONVERTER_VERSION}"
     for target in TARGETS.values():
         yield f"{target.name} corpora {_digest(corpora(), target)}"
         bots = (bot.workflow for bot in sample_bots(min(generated, 10_000)))
@@ -70,13 +74,13 @@ def _converted(column: bytes, target: Target) -> bytes:
     return draft.graph + repr(draft.warnings).encode(errors="surrogatepass")
 
 
-def main() -> int:
+def main(found: Callable[[int], Iterator[str]]) -> int:
     """Print the digests, for as many generated workflows as the argument says."""
-    for line in digests(int(sys.argv[1])):
+    for line in found(int(sys.argv[1])):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(digests))

@@ -16,7 +16,7 @@ from typing import Final
 from zlib import crc32
 
 from tests.custom_types import TYPES, WITH_TYPES
-from tests.drafts_digest import AT_ONCE, corpora
+from tests.drafts_digest import AT_ONCE, corpora, main
 from tests.strategies import numbered_column
 from worker.core.engine import v1 as v1_engine
 from worker.core.engine.program import Program
@@ -107,13 +107,5 @@ def _found(
     return repr((result, rows)).encode(errors="surrogatepass")
 
 
-def main() -> int:
-    """Print the digests, for as many generated workflows as the argument says."""
-    for line in digests(int(sys.argv[1])):
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(digests))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx2 as httpx
+import msgspec
 
 from tests.live import eventually
 from worker.processes.ports import listen
 from worker.runtime import Runtime
 from worker.web.app import create_guarded
+from worker.web.doors.people import hash_token
 from worker.web.server import make_server
 
 
@@ -30,3 +33,20 @@ def serving(current: Runtime) -> Iterator[httpx.Client]:
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+@contextmanager
+def serving_operator(current: Runtime, directory: Path) -> Iterator[httpx.Client]:
+    """A client of the HTTP interface for ann, an operator; `v` is the token of vic, a viewer."""
+    users = directory / "users"
+    users.write_text(f"ann operator {hash_token('t')}\nvic viewer {hash_token('v')}\n")
+    current.settings = msgspec.structs.replace(current.settings, web_users=str(users), web_rate=0)
+    with serving(current) as client:
+        client.base_url = client.base_url.join("/api/v1")
+        client.headers["Authorization"] = "Bearer t"
+        yield client
+
+
+def said(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of a refusal."""
+    return answer.status_code, answer.json()["code"]

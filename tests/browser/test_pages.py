@@ -74,14 +74,14 @@ _NODES = """
     FROM generate_series(1, 3) AS n
 """
 _SAID = """
-    WITH told AS (
+    WITH recorded AS (
         INSERT INTO flowshift.notifications (kind, level, key, title, page, happened_at, due_at, spread_at)
         VALUES ('run.paused', 'error', 'k', 't', '/', now() - interval '1 hour',
                 now() - interval '1 hour', now())
         RETURNING notification_id),
     sent AS (
         INSERT INTO flowshift.deliveries (notification_id, channel)
-        SELECT notification_id, CAST(:text AS text) FROM told),
+        SELECT notification_id, CAST(:text AS text) FROM recorded),
     channel AS (
         INSERT INTO flowshift.channels (channel, answer)
         VALUES (CAST(:text AS text), CAST(:text AS text))),

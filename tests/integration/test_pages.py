@@ -91,14 +91,14 @@ def test_the_first_page_says_which_alerts_fire_and_what_is_stuck(
     assert "quiet" not in found.text
     assert "notifications stuck" not in found.text
     fleet.execute("""
-        WITH told AS (
+        WITH recorded AS (
             INSERT INTO flowshift.notifications
                 (kind, level, key, title, page, happened_at, due_at, spread_at)
             VALUES ('run.paused', 'error', 'k', 't', '/', now() - interval '1 hour',
                     now() - interval '1 hour', now())
             RETURNING notification_id)
         INSERT INTO flowshift.deliveries (notification_id, channel)
-        SELECT notification_id, 'ops' FROM told
+        SELECT notification_id, 'ops' FROM recorded
     """)
     fleet.execute("INSERT INTO flowshift.channels (channel, answer) VALUES ('ops', 'HTTP 503')")
     assert "stuck: ops has not taken 1 for 1 h 0 min (HTTP 503)" in page(client, "/").text

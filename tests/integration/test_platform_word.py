@@ -70,6 +70,17 @@ REFUSES_B = (
 )
 
 
+def test_a_platform_is_asked_about_drafts_that_a_run_before_it_made(
+    fleet: Fleet, connect: Connect
+) -> None:
+    fleet.add("b", a_workflow("no! {question}"))
+    fleet.run(validate="none")
+
+    progress = connect(*REFUSES_B).run(validate="none")
+
+    assert fleet.outcomes(progress.run_id) == {"b": "failed platform_refused"}
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_draft_that_the_platform_refuses_fails_its_bot_alone_in_the_platforms_words(
     connect: Connect, dry_run: bool

@@ -44,6 +44,16 @@ def test_a_draft_that_was_only_saved_is_unchanged_and_stays_as_it_is(fleet: Flee
     assert snapshot.graph_snapshot == saved["a"]
 
 
+def test_a_draft_that_was_only_saved_stays_however_many_runs_see_it(fleet: Fleet) -> None:
+    fleet.add("a", a_drawn_workflow())
+    fleet.run()
+    saved = save(fleet)
+    for validate in ("none", "sample:1", "none", "none"):
+        progress = fleet.run(validate=validate)
+        assert fleet.outcomes(progress.run_id) == {"a": "unchanged"}
+        assert fleet.drafts() == saved
+
+
 def test_a_saved_draft_that_a_run_saw_is_replaced_when_the_workflow_changes(fleet: Fleet) -> None:
     fleet.add("a", a_drawn_workflow())
     fleet.run()

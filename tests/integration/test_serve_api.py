@@ -8,34 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-import msgspec
 import pytest
 import sqlalchemy as sa
 
 from tests.fleet import Fleet, a_workflow
 from tests.integration.conftest import Run
-from tests.web import serving
+from tests.web import said, serving_operator
 from worker.db import outcomes
 from worker.runtime import Runtime
 from worker.steps.plan import plan_run
-from worker.web.doors.people import hash_token
 
 
 @pytest.fixture
 def client(current: Runtime, tmp_path: Path) -> Iterator[httpx.Client]:
     """The client of ann, an operator."""
-    (tmp_path / "users").write_text(f"ann operator {hash_token('t')}\n")
-    current.settings = msgspec.structs.replace(
-        current.settings, web_users=str(tmp_path / "users"), web_rate=0
-    )
-    with serving(current) as client:
-        client.base_url = client.base_url.join("/api/v1")
-        client.headers["Authorization"] = "Bearer t"
+    with serving_operator(current, tmp_path) as client:
         yield client
-
-
-def said(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 def actors(fleet: Fleet) -> set[tuple[str, str]]:

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
-import msgspec
 import pytest
 
 from tests.fleet import Fleet
 from tests.gate import Gate
 from tests.integration.conftest import Run
 from tests.publishing import Publishing
-from tests.web import serving
+from tests.web import said, serving_operator
 from worker.db.publication.rolling import Which
 from worker.runtime import Runtime
 from worker.steps import retry_publication
 from worker.steps.plan import plan_run
 from worker.steps.publication.rollback import roll_back
 from worker.steps.retry_publication import Again
-from worker.web.doors.people import hash_token
 
 BACK = ("bot-00001", "bot-00002")
 RETRY = "/publications/1/retry"
@@ -31,14 +29,7 @@ RETRY = "/publications/1/retry"
 @pytest.fixture
 def client(current: Runtime, tmp_path: Path) -> Iterator[httpx.Client]:
     """The client of ann, an operator; `v` is the token of a viewer."""
-    lines = f"ann operator {hash_token('t')}\nvic viewer {hash_token('v')}\n"
-    (tmp_path / "users").write_text(lines)
-    current.settings = msgspec.structs.replace(
-        current.settings, web_users=str(tmp_path / "users"), web_rate=0
-    )
-    with serving(current) as client:
-        client.base_url = client.base_url.join("/api/v1")
-        client.headers["Authorization"] = "Bearer t"
+    with serving_operator(current, tmp_path) as client:
         yield client
 
 
@@ -63,10 +54,6 @@ def take_back(gate: Gate, *bot_ids: str) -> None:
         reason=None,
         show=lambda _: None,
     )
-
-
-def said(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 def publications(gate: Gate) -> int:
@@ -223,7 +210,7 @@ def test_what_answers_or_is_needed_is_not_archived(gate: Gate, client: httpx.Cli
     assert said(client.post(of("bot-00000", draft))) == (409, "conflict")
     assert "users would get no answer" in live.json()["detail"]
     assert said(client.post(of("bot-00000", "v9.9"))) == (404, "not_found")
-    assert said(client.post(of("nobody", "v1.0"))) == (404, "not_found")
+    assert said(client.post(of("missing", "v1.0"))) == (404, "not_found")
     after = gate.fleet.rows("SELECT version, status FROM bot_workflow_versions ORDER BY 1, 2")
     assert after == before
 

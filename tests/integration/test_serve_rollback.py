@@ -7,29 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2 as httpx
-import msgspec
 import pytest
 
 from tests.fleet import Fleet, a_workflow
 from tests.gate import Gate
 from tests.integration.conftest import Run
 from tests.publishing import Publishing
-from tests.web import serving
+from tests.web import said, serving_operator
 from worker.runtime import Runtime
-from worker.web.doors.people import hash_token
 
 
 @pytest.fixture
 def client(current: Runtime, tmp_path: Path) -> Iterator[httpx.Client]:
     """The client of ann, an operator; `v` is the token of a viewer."""
-    lines = f"ann operator {hash_token('t')}\nvic viewer {hash_token('v')}\n"
-    (tmp_path / "users").write_text(lines)
-    current.settings = msgspec.structs.replace(
-        current.settings, web_users=str(tmp_path / "users"), web_rate=0
-    )
-    with serving(current) as client:
-        client.base_url = client.base_url.join("/api/v1")
-        client.headers["Authorization"] = "Bearer t"
+    with serving_operator(current, tmp_path) as client:
         yield client
 
 
@@ -42,10 +33,6 @@ def gate(fleet: Fleet) -> Gate:
     gate.start(text="all")
     gate.work()
     return gate
-
-
-def said(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 def roll_back_runs(fleet: Fleet) -> list[int]:

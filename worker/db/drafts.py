@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Container, Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -40,24 +40,33 @@ class DraftToTry(msgspec.Struct, frozen=True):
     workflow_hash: int | None = None
 
 
+Origin = Literal["written", "seen"]
+
+
 class DraftRow(msgspec.Struct, frozen=True):
     """The draft that a bot has, seen against the one that it should get.
 
-    `is_ours`: what it holds is what flowshift wrote, in this run or an earlier one. `saved` says what
-    became of one that holds something else.
+    `origin`: a run has `written` what it holds, or has only `seen` it, when it was what the platform's
+    interface had made of what a run wrote; None: no run knows it. `saved` says what became of one that
+    no run wrote.
     """
 
     bot_id: str
     is_same: bool
     is_empty: bool
-    is_ours: bool
+    origin: Origin | None
     content_hash: int
     saved: Saved = "edited"
 
     @property
     def holds_other(self) -> bool:
         """Whether it holds something that no run wrote."""
-        return not (self.is_same or self.is_empty or self.is_ours)
+        return self.may_be_saved and self.origin is None
+
+    @property
+    def may_be_saved(self) -> bool:
+        """Whether the platform's interface may have made it of what this bot should get."""
+        return not (self.is_same or self.is_empty or self.origin == "written")
 
 
 _IDS = "SELECT b.bot_id::varchar FROM bots b WHERE {which} ORDER BY b.bot_id"
@@ -111,13 +120,16 @@ _COMPARE = f"""
            COALESCE(jsonb_array_length(
                CASE WHEN jsonb_typeof(d.graph -> 'nodes') = 'array' THEN d.graph -> 'nodes' END
            ), 0) = 0,
-           EXISTS (
-               SELECT FROM flowshift.ledger l
-               -- The ledger's key is in the database's collation; the platform's column may not be.
-               WHERE l.bot_id = d.bot_id COLLATE "default"
-                 AND l.draft_hash = {graph_hash("d")}
+           {graph_hash("d")},
+           -- The ledger's key is in the database's collation; the platform's column may not be.
+           ARRAY(
+               SELECT DISTINCT l.draft_hash FROM flowshift.ledger l
+               WHERE l.bot_id = d.bot_id COLLATE "default" AND l.outcome <> 'unchanged'
            ),
-           {graph_hash("d")}
+           ARRAY(
+               SELECT DISTINCT l.draft_hash FROM flowshift.ledger l
+               WHERE l.bot_id = d.bot_id COLLATE "default" AND l.outcome = 'unchanged'
+           )
     FROM unnest(%b::text[], %b::jsonb[]) AS n (bot_id, graph)
     JOIN bot_workflow_versions d ON d.bot_id = n.bot_id AND d.status = 'draft'
 """  # noqa: S608  (constants)
@@ -137,8 +149,24 @@ def compare_drafts(
     with driver(connection).cursor() as cursor:
         for some in graph_slices(graphs):
             cursor.execute(statement, some)
-            found |= {row[0]: DraftRow(*row) for row in cursor.fetchall()}
+            found |= {row[0]: _draft_row(*row) for row in cursor.fetchall()}
     return found
+
+
+def _draft_row(
+    bot_id: str,
+    is_same: bool,
+    is_empty: bool,
+    content_hash: int,
+    written: Container[int],
+    seen: Container[int],
+) -> DraftRow:
+    origin: Origin | None = None
+    if content_hash in written:
+        origin = "written"
+    elif content_hash in seen:
+        origin = "seen"
+    return DraftRow(bot_id, is_same, is_empty, origin, content_hash)
 
 
 def content_hashes(

@@ -1,4 +1,4 @@
-"""CSV: whichever way a cell is written, it is the same cell, and a reader gets the text back."""
+"""CSV: a cell is the same by the short way and the long one, and a reader gets the text back."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ AT_A_TIME: Final = 20
 def look_at_saved(
     connection: sa.Connection, ready: Iterable[Converted], found: Mapping[str, DraftRow]
 ) -> dict[str, DraftRow]:
-    """The same drafts; of those that hold what no run wrote, `saved` says what became of them.
+    """The same drafts; of those that no run wrote, `saved` says what became of them.
 
     A draft is held against what its bot gets now. One that was saved before its workflow changed, or
     before another version of the converter, counts as edited: what a run had written is not known.
     """
     looked_at = dict(found)
-    others = iter([one for one in ready if one.bot_id in found and found[one.bot_id].holds_other])
+    others = iter([one for one in ready if one.bot_id in found and found[one.bot_id].may_be_saved])
     while some := list(islice(others, AT_A_TIME)):
         there = drafts.graphs(connection, [one.bot_id for one in some])
         for one in some:
