@@ -140,8 +140,14 @@ def _row(one: Taken) -> str:
 # -- measuring -------------------------------------------------------------------------------------
 
 
+_BY_THE_CLOCK: Final = ("requests", "heartbeat")
+
+
 class Watch:
-    """Adds up the time and the number of the statements that any engine of this process executes."""
+    """Adds up the time and the number of the statements that any engine of this process executes.
+
+    Those of the server's own threads are left out: they come by the clock, whatever is asked for.
+    """
 
     def __init__(self) -> None:
         self.spent_ms = 0.0
@@ -152,6 +158,8 @@ class Watch:
         conn.info["began"] = time.perf_counter()
 
     def _after(self, conn: sa.Connection, *_: object) -> None:
+        if threading.current_thread().name in _BY_THE_CLOCK:
+            return
         with self._lock:
             self.spent_ms += _ms(conn.info["began"])
             self.statements += 1

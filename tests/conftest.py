@@ -14,6 +14,7 @@ import shutil
 import signal
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,21 @@ UNMEASURED = ("hypothesis", "acceptance", "unmeasured")
 
 
 LIVE_TESTS = os.environ.get("LIVE_TESTS", "all")
-"""Which tests of real processes are run: `all`, or the quarter of this `day`."""
+"""Which tests of real processes are run: `all`, or the eighth of this `day`."""
+
+
+MEASURED_CASES = 5
+"""Of the cases of one unit test so many are measured: the others go the same ways."""
+
+
+def _more_cases(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """The cases of unit tests beyond `MEASURED_CASES` of each."""
+    cases: Counter[str] = Counter()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        cases[test] += 1
+        if cases[test] > MEASURED_CASES and test.startswith("tests/unit/"):
+            yield item
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,6 +91,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = [item for item in live if not is_of_day(item.nodeid, today)]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in set(left)]
+    for item in _more_cases(items):
+        item.add_marker(pytest.mark.unmeasured)
     for item in items:
         if item.get_closest_marker("acceptance"):
             item.add_marker(pytest.mark.timeout(300))

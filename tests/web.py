@@ -28,7 +28,9 @@ def serving(current: Runtime) -> Iterator[httpx.Client]:
         eventually(lambda: server.started)
         port = bound.getsockname()[1]
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60
+            ) as client:
                 yield client
         finally:
             server.should_exit = True

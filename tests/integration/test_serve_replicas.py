@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2 as httpx
 import pytest
@@ -15,6 +17,10 @@ import pytest
 from tests.fleet import Fleet
 from tests.html import Page
 from tests.live import eventually
+from worker.cli import serve as serve_command
+from worker.processes.ports import listen
+from worker.runtime import Runtime
+from worker.web.app import create_guarded
 from worker.web.doors.people import hash_password, hash_token
 
 SECRET = "s" * 40
@@ -120,3 +126,22 @@ def test_any_process_says_what_all_of_them_answered(
         for client in (clients[0], clients[0], clients[1]):
             assert client.get("/audit").status_code == 200
         eventually(lambda: [answered(one) for one in clients] == [3, 3])
+
+
+def test_a_process_that_says_it_is_ready_takes_connections(
+    current: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ready(event: str, **_: object) -> None:
+        asked.append(event)
+        socket.create_connection(bound.getsockname(), timeout=10).close()
+
+    monkeypatch.setattr(serve_command.log, "info", ready)
+    stopped = SimpleNamespace(run=lambda sockets: None)
+    monkeypatch.setattr(serve_command, "make_server", lambda _: stopped)
+    beats = SimpleNamespace(start=lambda: None)
+    monkeypatch.setattr(serve_command, "Heartbeat", lambda *_: beats)
+    with listen("127.0.0.1", 0, who="the test", setting="") as bound:
+        serve_command._serve(current, create_guarded(current, "127.0.0.1"), bound, "")
+    assert asked == ["serve.ready"]

@@ -100,15 +100,15 @@ def test_a_piece_that_is_done_is_forgotten() -> None:
     assert "tests/unit/test_u.py" not in scheduler.assigned_work[node]
 
 
-def test_four_days_after_one_another_run_each_test_once() -> None:
-    names = [f"tests/acceptance/test_x.py::test_{number}" for number in range(80)]
+def test_eight_days_after_one_another_run_each_test_once() -> None:
+    names = [f"tests/acceptance/test_x.py::test_{number}" for number in range(160)]
     today = dt.date(2026, 11, 29)
-    quarters = [
+    parts = [
         {name for name in names if is_of_day(name, today + dt.timedelta(days=after))}
-        for after in range(5)
+        for after in range(9)
     ]
 
-    assert set.union(*quarters[:4]) == set(names)
-    assert sum(map(len, quarters[:4])) == len(names)
-    assert quarters[0] == quarters[4]
-    assert min(map(len, quarters)) > 10
+    assert set.union(*parts[:8]) == set(names)
+    assert sum(map(len, parts[:8])) == len(names)
+    assert parts[0] == parts[8]
+    assert min(map(len, parts)) > 10

@@ -169,6 +169,7 @@ def _serve(current: Runtime, application: ASGIApp, bound: socket.socket, url: st
     """Serve on a bound socket until a signal comes."""
     server = make_server(application)
     heartbeat = Heartbeat(current, "serve", f"serve@{socket.gethostname()}", Work(bound).sign)
+    bound.listen()  # who reads that it is ready may ask at once
     log.info("serve.ready", url=url, version=__version__)
     heartbeat.start()
     server.run(sockets=[bound])
