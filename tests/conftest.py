@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 import redis
 import sqlalchemy as sa
@@ -28,6 +27,7 @@ from hypothesis import is_hypothesis_test
 from migrations import upgrade
 from tests.compiled import share_compiled_statements
 from tests.fleet import Fleet
+from tests.measuring import unmeasured
 from tests.roles import Role, grant
 from tests.scheduling import BothCoresBusy, is_of_day
 from tests.strategies import at_night
@@ -114,14 +114,10 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     It reaches what the written-out tests should reach already, and measuring makes one that repeats
     much three times as slow.
     """
-    measuring = coverage.Coverage.current()
-    if measuring is None or not any(map(item.get_closest_marker, UNMEASURED)):
+    if not any(map(item.get_closest_marker, UNMEASURED)):
         return (yield)
-    measuring.stop()
-    try:
+    with unmeasured():
         return (yield)
-    finally:
-        measuring.start()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
+from tests.forks import in_fork
 from tests.integration.conftest import Run
 from tests.queues import TestQueue
 from worker import app, runtime
@@ -282,11 +283,12 @@ def test_a_forked_child_starts_a_program_of_its_own(
     monkeypatch.setattr(runtime, "_runtime", current)
     mine = guard_of(current)
     reading, writing = os.pipe()
-    if os.fork() == 0:
+
+    def ask() -> None:
         os.write(writing, f"{guard_of(runtime.runtime())}".encode())
         runtime.runtime().close()
-        os._exit(0)
-    os.wait()
+
+    in_fork(ask)
 
     assert int(os.read(reading, 100)) != mine
     assert guard_of(current) == mine

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.forks import in_fork
 from worker.core.metrics.catalogue import CATALOGUE
 from worker.core.metrics.model import Sample
 from worker.db.measuring.cursor import STATEMENTS
@@ -77,11 +78,7 @@ def test_a_forked_child_begins_with_nothing() -> None:
 
     MEASURED.count(RETRIES, 1, "convert")
     read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(write, str(len(MEASURED.take())).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
+    in_fork(lambda: os.write(write, str(len(MEASURED.take())).encode()))
 
     said = os.read(read, 9)
     os.close(read)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests import platform_program
+from tests.forks import in_fork
 from worker.core.parity.word import Answer, Broke, Check, Execute, Failed, Found, Messages, Ran
 from worker.core.workflow.calls import Generate, Retrieve
 from worker.platform import client as clients
@@ -404,11 +405,7 @@ def test_a_fork_that_lets_go_leaves_the_program_to_the_process_that_started_it(
 ) -> None:
     client = opened()
     ask(client, saying("a"))
-    pid = os.fork()
-    if pid == 0:
-        client.leave()
-        os._exit(0)
-    os.waitpid(pid, 0)
+    in_fork(client.leave)
 
     assert ask(client, saying("b")) == [Messages(("b",))]
     assert len(starts.read_text().split()) == 1
