@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import msgspec
 import pytest
@@ -16,6 +17,8 @@ import sqlalchemy as sa
 
 from tests.executions import Executions, days
 from tests.fleet import Fleet
+from tests.integration.test_migrations import an_engine
+from tests.pooler import minding
 from worker.core.policy import prune as rules
 from worker.core.policy.health import Verdict
 from worker.db.prune import delete
@@ -435,6 +438,32 @@ def test_while_one_prunes_another_is_refused_and_deletes_nothing(executions: Exe
         first.join()
     assert [result.gone["runs"] for result in results] == [4]
     assert executions.prune().state == "done"
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_lock_is_free_before_the_session_is_closed(
+    executions: Executions, database: str, monkeypatch: pytest.MonkeyPatch, pooled: bool
+) -> None:
+    """A server sees some time later that a session is closed; until then it keeps its locks."""
+    locks: list[int] = []
+    close = session.Session._disconnect
+
+    def counting(self: session.Session) -> None:
+        [row] = executions.fleet.rows(
+            "SELECT count(*) AS held FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        locks.append(row.held)
+        close(self)
+
+    monkeypatch.setattr(session.Session, "_disconnect", counting)
+    with ExitStack() as stack:
+        if pooled:
+            url = stack.enter_context(minding(database, "ignores"))
+            executions.engine = stack.enter_context(an_engine(url))
+        executions.prune()
+
+    assert locks == [0]
 
 
 PRUNE_UNTIL_KILLED = """

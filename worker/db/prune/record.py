@@ -44,6 +44,11 @@ def lock(connection: sa.Connection) -> bool:
     return bool(connection.execute(_TRY_LOCK, {"key": _LOCK}).scalar_one())
 
 
+def unlock(connection: sa.Connection) -> None:
+    """Release the lock that `lock` has taken."""
+    connection.execute(_UNLOCK, {"key": _LOCK})
+
+
 def lock_in_transaction(connection: sa.Connection) -> bool:
     """Take the lock for as long as the transaction that this begins stays open, idle or not.
 
@@ -175,6 +180,7 @@ def _prune(row: sa.Row[Any]) -> Prune:
 
 
 _TRY_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
 _MAY_IDLE = sa.text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
 _TRY_LOCK_IN_TRANSACTION = sa.text("SELECT pg_try_advisory_xact_lock(:key)")
 

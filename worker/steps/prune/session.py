@@ -7,6 +7,7 @@ check: go? ─► begin, time limits, a batch of `size`, count it, commit ─►
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +97,7 @@ class Session:
         self._connect()
         try:
             yield
+            self._unlock()
         finally:
             self._disconnect()
 
@@ -279,6 +281,15 @@ class Session:
         else:
             keeper.close()
         return has_lock
+
+    def _unlock(self) -> None:
+        """Release the lock at once: a session's is held until the server has seen that it is closed."""
+        with contextlib.suppress(psycopg.Error, exc.SQLAlchemyError):
+            if self._keeper is not None:
+                self._keeper.rollback()
+                return
+            with self._session().begin():
+                record.unlock(self._session())
 
     def _disconnect(self) -> None:
         """Close the session, whatever it is doing; this releases its lock."""
