@@ -318,7 +318,7 @@ _FILL: Final = (
            'bot-' || lpad((k * {_BATCH})::text, 8, '0'), {_BATCH}, s.state, 1, s.at,
            {_BATCH * 3 // 4}, 0, {_BATCH // 4}, 200, {_BATCH * 3 // 4},
            (SELECT jsonb_object_agg('failed:' || c, {_BATCH // 20}) FROM unnest(CAST(:codes AS text[])) c),
-           300 + k % 97, jsonb_build_object('counts', (SELECT jsonb_object_agg(us * 10, 12)
+           300 + k % 97, jsonb_build_object('counts', (SELECT jsonb_object_agg(us * 10, 12 + k)
                FROM generate_series(1, 30) us), 'max_us', 900, 'over_limit', 0, 'slow', '[]'::jsonb)
     FROM flowshift.runs r, generate_series(1, :batches) AS k, LATERAL (
         SELECT CASE WHEN r.run_id = 2 AND k > :batches / 2 THEN 'pending' ELSE 'done' END AS state,

@@ -71,7 +71,7 @@ def wave_fields(found: Found) -> Iterator[dict[str, Any]]:
     for wave in found.waves:
         yield {
             **msgspec.to_builtins(wave),
-            "live": found.live.get(wave.number, 0),
+            "live": found.live.by_wave.get(wave.number, 0),
             "verdict": _verdict_fields(found, wave),
         }
 
@@ -215,7 +215,7 @@ def _folded(found: Found, its: Sequence[Wave]) -> dict[str, Text]:
     states = Counter(wave.state for wave in its)
     names = {"bots": "bot_count", "pending": "pending", "skipped": "skipped"}
     sums = {name: sum(getattr(wave, of) for wave in its) for name, of in names.items()}
-    sums["live"] = sum(found.live.get(wave.number, 0) for wave in its)
+    sums["live"] = sum(found.live.by_wave.get(wave.number, 0) for wave in its)
     sums["taken back"] = sum(wave.rolled_back + wave.quarantined for wave in its)
     return {
         "wave": Text(f"{its[0].number} to {its[-1].number}", "dim"),
@@ -237,7 +237,7 @@ def _cells(found: Found, wave: Wave) -> dict[str, Text]:
         "wave": Text(f"{wave.number} ({wave.label})"),
         "state": Text(words(wave.state), "red" if wave.state == "failed" else ""),
         "bots": Text(f"{wave.bot_count:,}"),
-        "live": Text(f"{found.live.get(wave.number, 0):,}"),
+        "live": Text(f"{found.live.by_wave.get(wave.number, 0):,}"),
         "pending": Text(f"{wave.pending:,}"),
         "skipped": Text(f"{wave.skipped:,}"),
         "taken back": Text(f"{back:,}"),

@@ -277,7 +277,7 @@ def _wave(found: Found, one: Wave) -> WaveView:
     verdict = None if kept is None else Verdict(kept.read_at, kept.outcome, kept.sentence)
     return WaveView(
         **msgspec.structs.asdict(one),
-        live=found.live.get(one.number, 0),
+        live=found.live.by_wave.get(one.number, 0),
         verdict=verdict,
     )
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from worker.errors import TransientError
 
+Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+MOST_KEPT: Final = 200
+"""Values of so many keys are kept, those that were asked for last."""
 
 
 class Last(msgspec.Struct, Generic[Value], frozen=True):
@@ -51,3 +56,46 @@ class Counted(Generic[Value]):
             return Last(read()), self._max_age_s
         except TransientError as error:
             return Last(self._last.value, error), self._retry_s
+
+
+class _Place(Generic[Value]):
+    """What is kept of one key."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.found: tuple[object, float, Value] | None = None
+
+
+class CountedEach(Generic[Key, Value]):
+    """A value for each key, which is read anew once it is too old, or once its version is another one.
+
+    One thread reads it, the others that ask for the same key wait for it. What `read` raises is raised, and
+    nothing is kept of it.
+    """
+
+    def __init__(self, most: int = MOST_KEPT, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._places: OrderedDict[Key, _Place[Value]] = OrderedDict()
+
+    def get(self, key: Key, version: object, max_age_s: float, read: Callable[[], Value]) -> Value:
+        """The value of this version of `key`, at most `max_age_s` old."""
+        place = self._place(key)
+        with place.lock:
+            if place.found is not None and place.found[0] == version:
+                _, read_at, value = place.found
+                if self._clock() - read_at < max_age_s:
+                    return value
+            # As old as its read is long: what it did not see may have been written since it began.
+            began = self._clock()
+            place.found = version, began, read()
+            return place.found[2]
+
+    def _place(self, key: Key) -> _Place[Value]:
+        with self._lock:
+            place = self._places.setdefault(key, _Place())
+            self._places.move_to_end(key)
+            if len(self._places) > self._most:
+                self._places.popitem(last=False)
+            return place

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
+from weakref import WeakKeyDictionary
 
+import msgspec
+import sqlalchemy as sa
 from litestar import Response, get
 from litestar.params import PathParameter, QueryParameter
 from markupsafe import Markup
@@ -19,8 +23,11 @@ from worker.core.publication.minimum import PASS_E
 from worker.core.publication.sentences import percent
 from worker.db.publication.readings import Kept
 from worker.db.publication.rolling import Which
-from worker.db.publication.waves import Wave
+from worker.db.publication.waves import Publication, Wave
+from worker.runtime import Runtime
 from worker.steps.publication.report import (
+    Live,
+    count_live,
     evidence,
     explain,
     newest_publications,
@@ -28,6 +35,7 @@ from worker.steps.publication.report import (
 )
 from worker.steps.publication.rollback import look
 from worker.web.given import Current, Reading
+from worker.web.pages.counted import CountedEach
 from worker.web.pages.rendering import picture
 from worker.web.pages.shell import PageShell
 
@@ -36,6 +44,12 @@ SHOWN: Final = 50
 BEGUN_SHOWN: Final = 24
 PENDING_SHOWN: Final = 8
 SUSPECTS: Final = 10
+EXACT_BOTS: Final = 100_000
+"""What is live of a publication of so many bots is counted for each look: it takes some 20 ms."""
+
+LIVE_S: Final = 30.0
+"""What is live of a larger one is counted so often at most, and whenever its state changes."""
+
 _MOST_E: Final = 1e15
 _MOST_DRAWN_E: Final = 1e6
 _JUDGED: Final = ("watching", "inconclusive", "failed")
@@ -43,6 +57,28 @@ _SOURCES: Final = {"v1": "V1's own", "waves": "waves before", "default": "defaul
 
 Number = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
 WaveNumber = Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1)]
+
+
+_LIVE_OF: Final[WeakKeyDictionary[Runtime, CountedEach[int, Live]]] = WeakKeyDictionary()
+
+
+def _live_of(current: Runtime) -> Callable[[sa.Connection, Publication], Live]:
+    """How to count what is live: of a large publication, all requests of this process share a count."""
+    each = _LIVE_OF.setdefault(current, CountedEach())
+
+    def count(connection: sa.Connection, one: Publication) -> Live:
+        if one.bot_count <= EXACT_BOTS:
+            return count_live(connection, one)
+        return each.get(
+            one.publication_id, one.version, LIVE_S, lambda: _counted_now(connection, one)
+        )
+
+    return count
+
+
+def _counted_now(connection: sa.Connection, one: Publication) -> Live:
+    now = dt.datetime.now(dt.UTC)
+    return msgspec.structs.replace(count_live(connection, one), counted_at=now)
 
 
 @get("/publications", sync_to_thread=True, include_in_schema=False)
@@ -61,7 +97,7 @@ def publication(
     wave: WaveNumber = None,
 ) -> Response[str]:
     """One publication, and what the gate says of one wave: by default of the one it looked at last."""
-    found = read_publication(reading, current.settings, number)
+    found = read_publication(reading, current.settings, number, live_of=_live_of(current))
     explained = explain(reading, number, wave) if found.waves else None
     looks = evidence(reading, number, explained.wave.number) if explained else []
     is_over = found.publication.finished_at is not None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import datetime as dt
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
+from weakref import WeakKeyDictionary
 
+import msgspec
+import sqlalchemy as sa
 from litestar import Response, get
 from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
@@ -14,16 +19,19 @@ from worker.core.codes import MEANINGS, REMEDIES
 from worker.core.csv_lines import csv_line
 from worker.core.drawing import plot
 from worker.core.drawing.plot import Plot, Point
+from worker.core.policy.progress import Progress
 from worker.core.policy.progress_words import label, reason_of
 from worker.core.policy.run_kinds import queue_of
 from worker.db.outcomes import Found
 from worker.db.run_pace import Pace
 from worker.processes.flower_program import page_of_run
+from worker.runtime import Runtime
 from worker.steps.batch.kinds import KINDS
 from worker.steps.outcomes import HEADER, cells, failed_pages
 from worker.steps.report import newest_runs
-from worker.steps.run_page import RunPage, read_failures, read_run_page
+from worker.steps.run_page import AddedUp, RunPage, add_up, read_failures, read_run_page
 from worker.web.given import Reading
+from worker.web.pages.counted import CountedEach
 from worker.web.pages.rendering import picture
 from worker.web.pages.shell import PageShell
 
@@ -32,8 +40,40 @@ RUNS_SHOWN: Final = 50
 CSV_PAGE: Final = 5_000
 """Failures that are read, and written, at once."""
 
+EXACT_BATCHES: Final = 400
+"""V2's time over V1's of so many batches is added up for each look: it takes some 10 ms."""
+
+OVERHEAD_S: Final = 30.0
+"""That of more is added up so often at most while the run goes on, and whenever its state changes."""
+
 RunId = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
 Text = Annotated[str, QueryParameter(max_length=200)]
+
+
+_ADDED_OF: Final[WeakKeyDictionary[Runtime, CountedEach[int, AddedUp]]] = WeakKeyDictionary()
+
+
+def _overhead_of(current: Runtime) -> Callable[[sa.Connection, Progress], AddedUp]:
+    """How to add up a run's overheads: of a large run, all requests of this process share the sum."""
+    each = _ADDED_OF.setdefault(current, CountedEach())
+
+    def added(connection: sa.Connection, progress: Progress) -> AddedUp:
+        if progress.batches_done + progress.batches_failed <= EXACT_BATCHES:
+            return add_up(connection, progress)
+        is_over = progress.is_over
+        return each.get(
+            progress.run_id,
+            (progress.state, progress.version if is_over else None),
+            math.inf if is_over else OVERHEAD_S,  # nothing is added to a run that is over
+            lambda: _added_now(connection, progress),
+        )
+
+    return added
+
+
+def _added_now(connection: sa.Connection, progress: Progress) -> AddedUp:
+    now = None if progress.is_over else dt.datetime.now(dt.UTC)
+    return msgspec.structs.replace(add_up(connection, progress), added_at=now)
 
 
 @get("/runs", sync_to_thread=True, include_in_schema=False)
@@ -54,7 +94,7 @@ def run(
     after_bot: Text = "",
 ) -> Response[str]:
     """One run."""
-    found = read_run_page(reading, run_id)
+    found = read_run_page(reading, run_id, overhead_of=_overhead_of(shell.current))
     after = (after_code, after_bot) if after_code and after_bot else None
     failures = read_failures(reading, run_id, code=code or None, begins=begins, after=after)
     return shell.page(
