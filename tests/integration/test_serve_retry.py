@@ -108,6 +108,7 @@ def test_one_key_makes_one_publication_that_goes_out_by_the_name_of_who_asks(
     gate.work(run_id)
     gate.tick()
     late = client.post(RETRY, json=asked, headers=key)  # nothing of 1 is left to retry
+    taken = client.post(RETRY, json={**asked, "bot_ids": ["bot-00001"]}, headers=key)
     other = client.post(RETRY, json=asked, headers={"Idempotency-Key": "other"})
     gate.work()
 
@@ -116,6 +117,7 @@ def test_one_key_makes_one_publication_that_goes_out_by_the_name_of_who_asks(
     assert made.json() == {"publication_id": 2, "run_id": run_id}
     assert late.json() == made.json()
     assert said(other) == (422, "not_possible")
+    assert said(taken) == (409, "conflict")
     found = client.get("/publications/2").json()
     assert (found["retry_of"], found["requested_by"]) == (1, "ann")
     assert [wave["bot_count"] for wave in found["waves"]] == [1, 1]

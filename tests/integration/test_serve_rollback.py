@@ -82,7 +82,12 @@ def test_workers_roll_back_once_for_a_key_by_the_name_of_who_asks(
     gate.work(run_id)
     late = client.post("/rollbacks", json=asked, headers=key)
     other = client.post("/rollbacks", json=asked, headers={"Idempotency-Key": "other"})
+    less = {**asked, "all": False, "bot_ids": ["bot-00001"]}
+    taken = client.post("/rollbacks", json=less, headers=key)
+    run = client.post("/runs", json={"dry_run": True}, headers=key)
 
+    assert [said(one) for one in (taken, run)] == [(409, "conflict")] * 2
+    assert "belongs to rollback 1, and this asks for a run" in run.json()["detail"]
     assert (begun.status_code, begun.headers["location"]) == (202, f"/api/v1/runs/{run_id}")
     assert again.json() == late.json() == {"runs": [run_id]}
     assert (other.status_code, other.json()["publications"]) == (200, [])

@@ -43,6 +43,8 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     `batch_size` is the most bots of a batch, `max_rate` the most bots a second, `concurrency` the
     most batches at once over all workers, `batch_window` the most in the queue (None: no limit of
     this run's own). More than the share `max_failures` failing with one code pauses the run.
+
+    `request_digest` tells what was asked for: another request with the same id is refused.
     """
 
     selection: Selection = "all"
@@ -64,6 +66,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     concurrency: int | None = None
     batch_window: int | None = None
     max_failures: float = 0.5
+    request_digest: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from worker.errors import ChangedError, ConflictError, UsageError
 from worker.log import get_logger
 from worker.queue.dispatch import Queue
 from worker.runtime import Runtime
+from worker.steps import request_ids
 from worker.steps.publication.begin import Going, begin_next
 from worker.steps.publication.state import need, note
 from worker.steps.request import Request
@@ -70,15 +71,15 @@ def look(current: Runtime, again: Again) -> Mapping[str, int]:
         return Counter(_chosen(connection, need(connection, again.publication_id), again).values())
 
 
-def of_request(engine: sa.Engine, publication_id: int, request_id: str) -> Retried | None:
-    """What an earlier request with this id recorded for this publication, None if there was none.
+def of_request(engine: sa.Engine, again: Again, request_id: str) -> Retried | None:
+    """What an earlier request with this id recorded, None if there was none.
 
     Raises:
         ConflictError: another request has this id.
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
-        return _known(connection, publication_id, request_id)
+        return _known(connection, again, request_id)
 
 
 def retry(
@@ -106,7 +107,7 @@ def retry(
     """
     with map_database_errors(), current.engine.begin() as connection:
         lock_state(connection, again.publication_id, alone=True)
-        known = _known(connection, again.publication_id, request_id)
+        known = _known(connection, again, request_id)
         if known is not None:
             return known
         found = need(connection, again.publication_id)
@@ -143,15 +144,18 @@ def publish_proven(current: Runtime, publication_id: int, *, actor: str) -> Goin
         return Going(publication_id, next(iter(run_ids), None), f"is {found.state}{why}")
 
 
-def _known(connection: sa.Connection, publication_id: int, request_id: str) -> Retried | None:
+def _known(connection: sa.Connection, again: Again, request_id: str) -> Retried | None:
+    request_ids.need_free(connection, request_id, "publication")
     known = waves.of_request(connection, request_id)
     if known is None:
         return None
-    if known.retry_of != publication_id or known.source_run_id is None:
+    if known.retry_of != again.publication_id or known.source_run_id is None:
         raise ConflictError(
             f"the request id {quote(request_id)} belongs to publication {known.publication_id}, which"
-            f" does not retry publication {publication_id}: nothing was started; use another"
+            f" does not retry publication {again.publication_id}: nothing was started; use another"
         )
+    name = f"publication {known.publication_id}"
+    request_ids.need_same(request_id, name, known.options.request_digest, request_ids.digest(again))
     return Retried(known.publication_id, known.source_run_id)
 
 
@@ -234,6 +238,7 @@ def _record(
         alerts=found.options.alerts,
         waves=again.waves,
         next_draft=found.options.next_draft,
+        request_digest=request_ids.digest(again),
     )
     publication_id, _ = waves.create(
         connection,

@@ -24,6 +24,7 @@ from worker.steps.batch.kinds import KINDS
 from worker.steps.check_request import check_request
 from worker.steps.choose import parent_of, plan_chosen
 from worker.steps.request import Request
+from worker.steps.request_ids import digest, need_free, need_same
 from worker.steps.target import choose_for_run
 
 __all__ = ["Request", "enqueue_planning", "record_as_set", "record_run", "start_run"]
@@ -45,6 +46,7 @@ def start_run(
     it is not over (harmless: a plan is made once).
 
     Raises:
+        ConflictError: another request has this id, or an active run has some of the bots.
         UsageError: the request cannot be carried out; nothing was started.
         ConfigError: it asks models, and none can be asked from here, or the platform's own check
             cannot be asked; nothing was started.
@@ -123,6 +125,7 @@ def record_run(
     repeat (the same `request_id`) the first run is returned and nothing else happens.
 
     Raises:
+        ConflictError: another request has this id, or an active run has some of the bots.
         UsageError: the request cannot be carried out; nothing was written.
         TransientError: the database was unavailable.
     """
@@ -153,6 +156,7 @@ def _record(
     default_target: str,
     default_strict: tuple[WarningCode, ...],
 ) -> Run:
+    need_free(connection, request_id, "run")
     chosen = _trials(request)
     parent = parent_of(connection, request)
     retried = parent if request.retry_of is not None else None
@@ -181,6 +185,7 @@ def _record(
         ),
         trials=retried.options.trials if retried and request.validate is None else chosen,
         provider=provider,
+        request_digest=digest(request),
     )
     run, is_new = runs.create(
         connection,
@@ -194,6 +199,8 @@ def _record(
         provisional=True,
     )
     if not is_new:
+        kept = run.options.request_digest
+        need_same(request_id, f"run {run.run_id}", kept, options.request_digest)
         return run
     if request.selection != "all":
         planned = plan_chosen(connection, run, request)

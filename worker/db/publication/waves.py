@@ -32,6 +32,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     next_draft: NextDraft = "empty"
     waves: str = DEFAULT_WAVES
     """Who goes when, of one that is planned once its bots are proven."""
+    request_digest: str = ""
+    """Tells what was asked for: another request with the same id is refused."""
 
 
 class Publication(msgspec.Struct, frozen=True, kw_only=True):

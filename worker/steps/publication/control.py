@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 
 from worker.core.policy.states import OVER as RUN_OVER
@@ -16,6 +17,7 @@ from worker.db.publication.waves import Publication, Wave
 from worker.errors import ConflictError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
+from worker.steps import request_ids
 from worker.steps.backup.recent import why_no_wave
 from worker.steps.publication.accept import accept_wave, gate_decides, to_accept
 from worker.steps.publication.ask_alerts import why_alerts
@@ -41,26 +43,58 @@ def publish(
     `gate` is what the gate does with its waves; None is what the settings say.
 
     Raises:
-        UsageError: there is no such run, no bot to publish, or no backup for a large first wave.
+        ConflictError: another request has this id, or a large first wave has no backup.
+        UsageError: there is no such run, or no bot to publish.
     """
+    asked = _digest(wanted, gate)
+    options = msgspec.structs.replace(wanted.options, request_digest=asked)
     traffic = asked_of_late(current.engine)
     with map_database_errors(), current.engine.begin() as connection:
+        request_ids.need_free(connection, request_id, "publication")
         publication_id, is_new = waves.create(
             connection,
             request_id=request_id,
             source_run_id=wanted.run_id,
-            options=wanted.options,
+            options=options,
             requested_by=actor,
             gate=gate or current.settings.gate,
         )
         if not is_new:
-            run_ids = [one.run_id for one in waves.of(connection, publication_id) if one.run_id]
-            return Going(publication_id, run_ids[-1] if run_ids else None, "is there already")
+            return _again(connection, need(connection, publication_id), request_id, asked)
         plan = plan_of(connection, wanted, str(publication_id), traffic)
         waves.add_plan(connection, publication_id, plan)
         note(connection, publication_id, "created", actor, None)
         lock_state(connection, publication_id, alone=True)
         return _begin_first(connection, publication_id, actor)
+
+
+def of_request(
+    engine: sa.Engine, wanted: Wanted, request_id: str, *, gate: GateMode | None = None
+) -> Going | None:
+    """What an earlier request with this id began, None if there was none.
+
+    Raises:
+        ConflictError: another request has this id.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        found = waves.of_request(connection, request_id)
+        if found is None:
+            return None
+        return _again(connection, found, request_id, _digest(wanted, gate))
+
+
+def _digest(wanted: Wanted, gate: GateMode | None) -> str:
+    """Of what was asked for; the target is found, not asked for."""
+    options = msgspec.structs.replace(wanted.options, target="", request_digest="")
+    return request_ids.digest(msgspec.structs.replace(wanted, options=options), gate)
+
+
+def _again(connection: sa.Connection, found: Publication, request_id: str, asked: str) -> Going:
+    name = f"publication {found.publication_id}"
+    request_ids.need_same(request_id, name, found.options.request_digest, asked)
+    run_ids = [one.run_id for one in waves.of(connection, found.publication_id) if one.run_id]
+    return Going(found.publication_id, run_ids[-1] if run_ids else None, "is there already")
 
 
 def _begin_first(connection: sa.Connection, publication_id: int, actor: str) -> Going:

@@ -20,6 +20,7 @@ from worker.db.publication import rolling
 from worker.db.publication.rolling import Which
 from worker.db.runs import Run, RunOptions
 from worker.runtime import Runtime
+from worker.steps import request_ids
 from worker.steps.publication.rollback import begin_locked
 from worker.steps.publication.state import note
 
@@ -52,6 +53,7 @@ def detach(
 
     Raises:
         ChangedError: what was confirmed has changed.
+        ConflictError: another request has this id.
         TransientError: the database was unavailable; nothing was done.
     """
     key = request_id or str(uuid.uuid4())
@@ -60,16 +62,26 @@ def detach(
         return [_plan(connection, one, which, actor, reason, key) for one in ids]
 
 
-def of_request(engine: sa.Engine, request_id: str) -> list[Run]:
+def of_request(engine: sa.Engine, which: Which, request_id: str) -> list[Run]:
     """The runs that a rollback of this request id made, the newest publication's first.
 
     Raises:
+        ConflictError: another request has this id.
         TransientError: the database was unavailable.
     """
     with map_database_errors(), engine.connect() as connection:
+        request_ids.need_free(connection, request_id, "rollback")
         ids = connection.execute(_OF_REQUEST, {"key": request_id}).scalars()
         found = (runs.get(connection, run_id) for run_id in ids.all())
-        return [run for run in found if run is not None]
+        its = [run for run in found if run is not None]
+    for run in its:
+        _need_same(request_id, run, which)
+    return its
+
+
+def _need_same(request_id: str, run: Run, which: Which) -> None:
+    name, kept = f"run {run.run_id}", run.options.request_digest
+    request_ids.need_same(request_id, name, kept, request_ids.digest(which))
 
 
 # One look into the unique index of request ids for each publication: there are few.
@@ -114,12 +126,14 @@ def _plan(
             publication=publication_id,
             wave=which.wave,
             batch_size=BATCH,
+            request_digest=request_ids.digest(which),
         ),
         dry_run=False,
         requested_by=actor,
         converter_version=CONVERTER_VERSION,
     )
     if not is_new:  # the same request, at the same time
+        _need_same(key, run, which)
         return Detached(publication_id, run.run_id, run.bot_count)
     given = {
         "run_id": run.run_id,

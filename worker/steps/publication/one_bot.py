@@ -8,7 +8,6 @@ from worker.core.codes import MEANINGS, quote
 from worker.core.publication.sizes import ALL
 from worker.core.publication.waves import Wishes
 from worker.db.engine import map_database_errors
-from worker.db.publication import waves
 from worker.db.publication.waves import Options
 from worker.errors import BotError, ConflictError
 from worker.runtime import Runtime
@@ -30,15 +29,14 @@ def publish_bot(
     On repeat with the same `request_id` nothing new begins, and the first publication is returned.
 
     Raises:
+        ConflictError: the version is not the draft, or another request has this id.
         NotFoundError: there is no such bot or version.
-        UsageError: the version is not the draft.
         BotError: the draft would not be published as it stands; the code says why.
         TransientError: the database was unavailable.
     """
     with map_database_errors(), current.engine.connect() as connection:
         version = find_version(bot.read(connection, bot_id), which)
         target = choose_target(connection, None, current.settings.target).target
-        is_new = request_id is None or waves.of_request(connection, request_id) is None
     if version.status != "draft":
         raise ConflictError(
             f"{quote(version.version)} of bot {quote(bot_id)} is {version.status}: only the draft can be"
@@ -47,8 +45,11 @@ def publish_bot(
     wanted = Wanted(
         bot_ids=(bot_id,), steps=(ALL,), wishes=Wishes(), options=Options(target=target)
     )
-    if is_new:
-        _need_ready(current, wanted, bot_id)
+    if request_id is not None:
+        known = control.of_request(current.engine, wanted, request_id)
+        if known is not None:
+            return known, version.version_id
+    _need_ready(current, wanted, bot_id)
     going = control.publish(
         current, wanted, request_id=request_id or str(uuid.uuid4()), actor=actor
     )

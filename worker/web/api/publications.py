@@ -164,6 +164,10 @@ def publish(
     """
     need_alerts(current.engine, data.alerts)
     wanted = _wanted(current, data)
+    if idempotency_key is not None and not data.dry_run:
+        known = control.of_request(current.engine, wanted, idempotency_key, gate=data.gate)
+        if known is not None:
+            return _begun(known)
     planned = look(current, wanted)
     bots = len(planned.plan.bot_ids)
     if data.dry_run:
@@ -178,7 +182,7 @@ def publish(
         )
     request_id = idempotency_key or str(uuid.uuid4())
     going = control.publish(current, wanted, request_id=request_id, actor=who.name, gate=data.gate)
-    return Response(going, headers={"Location": f"/api/v1/publications/{going.publication_id}"})
+    return _begun(going)
 
 
 @get("/publications/{publication_id:int}", tags=TAGS, sync_to_thread=True)
@@ -238,6 +242,10 @@ def stop(
     return Held(
         publication_id, control.stop(current, publication_id, actor=who.name, reason=reason)
     )
+
+
+def _begun(going: Going) -> Response[Going | PublicationPlan]:
+    return Response(going, headers={"Location": f"/api/v1/publications/{going.publication_id}"})
 
 
 def _wanted(current: Runtime, data: Publish) -> Wanted:

@@ -77,11 +77,11 @@ def retry_publication(
     The conversion is a run; the new publication waits for it and begins with one bot. `confirm_bots`
     must be the number of bots (422); if it has changed by the time it is recorded, nothing is (412).
     """
+    again = _again(publication_id, data)
     if idempotency_key is not None and not data.dry_run:
-        known = step.of_request(current.engine, publication_id, idempotency_key)
+        known = step.of_request(current.engine, again, idempotency_key)
         if known is not None:
             return _answer(known)
-    again = _again(publication_id, data)
     states = step.look(current, again)
     bots = sum(states.values())
     if data.dry_run:

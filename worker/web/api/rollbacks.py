@@ -71,7 +71,7 @@ def roll_back(
     """
     which = _which(data)
     if idempotency_key is not None and not data.dry_run:
-        known = detached.of_request(current.engine, idempotency_key)
+        known = detached.of_request(current.engine, which, idempotency_key)
         if known:
             return _answer([one.run_id for one in known])
     seen = look(current, which)

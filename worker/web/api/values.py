@@ -30,7 +30,8 @@ IdempotencyKey: TypeAlias = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="The same key again finds what the first request made, and makes nothing new.",
+        description="The same request with the same key again finds what the first one made, and makes "
+        "nothing new; another request with that key is refused (409).",
         min_length=1,
         max_length=200,
     ),
