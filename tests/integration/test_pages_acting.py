@@ -215,6 +215,20 @@ def test_a_rollback_needs_the_number_typed_and_the_preview_that_was_read(
     assert audit(gate.fleet)[0][2] == "errors"
 
 
+def test_a_rollback_without_a_preview_needs_the_number_of_the_bots_that_are_live(
+    gate: Gate, browser: Browser
+) -> None:
+    at = "/publications/1/rollback"
+    gate.start(text="all")
+    gate.work()
+    gate.fleet.execute("DELETE FROM bots WHERE bot_id = 'bot-00001'")
+    refused = browser.send(at, at, typed="5")
+    assert refused[0] == 422
+    assert "you typed '5', and 6 bots are at stake: nothing was changed" in refused[1]
+    sent = browser.send(at, at, typed="6")
+    assert (sent[0], gate.fleet.get(2 + 1).kind) == (303, "roll_back")
+
+
 # -- executions, settings --------------------------------------------------------------------------
 
 

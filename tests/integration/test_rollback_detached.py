@@ -93,6 +93,29 @@ def trail(publishing: Publishing, what: str) -> list[dict[str, int]]:
     return [row.detail for row in rows]
 
 
+def test_the_confirmed_number_is_held_against_the_bots_while_nothing_else_can_change_their_state(
+    publishing: Publishing,
+) -> None:
+    fleet, told = publishing.fleet, []
+
+    def hold(bots: int) -> None:
+        with fleet.engine.begin() as other:
+            key = "hashtextextended('flowshift.publications 1', 0)"
+            may = other.scalar(sa.text(f"SELECT pg_try_advisory_xact_lock_shared({key})"))
+        told.append((bots, may))
+        raise UsageError("another number was confirmed")
+
+    fleet.execute("UPDATE bots SET use_workflow_v2 = false WHERE bot_id = 'bot-00004'")
+    plan = step.look(fleet.current, Which()).preview.digest
+    before = (live(publishing), state(publishing))
+    for digest in (None, plan):
+        with pytest.raises(UsageError, match="another number was confirmed"):
+            detach(fleet.current, Which(), digest=digest, actor="test", reason=None, hold=hold)
+    assert told == [(5, False), (4, False)]
+    assert (live(publishing), state(publishing)) == before
+    assert not fleet.rows("SELECT FROM flowshift.runs WHERE kind = 'roll_back'")
+
+
 def test_a_run_takes_all_back_and_its_end_ends_the_rollback(
     publishing: Publishing, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from worker.db.publication.rolling import Which
 from worker.db.runs import Run, RunOptions
 from worker.runtime import Runtime
 from worker.steps import request_ids
-from worker.steps.publication.rollback import begin_locked
+from worker.steps.publication.rollback import Hold, any_number, begin_locked
 from worker.steps.publication.state import note
 
 BATCH: Final = 1_000
@@ -44,12 +44,14 @@ def detach(
     reason: str | None,
     because: HeldBecause = "person",
     request_id: str | None = None,
+    hold: Hold = any_number,
 ) -> list[Detached]:
     """Stop the publications and plan a run for each, the newest first; enqueue their batches afterwards.
 
     One transaction. `digest` is that of the preview it was confirmed on: if anything has changed
-    since, nothing is done. On repeat what is back stays back, and a further run does the rest; with the
-    same `request_id` no run is made twice (`of_request` finds them).
+    since, nothing is done. `hold` is told how many bots are at stake under the lock, and raises if it
+    were not these that were confirmed. On repeat what is back stays back, and a further run does the
+    rest; with the same `request_id` no run is made twice (`of_request` finds them).
 
     Raises:
         ChangedError: what was confirmed has changed.
@@ -58,7 +60,7 @@ def detach(
     """
     key = request_id or str(uuid.uuid4())
     with map_database_errors(), current.engine.begin() as connection:
-        ids = begin_locked(connection, which, digest, actor, reason, because, current)
+        ids = begin_locked(connection, which, digest, actor, reason, because, current, hold)
         return [_plan(connection, one, which, actor, reason, key) for one in ids]
 
 

@@ -29,6 +29,14 @@ from worker.steps.publication.v1 import v1_problem
 log = get_logger(__name__)
 
 
+Hold = Callable[[int], None]
+"""Holds a number of bots that was confirmed against the one that is at stake, and raises if it differs."""
+
+
+def any_number(_: int) -> None:
+    """Holds nothing: no number was confirmed."""
+
+
 class Look(msgspec.Struct, frozen=True):
     """What a rollback would do: the publications it concerns (newest first), and the preview."""
 
@@ -165,17 +173,25 @@ def begin_locked(
     reason: str | None,
     because: HeldBecause,
     current: Runtime,
+    hold: Hold = any_number,
 ) -> list[int]:
-    """Stop the publications, hold them against the plan, and note who rolls back; returns which."""
+    """Stop the publications, hold them against the plan, and note who rolls back; returns which.
+
+    `hold` gets the number of bots at stake, once nothing can be published or taken back beside: those on
+    which V1 answers again by the plan; without a plan, those that are live.
+    """
     ids = rolling.concerned(connection, which)
     rolling.lock(connection, ids)
-    if digest is not None:
-        found = _look(connection, which, current).preview.digest
-        if digest != found:
+    if digest is None:
+        hold(sum(rolling.count_live(connection, one, which) for one in ids))
+    else:
+        found = _look(connection, which, current).preview
+        if digest != found.digest:
             raise ChangedError(
                 f"the bots have changed since the plan {digest}: nothing was changed. Look at the new"
-                f" preview (its plan is {found}), then run the command again"
+                f" preview (its plan is {found.digest}), then run the command again"
             )
+        hold(found.returns.bots)
     for publication_id in ids:
         rolling.begin(connection, publication_id, because=because)
         note(connection, publication_id, "rolling_back", actor, reason, plan=digest)

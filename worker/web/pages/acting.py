@@ -20,7 +20,6 @@ from worker.steps.publication import control as publication_control
 from worker.steps.publication import detached
 from worker.steps.publication.begin import Going
 from worker.steps.publication.report import publication_of
-from worker.steps.publication.rollback import look
 from worker.steps.report import progress_of
 from worker.steps.request import Request
 from worker.steps.start import start_run
@@ -134,11 +133,15 @@ def stop(current: Current, who: Who, number: Number, data: ActForm) -> Redirect:
 
 @post("/publications/{number:int}/rollback", sync_to_thread=True, include_in_schema=False)
 def roll_back(current: Current, who: Who, number: Number, data: RollBackForm) -> Redirect:
-    """Let workers roll back what the preview said, once the number of bots was typed."""
+    """Let workers roll back what the page said, if the number typed is that of the bots under the lock."""
     which = Which(publication_id=number, wave=data.wave_number)
-    need_typed(data, look(current, which).preview.returns.bots)
     found = detached.detach(
-        current, which, digest=data.plan or None, actor=who.name, reason=data.why
+        current,
+        which,
+        digest=data.plan or None,
+        actor=who.name,
+        reason=data.why,
+        hold=lambda bots: need_typed(data, bots),
     )
     run_ids = [one.run_id for one in found if one.run_id is not None]
     for run_id in run_ids:
