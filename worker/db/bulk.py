@@ -153,9 +153,10 @@ class Rows(msgspec.Struct, frozen=True):
     """Rows to select from: `source` as SQL that stands in FROM, with its `parameters` in order.
 
     >>> given = rows("n", id=texts(["a", "b"]), tokens=integers([0, 0]), error=texts([None, None]))
-    >>> print(given.source.as_string().replace(" FROM", "\\nFROM"))
-    (SELECT u."id", %b::int8 AS "tokens", NULL::text AS "error"
-    FROM unnest(%b::text[]) AS u ("id")) AS "n"
+    >>> print(given.source.as_string().replace(", ", "\\n, "))
+    (SELECT unnest(%b::text[]) AS "id"
+    , %b::int8 AS "tokens"
+    , NULL::text AS "error") AS "n"
     >>> len(given.parameters)
     2
     """
@@ -170,7 +171,7 @@ def rows(name: str, **columns: Column) -> Rows:
     A column that holds one value throughout is sent once. All have as many values as the first, of which
     there is at least one.
     """
-    shown, values, names, arrays_sent, parameters = [], [], [], [], []
+    shown, parameters = [], []
     for place, (column, given) in enumerate(columns.items()):
         called, items = sql.Identifier(column), given.items
         kind = sql.SQL(given.type)
@@ -179,17 +180,13 @@ def rows(name: str, **columns: Column) -> Rows:
                 shown.append(sql.SQL("NULL::{} AS {}").format(kind, called))
             else:
                 shown.append(sql.SQL("%b::{} AS {}").format(kind, called))
-                values.append(_Binary(items[0]))
+                parameters.append(_Binary(items[0]))
         else:
-            shown.append(sql.SQL("u.{}").format(called))
-            arrays_sent.append(sql.SQL("%b::{}[]").format(kind))
-            names.append(called)
+            # Not as a function in FROM, which would keep every row once more until the statement ends.
+            shown.append(sql.SQL("unnest(%b::{}[]) AS {}").format(kind, called))
             parameters.append(_Binary(_array(given)))
-    comma = sql.SQL(", ")
-    source = sql.SQL("(SELECT {} FROM unnest({}) AS u ({})) AS {}").format(
-        comma.join(shown), comma.join(arrays_sent), comma.join(names), sql.Identifier(name)
-    )
-    return Rows(source, (*values, *parameters))
+    source = sql.SQL("(SELECT {}) AS {}").format(sql.SQL(", ").join(shown), sql.Identifier(name))
+    return Rows(source, tuple(parameters))
 
 
 def _array(column: Column) -> bytes:
