@@ -1,4 +1,4 @@
-"""What a batch and a sweep ask of their run's batches takes a few pages, however many the run has."""
+"""What a batch and a sweep ask of a large table takes a few pages: of their run's batches, of drafts."""
 
 from __future__ import annotations
 
@@ -80,3 +80,22 @@ def test_what_enqueues_and_claims_reads_the_batches_in_flight_alone(
 
     assert claimed is not None
     assert costly(plans) == []
+
+
+def test_recording_executions_looks_up_the_drafts_of_its_bots_alone(fleet: Fleet) -> None:
+    """Of 1,000 others: joined as one table, they are read along, up to all, for a batch of 230."""
+    ids = fleet.add_many(230)
+    fleet.add_many(1_000, prefix="other-")
+    fleet.execute(
+        "INSERT INTO bot_workflow_versions (bot_id, version, status, graph) "
+        "SELECT bot_id, 'draft', 'draft', '{}' FROM bots WHERE bot_id LIKE 'other-%'"
+    )
+    fleet.execute("ANALYZE bot_workflow_versions")
+    run = fleet.planned(bot_ids=tuple(ids), batch_size=500, validate="sample:1")
+
+    with explained(fleet.engine) as plans:
+        assert fleet.convert(run.run_id, 1).counts.converted == len(ids)
+
+    [plan] = [one for one in plans if "INSERT INTO workflow_execution_runs" in one.statement]
+    lookups = r" on bot_workflow_versions .*loops=230\)\n *Index Cond: \(\(bot_id\)::text = "
+    assert re.search(lookups, plan.text), plan

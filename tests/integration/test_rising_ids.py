@@ -32,21 +32,27 @@ def test_ids_of_a_later_batch_are_all_behind_those_of_the_one_before(fleet: Flee
         assert ends == sorted(ends)
 
 
-@pytest.mark.parametrize("table", ["workflow_execution_runs", "workflow_node_executions"])
-def test_rows_are_inserted_in_the_order_of_their_ids(fleet: Fleet, table: str) -> None:
+@pytest.mark.parametrize(
+    ("table", "column", "count"),
+    [("workflow_execution_runs", "bot_id", 40), ("workflow_node_executions", "id", 160)],
+)
+def test_executions_are_inserted_in_the_order_of_bots_and_nodes_in_that_of_their_ids(
+    fleet: Fleet, table: str, column: str, count: int
+) -> None:
+    """A dry run inserts executions in the same order as the run, though their ids differ."""
     fleet.add_many(40)
     fleet.execute(
-        "CREATE TABLE seen (place serial, id uuid);"
+        "CREATE TABLE seen (place serial, key text);"
         "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS"
-        " 'BEGIN INSERT INTO seen (id) VALUES (NEW.id); RETURN NEW; END';"
+        f" 'BEGIN INSERT INTO seen (key) VALUES (NEW.{column}); RETURN NEW; END';"
         f"CREATE TRIGGER see BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION see()"
     )
 
     fleet.run(validate="sample:1")
 
-    ids = [row.id for row in fleet.rows("SELECT id FROM seen ORDER BY place")]
-    assert len(ids) >= 40
-    assert ids == sorted(ids)
+    keys = [row.key for row in fleet.rows("SELECT key FROM seen ORDER BY place")]
+    assert len(keys) == count
+    assert keys == sorted(keys)
 
 
 def test_a_batch_that_is_done_again_gives_its_executions_the_same_ids(
