@@ -75,6 +75,7 @@ def test_with_a_session_the_execution_is_recorded_and_found_again(
     assert listed["items"][0]["id"] == said["execution_id"]
     assert listed["items"][0]["session_id"] == "세션-1"
     assert one["inputs"] == {"user_message": "환불?"}
+    assert one["nodes"][0]["outputs"] == {"query": "환불?", "session_id": "세션-1"}
     assert one["outputs"] == {"final_response": said["answer"]}
     assert [node["node_id"] for node in one["nodes"]] == ["start", "k", "llm", "end"]
     assert client.get(f"/bots/bot-2/workflow-executions/{one['id']}").status_code == 404

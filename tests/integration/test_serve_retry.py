@@ -174,6 +174,24 @@ def test_a_key_of_another_request_is_not_taken_for_this_one(
 # -- archive ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("act", ["archive", "restore"])
+def test_the_draft_is_found_by_its_name_as_by_its_id(
+    gate: Gate, client: httpx.Client, act: str
+) -> None:
+    listed = client.get("/bots/bot-00001/workflow-versions").json()
+    [draft_id] = [one["id"] for one in listed if one["status"] == "draft"]
+    by_name, by_id = (
+        client.post(f"/bots/bot-00001/workflow-versions/{which}/{act}")
+        for which in ("draft", draft_id)
+    )
+
+    assert said(by_name) == (409, "conflict")
+    assert "is its draft" in by_name.json()["detail"]
+    assert by_name.json() == by_id.json()
+    missing = client.post(f"/bots/nobody/workflow-versions/draft/{act}")
+    assert "there is no bot" in missing.json()["detail"]
+
+
 def of(bot_id: str, version: str) -> str:
     return f"/bots/{bot_id}/workflow-versions/{version}/archive"
 

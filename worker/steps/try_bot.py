@@ -56,9 +56,16 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 def try_bot(
-    view: BotView, message: str, defaults: Defaults, equipment: Equipment, platform: str
+    view: BotView,
+    message: str,
+    defaults: Defaults,
+    equipment: Equipment,
+    platform: str,
+    session_id: str = SESSION_OF_TEST,
 ) -> Tried:
     """Execute a bot's draft, or its conversion if it has no draft, and V1 on `message`.
+
+    `session_id` is what the draft's nodes see of the session.
 
     Raises:
         UsageError: the bot has neither a draft nor a workflow.
@@ -78,12 +85,14 @@ def try_bot(
             return Tried(view.bot_id, draft, failed, target.name, platform)
     pair = prepare(column, graph, defaults, equipment.registry, target)
     began = equipment.clock()
-    compared = run_both(pair, message, equipment, view.variables, SESSION_OF_TEST)
+    compared = run_both(pair, message, equipment, view.variables, session_id)
     stored = view.graph if draft == "stored" else None
     return Tried(view.bot_id, draft, compared, target.name, platform, stored, began)
 
 
-def try_on_echo(current: Runtime, bot_id: str, message: str) -> Tried:
+def try_on_echo(
+    current: Runtime, bot_id: str, message: str, session_id: str = SESSION_OF_TEST
+) -> Tried:
     """`try_bot` for the bot of that id, with an echo that answers; for the target of its draft.
 
     Raises:
@@ -94,7 +103,7 @@ def try_on_echo(current: Runtime, bot_id: str, message: str) -> Tried:
     view, choice = find.bot_and_target(current.engine, bot_id, None, current.settings.target)
     target = target_to_try(view.graph, choice, None)
     equipment = current.echo_for(target, parse_differences(current.settings.strict))
-    return try_bot(view, message, current.defaults, equipment, choice.target)
+    return try_bot(view, message, current.defaults, equipment, choice.target, session_id)
 
 
 def record_trial(engine: sa.Engine, tried: Tried, session_id: str) -> uuid.UUID | None:

@@ -21,6 +21,8 @@ GUIDE: Final[Sequence[ControllerRouterHandler]] = (
     versions.draft,
     versions.publish,
     versions.publish_draft,
+    versions.restore_draft,
+    versions.archive_draft,
     versions.restore,
     versions.archive,
     executions.executions,

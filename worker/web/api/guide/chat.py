@@ -74,10 +74,10 @@ def chat(data: JSONBody[Chat], current: Current, who: Who) -> ChatAnswer:
         raise PermissionDeniedException(
             f"{who.name} is a viewer: only an operator's execution is recorded; leave session_id out"
         )
-    tried = try_on_echo(current, data.bot_id, data.message)
-    recorded = None
-    if data.session_id is not None:
-        recorded = record_trial(current.engine, tried, data.session_id)
+    if data.session_id is None:
+        return _answer(try_on_echo(current, data.bot_id, data.message), None, None)
+    tried = try_on_echo(current, data.bot_id, data.message, data.session_id)
+    recorded = record_trial(current.engine, tried, data.session_id)
     return _answer(tried, data.session_id, recorded)
 
 

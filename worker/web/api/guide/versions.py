@@ -251,15 +251,20 @@ def restore(
     A draft that a person made is kept first, as an archived version. Where the variables differ the
     server needs the right to write them, as `flowshift_publisher` has it.
     """
-    version = read_version(current.engine, bot_id, version_id).version
-    return restore_version(
-        current.engine,
-        bot_id,
-        version.version,
-        actor=who.name,
-        reason=None if data is None else data.reason,
-        live_drafts=live_drafts,
-    )
+    return _restore(current, bot_id, version_id, who, data, live_drafts=live_drafts)
+
+
+@post(
+    "/bots/{bot_id:str}/workflow-versions/draft/restore",
+    tags=TAGS,
+    sync_to_thread=True,
+    status_code=HTTPStatus.OK,
+)
+def restore_draft(
+    bot_id: BotId, current: Current, who: Who, data: JSONBody[Reason | None] = None
+) -> Restored:
+    """The same of the draft by its name: it is the draft already, so that this is refused (409)."""
+    return _restore(current, bot_id, DRAFT, who, data, live_drafts=False)
 
 
 @post(
@@ -280,7 +285,46 @@ def archive(
     This is no way back: a rollback lets V1 answer again. The server needs the right to change a
     version's status, as `flowshift_publisher` has it.
     """
-    version = read_version(current.engine, bot_id, version_id).version
+    return _archive(current, bot_id, version_id, who, data)
+
+
+@post(
+    "/bots/{bot_id:str}/workflow-versions/draft/archive",
+    tags=TAGS,
+    sync_to_thread=True,
+    status_code=HTTPStatus.OK,
+)
+def archive_draft(
+    bot_id: BotId, current: Current, who: Who, data: JSONBody[Reason | None] = None
+) -> Archived:
+    """The same of the draft by its name: a draft stays one, so that this is refused (409)."""
+    return _archive(current, bot_id, DRAFT, who, data)
+
+
+def _restore(
+    current: Runtime,
+    bot_id: str,
+    which: str,
+    who: Person,
+    data: Reason | None,
+    *,
+    live_drafts: bool,
+) -> Restored:
+    version = read_version(current.engine, bot_id, which).version
+    return restore_version(
+        current.engine,
+        bot_id,
+        version.version,
+        actor=who.name,
+        reason=None if data is None else data.reason,
+        live_drafts=live_drafts,
+    )
+
+
+def _archive(
+    current: Runtime, bot_id: str, which: str, who: Person, data: Reason | None
+) -> Archived:
+    version = read_version(current.engine, bot_id, which).version
     reason = None if data is None else data.reason
     return archive_version(current.engine, bot_id, version.version, actor=who.name, reason=reason)
 
