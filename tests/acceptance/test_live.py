@@ -283,6 +283,7 @@ def test_up_runs_everything_flower_shows_the_run_and_a_signal_stops_it_all(
         assert run.returncode == 0, run.stderr
         row = eventually(lambda: flower_task(base, "run-1"))
         assert "✔ completed · 100 % · 300/300 bots · 300 converted" in row
+        assert "Run 1 in flowshift" in row
         batch = eventually(lambda: flower_task(base, "run-1-batch-3"))
         assert "run 1, batch 3: 25 bots after bot-00049 through bot-00074" in batch
         assert "Result 25 converted · 25 validated · 25 bots: bot-00050 … bot-00074" in batch

@@ -29,6 +29,7 @@ from worker.app import app
 from worker.db.heartbeats import Sign
 from worker.errors import ConfigError
 from worker.log import get_logger
+from worker.processes.flower_pages import Templates, page_of
 from worker.processes.heartbeat import Heartbeat
 from worker.runtime import runtime
 from worker.servers import connect
@@ -76,6 +77,9 @@ class Application(Flower):  # type: ignore[misc] # it has no types
             max_workers_in_memory=options.max_workers,
             max_tasks_in_memory=options.max_tasks,
         )
+        pages = runtime().settings.web_url
+        given["template_loader"] = Templates(given["template_path"])
+        given["page_of"] = lambda path: page_of(pages, path)
         super().__init__(options=options, capp=capp, events=receiver, io_loop=loop, **given)
         self._port: int | None = None
 
