@@ -98,10 +98,10 @@ def measure(given: argparse.Namespace, place: Place) -> Measured:
         current = runtime.configure(settings)
         upgrade.upgrade(current.engine)
         load_fleet(current.engine, given.bots)
-        _keep_wal(current.engine)
         for _ in range(1, given.runs):
             _run(current, given.validate, given.batch_size)
-        return measure_run(current, given.bots, given.validate, given.batch_size)
+        with wal_kept(current.engine):
+            return measure_run(current, given.bots, given.validate, given.batch_size)
 
 
 def measure_run(current: Runtime, bots: int, validate: str, batch_size: int) -> Measured:
@@ -261,10 +261,30 @@ _FILES: Final = """
 """
 
 
-def _keep_wal(engine: sa.Engine) -> None:
-    """Keep the log until it is read, on a server that a superuser has given to this bench."""
+_KEPT: Final = """
+    SELECT setting FROM pg_file_settings
+    WHERE name = 'wal_keep_size' AND sourcefile LIKE '%/postgresql.auto.conf'
+"""
+
+
+@contextmanager
+def wal_kept(engine: sa.Engine) -> Iterator[None]:
+    """Keep the log until it is read, on a server that a superuser has given to this bench.
+
+    Afterwards the server keeps as much as it did before.
+    """
+    before = _scalar(engine, _KEPT)
+    _alter_system(engine, "SET wal_keep_size = '20GB'")
+    try:
+        yield
+    finally:
+        again = "RESET wal_keep_size" if before is None else f"SET wal_keep_size = '{before}'"
+        _alter_system(engine, again)
+
+
+def _alter_system(engine: sa.Engine, change: str) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ALTER SYSTEM SET wal_keep_size = '20GB'"))
+        connection.exec_driver_sql(f"ALTER SYSTEM {change}")
         connection.execute(sa.text("SELECT pg_reload_conf()"))
 
 
