@@ -121,15 +121,13 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     `worker_cores` are those of all worker machines (None: each process has its own); None
     `database_cores` share the workers'. `disk_times` is how much faster the disk of the WAL is than the
-    measured one, `network_us` what a bot waits for the network. At most `window` batches of a run are in
-    the queue and at work.
+    measured one, `network_us` what a bot waits for the network.
     """
 
     database_cores: float | None
     worker_cores: float | None = None
     disk_times: float = 1.0
     network_us: float = 0.0
-    window: int | None = None
     batch_size: int = 500
     is_limited: bool = False
 
@@ -158,11 +156,10 @@ def fleet(demands: Demands, site: Site, processes: int, bots: int) -> tuple[Pred
     While a run goes on each process reads its progress, over all its batches: that takes processors
     of the database, more of them the larger the fleet is, up to a share of the processes' time.
     """
-    at_work = processes if site.window is None else min(processes, site.window)
     reading_s = demands.progress_row_us * bots / site.batch_size / US
-    polled = at_work * min(demands.poll_share, demands.polls_per_s * reading_s)
+    polled = processes * min(demands.poll_share, demands.polls_per_s * reading_s)
     if site.database_cores is not None:
         left = max(site.database_cores - polled, 0.05 * site.database_cores)
         site = msgspec.structs.replace(site, database_cores=left)
-    predicted = predict(stations_of(demands, site), at_work)
+    predicted = predict(stations_of(demands, site), processes)
     return predicted, bots * demands.plan_us / US + bots / predicted.bots_per_s

@@ -73,7 +73,6 @@ class Measured(msgspec.Struct, frozen=True):
     bots: int
     validate: str
     batch_size: int
-    window: int
     cores: int
     load: float
     demands: Demands
@@ -105,7 +104,6 @@ def measure(given: argparse.Namespace, place: Place) -> Measured:
         bots=given.bots,
         validate=given.validate,
         batch_size=given.batch_size,
-        window=settings.batch_window,
         cores=psutil.cpu_count() or 1,
         load=load,
         demands=demands,
@@ -413,32 +411,21 @@ _OF_OTHERS: Final = (
 def _forecast(measured: Measured) -> str:
     rows = []
     for cores in DATABASE_CORES:
-        for window in (measured.window, None):
-            for processes in PROCESSES:
-                site = Site(
-                    database_cores=cores,
-                    disk_times=DISK_TIMES,
-                    network_us=NETWORK_US,
-                    window=window,
-                )
-                said, seconds = fleet(measured.demands, site, processes, LARGEST)
-                rows.append(_forecast_row(cores, window, processes, said, seconds))
-    heads = ["database cores", "window", "processes", "bots", "busiest", "of it used"]
+        for processes in PROCESSES:
+            site = Site(database_cores=cores, disk_times=DISK_TIMES, network_us=NETWORK_US)
+            said, seconds = fleet(measured.demands, site, processes, LARGEST)
+            rows.append(_forecast_row(cores, processes, said, seconds))
+    heads = ["database cores", "processes", "bots", "busiest", "of it used"]
     return "\n".join(table([*heads, f"{LARGEST / 10**6:,.0f} million bots"], rows))
 
 
-def _forecast_row(
-    cores: int, window: int | None, processes: int, said: Predicted, seconds: float
-) -> list[str]:
-    used = said.utilisation[said.busiest]
-    busiest = "the window" if said.processes < processes and used < 0.9 else said.busiest
+def _forecast_row(cores: int, processes: int, said: Predicted, seconds: float) -> list[str]:
     return [
         str(cores),
-        "as many as processes" if window is None else str(window),
         str(processes),
         f"{said.bots_per_s:,.0f}/s",
-        busiest,
-        f"{used:.0%}",
+        said.busiest,
+        f"{said.utilisation[said.busiest]:.0%}",
         f"{seconds / 3600:,.1f} h",
     ]
 

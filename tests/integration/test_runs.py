@@ -173,6 +173,20 @@ def test_batches_are_enqueued_in_order_and_each_once(fleet: Fleet) -> None:
     assert fleet.take(run.run_id, 99) == []
 
 
+def test_batches_wait_in_the_queue_however_many_are_at_work(fleet: Fleet) -> None:
+    """A window of four feeds more than four processes, and no more than four batches wait."""
+    fleet.add_many(20)
+    run_id = fleet.planned(batch_size=1).run_id
+    for first in (1, 5, 9):
+        numbers = [*range(first, first + 4)]
+        assert fleet.take(run_id, 4) == numbers
+        assert fleet.take(run_id, 4) == []
+        assert all(fleet.claim(run_id, number) for number in numbers)
+    fleet.take(run_id, 4)
+    fleet.claim(run_id, 14)
+    assert fleet.take(run_id, 4) == [17]
+
+
 def test_two_that_enqueue_at_once_take_different_batches(fleet: Fleet) -> None:
     fleet.add_many(40)
     run = fleet.planned(batch_size=1)

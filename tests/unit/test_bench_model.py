@@ -92,17 +92,6 @@ def test_on_one_machine_workers_and_servers_share_the_processors() -> None:
     assert (wal.demand_us, processors.demand_us, processors.servers) == (50.0, 705.0, 2)
 
 
-def test_a_window_bounds_how_many_processes_work_at_once() -> None:
-    site = Site(database_cores=64, disk_times=10, window=16)
-
-    assert fleet(DEMANDS, site, 128, 10**6) == fleet(DEMANDS, site, 16, 10**6)
-    wider = replace(site, window=None)
-    assert (
-        fleet(DEMANDS, wider, 128, 10**6)[0].bots_per_s
-        > 2 * fleet(DEMANDS, site, 128, 10**6)[0].bots_per_s
-    )
-
-
 def test_a_fleet_takes_its_planning_and_then_its_bots() -> None:
     predicted, seconds = fleet(DEMANDS, Site(database_cores=None, worker_cores=2), 2, 1_000)
 

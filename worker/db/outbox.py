@@ -30,17 +30,18 @@ class ToEnqueue(msgspec.Struct, frozen=True):
 def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:
     """Mark as enqueued what should be in the queue and is not, and return it, in order.
 
-    The first `window` batches that are not over belong there: a fleet of any size puts no more
-    messages into Redis at once. Nothing does while the run is paused, over or parked, and no more
-    than the run's own limits let through (`queue_room`). Two callers at once get different batches.
-    Send the messages after the commit, and `put_back` those that could not be sent.
+    The first `window` batches that no worker has begun belong there, however many are at work: a fleet
+    of any size has no more messages wait in Redis at once, and any number of processes finds work.
+    Nothing does while the run is paused, over or parked, and no more than the run's own limits let
+    through (`queue_room`). Two callers at once get different batches. Send the messages after the
+    commit, and `put_back` those that could not be sent.
     """
     window, most = queue_room(connection, run_id, window)
     if most == 0:
         return []
     in_window = (
         sa.select(batches.c.number)
-        .where(batches.c.run_id == run_id, batches.c.state.in_(["pending", "running"]))
+        .where(batches.c.run_id == run_id, batches.c.state == "pending")
         .order_by(batches.c.number)
         .limit(window)
         .scalar_subquery()

@@ -25,7 +25,12 @@ class Batches(Connect, frozen=True, kw_only=True):
         int, Meta(ge=1, le=10_000, description="Bots per batch where `--batch-size` is not given.")
     ] = 500
     batch_window: Annotated[
-        int, Meta(ge=1, le=1_000, description="Batches of one run in the queue at the same time.")
+        int,
+        Meta(
+            ge=1,
+            le=1_000,
+            description="Batches of one run that wait in the queue at the same time.",
+        ),
     ] = 16
     batch_target_ms: Annotated[
         int,

@@ -13,7 +13,7 @@ from worker.runtime import Runtime
 
 
 def top_up(engine: sa.Engine, queue: Queue, run_id: int, *, window: int) -> BatchRef | None:
-    """Enqueue what is missing of the first `window` batches of a run that are not over.
+    """Enqueue what is missing of the first `window` batches of a run that no worker has begun.
 
     Returns None, or, if the queue is unavailable, a batch that the caller must do itself: the work goes on
     without the queue, to its end if need be. Nothing is enqueued of a run that is paused, over or
