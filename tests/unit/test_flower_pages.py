@@ -21,6 +21,7 @@ SERVE = "https://flowshift.example/"
         ("/task/publication-3", "https://flowshift.example/publications/3"),
         ("/task/8f14e45f-ceea-467f-a0e6-1fb1a8a1e3bb", SERVE),
         ("/task/run-12-batch-x", SERVE),
+        ("/task/publication-3-plan", SERVE),
         ("/task/run-0", SERVE),
         ("/task/run-99999999999999999999", SERVE),
         ("/tasks", SERVE),

@@ -37,7 +37,16 @@ def test_what_was_observed_is_taken_once() -> None:
     assert measured.take() == []
 
 
-def test_what_did_not_commit_is_added_to_what_came_since() -> None:
+def test_counts_of_one_counter_are_added() -> None:
+    measured = Measured()
+    measured.count(RETRIES, 2, "convert")
+    measured.count(RETRIES, 3, "convert")
+
+    assert measured.take() == [Sample(RETRIES, 5, ("convert",))]
+
+
+@pytest.mark.parametrize("ended_by", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_what_did_not_commit_is_added_to_what_came_since(ended_by: type[BaseException]) -> None:
     measured = Measured()
     measured.observe(STATEMENTS, 1.0, "select")
     measured.count(RETRIES, 1, "convert")
@@ -46,9 +55,9 @@ def test_what_did_not_commit_is_added_to_what_came_since() -> None:
         with measured.handed_over() as take:
             assert len(take()) == 2
             measured.observe(STATEMENTS, 2.0, "select")
-            raise ZeroDivisionError
+            raise ended_by
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ended_by):
         fail()
     with measured.handed_over() as take:
         taken = {one.name: one for one in take()}

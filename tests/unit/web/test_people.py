@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,34 @@ def a_file(tmp_path: Path, *lines: str) -> Path:
 
 
 def test_a_password_fits_its_own_name_alone(tmp_path: Path) -> None:
-    found = read_people(a_file(tmp_path, "# who", "", f"ann operator {TEA}", "bob viewer proxy"))
+    found = read_people(
+        a_file(
+            tmp_path, "# who", "", "  # blanks before it", f"ann operator {TEA}", "bob viewer proxy"
+        )
+    )
 
     assert found.with_password("ann", "earl grey tea") == Person("ann", "operator")
     assert found.with_password("ann", "earl grey te") is None
     assert found.with_password("bob", "earl grey tea") is None
     assert found.with_password("eve", "") is None
     assert found.named("bob") == Person("bob", "viewer")
+
+
+@pytest.mark.parametrize("name", ["ann", "bob", "eve"])
+def test_a_wrong_password_takes_as_long_whoever_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    found = read_people(a_file(tmp_path, f"ann operator {TEA}", "bob viewer proxy"))
+    computed: list[dict[str, int]] = []
+
+    def note(*_: bytes, **given: int) -> bytes:
+        computed.append(given)
+        return b""
+
+    monkeypatch.setattr(hashlib, "scrypt", note)
+
+    assert found.with_password(name, "wrong") is None
+    assert [(one["n"], one["r"], one["p"]) for one in computed] == [(16384, 8, 1)]
 
 
 def test_a_token_is_known_by_its_hash_and_one_name_may_have_several(tmp_path: Path) -> None:
@@ -62,6 +84,15 @@ def test_the_same_password_is_kept_differently_each_time() -> None:
         "ann operator scrypt:1048576:8:1:AAAA:AAAA",
         "ann operator scrypt:15000:8:1:AAAA:AAAA",
         "ann operator scrypt:16384:8:1:@@@@:AAAA",
+        "ann operator scrypt:1:8:1:AAAA:AAAA",
+        "ann operator scrypt:0:8:1:AAAA:AAAA",
+        "ann operator scrypt:16384:0:1:AAAA:AAAA",
+        "ann operator scrypt:16384:-8:1:AAAA:AAAA",
+        "ann operator scrypt:65536:1:1:AAAA:AAAA",
+        "ann operator scrypt:16384:8:0:AAAA:AAAA",
+        "ann operator scrypt:16384:8:17:AAAA:AAAA",
+        "ann operator bcrypt:16384:8:1:AAAA:AAAA",
+        f"ann operator sha256:{'g' * 64}",
         "ann operator proxy more",
     ],
 )

@@ -146,9 +146,18 @@ def _parts(text: str) -> tuple[int, int, int, bytes, bytes] | None:
         read = int(n), int(r), int(p), _decoded(salt), _decoded(kept)
     except (ValueError, binascii.Error):
         return None
-    costs = 128 * read[0] * read[1]
-    is_power = read[0] > 1 and read[0] & (read[0] - 1) == 0
-    return read if is_power and costs <= _MAX_MEMORY // 2 and 1 <= read[2] <= 16 else None
+    return read if _fits_scrypt(*read[:3]) else None
+
+
+def _fits_scrypt(n: int, r: int, p: int) -> bool:
+    """Whether scrypt takes these numbers, within the memory and the time of one request.
+
+    >>> _fits_scrypt(16384, 8, 1), _fits_scrypt(16384, 0, 1), _fits_scrypt(2**17, 1, 1)
+    (True, False, False)
+    """
+    is_power = n > 1 and n & (n - 1) == 0
+    is_cheap = 128 * n * r <= _MAX_MEMORY // 2 and 1 <= p <= 16
+    return is_power and is_cheap and n < 2 ** (16 * r)
 
 
 def _decoded(text: str) -> bytes:
