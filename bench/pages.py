@@ -50,7 +50,7 @@ STATEMENT_MS: Final = 600_000
 CSV: Final = "/runs/1/failures.csv"
 BOT: Final = "bot-00000010"
 
-PREVIEW: Final = "/publications/1/rollback"
+PREVIEW: Final = "/publications/1/rollback?whole=true"
 """It reads every bot that is live, as `flowshift rollback` does: it is asked for once."""
 
 PATHS: Final = (
@@ -62,6 +62,7 @@ PATHS: Final = (
     f"/bot?id={BOT}",
     "/publications",
     "/publications/1",
+    "/publications/1/rollback",
     "/executions",
     "/executions?failed=true",
     f"/executions?bot={BOT}",

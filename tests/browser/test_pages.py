@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,6 +16,10 @@ from tests.builders import Json, a_node, an_edge
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.gate import Gate
 from tests.publishing import Publishing
+from worker.db.publication.rolling import Which
+from worker.runtime import Runtime
+from worker.steps.publication import rollback
+from worker.web.pages import looking, publications
 
 EXECUTION = "11111111-1111-4111-8111-111111111111"
 
@@ -273,3 +279,35 @@ def test_without_javascript_and_with_the_keyboard_alone_a_bot_is_found_and_tried
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator("main")).to_contain_text("the same")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_look_at_many_bots_is_followed_and_read_without_javascript(
+    lived_in: Fleet, opened: Open, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr(publications, "LOOKED_AT_ONCE", 0)
+    goes_on = threading.Event()
+
+    def look(current: Runtime, which: Which, *, at: Callable[[int], None]) -> rollback.Look:
+        def slowly(bots: int) -> None:
+            at(bots)
+            assert goes_on.wait(60)
+
+        return rollback.look(current, which, at=slowly)
+
+    monkeypatch.setattr(looking, "look", look)
+    with opened(viewport=PHONE, color_scheme=scheme, java_script_enabled=False) as page:
+        page.goto("/publications/1/rollback")
+        look_at(page, PHONE_WIDTH)
+        expect(page.get_by_role("button", name="Roll back")).to_be_hidden()
+        page.locator("summary").click()
+        expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+        page.get_by_role("link", name="Look at each of them").click(no_wait_after=True)
+        lines = page.locator(".looking > p")
+        expect(lines.last).to_have_text("Looked at 0 % of 1 bot. The result follows here.")
+        expect(lines.last).to_be_visible()
+        goes_on.set()
+        expect(page.get_by_text("1 bot: V1 answers again")).to_be_visible()
+        expect(lines.first).to_be_hidden()
+        expect(lines.last).to_be_visible()
+        look_at(page, PHONE_WIDTH)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from worker.core.publication.preview import Preview, Published, preview
 from worker.core.publication.states import HeldBecause
 from worker.db.engine import map_database_errors
-from worker.db.publication import previews, rolling
+from worker.db.publication import previews, rolling, waves
 from worker.db.publication.rollback import Back
 from worker.db.publication.rolling import Which
 from worker.errors import ChangedError, NotFoundError, UsageError
@@ -34,7 +35,7 @@ Hold = Callable[[int], None]
 
 
 def any_number(_: int) -> None:
-    """Holds nothing: no number was confirmed."""
+    """Any number is right."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -49,6 +50,21 @@ class Look(msgspec.Struct, frozen=True):
         p = self.preview
         groups = (p.returns, p.newer_version, p.already_back, p.no_way_back, p.gone)
         return sum(group.bots for group in groups)
+
+
+class Glance(msgspec.Struct, frozen=True):
+    """How many bots of a publication are live, by wave, the newest first: none of them was looked at."""
+
+    live: Mapping[int, int]
+
+    @property
+    def bots(self) -> int:
+        """How many there are."""
+        return sum(self.live.values())
+
+
+LOOKED_EACH: Final = 200
+"""After so many bots a look says how far it is."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +84,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.left + sum(self.bots.get(name, 0) for name in ("superseded", "no_way_back"))
 
 
-def look(current: Runtime, which: Which) -> Look:
+def glance(engine: sa.Engine, publication_id: int, wave: int | None) -> Glance:
+    """How many bots a rollback of a publication, or of a wave of it, concerns: some tenths of a second.
+
+    Raises:
+        NotFoundError: there is no such publication or wave.
+        TransientError: the database was unavailable.
+    """
+    with map_database_errors(), engine.connect() as connection:
+        _need_known(connection, Which(publication_id=publication_id, wave=wave))
+        live = waves.count_live(connection, publication_id, wave)
+        return Glance(dict(sorted(live.items(), reverse=True)))
+
+
+def look(current: Runtime, which: Which, *, at: Callable[[int], None] = lambda _: None) -> Look:
     """What a rollback would do now; changes nothing.
+
+    `at` is told every now and then at how many bots it has looked; what it raises ends the look.
 
     Raises:
         UsageError: there is no such publication or wave, or a bot was never in one.
@@ -77,7 +108,7 @@ def look(current: Runtime, which: Which) -> Look:
     """
     with map_database_errors(), current.engine.begin() as connection:
         _need_known(connection, which)
-        return _look(connection, which, current)
+        return _look(connection, which, current, at)
 
 
 def need_plan(seen: Look, plan: str | None) -> None:
@@ -148,7 +179,12 @@ def _need_known(connection: sa.Connection, which: Which) -> None:
         )
 
 
-def _look(connection: sa.Connection, which: Which, current: Runtime) -> Look:
+def _look(
+    connection: sa.Connection,
+    which: Which,
+    current: Runtime,
+    at: Callable[[int], None] = lambda _: None,
+) -> Look:
     ids = rolling.concerned(connection, which)
     problem = v1_problem(current.defaults)
 
@@ -162,7 +198,13 @@ def _look(connection: sa.Connection, which: Which, current: Runtime) -> Look:
                 bot_ids=None if which.bot_ids is None else list(which.bot_ids),
             )
 
-    return Look(tuple(ids), preview(bots()))
+    def told() -> Iterator[Published]:
+        for number, bot in enumerate(bots()):
+            if number % LOOKED_EACH == 0:
+                at(number)
+            yield bot
+
+    return Look(tuple(ids), preview(told()))
 
 
 def begin_locked(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from weakref import WeakKeyDictionary
 
 import msgspec
 import sqlalchemy as sa
 from litestar import Response, get
 from litestar.params import PathParameter, QueryParameter
+from litestar.response import Stream
 from markupsafe import Markup
 
 from worker.core.drawing import plot
@@ -33,9 +34,10 @@ from worker.steps.publication.report import (
     newest_publications,
     read_publication,
 )
-from worker.steps.publication.rollback import look
+from worker.steps.publication.rollback import glance, look
 from worker.web.given import Current, Reading
 from worker.web.pages.counted import CountedEach
+from worker.web.pages.looking import looked
 from worker.web.pages.rendering import picture
 from worker.web.pages.shell import PageShell
 
@@ -44,6 +46,9 @@ SHOWN: Final = 50
 BEGUN_SHOWN: Final = 24
 PENDING_SHOWN: Final = 8
 SUSPECTS: Final = 10
+LOOKED_AT_ONCE: Final = 2_000
+"""The preview of a rollback of so many bots looks at each of them: it takes some tenths of a second."""
+
 EXACT_BOTS: Final = 100_000
 """What is live of a publication of so many bots is counted for each look: it takes some 20 ms."""
 
@@ -56,6 +61,7 @@ _JUDGED: Final = ("watching", "inconclusive", "failed")
 _SOURCES: Final = {"v1": "V1's own", "waves": "waves before", "default": "default"}
 
 Number = Annotated[int, PathParameter(ge=1, le=2**63 - 1)]
+Whole = Annotated[bool, QueryParameter()]
 WaveNumber = Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1)]
 
 
@@ -126,11 +132,25 @@ def publication(
 
 @get("/publications/{number:int}/rollback", sync_to_thread=True, include_in_schema=False)
 def rollback(
-    shell: PageShell, current: Current, number: Number, wave: WaveNumber = None
-) -> Response[str]:
-    """What a rollback would do now; nothing is changed."""
-    seen = look(current, Which(publication_id=number, wave=wave))
-    return shell.page("rollback.html", number=number, wave=wave, seen=seen)
+    shell: PageShell,
+    current: Current,
+    reading: Reading,
+    number: Number,
+    wave: WaveNumber = None,
+    whole: Whole = False,
+) -> Response[str] | Stream:
+    """What a rollback would do now; nothing is changed.
+
+    Of many bots only how many they are, unless each is to be looked at: `whole`.
+    """
+    which, found = Which(publication_id=number, wave=wave), glance(reading, number, wave)
+    values: dict[str, Any] = {"number": number, "wave": wave, "found": found}
+    if found.bots <= LOOKED_AT_ONCE:
+        return shell.page("rollback.html", **values, seen=look(current, which), streamed=None)
+    if whole:
+        pieces = looked(shell, which, found.bots)
+        return shell.streamed("rollback.html", pieces, **values, seen=None)
+    return shell.page("rollback.html", **values, seen=None, streamed=None)
 
 
 def columns_of(waves: Sequence[Wave]) -> list[Wave]:

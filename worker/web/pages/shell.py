@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from litestar import MediaType, Request, Response
 from litestar.di import NamedDependency
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from worker import __version__
 from worker.processes.flower_program import flower_url
@@ -39,6 +42,27 @@ class Shell:
             return Response("", status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         content = html.sent(self._token)
         return Response(content, status_code=status, media_type=MediaType.HTML, headers=headers)
+
+    def streamed(self, template: str, pieces: AsyncGenerator[str, None], **values: Any) -> Stream:
+        """A page that is sent as it is made: its template says where `pieces` go by `streamed`."""
+        mark = f"streamed-{secrets.token_hex(8)}"
+        whole = Html(template, {**self._common(0), **values, "streamed": mark}).sent(self._token)
+        head, _, tail = whole.partition(mark)
+
+        async def sent() -> AsyncIterator[str]:
+            yield head
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+            yield tail
+
+        # A proxy in front would else keep it until it is whole.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return Stream(sent(), media_type=MediaType.HTML, headers=headers)
+
+    def part(self, template: str, **values: Any) -> str:
+        """A part of a page that is streamed."""
+        return Html(template, {**self._common(0), **values}).sent(self._token)
 
     def _common(self, refresh_s: int) -> dict[str, Any]:
         settings = self.current.settings
