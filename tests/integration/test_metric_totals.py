@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from tests.executions import Executions
 from tests.fleet import Fleet, a_broken_workflow
 from tests.integration.test_gate_readings import READING
 from tests.scrapes import Values, histogram, scrape
-from worker.core.metrics.catalogue import CATALOGUE, TOTALS
+from worker.core.metrics.catalogue import CATALOGUE, REQUESTS, TOTALS
 from worker.core.metrics.model import Sample
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.publication.gate import judge
@@ -21,10 +22,12 @@ from worker.core.targets.guide import GUIDE
 from worker.core.targets.plans import Writer
 from worker.db.measuring import totals
 from worker.db.measuring.cursor import STATEMENTS
-from worker.db.measuring.measured import MEASURED
+from worker.db.measuring.measured import MEASURED, Measured
 from worker.db.publication.readings import keep
+from worker.errors import TransientError
 from worker.steps.batch import lifecycle
 from worker.steps.finish import fail_batch
+from worker.steps.metrics.requests import RequestTotals
 from worker.steps.prune.prune import Keep
 from worker.steps.rescue import sweep
 
@@ -97,6 +100,52 @@ def test_a_batch_that_does_not_commit_counts_nothing_and_keeps_what_it_measured(
     assert found["batch_retries", "convert"] == 1
     for engine in ("v1", "v2"):
         assert sum(histogram(fleet, "trial_duration_seconds", engine)[1]) == 4, "both attempts'"
+
+
+@contextmanager
+def refused_commits(fleet: Fleet) -> Iterator[None]:
+    """No transaction commits that adds to totals: a trigger refuses it, at the commit itself."""
+    fleet.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'not now' USING ERRCODE = 'serialization_failure'; END $$"
+    )
+    fleet.execute(
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON flowshift.metric_totals"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    try:
+        yield
+    finally:
+        fleet.execute("DROP FUNCTION refuse CASCADE")
+
+
+def test_a_batch_that_is_refused_at_its_commit_keeps_what_it_measured(fleet: Fleet) -> None:
+    fleet.add_many(2)
+    run = fleet.planned(validate="sample:1")
+    with refused_commits(fleet), pytest.raises(TransientError):
+        fleet.convert(run.run_id, 1)
+    assert totals_in(scrape(fleet)) == {}
+
+    fleet.convert(run.run_id, 1)
+
+    for engine in ("v1", "v2"):
+        assert sum(histogram(fleet, "trial_duration_seconds", engine)[1]) == 4, "both attempts'"
+
+
+def test_requests_that_are_refused_at_their_commit_are_added_the_next_time(fleet: Fleet) -> None:
+    measured = Measured()
+    requests = RequestTotals(fleet.engine, measured)
+    measured.observe(REQUESTS, 0.2, "GET", "/runs", "2xx")
+    with refused_commits(fleet), pytest.raises(TransientError):
+        requests.commit()
+    measured.observe(REQUESTS, 0.3, "GET", "/runs", "2xx")
+    assert totals_in(scrape(fleet)) == {}
+
+    requests.commit()
+    requests.commit()
+
+    total_s, counts = histogram(fleet, "http_request_duration_seconds", "GET", "/runs", "2xx")
+    assert (round(total_s, 6), sum(counts)) == (0.5, 2)
 
 
 def test_a_batch_delivered_twice_is_counted_once(fleet: Fleet) -> None:
