@@ -128,6 +128,45 @@ def test_a_sample_of_a_part_is_scaled_to_the_fleet(
     assert found == counted(fleet)  # the same pages each time: numbers do not jump
 
 
+def test_an_estimate_does_not_grow_with_the_pages_that_updates_add(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.execute("ALTER TABLE bots SET (autovacuum_enabled = false)")
+    fleet.add_many(2_000, workflow={"nodes": [], "pad": "x" * 900})
+    fleet.execute("ANALYZE bots")
+    monkeypatch.setattr(overview, "sample_of", lambda _: Sample(50.0, 1))
+    assert counted(fleet).total_bots == 2_000
+    for _ in range(2):
+        fleet.execute("UPDATE bots SET updated_at = now()")
+    assert 1_700 <= counted(fleet).total_bots <= 2_300
+    fleet.execute("DELETE FROM bots WHERE right(bot_id, 1) IN ('1', '3', '5', '7', '9')")
+    assert 850 <= counted(fleet).total_bots <= 1_150
+
+
+def test_an_estimate_grows_with_rows_that_were_added_since_the_server_looked(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.execute("ALTER TABLE bots SET (autovacuum_enabled = false)")
+    fleet.add_many(1_000, workflow={"nodes": [], "pad": "x" * 900})
+    fleet.execute("ANALYZE bots")
+    fleet.execute(
+        "INSERT INTO bots (bot_id, name, workflow) SELECT 'more-' || bot_id, name, workflow FROM bots"
+    )
+    monkeypatch.setattr(overview, "sample_of", lambda _: Sample(50.0, 1))
+    assert 1_700 <= counted(fleet).total_bots <= 2_300
+
+
+def test_an_estimate_is_never_below_what_is_known_to_be_live(
+    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(publishing.publish().values()) == {"published"}
+    publishing.fleet.execute("ANALYZE bots")
+    monkeypatch.setattr(overview, "sample_of", lambda _: Sample(100.0, 1_000_000))
+    found = counted(publishing.fleet)
+    assert found.published_by_flowshift > 0
+    assert found.total_bots == found.published_by_flowshift
+
+
 @pytest.mark.parametrize(
     ("size", "is_sampled"),
     [

@@ -55,6 +55,10 @@ NAMED: Final = 3
 COUNTED_BACK: Final = 20_000
 """Rows of bots that were taken back, up to which it is looked whether they were published again."""
 
+OTHER_PAGES: Final = 0.1
+"""If the pages of `bots` are by this share others than when the database estimated its rows, the rows are
+estimated from the sample, whose pages are those of now: right to some percent."""
+
 # Each row of the fleet with what answers it. In a sample every look is one by an index: without the
 # fence the planner may read whole tables to answer for some thousand rows.
 _COUNT: Final = """
@@ -111,17 +115,19 @@ _HAS_NODE: Final = """
          ELSE jsonb_typeof(d.graph -> 'nodes') = 'array' AND d.graph -> 'nodes' <> '[]' END
 """
 
-_SIZE: Final = sa.text("""
+_SIZE: Final = sa.text(f"""
     SELECT COALESCE(sum(pg_relation_size(c.oid)), 0)::bigint / current_setting('block_size')::int,
            CASE WHEN count(*) = 0 OR count(*) FILTER (WHERE c.reltuples < 0 OR c.relpages = 0) > 0
                 THEN -1
                 ELSE sum(c.reltuples / NULLIF(c.relpages, 0) * pg_relation_size(c.oid)
-                         / current_setting('block_size')::int) END
+                         / current_setting('block_size')::int) END,
+           COALESCE(abs(sum(pg_relation_size(c.oid)) / current_setting('block_size')::int
+                        - sum(c.relpages)) > {OTHER_PAGES} * sum(c.relpages), false)
     FROM pg_class c
     WHERE c.relkind IN ('r', 'm') AND (
         c.oid = to_regclass('bots')
         OR c.oid IN (SELECT t.relid FROM pg_partition_tree(to_regclass('bots')) t))
-""")
+""")  # noqa: S608  (constants)
 
 _WITHOUT_ID: Final = sa.text(
     "SELECT count(*) FROM bots WHERE bot_id IS NULL AND workflow IS NOT NULL"
@@ -185,11 +191,12 @@ def _scaled(
     counts: dict[str, Any], rows: int, size: Size, sample: Sample, *, ours: int
 ) -> dict[str, Any]:
     """What a sample says of the fleet. What is known exactly is left out of what is estimated."""
-    whole = size.rows if size.rows > 0 else rows * sample.one_in * 100 / sample.percent
+    is_known = size.rows > 0 and not size.is_other
+    whole = size.rows if is_known else rows * sample.one_in * 100 / sample.percent
     factor = whole / rows if rows else 0.0
     found = {name: rounded(count * factor) for name, count in counts.items()}
-    total = rounded(counts["total_bots"] * factor, 3)
     v2 = ours + found["published_by_person"] + found["v2_unpublished"]
+    total = rounded(max(counts["total_bots"] * factor, ours - found["finished"]), 3)
     return {
         **found,
         "total_bots": total,

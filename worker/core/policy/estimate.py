@@ -17,10 +17,15 @@ SAMPLE_ROWS: Final = 5_000
 
 
 class Size(msgspec.Struct, frozen=True):
-    """A table: its pages now, and its rows as the database estimates them (-1: it does not know)."""
+    """A table: its pages now, and its rows as the database estimates them (-1: it does not know).
+
+    With `is_other` its pages are not those of which the database estimated the rows: an update of each row
+    doubles the pages, and no row is new.
+    """
 
     pages: int
     rows: float
+    is_other: bool = False
 
 
 class Sample(msgspec.Struct, frozen=True):
