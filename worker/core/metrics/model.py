@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 Kind = Literal["counter", "gauge", "histogram"]
-Unit = Literal["", "seconds", "bytes", "ratio", "cores"]
+UNITS: Final = ("seconds", "bytes", "ratio", "cores")
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -21,7 +21,7 @@ class Label(msgspec.Struct, frozen=True):
     says: str = ""
 
 
-class Metric(msgspec.Struct, frozen=True, kw_only=True):
+class Metric(msgspec.Struct, frozen=True):
     """A metric as Prometheus has it: `name` with its unit, a counter without the suffix `_total`.
 
     `bounds` are a histogram's upper bounds, in its unit, rising; what is above the last one is counted
@@ -29,13 +29,22 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     rows.
     """
 
-    name: str
     kind: Kind
+    name: str
     help: str
-    unit: Unit = ""
     labels: tuple[Label, ...] = ()
     bounds: tuple[float, ...] = ()
     guide: str | None = None
+
+    @property
+    def unit(self) -> str:
+        """The unit that its name ends with; empty for a count.
+
+        >>> Metric("gauge", "memory_bytes", "").unit, Metric("gauge", "bots_per_second", "").unit
+        ('bytes', '')
+        """
+        last = self.name.rpartition("_")[2]
+        return last if last in UNITS else ""
 
     @property
     def exposed(self) -> str:
