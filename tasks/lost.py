@@ -14,8 +14,8 @@ from billiard.exceptions import WorkerLostError
 from celery.worker import request, state
 
 from worker.app import app
-from worker.core.event_text import plain_arguments, plain_error, plain_result, shorten
-from worker.core.printable import escape
+from worker.core.event_text import LONGEST, plain_arguments, plain_error, plain_result
+from worker.core.printable import escape, shorten
 from worker.errors import GIVEN_UP, FlowshiftError
 from worker.queue import limits
 from worker.queue.dispatch import CeleryQueue
@@ -58,7 +58,7 @@ class Request(request.Request):
         said = str(self._kwargsrepr or "")  # type: ignore[attr-defined]
         if not said.startswith("run "):
             said = plain_arguments(self.args or (), self.kwargs or {})
-        return shorten(escape(said))
+        return shorten(escape(said), LONGEST)
 
     def send_event(self, type: str, **fields: Any) -> None:  # noqa: A002  (Celery's name for it)
         """Send an event about the task, in plain words: it is what Flower shows."""

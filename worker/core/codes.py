@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 
 Outcome = Literal["converted", "unchanged", "published", "rolled_back", "skipped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
@@ -196,21 +196,16 @@ REMEDIES: Final[Mapping[str, str]] = {
     "invalid_text": "Remove the character or number that the message names, then retry",
     "too_large": "Split the workflow or move its contents elsewhere, then retry",
     "not_a_workflow": "Restore the column from the platform's own history, then retry",
-    **dict.fromkeys(
-        (
-            "no_nodes",
-            "node_without_id",
-            "node_without_type",
-            "duplicate_node_id",
-            "start_count",
-            "end_count",
-            "edge_endpoint_missing",
-            "self_loop",
-            "cycle",
-            "disconnected",
-        ),
-        _FIX,
-    ),
+    "no_nodes": _FIX,
+    "node_without_id": _FIX,
+    "node_without_type": _FIX,
+    "duplicate_node_id": _FIX,
+    "start_count": _FIX,
+    "end_count": _FIX,
+    "edge_endpoint_missing": _FIX,
+    "self_loop": _FIX,
+    "cycle": _FIX,
+    "disconnected": _FIX,
     "unknown_node_type": "Install the package that brings the type, or fix the workflow, then retry",
     "invalid_config": "Set the value that the message names within its bounds, then retry",
     "execution_failed": "See which node failed (`flowshift show BOT`), fix it, then retry",
@@ -291,7 +286,7 @@ def quote(text: str, limit: int = 60) -> str:
     >>> quote("a\\x1b[2J")
     "'a\\\\x1b[2J'"
     """
-    shown = escape(text if len(text) <= limit else text[: limit - 1] + "…")
+    shown = escape(shorten(text, limit))
     if shown.isprintable():
         return f"'{shown}'"
     # In an id every character counts: joiners and wide spaces are not seen in it either.

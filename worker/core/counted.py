@@ -1,6 +1,8 @@
-"""Counts as a person reads them."""
+"""Counts, and some of many, as a person reads them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
@@ -12,3 +14,13 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     ('1 bot is', '2 bots are')
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> some(["a", "b", "c"], 2), some(["a", "b"], 2)
+    ('a, b and 1 more', 'a, b')
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 
 LONGEST: Final = 1_000
 """Characters of an event's text at most."""
@@ -28,7 +28,7 @@ def plain_result(text: str) -> str:
         return ""
     if found := _QUOTED.match(text):
         text = found[2].replace("\\'", "'")
-    return shorten(escape(text))
+    return shorten(escape(text), LONGEST)
 
 
 def plain_error(text: str) -> str:
@@ -40,7 +40,7 @@ def plain_error(text: str) -> str:
     if found := _ERROR.match(text):
         name, inner = found.groups()
         text = f"{name}: {plain_result(inner)}" if inner else name
-    return shorten(escape(text))
+    return shorten(escape(text), LONGEST)
 
 
 def plain_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
@@ -50,16 +50,7 @@ def plain_arguments(args: Sequence[object], kwargs: Mapping[str, object]) -> str
     'limit=5, dry_run=true, bot_ids=[a, b, c, … 1 more]'
     """
     named = (f"{name}={_plain(value)}" for name, value in kwargs.items())
-    return shorten(escape(", ".join([*(_plain(value) for value in args), *named])))
-
-
-def shorten(text: str, longest: int = LONGEST) -> str:
-    """At most `longest` characters of a text, with an ellipsis where some are left out.
-
-    >>> shorten("abcdef", 4)
-    'abc…'
-    """
-    return text if len(text) <= longest else text[: longest - 1] + "…"
+    return shorten(escape(", ".join([*(_plain(value) for value in args), *named])), LONGEST)
 
 
 def _plain(value: object) -> str:

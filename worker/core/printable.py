@@ -77,6 +77,15 @@ def escape_json(document: str, *, as_ascii: bool = False) -> str:
     )
 
 
+def shorten(text: str, longest: int) -> str:
+    """At most `longest` characters of a text, with an ellipsis where some are left out.
+
+    >>> shorten("abcdef", 4), shorten("abcd", 4)
+    ('abc…', 'abcd')
+    """
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def is_plain(text: str) -> bool:
     """Whether there is nothing to escape."""
     return text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None)

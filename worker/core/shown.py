@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 
 VALUE_WIDTH: Final = 70
 
@@ -19,8 +19,7 @@ def plain(value: object, width: int = VALUE_WIDTH) -> str:
     >>> plain("a\\x1b[2J"), plain("abcdef", 4)
     ('a\\\\x1b[2J', 'abc…')
     """
-    text = str(value)
-    return escape(text if len(text) <= width else text[: width - 1] + "…")
+    return escape(shorten(str(value), width))
 
 
 def short(value: object, width: int = VALUE_WIDTH) -> str:

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from worker.core.notify.event import QUIET_S, REASON_MAX, TITLE_MAX, Event, Level, cut
+from worker.core.notify.event import QUIET_S, REASON_MAX, TITLE_MAX, Event, Level
+from worker.core.printable import shorten
 
 SPREAD_AT_ONCE: Final = 200
 
@@ -33,8 +34,10 @@ def notify(connection: sa.Connection, event: Event | None) -> None:
             "kind": event.kind,
             "level": event.level,
             "key": event.key,
-            "title": cut(_storable(event.title), TITLE_MAX),
-            "reason": None if event.reason is None else cut(_storable(event.reason), REASON_MAX),
+            "title": shorten(_storable(event.title), TITLE_MAX),
+            "reason": None
+            if event.reason is None
+            else shorten(_storable(event.reason), REASON_MAX),
             "next_step": event.next_step,
             "page": event.page,
             "detail": msgspec.json.encode(event.detail).decode(),

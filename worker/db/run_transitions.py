@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from worker.core.policy.states import OVER, RunState, states_before
+from worker.core.policy.states import OVER, RUN_TRANSITIONS, RunState, states_before
 from worker.db.audit import record
 from worker.db.measuring import totals
 from worker.db.tables import batches, runs
@@ -40,7 +40,7 @@ def apply(
         values["finished_at"] = sa.func.now()
     kind = connection.scalar(
         sa.update(runs)
-        .where(runs.c.run_id == run_id, runs.c.state.in_(states_before(state)))
+        .where(runs.c.run_id == run_id, runs.c.state.in_(states_before(RUN_TRANSITIONS, state)))
         .values(values)
         .returning(runs.c.kind)
     )

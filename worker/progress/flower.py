@@ -18,11 +18,10 @@ from typing import Final
 
 from celery import Celery
 
-from worker.core.event_text import shorten
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.progress import Progress
 from worker.core.policy.states import RunState
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 from worker.log import get_logger
 from worker.queue.away import Away
 

@@ -9,7 +9,7 @@ What could not be read says nothing: it fires no rule, and resolves none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,7 +18,6 @@ from worker.core.notify.event import Level
 
 Condition = Literal["gt", "lt", "absent"]
 AlertState = Literal["ok", "pending", "firing"]
-ALERT_STATES: Final[tuple[AlertState, ...]] = get_args(AlertState)
 
 _WORDS: Final[Mapping[Condition, str]] = {"gt": "above", "lt": "below", "absent": "absent"}
 

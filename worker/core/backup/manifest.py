@@ -15,7 +15,6 @@ KIND: Final = "flowshift backup"
 MANIFEST: Final = "manifest.json"
 DUMP: Final = "database.dump"
 BOTS: Final = "bots.jsonl"
-NAMES: Final = (MANIFEST, DUMP, BOTS)
 
 
 class Column(msgspec.Struct, frozen=True):

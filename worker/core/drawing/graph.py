@@ -65,11 +65,6 @@ class Graph(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...]
     loose: int = 0
 
-    @property
-    def has_ports(self) -> bool:
-        """Whether any node has ports, as in V2."""
-        return any(box.inputs or box.outputs for box in self.boxes)
-
 
 def read(text: str | None) -> Graph | None:
     """The workflow in a column's text; None if there are no nodes in it, or it is over 4 MiB."""

@@ -59,15 +59,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: Mapping[str, int | str | None] = {}
 
 
-def cut(text: str, most: int) -> str:
-    """A text of at most `most` characters, an ellipsis at its end where it was longer.
-
-    >>> cut("9 of 41 failed", 10), cut("short", 10)
-    ('9 of 41 f…', 'short')
-    """
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
 def is_wanted(level: Level, least: Level) -> bool:
     """Whether an event is at least as grave as a channel asks for.
 

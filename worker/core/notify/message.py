@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from worker.core.counted import counted
 from worker.core.notify.event import Level
 from worker.core.printable import escape
 
@@ -70,8 +71,8 @@ def lines(message: Message) -> list[str]:
         ago = f"{round(message.age_s / 60):,} minutes ago"
         said.append(f"Delayed: it happened at {message.happened_at}, {ago}")
     if message.repeats:
-        events = "event" if message.repeats == 1 else "events"
-        said.append(f"It stands for {message.repeats:,} more {events} of the same cause")
+        events = counted(message.repeats, "more event")
+        said.append(f"It stands for {events} of the same cause")
     return said
 
 

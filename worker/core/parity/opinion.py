@@ -22,7 +22,7 @@ from worker.core.parity.word import (
     Word,
     results,
 )
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 from worker.core.workflow.calls import Providers, Trace
 
 Code = Literal["platform_refused", "execution_failed", "parity_mismatch"]
@@ -124,11 +124,10 @@ def words(messages: Iterable[str]) -> str:
     'a; a; a; a; a (and 2 more)'
     """
     listed = list(messages)
-    shown = "; ".join(_shortened(one) for one in listed[:MOST_WORDS])
+    shown = "; ".join(_escaped(one) for one in listed[:MOST_WORDS])
     more = len(listed) - MOST_WORDS
     return f"{shown} (and {more:,} more)" if more > 0 else shown
 
 
-def _shortened(text: str) -> str:
-    shown = escape(text[: WORDS_CHARACTERS + 1].strip())
-    return shown if len(shown) <= WORDS_CHARACTERS else shown[: WORDS_CHARACTERS - 1] + "…"
+def _escaped(text: str) -> str:
+    return shorten(escape(text[: WORDS_CHARACTERS + 1].strip()), WORDS_CHARACTERS)

@@ -121,19 +121,6 @@ def run_both(
     return Compared(message, one, other, judge(one, other, equipment.differences, run_v1))
 
 
-def run_both_on_all(
-    pair: Pair,
-    messages: Iterable[str],
-    equipment: Equipment,
-    variables: Variables = NO_VARIABLES,
-    session_id: str = "",
-) -> Verdict:
-    """Run both sides on every message (one at least)."""
-    return verdict(
-        run_both(pair, message, equipment, variables, session_id) for message in messages
-    )
-
-
 def verdict(compared: Iterable[Compared]) -> Verdict:
     """What several comparisons (one at least) come to; only the one to look at is kept."""
     first: Compared | None = None

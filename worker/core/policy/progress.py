@@ -123,15 +123,15 @@ def rate_of(recent_bots: int, elapsed_s: float) -> float:
     return recent_bots / window if window > 0 else 0.0
 
 
-def eta_of(bots_left: int, rate: float) -> float | None:
-    """Seconds until `bots_left` are done at `rate`, None if that is unknown.
+def eta_of(left: int, rate: float) -> float | None:
+    """Seconds until the bots or rows that are `left` are done at `rate`, None if that is unknown.
 
     >>> eta_of(100, 50.0), eta_of(0, 0.0), eta_of(10, 0.0)
     (2.0, 0.0, None)
     """
-    if bots_left <= 0:
+    if left <= 0:
         return 0.0
-    return bots_left / rate if rate > 0 else None
+    return left / rate if rate > 0 else None
 
 
 def count(

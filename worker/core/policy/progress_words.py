@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.core.policy.progress import Progress
+from worker.core.policy.states import words
 from worker.core.shown import plain
 
 REASON_WIDTH: Final = 300
@@ -13,7 +14,7 @@ REASON_WIDTH: Final = 300
 def label(progress: Progress) -> str:
     """A run's name and state."""
     dry = " (dry run)" if progress.dry_run else ""
-    return f"run {progress.run_id}{dry} {progress.state.replace('_', ' ')}"
+    return f"run {progress.run_id}{dry} {words(progress.state)}"
 
 
 def reason_of(progress: Progress) -> str:

@@ -86,14 +86,3 @@ def size_after_timeout(size: int) -> int:
     (250, 1, 1)
     """
     return max(1, size // 4)
-
-
-def eta_s(left: int, rate: float) -> float | None:
-    """Seconds until `left` rows are gone at `rate` a second; None if that is unknown.
-
-    >>> eta_s(100, 50.0), eta_s(0, 0.0), eta_s(10, 0.0)
-    (2.0, 0.0, None)
-    """
-    if left <= 0:
-        return 0.0
-    return left / rate if rate > 0 else None

@@ -7,7 +7,7 @@ they leave, so that a late message finds nothing to change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 RunState = Literal[
     "planning",
@@ -21,6 +21,7 @@ RunState = Literal[
 ]
 RunKind = Literal["convert", "validate", "publish", "roll_back"]
 BatchState = Literal["pending", "running", "done", "failed"]
+State = TypeVar("State", bound=str)
 
 RUN_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 RUN_STATES: Final[tuple[RunState, ...]] = get_args(RunState)
@@ -65,22 +66,13 @@ def words(state: str) -> str:
     return state.replace("_", " ")
 
 
-def runs_may_go(old: RunState, new: RunState) -> bool:
-    """Whether a run may go from `old` to `new`.
+def states_before(transitions: Mapping[tuple[State, State], str], new: State) -> tuple[State, ...]:
+    """The states that an UPDATE to `new` may leave, by a table of legal transitions.
 
-    >>> runs_may_go("running", "paused"), runs_may_go("completed", "running")
-    (True, False)
-    """
-    return (old, new) in RUN_TRANSITIONS
-
-
-def states_before(new: RunState) -> tuple[RunState, ...]:
-    """The states that an UPDATE to `new` may leave.
-
-    >>> states_before("finishing")
+    >>> states_before(RUN_TRANSITIONS, "finishing")
     ('running',)
     """
-    return tuple(old for old, to in RUN_TRANSITIONS if to == new)
+    return tuple(old for old, to in transitions if to == new)
 
 
 def final_state(*, bots_failed: int, batches_failed: int) -> RunState:

@@ -8,6 +8,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from worker.core.codes import quote
+from worker.core.counted import some
 from worker.core.targets.detect import of_types
 
 Code = Literal[
@@ -178,10 +179,8 @@ def _v1_changed(seen: Seen, _: Rules) -> str:
 
 def _node_types(seen: Seen, rules: Rules) -> str:
     missing = sorted(seen.node_types - rules.node_types) if rules.node_types is not None else []
-    if not missing:
-        return ""
-    more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
-    return f"the platform has no node type {', '.join(map(quote, missing[:_SHOWN]))}{more}"
+    named = some([quote(one) for one in missing], _SHOWN)
+    return f"the platform has no node type {named}" if missing else ""
 
 
 def _stale_target(seen: Seen, rules: Rules) -> str:

@@ -7,7 +7,6 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
-from worker.core.codes import quote
 from worker.core.publication.preview import Group
 
 DAY_S: Final = 86_400
@@ -133,8 +132,8 @@ class Preview(msgspec.Struct, frozen=True):
         """In words, a line for each sort."""
         going = "V1 and its backup are restored" if is_undo else "V1 and its backup are cleared"
         said = _STAYS_SAID if is_undo else _LEFT_OUT_SAID
-        lines = [_line(self.going, going)]
-        return lines + [_line(group, f"left out: {said[why]}") for why, group in self._sorted()]
+        lines = [self.going.line(going)]
+        return lines + [group.line(f"left out: {said[why]}") for why, group in self._sorted()]
 
     def _sorted(self) -> list[tuple[str, Group]]:
         order = (*LEFT_OUT, "not_finished")
@@ -154,9 +153,3 @@ def preview(bots: Iterable[tuple[str, str | None]]) -> Preview:
         else:
             out[why] = out.get(why, Group()).add(bot_id)
     return Preview(going, out)
-
-
-def _line(group: Group, said: str) -> str:
-    more = ", …" if group.bots > len(group.examples) else ""
-    named = f" ({', '.join(map(quote, group.examples))}{more})" if group.bots else ""
-    return f"{group.bots:,} bot{'' if group.bots == 1 else 's'}: {said}{named}"

@@ -11,7 +11,7 @@ A verdict is a function of its reading alone, so that it can be recomputed from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -26,18 +26,11 @@ from worker.core.publication.quarantine import log_e_of, rejected
 Outcome = Literal["watching", "passed", "alarmed", "failed", "disturbed", "inconclusive"]
 GateMode = Literal["observe", "pause", "rollback"]
 Action = Literal["watch", "go_on", "hold", "roll_back"]
-OUTCOMES: Final[tuple[Outcome, ...]] = (
-    "watching",
-    "passed",
-    "alarmed",
-    "failed",
-    "disturbed",
-    "inconclusive",
-)
+OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 _PASSED: Final[Outcome] = "passed"
 _INCONCLUSIVE: Final[Outcome] = "inconclusive"
 _WATCHING: Final[Outcome] = "watching"
-GATE_MODES: Final[tuple[GateMode, ...]] = ("observe", "pause", "rollback")
+GATE_MODES: Final[tuple[GateMode, ...]] = get_args(GateMode)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

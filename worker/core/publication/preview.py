@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -82,6 +82,12 @@ class Group(msgspec.Struct, frozen=True):
         examples = sorted((*self.examples, bot_id))[:EXAMPLES]
         return Group(self.bots + 1, tuple(examples))
 
+    def line(self, text: str) -> str:
+        """In words, `text` being what they have in common."""
+        more = ", …" if self.bots > len(self.examples) else ""
+        named = f" ({', '.join(map(quote, self.examples))}{more})" if self.bots else ""
+        return f"{counted(self.bots, 'bot')}: {text}{named}"
+
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):
     """What a rollback would do, and its digest.
@@ -111,31 +117,23 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The preview in words: a line for each sort of which there are bots."""
-        said = [text(getattr(self, name)) for name, text in _TEXTS if getattr(self, name).bots]
+        groups: list[tuple[Group, str]] = [(getattr(self, name), text) for name, text in _TEXTS]
+        said = [group.line(text) for group, text in groups if group.bots]
         if self.running:
             still = counted(self.running, "execution is", "executions are")
             said.append(f"{still} still running: each ends as it began")
         return [*said, "versions and drafts stay as they are", f"plan {self.digest}"]
 
 
-def _line(text: str) -> Callable[[Group], str]:
-    def of(group: Group) -> str:
-        more = ", …" if group.bots > len(group.examples) else ""
-        names = ", ".join(map(quote, group.examples))
-        return f"{group.bots:,} bot{'' if group.bots == 1 else 's'}: {text} ({names}{more})"
-
-    return of
-
-
-_TEXTS: Final[tuple[tuple[str, Callable[[Group], str]], ...]] = (
-    ("returns", _line("V1 answers again")),
-    ("v1_edited", _line("V1 goes live with an edit made since")),
-    ("version_edited", _line("an edit of the live version stops being live")),
-    ("newer_version", _line("left alone, a later version is live")),
-    ("no_way_back", _line("left alone, V1 is gone or does not run; restore the version before")),
-    ("finished", _line("V1 was cleared: `flowshift finish --undo` brings it back, then roll back")),
-    ("already_back", _line("V1 answers already")),
-    ("gone", _line("deleted since")),
+_TEXTS: Final = (
+    ("returns", "V1 answers again"),
+    ("v1_edited", "V1 goes live with an edit made since"),
+    ("version_edited", "an edit of the live version stops being live"),
+    ("newer_version", "left alone, a later version is live"),
+    ("no_way_back", "left alone, V1 is gone or does not run; restore the version before"),
+    ("finished", "V1 was cleared: `flowshift finish --undo` brings it back, then roll back"),
+    ("already_back", "V1 answers already"),
+    ("gone", "deleted since"),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from worker.core.codes import quote
-from worker.core.counted import counted
+from worker.core.counted import counted, some
 from worker.core.publication import statuses
 from worker.core.publication.alarmed import Alarm
 from worker.core.publication.baseline import Count, Metric
@@ -59,8 +59,7 @@ def duration(seconds: float) -> str:
 
 
 def _count(number: float, unit: str) -> str:
-    whole = math.ceil(number)
-    return f"{whole:,} {unit}{'' if whole == 1 else 's'}"
+    return counted(math.ceil(number), unit)
 
 
 def of_alarm(alarm: Alarm, reading: Reading) -> str:
@@ -191,5 +190,4 @@ def of_quarantine(sick: Sick) -> str:
 
 
 def _named(bot_ids: Sequence[str]) -> str:
-    more = f" and {len(bot_ids) - _SHOWN:,} more" if len(bot_ids) > _SHOWN else ""
-    return f"{', '.join(map(quote, bot_ids[:_SHOWN]))}{more}"
+    return some([quote(one) for one in bot_ids], _SHOWN)

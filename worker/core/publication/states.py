@@ -7,7 +7,7 @@ they leave, so that a late message finds nothing to change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, Literal, get_args
 
 PublicationState = Literal[
     "planned",
@@ -125,16 +125,3 @@ OVER: Final[frozenset[PublicationState]] = frozenset({"completed", "rolled_back"
 
 LIVE: Final[tuple[BotState, ...]] = ("published", "confirmed")
 """The bot answers with the version that this publication made, as far as we know."""
-
-State = TypeVar("State", PublicationState, WaveState, BotState)
-
-
-def states_before(transitions: Mapping[tuple[State, State], str], new: State) -> tuple[State, ...]:
-    """The states that an UPDATE to `new` may leave.
-
-    >>> states_before(WAVE_TRANSITIONS, "accepted")
-    ('watching', 'inconclusive', 'failed')
-    >>> states_before(BOT_TRANSITIONS, "rolled_back")
-    ('published', 'confirmed')
-    """
-    return tuple(old for old, to in transitions if to == new)

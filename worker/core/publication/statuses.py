@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from worker.core.codes import quote
-from worker.core.counted import counted
+from worker.core.counted import counted, some
 
 KNOWN: Final = ("succeeded", "failed", "running")
-
-NO_STATUS: Final = ""
-"""What stands for an execution without a status."""
 
 _SHOWN: Final = 3
 
@@ -39,6 +36,5 @@ def said(unknown: Unknown) -> str:
     "5 executions have a status that is not known ('queued', none)"
     """
     executions = counted(sum(count for _, count in unknown), "execution has", "executions have")
-    names = ", ".join(quote(status) if status else "none" for status, _ in unknown[:_SHOWN])
-    more = f" and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
-    return f"{executions} a status that is not known ({names}{more})"
+    names = [quote(status) if status else "none" for status, _ in unknown]
+    return f"{executions} a status that is not known ({some(names, _SHOWN)})"

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from worker.core.counted import some
 from worker.core.publication.coverage import Candidate, canaries
 from worker.core.publication.sizes import Step, Wave, wave_sizes
 
@@ -34,11 +35,8 @@ class Wishes(msgspec.Struct, frozen=True):
         for place, one in enumerate(names):
             for other in names[place + 1 :]:
                 if both := sorted(lists[one] & lists[other]):
-                    more = f" and {len(both) - _SHOWN:,} more" if len(both) > _SHOWN else ""
-                    shown = ", ".join(map(repr, both[:_SHOWN]))
-                    raise ValueError(
-                        f"{shown}{more} in both {one} and {other}: keep one of the two"
-                    )
+                    shown = some([*map(repr, both)], _SHOWN)
+                    raise ValueError(f"{shown} in both {one} and {other}: keep one of the two")
 
 
 class Plan(msgspec.Struct, frozen=True):

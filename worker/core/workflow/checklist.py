@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from worker.core.codes import Issue, quote
+from worker.core.counted import counted
 from worker.core.workflow.graph_check import NO_TYPES, Declared, DraftRule, issues_of, no_more_rules
 from worker.core.workflow.v2 import (
     RESERVED_IDS,
@@ -96,8 +97,7 @@ def _answers(draft: Graph, found: list[Issue]) -> tuple[Answer, ...]:
     for question, codes in QUESTIONS.items():
         issues = tuple(issue for issue in found if issue.code in codes)
         if issues:
-            said = "1 fault" if len(issues) == 1 else f"{len(issues):,} faults"
-            answers.append(Answer(question, False, said, issues))
+            answers.append(Answer(question, False, counted(len(issues), "fault"), issues))
         elif question in open_questions:
             answers.append(Answer(question, False, open_questions[question]))
         else:
@@ -127,21 +127,17 @@ def _counted(draft: Graph) -> dict[str, str]:
     mappings = [one for node in draft.nodes for one in node.variable_mappings.values()]
     provided = sum(split_selector(one.variable)[0] in RESERVED_IDS for one in mappings)
     ends = sum(node.type == "end" for node in draft.nodes)
-    nodes, edges = _count(len(draft.nodes), "node"), _count(len(draft.edges), "edge")
-    mapped = _count(len(mappings), "mapping")
+    nodes, edges = counted(len(draft.nodes), "node"), counted(len(draft.edges), "edge")
+    mapped = counted(len(mappings), "mapping")
     return {
-        _PORTS: f"{nodes}, {_count(len(ports), 'port')}",
+        _PORTS: f"{nodes}, {counted(len(ports), 'port')}",
         _EDGES: edges,
         _REQUIRED: f"{mapped}, {required:,} of them required",
         _MAPPINGS: f"{mapped}, {provided:,} of them from variables" if provided else mapped,
         _TYPES: f"{edges}, {mapped}",
-        _SOUND: f"{nodes} with ids of their own, no cycle, 1 start, {_count(ends, 'end')}, "
+        _SOUND: f"{nodes} with ids of their own, no cycle, 1 start, {counted(ends, 'end')}, "
         "all reachable",
     }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 # -- reading what may be anything -------------------------------------------------------------------

@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.policy.states import states_before
 from worker.core.publication.states import (
     BOT_TRANSITIONS,
     LIVE,
     BotState,
     PublicationState,
-    states_before,
 )
 from worker.db.bulk import driver
 from worker.db.publication.content import content_hash, workflow_hash

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from psycopg import sql
 
 from worker.core.codes import quote
+from worker.core.policy.states import states_before
 from worker.core.publication.eligibility import Heard, Refusal, Rules, decide
-from worker.core.publication.states import BOT_TRANSITIONS, LIVE, states_before
+from worker.core.publication.states import BOT_TRANSITIONS, LIVE
 from worker.core.publication.versions import NextDraft, draft_after, next_version
 from worker.db.bulk import JsonText, driver
 from worker.db.column_types import type_of

@@ -16,7 +16,8 @@ import msgspec
 import sqlalchemy as sa
 from psycopg import sql
 
-from worker.core.publication.states import BOT_TRANSITIONS, states_before
+from worker.core.policy.states import states_before
+from worker.core.publication.states import BOT_TRANSITIONS
 from worker.core.workflow import v1
 from worker.core.workflow.text import MAX_BYTES
 from worker.db.bulk import BytesLoader, driver

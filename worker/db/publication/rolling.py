@@ -8,11 +8,11 @@ from typing import Final
 import msgspec
 import sqlalchemy as sa
 
+from worker.core.policy.states import states_before
 from worker.core.publication.states import (
     PUBLICATION_TRANSITIONS,
     WAVE_TRANSITIONS,
     HeldBecause,
-    states_before,
 )
 from worker.db import run_transitions
 from worker.db.bulk import driver

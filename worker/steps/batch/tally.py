@@ -10,10 +10,9 @@ import msgspec
 import sqlalchemy as sa
 
 from worker.core.codes import Outcome
-from worker.core.event_text import shorten
 from worker.core.parity.overhead import measure
 from worker.core.policy.progress import Counts, count
-from worker.core.printable import escape
+from worker.core.printable import escape, shorten
 from worker.db import batches
 from worker.db.batches import Batch
 from worker.db.ledger import LedgerRow

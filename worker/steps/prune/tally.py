@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from worker.core.policy.health import Verdict
-from worker.core.policy.prune import eta_s
+from worker.core.policy.progress import eta_of
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Tally:
             octets=self.gone["bytes"],
             total=total,
             rate=rate,
-            eta_s=eta_s(total - runs, rate),
+            eta_s=eta_of(total - runs, rate),
             waiting=waiting,
         )
         self._show(moved)

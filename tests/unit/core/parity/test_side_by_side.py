@@ -17,7 +17,6 @@ from worker.core.parity.side_by_side import (
     Verdict,
     prepare,
     run_both,
-    run_both_on_all,
     verdict,
 )
 from worker.core.parity.trial import Equipment
@@ -34,7 +33,7 @@ def a_pair(column: object = WORKFLOW, graph: Json | bytes | None = None) -> Pair
 
 
 def tried(pair: Pair) -> Verdict:
-    return run_both_on_all(pair, MESSAGES, EQUIPMENT)
+    return verdict(run_both(pair, message, EQUIPMENT) for message in MESSAGES)
 
 
 def with_another_model() -> Json:

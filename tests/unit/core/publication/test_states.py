@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from worker.core.policy.states import states_before
 from worker.core.publication.states import (
     BOT_STATES,
     BOT_TRANSITIONS,
@@ -18,7 +19,6 @@ from worker.core.publication.states import (
     PUBLICATION_TRANSITIONS,
     WAVE_STATES,
     WAVE_TRANSITIONS,
-    states_before,
 )
 
 PUBLICATIONS_MAY = {
