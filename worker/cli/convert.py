@@ -41,8 +41,8 @@ class Result(msgspec.Struct, frozen=True):
     @property
     def plan(self) -> PlanView | None:
         """What the draft was written by."""
-        known = None if self.draft is None else self.draft.known
-        return None if self.draft is None or known is None else plan_view(self.draft, known.plan)
+        kept = None if self.draft is None else self.draft.kept
+        return None if self.draft is None or kept is None else plan_view(self.draft, kept.plan)
 
 
 @click.command()

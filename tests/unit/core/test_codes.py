@@ -16,9 +16,9 @@ from worker.core.codes import (
     SKIP_CODES,
     Issue,
     Outcome,
+    first_issue,
     quote,
 )
-from worker.core.first_issue import first_issue
 
 
 def test_the_failures_are_those_of_the_design_in_its_order() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from worker.core.workflow.json_values import NodeId
+from worker.core.workflow.json_values import NodeId, loose_id, object_or_empty, objects_in
 from worker.core.workflow.text import MAX_BYTES
 
 ROWS: Final = 20
@@ -79,37 +79,32 @@ def read(text: str | None) -> Graph | None:
 
 def of_value(value: object) -> Graph | None:
     """The same of JSON that was decoded."""
-    boxes = tuple(map(_box, _objects(value, "nodes")))
+    boxes = tuple(map(_box, objects_in(object_or_empty(value).get("nodes"))))
     if not boxes:
         return None
     places: dict[NodeId, int] = {}
     for place, box in enumerate(boxes):
         places.setdefault(box.id, place)
-    edges = _objects(value, "edges")
+    edges = objects_in(object_or_empty(value).get("edges"))
     lines = tuple(_lines(edges, places))
     return Graph(boxes, lines, len(edges) - len(lines))
 
 
-def node_id(value: object) -> NodeId:
-    """An id as it stands; what is no id as its text."""
-    return value if isinstance(value, str | int | float) else str(value)
-
-
 def _lines(edges: list[dict[str, Any]], places: Mapping[NodeId, int]) -> Iterator[Line]:
     for edge in edges:
-        source = places.get(node_id(edge.get("source")))
-        target = places.get(node_id(edge.get("target")))
+        source = places.get(loose_id(edge.get("source")))
+        target = places.get(loose_id(edge.get("target")))
         if source is not None and target is not None:
             ports = (edge.get("source_port"), edge.get("target_port"))
             yield Line(source, target, *(one if isinstance(one, str) else None for one in ports))
 
 
 def _box(node: dict[str, Any]) -> Box:
-    data = _object(node.get("data"))
+    data = object_or_empty(node.get("data"))
     inputs, more_inputs = _ports(node, "inputs")
     outputs, more_outputs = _ports(node, "outputs")
     return Box(
-        id=node_id(node.get("id")),
+        id=loose_id(node.get("id")),
         type=_type(node, data),
         title=_title(node, data),
         detail=_detail(data),
@@ -130,7 +125,7 @@ def _type(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
 def _title(node: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     found = (data.get(key) for key in _TITLES)
     given = next((one for one in found if isinstance(one, str) and one.strip()), None)
-    return given if given is not None else str(node_id(node.get("id")))
+    return given if given is not None else str(loose_id(node.get("id")))
 
 
 def _detail(data: Mapping[str, Any]) -> str:
@@ -147,7 +142,7 @@ def _detail(data: Mapping[str, Any]) -> str:
 
 
 def _at(position: object) -> tuple[float, float] | None:
-    keys = _object(position)
+    keys = object_or_empty(position)
     x, y = _number(keys.get("x")), _number(keys.get("y"))
     return None if x is None or y is None else (x, y)
 
@@ -159,8 +154,8 @@ def _number(value: object) -> float | None:
 
 
 def _ports(node: Mapping[str, Any], side: str) -> tuple[tuple[Port, ...], int]:
-    found = _objects(node.get("ports"), side)
-    mappings = _object(node.get("variable_mappings")) if side == "inputs" else {}
+    found = objects_in(object_or_empty(node.get("ports")).get(side))
+    mappings = object_or_empty(node.get("variable_mappings")) if side == "inputs" else {}
     return tuple(_port(one, mappings) for one in found[:ROWS]), max(0, len(found) - ROWS)
 
 
@@ -176,12 +171,3 @@ def _port(port: Mapping[str, Any], mappings: Mapping[str, Any]) -> Port:
         required=port.get("required") is True,
         source=source if isinstance(source, str) else None,
     )
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: object, key: str) -> list[dict[str, Any]]:
-    items = _object(value).get(key)
-    return [one for one in items if isinstance(one, dict)] if isinstance(items, list) else []

@@ -7,7 +7,7 @@ over several columns get places of their own between the boxes, as long as there
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -15,6 +15,7 @@ import msgspec
 
 from worker.core.drawing.geometry import WIDTH, Placed, Point, height
 from worker.core.drawing.graph import Graph
+from worker.core.workflow.order import layers_of
 
 BETWEEN_COLUMNS: Final = 76.0
 BETWEEN_ROWS: Final = 28.0
@@ -46,37 +47,6 @@ def in_layers(graph: Graph) -> Layout:
     )
     bends = {line: tuple(_points(chain, net, tops)) for line, chain in net.chains.items()}
     return Layout(boxes, bends)
-
-
-def layers_of(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
-    """The column of each of `count` nodes: one more than the last of what leads to it.
-
-    Where a cycle leaves no node without a way in, the first one that is left goes on.
-
-    >>> layers_of(4, [(0, 1), (1, 2), (0, 3), (3, 2)]), layers_of(2, [(0, 1), (1, 0)])
-    ([0, 1, 2, 1], [0, 1])
-    """
-    targets: list[list[int]] = [[] for _ in range(count)]
-    waiting = [0] * count
-    for source, target in edges:
-        if source != target:
-            targets[source].append(target)
-            waiting[target] += 1
-    layer = [0] * count
-    done = [False] * count
-    ready = [place for place in range(count) if not waiting[place]]
-    left = iter(range(count))
-    for _ in range(count):
-        place = ready.pop(0) if ready else next(one for one in left if not done[one])
-        done[place] = True
-        for target in targets[place]:
-            waiting[target] -= 1
-            if done[target]:
-                continue
-            layer[target] = max(layer[target], layer[place] + 1)
-            if not waiting[target]:
-                ready.append(target)
-    return layer
 
 
 class _Net:

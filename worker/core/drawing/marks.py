@@ -9,7 +9,7 @@ import msgspec
 
 from worker.core.codes import ConversionWarning
 from worker.core.workflow.diff import Change, Located, located
-from worker.core.workflow.json_values import NodeId, id_text
+from worker.core.workflow.json_values import NodeId, id_text, objects_in
 
 
 class Marks(msgspec.Struct, frozen=True):
@@ -62,10 +62,7 @@ def _ends(found: Sequence[Located], change: Change) -> list[tuple[NodeId, NodeId
 def _by_node(
     warnings: Iterable[ConversionWarning], workflow: Mapping[str, Any]
 ) -> dict[NodeId, tuple[str, ...]]:
-    nodes = workflow.get("nodes")
-    given = (
-        [one.get("id") for one in nodes if isinstance(one, dict)] if isinstance(nodes, list) else []
-    )
+    given = [one.get("id") for one in objects_in(workflow.get("nodes"))]
     ids = {id_text(one): one for one in given if isinstance(one, str | int | float)}
     found: dict[NodeId, list[str]] = {}
     for warning in warnings:

@@ -11,7 +11,7 @@ import msgspec
 
 from worker.core.engine.nodes import as_text
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v2 import Port, Ports
 
 TRUE: Final = "true"
@@ -78,12 +78,7 @@ class IfElse(Node[IfElseData]):
     data_type = IfElseData
     branches = True
 
-    def run(
-        self,
-        inputs: Mapping[str, Any],
-        data: IfElseData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: IfElseData, providers: Providers) -> dict[str, Any]:
         cases = data.cases or (Case(TRUE, data.conditions, data.logical_operator),)
         return {next((case.id for case in cases if case_holds(case, inputs)), ELSE): True}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v1_texts import SEPARATOR
 from worker.core.workflow.v2 import COMMON_PORTS
 
@@ -26,7 +25,7 @@ class Start(Node[NoData]):
     ports = COMMON_PORTS["start"]
     data_type = NoData
 
-    def run(self, inputs: Mapping[str, Any], data: NoData, providers: Providers) -> dict[str, Any]:  # noqa: ARG002
+    def run(self, inputs: Inputs, data: NoData, providers: Providers) -> dict[str, Any]:
         return dict(inputs)
 
 
@@ -44,9 +43,7 @@ class KnowledgeRetrieval(Node[KnowledgeData]):
     ports = COMMON_PORTS["knowledge-retrieval"]
     data_type = KnowledgeData
 
-    def run(
-        self, inputs: Mapping[str, Any], data: KnowledgeData, providers: Providers
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: KnowledgeData, providers: Providers) -> dict[str, Any]:
         documents = providers.retrieve(
             as_text(inputs["query"]), data.top_k, data.document_ids or EVERY_DOCUMENT
         )
@@ -64,7 +61,7 @@ class End(Node[NoData]):
     ports = COMMON_PORTS["end"]
     data_type = NoData
 
-    def run(self, inputs: Mapping[str, Any], data: NoData, providers: Providers) -> dict[str, Any]:  # noqa: ARG002
+    def run(self, inputs: Inputs, data: NoData, providers: Providers) -> dict[str, Any]:
         return {"final_output": {"response": as_text(inputs["response"])}}
 
 

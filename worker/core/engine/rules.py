@@ -38,21 +38,6 @@ class DrawnGraph(msgspec.Struct, frozen=True):
     edges: list[DrawnEdge]
 
 
-def accept_all(graph: DrawnGraph) -> str | None:  # noqa: ARG001
-    """Refuse nothing more than the common engine does."""
-    return None
-
-
-def as_drawn(graph: DrawnGraph, node: DrawnNode) -> Mapping[str, PortMapping]:  # noqa: ARG001
-    """A node's mappings as the graph has them."""
-    return node.variable_mappings
-
-
-def as_the_end_says(response: str, nodes: Sequence[NodeRecord]) -> str:  # noqa: ARG001
-    """The answer is the response of the end."""
-    return response
-
-
 class Rules(msgspec.Struct, frozen=True):
     """An engine's node types, and its answers to what the graph leaves open.
 
@@ -62,6 +47,8 @@ class Rules(msgspec.Struct, frozen=True):
     """
 
     built_in: Registry
-    refuse: Callable[[DrawnGraph], str | None] = accept_all
-    mappings: Callable[[DrawnGraph, DrawnNode], Mapping[str, PortMapping]] = as_drawn
-    answer: Callable[[str, Sequence[NodeRecord]], str] = as_the_end_says
+    refuse: Callable[[DrawnGraph], str | None] = lambda _: None
+    mappings: Callable[[DrawnGraph, DrawnNode], Mapping[str, PortMapping]] = lambda _, node: (
+        node.variable_mappings
+    )
+    answer: Callable[[str, Sequence[NodeRecord]], str] = lambda response, _: response

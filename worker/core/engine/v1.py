@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import msgspec
 
-from worker.core.engine.template import render
 from worker.core.workflow.calls import (
     DEFAULT_LIMITS,
     STOPS,
@@ -27,7 +26,7 @@ from worker.core.workflow.json_values import NodeId, quote_id
 from worker.core.workflow.node_types import CustomNode, checked_outputs
 from worker.core.workflow.roles import Value
 from worker.core.workflow.v1 import Workflow
-from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
+from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt, render
 
 _number = msgspec.json.Decoder(int | float)
 

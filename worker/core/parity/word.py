@@ -16,23 +16,15 @@ from worker.core.workflow.calls import Call, Generate, Providers, Retrieve
 _Key = TypeVar("_Key")
 
 
-class Found(msgspec.Struct, frozen=True, tag_field="kind", tag="retrieve"):
+class Found(Retrieve, frozen=True, tag="retrieve"):
     """A search, and what it found."""
 
-    query: str
-    top_k: int
-    document_ids: tuple[str, ...]
     documents: tuple[Any, ...]
 
 
-class Said(msgspec.Struct, frozen=True, tag_field="kind", tag="llm"):
+class Said(Generate, frozen=True, tag="llm"):
     """A prompt, and what the model said to it."""
 
-    prompt: str
-    model: str
-    provider: str
-    temperature: float
-    max_tokens: int
     response: str
     tokens: int
 

@@ -35,12 +35,8 @@ def replication_lag(readings: Readings, limits: Limits) -> Finding:
     lag = readings.replica_lag_s
     if lag is None or readings.replicas_hidden:
         return Unreadable("replication_lag", "the role may not see the replicas (pg_monitor may)")
-    decision = _grade(lag, limits.replication_lag_s, limits)
-    return Verdict(
-        decision,
-        "replication_lag",
-        f"a replica is {lag:,.0f} s behind, at most {limits.replication_lag_s:,}",
-    )
+    said = f"a replica is {lag:,.0f} s behind, at most {limits.replication_lag_s:,}"
+    return Verdict(_grade(lag, limits.replication_lag_s, limits), "replication_lag", said)
 
 
 def wal_archiving(readings: Readings, limits: Limits) -> Finding:
@@ -56,11 +52,8 @@ def wal_archiving(readings: Readings, limits: Limits) -> Finding:
     decision = _grade(behind_mb, limits.wal_behind_mb, limits)
     if decision == "go" and readings.archive_failing:
         return Verdict("wait", "wal_archiving", "the last attempt to archive a file failed")
-    return Verdict(
-        decision,
-        "wal_archiving",
-        f"{behind_mb:,.0f} MB of WAL are not archived, at most {limits.wal_behind_mb:,}",
-    )
+    said = f"{behind_mb:,.0f} MB of WAL are not archived, at most {limits.wal_behind_mb:,}"
+    return Verdict(decision, "wal_archiving", said)
 
 
 def vacuum(readings: Readings, limits: Limits) -> Finding:
@@ -76,11 +69,8 @@ def vacuum(readings: Readings, limits: Limits) -> Finding:
     decision = _grade(age, limits.vacuum_s, limits)
     if decision == "go" and hidden:
         return Unreadable("vacuum", f"{hidden[0]} is being vacuumed, the role may not see how long")
-    return Verdict(
-        decision,
-        "vacuum",
-        f"{table} has been vacuumed for {age:,.0f} s, at most {limits.vacuum_s:,}",
-    )
+    said = f"{table} has been vacuumed for {age:,.0f} s, at most {limits.vacuum_s:,}"
+    return Verdict(decision, "vacuum", said)
 
 
 def active_sessions(readings: Readings, limits: Limits) -> Finding:
@@ -91,25 +81,19 @@ def active_sessions(readings: Readings, limits: Limits) -> Finding:
     active = readings.active_sessions
     decision = _grade(active, limit, limits)
     if decision == "go" and active + readings.sessions_hidden > limit:
-        return Unreadable(
-            "active_sessions",
-            f"the role may not see what {readings.sessions_hidden:,} sessions do (pg_monitor may)",
-        )
-    return Verdict(
-        decision, "active_sessions", f"{active:,} sessions are at work, at most {limit:,}"
-    )
+        hidden = f"what {readings.sessions_hidden:,} sessions do (pg_monitor may)"
+        return Unreadable("active_sessions", f"the role may not see {hidden}")
+    said = f"{active:,} sessions are at work, at most {limit:,}"
+    return Verdict(decision, "active_sessions", said)
 
 
 def lock_waits(readings: Readings, limits: Limits) -> Finding:
     """How many sessions of others wait for a lock on `bots` or its rows."""
     if not limits.lock_waits:
         return Verdict("go", "lock_waits")
-    decision = _grade(readings.lock_waits, limits.lock_waits, limits)
-    return Verdict(
-        decision,
-        "lock_waits",
-        f"{readings.lock_waits:,} sessions wait for locks on bots, at most {limits.lock_waits:,}",
-    )
+    waits, limit = readings.lock_waits, limits.lock_waits
+    said = f"{waits:,} sessions wait for locks on bots, at most {limit:,}"
+    return Verdict(_grade(waits, limit, limits), "lock_waits", said)
 
 
 def commit_time(readings: Readings, limits: Limits) -> Finding:
@@ -118,11 +102,8 @@ def commit_time(readings: Readings, limits: Limits) -> Finding:
     if not limits.commit_ms or len(last) < COMMITS_LOOKED_AT:
         return Verdict("go", "commit_time")
     mean = sum(last) / len(last)
-    return Verdict(
-        _grade(mean, limits.commit_ms, limits),
-        "commit_time",
-        f"the last commits took {mean:,.0f} ms, at most {limits.commit_ms:,}",
-    )
+    said = f"the last commits took {mean:,.0f} ms, at most {limits.commit_ms:,}"
+    return Verdict(_grade(mean, limits.commit_ms, limits), "commit_time", said)
 
 
 def query(readings: Readings, limits: Limits) -> Finding:  # noqa: ARG001  (every check has one shape)

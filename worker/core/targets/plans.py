@@ -16,17 +16,37 @@ from worker.core.workflow.draft import Data, Draft, render
 from worker.core.workflow.ids import UsableId, new_ids
 from worker.core.workflow.json_values import JsonObject
 from worker.core.workflow.kept import Counts, Kept
-from worker.core.workflow.plan import Known, Planner
+from worker.core.workflow.plan import KeptPlan, Planner
 from worker.core.workflow.roles import Role
 from worker.core.workflow.structure import Structure
 from worker.core.workflow.v1 import Node, Workflow
 from worker.core.workflow.wiring import Wiring
+from worker.errors import BotError
 
 MAX_PLANS: Final = 1_024
 """So many plans of a target are kept in a process; the one that was not used for longest goes first."""
 
 MAX_SIZE: Final = 128
 """A plan that has more than so many nodes, edges, ports and mappings together is not kept."""
+
+
+MAX_CONTEXT_INPUTS: Final = 20_000
+"""One input for each search that each LLM sees: bounds a draft's size, which may otherwise grow with the
+square of the workflow's."""
+
+
+def check_context_inputs(count: int) -> None:
+    """Refuse a workflow whose LLM nodes see more searches together than a draft can hold.
+
+    Raises:
+        BotError: `too_large`.
+    """
+    if count > MAX_CONTEXT_INPUTS:
+        raise BotError(
+            "too_large",
+            f"its LLM nodes see more than {MAX_CONTEXT_INPUTS:,} searches together, "
+            "which a draft would have to spell out",
+        )
 
 
 class Prompts(NamedTuple):
@@ -41,16 +61,6 @@ class Prompts(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def as_it_is(node: Node, data: Data) -> Data:  # noqa: ARG001
-    """A node's data as V1 read it."""
-    return data
-
-
-def all_keys(keys: JsonObject) -> JsonObject:
-    """The keys beside nodes and edges as they are."""
-    return keys
-
-
 class Manner(msgspec.Struct, frozen=True):
     """How a target writes drafts.
 
@@ -63,8 +73,8 @@ class Manner(msgspec.Struct, frozen=True):
     usable_id: UsableId
     prompts: Callable[[Wiring, Workflow, Sequence[str]], Prompts]
     lay_out: Callable[[Planner, Prompts], None]
-    data_of: Callable[[Node, Data], Data] = as_it_is
-    keys: Callable[[JsonObject], JsonObject] = all_keys
+    data_of: Callable[[Node, Data], Data] = lambda _, data: data
+    keys: Callable[[JsonObject], JsonObject] = lambda keys: keys
 
 
 class Writer:
@@ -73,7 +83,7 @@ class Writer:
     def __init__(self, manner: Manner) -> None:
         self.manner = manner
         self._wirings = Kept[Structure, Wiring](MAX_PLANS)
-        self._plans = Kept[tuple[Wiring, tuple[Hashable, ...]], Known](MAX_PLANS)
+        self._plans = Kept[tuple[Wiring, tuple[Hashable, ...]], KeptPlan](MAX_PLANS)
 
     @property
     def counts(self) -> Counts:
@@ -94,9 +104,9 @@ class Writer:
         ids = self.new_ids(workflow.nodes)
         wiring = self._wiring(workflow.structure)
         prompts = manner.prompts(wiring, workflow, ids)
-        known = self._known(wiring, prompts)
+        kept = self._kept_plan(wiring, prompts)
         keys = manner.keys(workflow.keys)
-        return render(known, workflow, keys, ids, prompts.texts, manner.data_of)
+        return render(kept, workflow, keys, ids, prompts.texts, manner.data_of)
 
     def _wiring(self, structure: Structure) -> Wiring:
         if (wiring := self._wirings.find(structure)) is None:
@@ -105,12 +115,12 @@ class Writer:
                 self._wirings.keep(structure, wiring)
         return wiring
 
-    def _known(self, wiring: Wiring, prompts: Prompts) -> Known:
-        if (known := self._plans.find(key := (wiring, prompts.forms))) is None:
+    def _kept_plan(self, wiring: Wiring, prompts: Prompts) -> KeptPlan:
+        if (kept := self._plans.find(key := (wiring, prompts.forms))) is None:
             planner = Planner(wiring)
             self.manner.lay_out(planner, prompts)
-            known = Known(planner.plan())
+            kept = KeptPlan(planner.plan())
             is_general = not prompts.names and wiring.structure.size <= MAX_SIZE
-            if is_general and known.plan.size <= MAX_SIZE:
-                self._plans.keep(key, known)
-        return known
+            if is_general and kept.plan.size <= MAX_SIZE:
+                self._plans.keep(key, kept)
+        return kept

@@ -102,12 +102,12 @@ class Target(msgspec.Struct, frozen=True):
         What does not depend on its ids and data is read from the graph of another draft of its plan,
         written before: from ports, mappings and edges, never from V1's workflow.
         """
-        known, registry = draft.known, self.rules.built_in if types is None else types
-        if known is None:
+        kept, registry = draft.kept, self.rules.built_in if types is None else types
+        if kept is None:
             return self.decode(draft.graph, types)
-        outlined = known.outline
+        outlined = kept.outline
         if not isinstance(outlined, Outline) or outlined.types is not registry:
-            outlined = known.outline = outline(draft.graph, self.rules, registry)
+            outlined = kept.outline = outline(draft.graph, self.rules, registry)
         return fill(outlined, draft.ids, draft.data)
 
     def is_due(self, draft: Draft) -> bool:
@@ -116,15 +116,15 @@ class Target(msgspec.Struct, frozen=True):
         One of a plan of which another passed gives the same answers, if its ids are in order, and if
         what the target's rule reads of it is the same.
         """
-        known = draft.known
-        if known is None or not are_sound(draft.ids):
+        kept = draft.kept
+        if kept is None or not are_sound(draft.ids):
             return True
-        return known.is_due(self._read(draft))
+        return kept.is_due(self._read(draft))
 
     def passed(self, draft: Draft) -> None:
         """Note that a draft that was just written passed the checklist."""
-        if draft.known is not None:
-            draft.known.passed = self._read(draft)
+        if draft.kept is not None:
+            draft.kept.passed = self._read(draft)
 
     def _read(self, draft: Draft) -> object:
         return () if self.rule is no_more_rules else self.reading(draft)

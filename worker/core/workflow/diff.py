@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from worker.core.workflow.json_values import NodeId
+from worker.core.workflow.json_values import NodeId, loose_id, object_or_empty, objects_in
 
 Change = Literal["added", "removed", "changed"]
 
@@ -51,18 +51,18 @@ def located(
     workflow: Mapping[str, Any], graph: Mapping[str, Any], new_ids: Mapping[NodeId, str]
 ) -> list[Located]:
     """The same differences in the same order, each with the node or edge that it is about."""
-    before = {_id(node.get("id")): node for node in _objects(workflow.get("nodes"))}
-    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    before = {loose_id(node.get("id")): node for node in objects_in(workflow.get("nodes"))}
+    after = {loose_id(node.get("id")): node for node in objects_in(graph.get("nodes"))}
     return [
         *_nodes(before, after, new_ids),
-        *_edges(_objects(workflow.get("edges")), _objects(graph.get("edges")), new_ids),
+        *_edges(objects_in(workflow.get("edges")), objects_in(graph.get("edges")), new_ids),
     ]
 
 
 def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> list[Difference]:
     """How a draft differs from the one that conversion gives: as above, and by its mappings."""
-    before = {_id(node.get("id")): node for node in _objects(written.get("nodes"))}
-    after = {_id(node.get("id")): node for node in _objects(graph.get("nodes"))}
+    before = {loose_id(node.get("id")): node for node in objects_in(written.get("nodes"))}
+    after = {loose_id(node.get("id")): node for node in objects_in(graph.get("nodes"))}
     return [
         *differences(written, graph, {}),
         *(
@@ -92,7 +92,7 @@ def _variables(mappings: object) -> dict[str, Any]:
     """Where each input takes its value from, by port."""
     return {
         port: mapping.get("variable") if isinstance(mapping, dict) else mapping
-        for port, mapping in _object(mappings).items()
+        for port, mapping in object_or_empty(mappings).items()
     }
 
 
@@ -122,7 +122,7 @@ def _node(
         return
     if old.get("type") != new.get("type"):
         yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
-    yield from _data(new_id, _object(old.get("data")), _object(new.get("data")))
+    yield from _data(new_id, object_or_empty(old.get("data")), object_or_empty(new.get("data")))
 
 
 def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
@@ -175,17 +175,4 @@ def _edges(before: list[Any], after: list[Any], new_ids: Mapping[NodeId, str]) -
 
 def _ends(edges: list[Any]) -> Iterator[tuple[NodeId, NodeId]]:
     for edge in edges:
-        yield _id(edge.get("source")), _id(edge.get("target"))
-
-
-def _id(value: object) -> NodeId:
-    """An id as it stands, so that 1 is not taken for "1"; what is no id as a text."""
-    return value if isinstance(value, str | int | float) else str(value)
-
-
-def _objects(value: object) -> list[Any]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+        yield loose_id(edge.get("source")), loose_id(edge.get("target"))

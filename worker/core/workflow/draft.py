@@ -17,7 +17,7 @@ from worker.core.workflow.config import KnowledgeConfig, LlmConfig
 from worker.core.workflow.draft_edges import Replaced, edges_of
 from worker.core.workflow.ids import FreeIds
 from worker.core.workflow.json_values import JsonObject, NodeId, id_text, quote_id
-from worker.core.workflow.plan import Known, Output, Plan, Template
+from worker.core.workflow.plan import KeptPlan, Output, Plan, Template
 from worker.core.workflow.v1 import Node, Workflow
 from worker.core.workflow.v2 import PortMapping
 from worker.core.workflow.wiring import Warned
@@ -30,7 +30,7 @@ _LISTED: Final = 5
 class Draft(msgspec.Struct, frozen=True):
     """A converted workflow: `graph` is its JSON, `warnings` in the order of V1's nodes.
 
-    `ids` and `data` (JSON) are those of the graph's nodes, in its order; `known` is what it was written
+    `ids` and `data` (JSON) are those of the graph's nodes, in its order; `kept` is what it was written
     by.
     """
 
@@ -38,11 +38,11 @@ class Draft(msgspec.Struct, frozen=True):
     warnings: tuple[ConversionWarning, ...]
     ids: tuple[str, ...] = ()
     data: tuple[bytes, ...] = ()
-    known: Known | None = None
+    kept: KeptPlan | None = None
 
 
 def render(
-    known: Known,
+    kept: KeptPlan,
     workflow: Workflow,
     keys: JsonObject,
     ids: Sequence[str],
@@ -54,7 +54,7 @@ def render(
     `keys` are those beside nodes and edges, `ids` the draft's ids of V1's nodes, `prompts` the prompts of
     its LLM nodes, by place; `data_of` is the target's word on a node's data.
     """
-    plan = known.plan
+    plan = kept.plan
     free = FreeIds(ids)
     names = [*ids, *[free.take(node.pattern) for node in plan.new_nodes]]
     own_texts = [
@@ -92,7 +92,7 @@ def render(
     edges, replaced = edges_of(plan, workflow.edges, names)
     graph = _encode({**keys, "nodes": nodes, "edges": edges})
     warnings = _warnings(plan, workflow.nodes, names, replaced)
-    return Draft(graph, warnings, tuple(names), tuple(data), known)
+    return Draft(graph, warnings, tuple(names), tuple(data), kept)
 
 
 def normalised_data(node: Node, prompt: str) -> Data:

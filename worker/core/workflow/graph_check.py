@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import reduce
+from operator import or_
 from typing import ClassVar, Final, Protocol
 
 import msgspec
 
 from worker.core.codes import Issue, quote
+from worker.core.workflow.order import run_order
 from worker.core.workflow.v2 import RESERVED_IDS, Graph, GraphNode, Ports, PortType, split_selector
 
 
@@ -153,24 +156,16 @@ def _check_ends(draft: Graph) -> Iterator[Issue]:
 def _ancestors(draft: Graph, nodes: Mapping[str, GraphNode]) -> dict[str, int]:
     """For every node that no cycle holds back, its ancestors as a bit set over `draft.nodes`."""
     bit = {node.id: 1 << index for index, node in enumerate(draft.nodes)}
-    waits = dict.fromkeys(nodes, 0)
-    targets: dict[str, list[str]] = {node_id: [] for node_id in nodes}
-    for edge in draft.edges:
-        if edge.source in nodes and edge.target in nodes:
-            waits[edge.target] += 1
-            targets[edge.source].append(edge.target)
-    found = dict.fromkeys(nodes, 0)
-    ready = deque(node_id for node_id, count in waits.items() if count == 0)
-    done: dict[str, int] = {}
-    while ready:
-        node_id = ready.popleft()
-        done[node_id] = found[node_id]
-        for target in targets[node_id]:
-            found[target] |= found[node_id] | bit[node_id]
-            waits[target] -= 1
-            if waits[target] == 0:
-                ready.append(target)
-    return done
+    ends = [(one.source, one.target) for one in draft.edges]
+    edges = [(one, other) for one, other in ends if one in nodes and other in nodes]
+    sources: dict[str, list[str]] = {node_id: [] for node_id in nodes}
+    for source, target in edges:
+        sources[target].append(source)
+    found: dict[str, int] = {}
+    for node_id in run_order(nodes, edges):
+        before = sources[node_id]
+        found[node_id] = reduce(or_, [found[one] | bit[one] for one in before], 0)
+    return found
 
 
 def _check_reachable(draft: Graph, ancestors: Mapping[str, int]) -> Iterator[Issue]:

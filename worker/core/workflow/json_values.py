@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -26,6 +27,21 @@ _NULL: Final = Raw(b"null")
 def as_node_id(value: object) -> NodeId | None:
     """A value as an id, None if it is none: an empty text, null, a list, an object."""
     return value if value != "" and isinstance(value, (str, int, float)) else None
+
+
+def loose_id(value: object) -> NodeId:
+    """A value as an id, so that 1 is not taken for "1"; what is no id as a text."""
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def objects_in(value: object) -> list[dict[str, Any]]:
+    """The objects of a list, none if it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def object_or_empty(value: object) -> Mapping[str, Any]:
+    """The object that a value is, empty if it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def id_text(node_id: NodeId) -> str:

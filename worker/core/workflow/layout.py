@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from worker.core.workflow.json_values import JsonObject, object_of
+from worker.core.workflow.order import layers_of
 from worker.core.workflow.v1 import Node
 
 COLUMN: Final = 300
@@ -30,22 +31,6 @@ class _Placed(msgspec.Struct):
 _placed = msgspec.json.Decoder(_Placed)
 
 
-def columns(order: Sequence[int], edges: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """The column of every node in a layout: as far right as its longest way from the start.
-
-    >>> columns((0, 2, 1), [(0, 1), (0, 2), (2, 1)])
-    (0, 2, 1)
-    """
-    found = [0] * len(order)
-    targets: list[list[int]] = [[] for _ in order]
-    for source, target in edges:
-        targets[source].append(target)
-    for place in order:
-        for target in targets[place]:
-            found[target] = max(found[target], found[place] + 1)
-    return tuple(found)
-
-
 def positions(
     nodes: Sequence[Node], order: Sequence[int], edges: Sequence[tuple[int, int]]
 ) -> list[Raw]:
@@ -63,7 +48,7 @@ def positions(
         placed = [_placed.decode(raw).y for place, raw in enumerate(found) if place not in unplaced]
         first_row = max((y + ROW for y in placed if abs(y) < _FAR), default=0)
         rows: dict[int, int] = {}
-        column = columns(order, edges)
+        column = layers_of(len(order), edges)
         for place in order:
             if place in unplaced:
                 row = rows[column[place]] = rows.get(column[place], -1) + 1

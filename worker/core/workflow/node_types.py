@@ -19,6 +19,7 @@ from worker.core.workflow.roles import Role, Value
 from worker.core.workflow.v2 import Ports
 
 DataT = TypeVar("DataT")
+Inputs = Mapping[str, Any]
 
 
 class Node(ABC, Generic[DataT]):
@@ -45,7 +46,7 @@ class Node(ABC, Generic[DataT]):
     branches: ClassVar[bool] = False
 
     @abstractmethod
-    def run(self, inputs: Mapping[str, Any], data: DataT, providers: Providers) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: DataT, providers: Providers) -> dict[str, Any]:
         """Turn inputs into outputs, both by port name.
 
         `inputs` holds the ports that have a value, in port order; the required ones always. What is

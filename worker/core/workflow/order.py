@@ -1,4 +1,4 @@
-"""The order in which a workflow's nodes run, in V1 and in V2 (design sections 2 and 4)."""
+"""The order in which a workflow's nodes run, in V1 and in V2 (design sections 2, 4), and their columns."""
 
 from __future__ import annotations
 
@@ -29,3 +29,34 @@ def run_order(ids: Iterable[Id], edges: Iterable[tuple[Id, Id]]) -> tuple[Id, ..
             if waits[target] == 0:
                 order.append(target)
     return tuple(order)
+
+
+def layers_of(count: int, edges: Iterable[tuple[int, int]]) -> list[int]:
+    """The column of each of `count` nodes: one more than the last of what leads to it.
+
+    Where a cycle leaves no node without a way in, the first one that is left goes on.
+
+    >>> layers_of(4, [(0, 1), (1, 2), (0, 3), (3, 2)]), layers_of(2, [(0, 1), (1, 0)])
+    ([0, 1, 2, 1], [0, 1])
+    """
+    targets: list[list[int]] = [[] for _ in range(count)]
+    waiting = [0] * count
+    for source, target in edges:
+        if source != target:
+            targets[source].append(target)
+            waiting[target] += 1
+    layer = [0] * count
+    done = [False] * count
+    ready = [place for place in range(count) if not waiting[place]]
+    left = iter(range(count))
+    for _ in range(count):
+        place = ready.pop(0) if ready else next(one for one in left if not done[one])
+        done[place] = True
+        for target in targets[place]:
+            waiting[target] -= 1
+            if done[target]:
+                continue
+            layer[target] = max(layer[target], layer[place] + 1)
+            if not waiting[target]:
+                ready.append(target)
+    return layer

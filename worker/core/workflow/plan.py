@@ -106,7 +106,7 @@ class Plan(msgspec.Struct, frozen=True):
         return len(nodes) + len(self.edges) + len(self.new_edges) + sum(ports)
 
 
-class Known:
+class KeptPlan:
     """A plan that is kept, with what is known of its drafts.
 
     `passed` is what a target's rule read of the last that passed the checklist, None before. `outline` is
@@ -120,7 +120,7 @@ class Known:
         self._drafts = 0
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Known) and self.plan == other.plan
+        return isinstance(other, KeptPlan) and self.plan == other.plan
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -188,6 +188,11 @@ class Planner:
     ) -> None:
         """Note a warning about a node of V1, or about the whole workflow."""
         self._warnings.append(Warned(code, node, message, names))
+
+    def warn_of_empty_template(self, place: int) -> None:
+        """Warn of an LLM with a context for which V1 has a template of its own."""
+        message = "where a search finds nothing V1 leaves the context line out; the draft keeps it"
+        self.warn("empty_template", place, message)
 
     def given(self, value: Value, place: int) -> Output:
         """The port by which a node gives a value."""

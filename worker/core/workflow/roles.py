@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from worker.core.workflow.v2 import Ports
+from worker.core.workflow.v2 import COMMON_PORTS, Ports
 
 Value = Literal["message", "context", "response"]
 """`message`: what the user said. `context`: what all searches before the node found, joined by blank
@@ -30,3 +30,14 @@ class Role(msgspec.Struct, frozen=True, dict=True):
     def ports_json(self) -> msgspec.Raw:
         """The ports as drafts have them, written once."""
         return msgspec.Raw(msgspec.json.encode(self.ports))
+
+
+def roles_of_v1(llm: Ports) -> dict[str, Role]:
+    """The roles of V1's types where an LLM has these ports, and the others those of every target."""
+    search = COMMON_PORTS["knowledge-retrieval"]
+    return {
+        "start": Role(COMMON_PORTS["start"], gives={"message": "query"}),
+        "knowledge-retrieval": Role(search, {"message": "query"}, {"context": "context"}),
+        "llm": Role(llm, {"message": "query", "context": "context"}, {"response": "response"}),
+        "end": Role(COMMON_PORTS["end"], takes={"response": "response"}),
+    }

@@ -12,8 +12,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 from msgspec import Raw
 
-from worker.core.codes import Issue, quote
-from worker.core.first_issue import first_issue
+from worker.core.codes import Issue, first_issue, quote
 from worker.core.workflow import config
 from worker.core.workflow.config import Defaults
 from worker.core.workflow.json_values import (

@@ -1,4 +1,4 @@
-"""The texts that V1 itself puts into prompts and answers (design section 2)."""
+"""The texts that V1 itself puts into prompts and answers, and how it fills a prompt (design section 2)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ SEPARATOR: Final = "\n\n"
 
 NO_LLM_ANSWER: Final = "워크플로우가 완료되었지만 응답을 생성할 수 없습니다."
 """The answer if there is no LLM, and where the first one said nothing."""
+
+
+def render(template: str, question: str, context: str) -> str:
+    """`template` with every `{question}` replaced, then every `{context}` in what that gave.
+
+    So a message that holds `{context}` has it replaced; what a search found stays as it is.
+
+    >>> render("{context}|{question}|{{x}}", question="{context}", context="a{question}")
+    'a{question}|a{question}|{{x}}'
+    """
+    return template.replace("{question}", question).replace("{context}", context)
 
 
 def own_prompt(question: str, context: str) -> str:

@@ -44,6 +44,13 @@ QUERY_IN: Final = Port("query", "string", True, "사용자 메시지", "질문")
 """The input by which a node takes the user's message."""
 
 
+LLM_OUT: Final = (
+    Port("response", "string", True, "모델의 응답", "응답"),
+    Port("tokens", "number", False, "사용한 토큰 수", "토큰"),
+    Port("model", "string", False, "사용한 모델", "모델"),
+)
+"""What an LLM gives."""
+
 COMMON_PORTS: Final[Mapping[str, Ports]] = {
     "start": Ports(
         outputs=(

@@ -305,7 +305,7 @@ def test_the_answer_of_a_rule_follows_from_the_plan_and_what_was_read(
         a_workflow(a_search("o"), an_llm("p"), start=a_start("begin"), end=an_end("stop")),
         without_plans(target),
     )
-    assert renamed.known == draft.known
+    assert renamed.kept == draft.kept
 
     found: dict[Any, bool] = {}
     for one, text, node_type in (
@@ -379,7 +379,7 @@ def test_what_the_checklist_and_the_engine_read_follows_from_the_plan(
     assert used.prepare(other, types) == used.decode(other.graph, types)
     if used.writer.counts.hits:
         assert read_by_the_checklist(first) == read_by_the_checklist(other)
-        assert first.known is other.known
+        assert first.kept is other.kept
 
 
 def test_a_draft_is_prepared_from_a_graph_of_its_plan_and_not_from_its_own() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from worker.core.targets.answer.ports import IF_ELSE
-from worker.core.targets.answer.selectors import Inputs, outputs_named, value_named
+from worker.core.targets.answer.selectors import outputs_named, value_named
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v2 import Port, Ports
 
 
@@ -48,12 +48,7 @@ class IfElse(Node[IfElseData]):
         tests = [test for case in data.cases for test in case.conditions]
         return outputs_named([test.variable_selector for test in tests])
 
-    def run(
-        self,
-        inputs: Inputs,
-        data: IfElseData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: IfElseData, providers: Providers) -> dict[str, Any]:
         ways = ["if", *(f"elif_{number}" for number in range(1, len(data.cases)))]
         held = (way for way, case in zip(ways, data.cases, strict=False) if _holds(case, inputs))
         taken = next(held, "else")

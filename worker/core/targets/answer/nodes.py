@@ -14,11 +14,11 @@ from worker.core.engine.nodes import EVERY_DOCUMENT, End, NoData
 from worker.core.targets.answer.assigner import Assigner
 from worker.core.targets.answer.branch import IfElse
 from worker.core.targets.answer.ports import ANSWER_TYPE, PORTS
-from worker.core.targets.answer.selectors import Inputs, outputs_named, value_named
+from worker.core.targets.answer.selectors import outputs_named, value_named
 from worker.core.targets.answer.templates import render, variables
 from worker.core.targets.answer.transform import TemplateTransform
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v1_texts import SEPARATOR
 
 NOTHING_FOUND: Final = (
@@ -39,7 +39,7 @@ class Start(Node[NoData]):
     ports = PORTS["start"]
     data_type = NoData
 
-    def run(self, inputs: Inputs, data: NoData, providers: Providers) -> dict[str, Any]:  # noqa: ARG002
+    def run(self, inputs: Inputs, data: NoData, providers: Providers) -> dict[str, Any]:
         if not inputs["query"]:
             raise ValueError(
                 "the message is empty: the platform does not run a workflow on nothing"
@@ -157,12 +157,7 @@ class Answer(Node[AnswerData]):
     def variables(self, data: AnswerData) -> tuple[str, ...]:
         return outputs_named([one.selector for one in variables(data.template)])
 
-    def run(
-        self,
-        inputs: Inputs,
-        data: AnswerData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: AnswerData, providers: Providers) -> dict[str, Any]:
         return {"final_output": render(data.template, lambda one: value_named(inputs, one))}
 
 

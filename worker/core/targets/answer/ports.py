@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
-from worker.core.workflow.roles import Role
-from worker.core.workflow.v2 import COMMON_PORTS, Port, Ports
+from worker.core.workflow.roles import roles_of_v1
+from worker.core.workflow.v2 import COMMON_PORTS, LLM_OUT, Port, Ports
 
 ANSWER_TYPE: Final = "answer"
 ASSIGNER: Final = "assigner"
@@ -21,11 +21,7 @@ PORTS: Final[Mapping[str, Ports]] = {
             Port("context", "string", False, "검색된 문서의 텍스트", "컨텍스트"),
             Port("system_prompt", "string", False, "모델에 주는 지시", "시스템 프롬프트"),
         ),
-        outputs=(
-            Port("response", "string", True, "모델의 응답", "응답"),
-            Port("tokens", "number", False, "사용한 토큰 수", "토큰"),
-            Port("model", "string", False, "사용한 모델", "모델"),
-        ),
+        outputs=LLM_OUT,
     ),
     ANSWER_TYPE: Ports(
         inputs=(Port("target", "any", False, "이전 노드와의 연결", "입력"),),
@@ -49,30 +45,12 @@ PORTS: Final[Mapping[str, Ports]] = {
 MESSAGE_ONLY: Final = Ports(PORTS["llm"].inputs[:1], PORTS["llm"].outputs)
 """The ports that a draft declares of an LLM: one that is declared and not mapped would be filled."""
 
-ROLES: Final[Mapping[str, Role]] = {
-    "start": Role(PORTS["start"], gives={"message": "query"}),
-    "knowledge-retrieval": Role(
-        PORTS["knowledge-retrieval"], takes={"message": "query"}, gives={"context": "context"}
-    ),
-    "llm": Role(
-        MESSAGE_ONLY,
-        takes={"message": "query", "context": "context"},
-        gives={"response": "response"},
-    ),
-    "end": Role(PORTS["end"], takes={"response": "response"}),
-}
+ROLES: Final = roles_of_v1(MESSAGE_ONLY)
 
 
-def result_port(operation: int) -> str:
-    """The output of one of an assigner's operations, counted from 0."""
-    return f"operation_{operation}_result"
+def operation_port(number: int, what: Literal["target", "value", "result"]) -> str:
+    """A port of an assigner's operation, counted from 0.
 
-
-def target_port(operation: int) -> str:
-    """The input that names what one of an assigner's operations is about."""
-    return f"operation_{operation}_target"
-
-
-def value_port(operation: int) -> str:
-    """The input by which one of an assigner's operations takes its value, where that is no constant."""
-    return f"operation_{operation}_value"
+    `target` says what it is about, `value` gives it its value where that is no constant.
+    """
+    return f"operation_{number}_{what}"

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.core.targets.answer.templates import OUTER_VARIABLES, OWN_INPUTS
-from worker.core.workflow.node_types import variable_input
-
-Inputs = Mapping[str, Any]
+from worker.core.workflow.node_types import Inputs, variable_input
 
 
 def outputs_named(selectors: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from worker.core.targets.answer.parts import Parts
-from worker.core.targets.answer.ports import ASSIGNER, result_port, target_port
+from worker.core.targets.answer.ports import ASSIGNER, operation_port
 from worker.core.targets.answer.prompts import Piece, Pieces, built, constant, cut
 from worker.core.workflow.ids import FreeIds
 from worker.core.workflow.plan import Mapped, Output, Template
@@ -60,14 +60,14 @@ class TextBuilder:
                 ],
             },
             ports=Ports(
-                tuple(self._any_port(target_port(i), "대상") for i in numbers),
-                tuple(self._any_port(result_port(i), "결과") for i in numbers),
+                tuple(self._any_port(operation_port(i, "target"), "대상") for i in numbers),
+                tuple(self._any_port(operation_port(i, "result"), "결과") for i in numbers),
             ),
-            mappings=[Mapped(target_port(i), message, "any") for i in numbers],
+            mappings=[Mapped(operation_port(i, "target"), message, "any") for i in numbers],
         )
-        planner.connect(message, Output(assigner, target_port(0)), "any")
+        planner.connect(message, Output(assigner, operation_port(0, "target")), "any")
         name = self._named("assigner-{}", assigner)
-        return {constant(i): f"{name}.{result_port(i)}" for i in numbers}
+        return {constant(i): f"{name}.{operation_port(i, 'result')}" for i in numbers}
 
     @staticmethod
     def _any_port(name: str, shown: str) -> Port:

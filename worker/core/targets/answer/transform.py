@@ -8,9 +8,9 @@ from typing import Any, Final, cast
 import msgspec
 
 from worker.core.targets.answer.ports import PORTS, TEMPLATE_TRANSFORM
-from worker.core.targets.answer.selectors import Inputs, outputs_named, value_named
+from worker.core.targets.answer.selectors import outputs_named, value_named
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v1_texts import SEPARATOR
 
 _OUTPUT: Final = r"[A-Za-z_]\w*\.\w+"
@@ -45,12 +45,7 @@ class TemplateTransform(Node[TransformData]):
             return ()
         return outputs_named([known["question"], *_lists(known)])
 
-    def run(
-        self,
-        inputs: Inputs,
-        data: TransformData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: TransformData, providers: Providers) -> dict[str, Any]:
         known = _FILLED_PROMPT.fullmatch(data.template)
         prompt = data.variables.get("prompt")
         if known is None or not isinstance(prompt, str):

@@ -12,18 +12,13 @@ from worker.core.targets.answer.ports import ROLES
 from worker.core.targets.answer.prompts import Piece, pieces_of, plain
 from worker.core.targets.answer.templates import usable_id
 from worker.core.targets.answer.text_builder import TextBuilder
-from worker.core.targets.plans import Manner, Prompts, Writer
+from worker.core.targets.plans import Manner, Prompts, Writer, check_context_inputs
 from worker.core.workflow.config import LlmConfig
 from worker.core.workflow.plan import Flow, Output, Planner, Template
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import own_prompt
 from worker.core.workflow.v2 import Port
 from worker.core.workflow.wiring import Wiring
-from worker.errors import BotError
-
-MAX_CONTEXT_INPUTS: Final = 20_000
-"""One input for each search that each LLM sees: bounds a draft's size, which may otherwise grow with the
-square of the workflow's."""
 
 
 class TextForm(NamedTuple):
@@ -55,12 +50,7 @@ def read_prompts(wiring: Wiring, workflow: Workflow, ids: Sequence[str]) -> Prom
         is_prompt = isinstance(node.config, LlmConfig)
         if is_prompt or len(context) > 1:
             context_inputs += len(context)
-            if context_inputs > MAX_CONTEXT_INPUTS:
-                raise BotError(
-                    "too_large",
-                    f"its LLM nodes see more than {MAX_CONTEXT_INPUTS:,} searches together, "
-                    "which a draft would have to spell out",
-                )
+            check_context_inputs(context_inputs)
             template = node.config.template if isinstance(node.config, LlmConfig) else "{context}"
             used = template or own_prompt("{question}", "{context}" if context else "")
             given = [f"{ids[one]}.{wiring.roles[one].gives['context']}" for one in context]
@@ -117,11 +107,7 @@ class _Layout:
 
     def _write_prompt(self, place: int, form: TextForm) -> None:
         if form.is_empty and self.wiring.context[place]:
-            self.planner.warn(
-                "empty_template",
-                place,
-                "where a search finds nothing V1 leaves the context line out; the draft keeps it",
-            )
+            self.planner.warn_of_empty_template(place)
         if form.pieces is not None:
             text = Output(self.texts.build(place, form.pieces), "final_output")
             self._add_input(place, "prompt", text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +11,7 @@ from worker.core.targets.guide.ports import PORTS, TEXT_JOIN
 from worker.core.targets.guide.rendering import render
 from worker.core.workflow import config
 from worker.core.workflow.calls import Providers
-from worker.core.workflow.node_types import Node
+from worker.core.workflow.node_types import Inputs, Node
 from worker.core.workflow.v1_texts import DEFAULT_TEMPLATE, SEPARATOR
 
 
@@ -33,7 +32,7 @@ class Llm(Node[LlmData]):
     ports = PORTS["llm"]
     data_type = LlmData
 
-    def run(self, inputs: Mapping[str, Any], data: LlmData, providers: Providers) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: LlmData, providers: Providers) -> dict[str, Any]:
         prompt = render(
             data.prompt_template,
             query=as_text(inputs["query"]),
@@ -60,11 +59,6 @@ class TextJoin(Node[TextJoinData]):
     ports = PORTS[TEXT_JOIN]
     data_type = TextJoinData
 
-    def run(
-        self,
-        inputs: Mapping[str, Any],
-        data: TextJoinData,
-        providers: Providers,  # noqa: ARG002
-    ) -> dict[str, Any]:
+    def run(self, inputs: Inputs, data: TextJoinData, providers: Providers) -> dict[str, Any]:
         texts = [text for value in inputs.values() if (text := as_text(value))]
         return {"text": data.separator.join(texts) if texts else data.default}

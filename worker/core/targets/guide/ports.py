@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from worker.core.workflow.roles import Role
-from worker.core.workflow.v2 import COMMON_PORTS, QUERY_IN, Port, Ports
+from worker.core.workflow.roles import roles_of_v1
+from worker.core.workflow.v2 import COMMON_PORTS, LLM_OUT, QUERY_IN, Port, Ports
 
 TEXT_JOIN: Final = "text-join"
 PORTS: Final[Mapping[str, Ports]] = {
@@ -17,25 +17,10 @@ PORTS: Final[Mapping[str, Ports]] = {
             Port("context", "string", False, "프롬프트의 {context}에 들어갈 텍스트", "컨텍스트"),
             Port("system_prompt", "string", False, "모델에 주는 지시", "시스템 프롬프트"),
         ),
-        outputs=(
-            Port("response", "string", True, "모델의 응답", "응답"),
-            Port("tokens", "number", False, "사용한 토큰 수", "토큰"),
-            Port("model", "string", False, "사용한 모델", "모델"),
-        ),
+        outputs=LLM_OUT,
     ),
     TEXT_JOIN: Ports(
         outputs=(Port("text", "string", False, "빈 입력을 뺀 텍스트를 이어 붙인 것", "텍스트"),)
     ),
 }
-ROLES: Final[Mapping[str, Role]] = {
-    "start": Role(PORTS["start"], gives={"message": "query"}),
-    "knowledge-retrieval": Role(
-        PORTS["knowledge-retrieval"], takes={"message": "query"}, gives={"context": "context"}
-    ),
-    "llm": Role(
-        PORTS["llm"],
-        takes={"message": "query", "context": "context"},
-        gives={"response": "response"},
-    ),
-    "end": Role(PORTS["end"], takes={"response": "response"}),
-}
+ROLES: Final = roles_of_v1(PORTS["llm"])

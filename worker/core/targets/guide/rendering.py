@@ -1,9 +1,11 @@
-"""How this engine makes a prompt, and how a template of V1 survives that."""
+"""How this engine makes a prompt, how a template of V1 survives that, and what no draft can prevent."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from worker.core.targets.target import KnownDifference
 
 # Placeholders that this engine replaces and V1 leaves alone, and what comes out as them here: the
 # engine replaces `{system_prompt}` last, and by nothing if no system prompt is mapped.
@@ -53,3 +55,15 @@ def carried(template: str) -> str:
     '{{system_prompt}query} {question}'
     """
     return _PLACEHOLDER.sub(lambda found: CARRIED[found[0]], template)
+
+
+TRIMMED: Final = KnownDifference(
+    "prompt_trimmed",
+    trimmed,
+    "V2 strips a prompt and squeezes its blank lines; V1 sends it as it is",
+)
+REMOVED: Final = KnownDifference(
+    "placeholder_removed",
+    lambda prompt: prompt.replace("{system_prompt}", ""),
+    "V2 removes {system_prompt} from what messages and documents bring; V1 leaves it",
+)

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, cast
 
-from worker.core.targets.guide.differences import TRIMMED
 from worker.core.targets.guide.ports import PORTS, ROLES, TEXT_JOIN
-from worker.core.targets.guide.rendering import CARRIED, carried, placeholders, trimmed
-from worker.core.targets.plans import Manner, Prompts, Writer
+from worker.core.targets.guide.rendering import CARRIED, TRIMMED, carried, placeholders, trimmed
+from worker.core.targets.plans import Manner, Prompts, Writer, check_context_inputs
 from worker.core.workflow.config import LlmConfig
 from worker.core.workflow.plan import Mapped, Output, Planner, after_port
 from worker.core.workflow.v1 import Workflow
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER, SEPARATOR, own_prompt
 from worker.core.workflow.v2 import RESERVED_IDS, Port, Ports
 from worker.core.workflow.wiring import Wiring
-from worker.errors import BotError
-
-# One text-join input for each search that each LLM sees: bounds a draft's size, which may otherwise
-# grow with the square of the workflow's.
-MAX_JOIN_INPUTS: Final = 20_000
 
 
 class PromptForm(NamedTuple):
@@ -106,12 +100,7 @@ class _Layout:
         planner = self.planner
         sources = self.wiring.context[place]
         self.join_inputs += len(sources)
-        if self.join_inputs > MAX_JOIN_INPUTS:
-            raise BotError(
-                "too_large",
-                f"its LLM nodes see more than {MAX_JOIN_INPUTS:,} searches together, "
-                "which a draft would have to spell out",
-            )
+        check_context_inputs(self.join_inputs)
         given = {
             f"text_{number}": planner.given("context", source)
             for number, source in enumerate(sources, start=1)
@@ -169,11 +158,7 @@ class _Layout:
             query = planner.nodes[place].mappings["query"]
             planner.nodes[place].map("system_prompt", query.source)
             if self.wiring.context[place]:
-                planner.warn(
-                    "empty_template",
-                    place,
-                    "where a search finds nothing V1 leaves the context line out; the draft keeps it",
-                )
+                planner.warn_of_empty_template(place)
         if form.placeholders:
             planner.warn(
                 "query_placeholder",

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from tests import reference
 from tests.strategies import examples, messages, templates
-from worker.core.engine.template import render
+from worker.core.workflow.v1_texts import render
 
 
 @pytest.mark.parametrize(
