@@ -24,9 +24,8 @@ from worker.channels import config as channels_config
 from worker.channels.config import Channels
 from worker.core.engine.registry import Registry
 from worker.core.parity.trial import Equipment
-from worker.core.targets.convert import convert_text
+from worker.core.targets.convert import convert_text, recipe
 from worker.core.targets.detect import SETTING
-from worker.core.targets.recipe import recipe
 from worker.core.targets.registry import DEFAULT, TARGETS
 from worker.core.targets.target import Target
 from worker.core.workflow.config import Defaults

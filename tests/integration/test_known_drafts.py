@@ -21,7 +21,7 @@ from tests.custom_types import WITH_TYPES
 from tests.fleet import Fleet, Json, a_workflow, node
 from worker.core.codes import ConversionWarning
 from worker.core.parity.trial import TrialResult
-from worker.core.targets import recipe as recipes
+from worker.core.targets import convert as converting
 from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
 from worker.db import bots
@@ -236,7 +236,7 @@ def test_a_second_run_comes_to_what_converting_everything_comes_to(
 
 
 def another_version(fleet: Fleet, patch: pytest.MonkeyPatch) -> Json:
-    patch.setattr(recipes, "CONVERTER_VERSION", "4")
+    patch.setattr(converting, "CONVERTER_VERSION", "4")
     return {}
 
 

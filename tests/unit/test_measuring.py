@@ -22,12 +22,12 @@ of_exit = os._exit
 for _ in range(1_100):
     with unmeasured():
         from worker.core import counted
-from worker.core import short_ids
+from worker.core import units
 assert os._exit is of_exit
 measuring.stop()
 data = measuring.get_data()
 measured = {os.path.basename(file) for file in data.measured_files() if data.lines(file)}
-print(sorted(measured & {"counted.py", "short_ids.py"}), flush=True)
+print(sorted(measured & {"counted.py", "units.py"}), flush=True)
 os._exit(7)
 """
 
@@ -37,7 +37,7 @@ def test_what_is_unmeasured_is_not_measured_and_all_else_is_however_often_it_pau
         [sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False
     )
 
-    assert (done.returncode, done.stdout, done.stderr) == (7, "['short_ids.py']\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (7, "['units.py']\n", "")
 
 
 def test_a_fork_that_raises_ends_and_fails_the_test(capfd: pytest.CaptureFixture[str]) -> None:

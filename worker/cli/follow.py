@@ -14,8 +14,7 @@ from worker.cli.printing import console
 from worker.cli.session import person
 from worker.cli.views.bar import LiveBar
 from worker.cli.views.progress import bar_state, progress_line
-from worker.core.policy.progress import Counts, Progress
-from worker.core.policy.progress_words import reason_of
+from worker.core.policy.progress import Counts, Progress, reason_of
 from worker.errors import TransientError
 from worker.progress.redis import run_key
 from worker.progress.unattended import Unattended

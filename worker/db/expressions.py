@@ -31,7 +31,7 @@ def graph_hash(row: str) -> str:
 def source_hash(workflow_hash: str, recipe: str) -> str:
     """SQL for the hash of all that a draft follows from; null if one of the two is.
 
-    `workflow_hash` is of the workflow's text, `recipe` what `worker.core.targets.recipe` makes.
+    `workflow_hash` is of the workflow's text, `recipe` what `worker.core.targets.convert.recipe` makes.
     """
     return f"hashint8extended({workflow_hash}, {recipe})"
 

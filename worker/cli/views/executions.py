@@ -9,8 +9,7 @@ import msgspec
 
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.nodes import status_text
-from worker.core.short_ids import distinct_length
-from worker.core.shown import plain
+from worker.core.shown import distinct_length, plain
 from worker.core.units import milliseconds
 from worker.db.executions import Execution
 

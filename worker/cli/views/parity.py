@@ -11,8 +11,7 @@ from worker.core.parity.side_by_side import Verdict
 from worker.core.shown import plain, short
 from worker.core.units import milliseconds
 from worker.core.workflow.checklist import Answer
-from worker.core.workflow.diff import Difference
-from worker.core.workflow.diff_words import values_of
+from worker.core.workflow.diff import Difference, values_of
 from worker.db.inspect import BotView
 from worker.steps.drift import WHY, next_step
 from worker.steps.examine import Examined

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from worker.cli.views.bar import Piece, State
-from worker.core.policy.progress import Progress
-from worker.core.policy.progress_words import label, reason_of
+from worker.core.policy.progress import Progress, label, reason_of
 from worker.core.units import duration
 
 

@@ -11,8 +11,7 @@ from worker.cli.printing import Console, Table, Text
 from worker.cli.views.target import print_target
 from worker.core.counted import counted
 from worker.core.parity.overhead import Summary as Overhead
-from worker.core.policy.progress import Progress
-from worker.core.policy.progress_words import label
+from worker.core.policy.progress import Progress, label
 from worker.core.targets.detect import Choice
 from worker.core.units import duration, span
 from worker.db.run_results import Failure, OutcomeRow

@@ -1,4 +1,4 @@
-"""Progress: arithmetic on committed counts (design section 6, guarantee 5)."""
+"""Progress: arithmetic on committed counts (design section 6, guarantee 5), and how it is said."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from worker.core.codes import OUTCOMES, Outcome
-from worker.core.policy.states import OVER, RunState
+from worker.core.policy.states import OVER, RunState, words
 from worker.core.publication.wave_ref import WaveRef
+from worker.core.shown import plain
 
 RECENT_S: Final = 30.0
 """Seconds that the rate looks back: long enough to be steady, short enough to notice a change."""
@@ -154,3 +155,19 @@ def count(
         if code is not None:
             codes[f"{outcome}:{code}"] = codes.get(f"{outcome}:{code}", 0) + 1
     return Counts(**totals, validated=validated, warnings=warnings), codes
+
+
+REASON_WIDTH: Final = 300
+
+
+def label(progress: Progress) -> str:
+    """A run's name and state."""
+    dry = " (dry run)" if progress.dry_run else ""
+    return f"run {progress.run_id}{dry} {words(progress.state)}"
+
+
+def reason_of(progress: Progress) -> str:
+    """What a run waits for, or why it is in its state; empty if there is nothing to say."""
+    if progress.waiting:
+        return f"waits for {plain(progress.waiting, REASON_WIDTH)}"
+    return plain(progress.reason, REASON_WIDTH) if progress.reason else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -93,21 +93,3 @@ class Later(msgspec.Struct, frozen=True, kw_only=True):
     def wave(self) -> Came:
         """The whole wave."""
         return self.of_sick.plus(self.others)
-
-
-_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Alarmed)
-
-
-def encode(alarmed: Alarmed) -> str:
-    """As JSON."""
-    return _encoder.encode(alarmed).decode()
-
-
-def decode(text: str) -> Alarmed:
-    """From JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return _decoder.decode(text)

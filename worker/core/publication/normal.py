@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
@@ -82,21 +81,3 @@ def least_bad(p0: float, false_share: float) -> int:
     while log_e_above(bad, bad, p0) < -math.log(false_share):
         bad += 1
     return bad
-
-
-_encoder: Final = msgspec.json.Encoder()
-_decoder: Final = msgspec.json.Decoder(Normal)
-
-
-def encode(against: Normal) -> str:
-    """As JSON."""
-    return _encoder.encode(against).decode()
-
-
-def decode(text: str) -> Normal:
-    """From JSON.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return _decoder.decode(text)

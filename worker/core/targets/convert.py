@@ -7,7 +7,10 @@ that differs from V1's picture becomes a warning. Same input, target and version
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any, Final
+
+import msgspec
 
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
@@ -61,3 +64,21 @@ def convert(workflow: Workflow, target: Target = DEFAULT) -> Draft:
 def _own_types(workflow: Workflow) -> dict[str, CustomNode[Any]]:
     configs = (node.config for node in workflow.nodes)
     return {one.type.type: one.type for one in configs if isinstance(one, CustomConfig)}
+
+
+def recipe(target: Target, defaults: Defaults, reader: str) -> int:
+    """The number of 64 bits, with a sign, that stands for how workflows are converted here.
+
+    `reader` is the version of what judges V1's values (pydantic). Of node types of an installation's own
+    only the names are in it: how such a type reads a workflow has no version, so a draft that holds one
+    does not follow from this.
+
+    >>> recipe(DEFAULT, Defaults(), "2.12") == recipe(DEFAULT, Defaults(model="gpt-4"), "2.12")
+    False
+    """
+    decides = (
+        *(CONVERTER_VERSION, target.name, defaults.model, defaults.provider, reader),
+        sorted(defaults.types),
+    )
+    digest = blake2b(msgspec.json.encode(decides), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication.alarmed import NONE_CAME, Alarmed, Came, Later, decode, encode
+from worker.core.publication.alarmed import NONE_CAME, Alarmed, Came, Later
 from worker.core.publication.states import LIVE
 from worker.db.publication.traffic import Rules, bound, columns, costly, seen_sql, slow
 
@@ -105,13 +106,13 @@ def stands(connection: sa.Connection, publication_id: int, wave: int) -> Alarmed
     """The alarm that stands, or the single bots that may be sick; None if nothing is wrong."""
     values = {"publication_id": publication_id, "wave": wave}
     text = connection.execute(_STANDS, values).scalar_one_or_none()
-    return None if text is None else decode(text)
+    return None if text is None else msgspec.json.decode(text, type=Alarmed)
 
 
 def stand(
     connection: sa.Connection, publication_id: int, wave: int, alarmed: Alarmed | None
 ) -> None:
     """Note what stands from now on, in the transaction of the verdict that says so."""
-    text = None if alarmed is None else encode(alarmed)
+    text = None if alarmed is None else msgspec.json.encode(alarmed).decode()
     values = {"publication_id": publication_id, "wave": wave, "alarmed": text}
     connection.execute(_STAND, values)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import sqlalchemy as sa
 
-from worker.core.publication import normal as core
 from worker.core.publication.baseline import Count, Metric
 from worker.core.publication.normal import Normal
 from worker.core.publication.states import LIVE
@@ -36,12 +36,13 @@ def kept(connection: sa.Connection, publication_id: int, wave: int) -> Normal | 
     """What was kept; None before the first look."""
     values = {"publication_id": publication_id, "wave": wave}
     text = connection.execute(_KEPT, values).scalar_one_or_none()
-    return None if text is None else core.decode(text)
+    return None if text is None else msgspec.json.decode(text, type=Normal)
 
 
 def keep(connection: sa.Connection, publication_id: int, wave: int, against: Normal) -> None:
     """Keep it, unless another look was faster."""
-    values = {"publication_id": publication_id, "wave": wave, "normal": core.encode(against)}
+    text = msgspec.json.encode(against).decode()
+    values = {"publication_id": publication_id, "wave": wave, "normal": text}
     connection.execute(_KEEP, values)
 
 

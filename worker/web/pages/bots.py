@@ -13,10 +13,9 @@ from worker.core.codes import MEANINGS, REMEDIES
 from worker.core.drawing import picture as drawing
 from worker.core.parity.first_difference import in_short
 from worker.core.publication.answering import answers_text
-from worker.core.short_ids import distinct_length
-from worker.core.shown import plain
+from worker.core.shown import distinct_length, plain
 from worker.core.targets.registry import TARGETS
-from worker.core.workflow.diff_words import values_of
+from worker.core.workflow.diff import values_of
 from worker.core.workflow.json_values import id_text
 from worker.steps.bot_page import read_bot_page, try_on_page
 from worker.steps.drift import WHY, next_step

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 from litestar import Response, get
 from litestar.params import FromQuery, PathParameter, QueryParameter
 
-from worker.core.short_ids import distinct_length
-from worker.core.shown import fields
+from worker.core.shown import distinct_length, fields
 from worker.steps.executions import list_executions, read_execution
 from worker.web.given import Reading
 from worker.web.pages.shell import PageShell

@@ -10,7 +10,7 @@ from litestar import Response, get
 
 from worker.core.codes import MEANINGS
 from worker.core.policy.processes import KINDS, Health, Process, health_of
-from worker.core.policy.progress_words import reason_of
+from worker.core.policy.progress import reason_of
 from worker.processes.vitals import max_age_s
 from worker.runtime import Runtime
 from worker.steps.notify.words import stuck_lines

@@ -19,8 +19,7 @@ from worker.core.codes import MEANINGS, REMEDIES
 from worker.core.csv_lines import csv_line
 from worker.core.drawing import plot
 from worker.core.drawing.plot import Plot, Point
-from worker.core.policy.progress import Progress
-from worker.core.policy.progress_words import label, reason_of
+from worker.core.policy.progress import Progress, label, reason_of
 from worker.core.policy.run_kinds import queue_of
 from worker.db.outcomes import Found
 from worker.db.run_pace import Pace

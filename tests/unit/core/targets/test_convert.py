@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.custom_types import TYPES
-from worker.core.targets import recipe as recipes
-from worker.core.targets.recipe import recipe
+from worker.core.targets import convert
+from worker.core.targets.convert import recipe
 from worker.core.targets.registry import TARGETS
 from worker.core.workflow.config import Defaults
 
@@ -22,7 +22,7 @@ def test_whatever_decides_gives_another_recipe(monkeypatch: pytest.MonkeyPatch) 
         recipe(GUIDE, Defaults(types=TYPES), "2.12"),
         recipe(GUIDE, Defaults(), "2.13"),
     ]
-    monkeypatch.setattr(recipes, "CONVERTER_VERSION", "other")
+    monkeypatch.setattr(convert, "CONVERTER_VERSION", "other")
     found.append(recipe(GUIDE, Defaults(), "2.12"))
 
     assert len(set(found)) == len(found)
