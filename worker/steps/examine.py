@@ -13,14 +13,12 @@ from worker.core.parity.first_difference import OfMessage, in_short
 from worker.core.parity.messages import BUILT_IN
 from worker.core.parity.recording import SESSION_OF_TEST
 from worker.core.parity.side_by_side import (
-    Compared,
     Verdict,
     prepare,
     refused,
-    run_both,
     verdict,
 )
-from worker.core.parity.trial import Equipment
+from worker.core.parity.trial import Compared, Equipment, run_both
 from worker.core.targets.convert import convert_text
 from worker.core.targets.detect import AUTO, Choice, written_for
 from worker.core.targets.registry import DEFAULT, TARGETS

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import msgspec
 import psycopg
 import sqlalchemy as sa
 
@@ -139,7 +140,7 @@ class Throttle:
         timeout_ms = self._settings.health_timeout_ms
         answer = health_table.ask(self._engine, query, timeout_ms=timeout_ms) if query else None
         commits = tuple(ms for at, ms in self._commits if now - at < COMMITS_KEPT_S)
-        return health.complete(readings, commit_ms=commits, answer=answer)
+        return msgspec.structs.replace(readings, commit_ms=commits, answer=answer)
 
     def _remember_unread(self, findings: list[Finding], now: float) -> None:
         unread = {found.check: found.reason for found in findings if isinstance(found, Unreadable)}

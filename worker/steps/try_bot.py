@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from worker.core.codes import parse_differences
 from worker.core.parity.compare import Parity
 from worker.core.parity.recording import SESSION_OF_TEST, as_row
-from worker.core.parity.side_by_side import Compared, prepare, refused, run_both
-from worker.core.parity.trial import Equipment, Executed
+from worker.core.parity.side_by_side import prepare, refused
+from worker.core.parity.trial import Compared, Equipment, Executed, run_both
 from worker.core.printable import escape
 from worker.core.targets.convert import convert_text
 from worker.core.targets.registry import TARGETS

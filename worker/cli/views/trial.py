@@ -7,7 +7,7 @@ from typing import Any
 from worker.cli.printing import Console, Table, Text
 from worker.cli.views.nodes import executed, print_nodes, trace_time, value_text
 from worker.cli.views.target import print_stale
-from worker.core.parity.side_by_side import Compared
+from worker.core.parity.trial import Compared
 from worker.core.shown import plain
 from worker.steps.try_bot import Tried
 

@@ -13,11 +13,11 @@ from worker.core.policy.states import RunKind, RunState
 _FAILED: Final = "failed:"
 _CODES_SHOWN: Final = 5
 
-_LEVELS: Final[Mapping[RunState, Level]] = {
-    "completed": "info",
-    "completed_with_failures": "warning",
-    "failed": "error",
-    "cancelled": "info",
+_TOLD: Final[Mapping[RunState, tuple[Level, str]]] = {
+    "completed": ("info", "is completed"),
+    "completed_with_failures": ("warning", "ended with failures"),
+    "failed": ("error", "failed: it could not be planned"),
+    "cancelled": ("info", "was cancelled"),
 }
 
 
@@ -45,25 +45,17 @@ def run_ended(
     """
     if kind in PUBLISHES and state in ("completed", "cancelled"):
         return None
-    why = reason or _counted(bots, bots_failed, batches_failed, codes)
+    level, words = _TOLD[state]
     return Event(
         kind=f"run.{state}",
-        level=_LEVELS[state],
+        level=level,
         key=f"run:{run_id}:ended",
-        title=f"Run {run_id} ({kind}) {_ENDED[state]}",
-        reason=why,
+        title=f"Run {run_id} ({kind}) {words}",
+        reason=reason or _counted(bots, bots_failed, batches_failed, codes),
         next_step=f"flowshift failures {run_id}" if bots_failed else f"flowshift status {run_id}",
         page=page_of(run_id),
         detail={"run_id": run_id, "bots": bots, "bots_failed": bots_failed},
     )
-
-
-_ENDED: Final[Mapping[RunState, str]] = {
-    "completed": "is completed",
-    "completed_with_failures": "ended with failures",
-    "failed": "failed: it could not be planned",
-    "cancelled": "was cancelled",
-}
 
 
 def _counted(bots: int, failed: int, batches_failed: int, codes: Mapping[str, int]) -> str:

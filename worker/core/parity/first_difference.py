@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from worker.core.parity.side_by_side import Compared
+from worker.core.parity.trial import Compared
 from worker.core.workflow.calls import Trace
 
 BEFORE: Final = 60

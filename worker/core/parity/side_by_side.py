@@ -10,35 +10,15 @@ from collections.abc import Iterable
 import msgspec
 
 from worker.core.engine import v1 as v1_engine
-from worker.core.engine import v2 as v2_engine
-from worker.core.engine.execution import NO_VARIABLES, Variables
 from worker.core.engine.program import Program
 from worker.core.engine.registry import Registry
-from worker.core.parity.compare import Parity
-from worker.core.parity.known import Change, judge
-from worker.core.parity.trial import Equipment
+from worker.core.parity.trial import Compared, Pair
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import Target
 from worker.core.workflow import v1
 from worker.core.workflow.calls import Trace
 from worker.core.workflow.config import Defaults
 from worker.errors import BotError
-
-
-class Pair(msgspec.Struct, frozen=True):
-    """Both sides of a bot, ready to run; a side that cannot run is the trace that says why."""
-
-    v1: v1_engine.Program | Trace
-    v2: Program | Trace
-
-
-class Compared(msgspec.Struct, frozen=True):
-    """What both sides did on one message, and whether it was the same."""
-
-    message: str
-    v1: Trace
-    v2: Trace
-    parity: Parity
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -86,39 +66,6 @@ def _prepare_v2(graph: bytes, registry: Registry, target: Target) -> Program | T
 def refused(error: BotError) -> Trace:
     """The execution of what cannot be executed."""
     return Trace(None, (), f"{error.code}: {error}")
-
-
-def run_both(
-    pair: Pair,
-    message: str,
-    equipment: Equipment,
-    variables: Variables = NO_VARIABLES,
-    session_id: str = "",
-) -> Compared:
-    """Run both sides on `message` and compare them; only V2 has variables and a session."""
-    other = pair.v2
-    first, second = equipment.pair()
-    clock, limits = equipment.clock, equipment.limits
-
-    def run_v1(**changes: Change) -> Trace:
-        if isinstance(pair.v1, Trace):
-            return pair.v1
-        return v1_engine.execute(pair.v1, message, first, clock=clock, limits=limits, **changes)
-
-    one = run_v1()
-    if isinstance(other, Program):
-        other = v2_engine.execute(
-            other,
-            message,
-            second,
-            clock=clock,
-            limits=limits,
-            variables=variables,
-            session_id=session_id,
-            pool=equipment.pool,
-        )
-
-    return Compared(message, one, other, judge(one, other, equipment.differences, run_v1))
 
 
 def verdict(compared: Iterable[Compared]) -> Verdict:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import Literal
+from functools import cached_property
+from typing import Literal, get_args
 
 import msgspec
 
@@ -17,7 +17,8 @@ from worker.core.engine.parallel import Pool
 from worker.core.engine.program import Program
 from worker.core.engine.registry import Registry
 from worker.core.engine.replay import Replay
-from worker.core.parity.known import judge
+from worker.core.parity.compare import Parity
+from worker.core.parity.known import Change, judge
 from worker.core.parity.word import Word
 from worker.core.targets.registry import DEFAULT
 from worker.core.targets.target import KnownDifference, Target
@@ -69,7 +70,7 @@ class TrialResult(msgspec.Struct, frozen=True):
     known: tuple[Met, ...] = ()
 
 
-class Equipment(msgspec.Struct, frozen=True):
+class Equipment(msgspec.Struct, frozen=True, dict=True):
     """What drafts are executed with.
 
     `pair` gives the providers of V1 and of V2 for one message: the same ones. Where a model does
@@ -90,10 +91,70 @@ class Equipment(msgspec.Struct, frozen=True):
     strict: frozenset[str] = frozenset()
     platform: Word | None = None
 
-    @property
+    @cached_property
     def differences(self) -> tuple[KnownDifference, ...]:
         """The differences from V1 that a draft may have."""
         return tuple(one for one in self.target.differences if one.code not in self.strict)
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """Both sides of a bot, ready to run; a side that cannot run is the trace that says why."""
+
+    v1: v1_engine.Program | Trace
+    v2: Program | Trace
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """What both sides did on one message, and whether it was the same.
+
+    `began` is the clock's reading when V2 began; `overhead_us` as in `TrialResult`.
+    """
+
+    message: str
+    v1: Trace
+    v2: Trace
+    parity: Parity
+    began: float = 0.0
+    overhead_us: int = 0
+
+
+def run_both(
+    pair: Pair,
+    message: str,
+    equipment: Equipment,
+    variables: Variables = NO_VARIABLES,
+    session_id: str = "",
+) -> Compared:
+    """Run both sides on `message` and compare them; only V2 has variables and a session.
+
+    Raises:
+        BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
+    """
+    first, second = equipment.pair()
+    clock, limits = equipment.clock, equipment.limits
+
+    def run_v1(**changes: Change) -> Trace:
+        if isinstance(pair.v1, Trace):
+            return pair.v1
+        return v1_engine.execute(pair.v1, message, first, clock=clock, limits=limits, **changes)
+
+    one, other = run_v1(), pair.v2
+    waited_us, began = _waited_us(first), clock()
+    if isinstance(other, Program):
+        other = v2_engine.execute(
+            other,
+            message,
+            second,
+            clock=clock,
+            limits=limits,
+            variables=variables,
+            session_id=session_id,
+            pool=equipment.pool,
+        )
+    v2_us = other.elapsed_us - (_waited_us(second) - waited_us)
+    overhead_us = v2_us - (one.elapsed_us - waited_us)
+    parity = judge(one, other, equipment.differences, run_v1)
+    return Compared(message, one, other, parity, began, overhead_us)
 
 
 def try_draft(
@@ -108,69 +169,41 @@ def try_draft(
     Raises:
         BudgetSpentError, TransientError: a provider could not be asked; nothing is known.
     """
+    pair = Pair(old, new)
     executions: list[Executed] = []
     faults: dict[Code, str] = {}
     met: dict[WarningCode, Met] = {}
     undecided = None
-    overhead_us = None
-    deadline, differences = equipment.clock() + equipment.bot_s, equipment.differences
+    overheads_us = []
+    deadline = equipment.clock() + equipment.bot_s
     for number, message, session_id in messages:
         if equipment.clock() > deadline:
-            undecided = (
-                undecided or f"it took over {equipment.bot_s:g} s: not tried on all messages"
-            )
+            late = f"it took over {equipment.bot_s:g} s: not tried on all messages"
+            undecided = undecided or late
             break
-        first, second = equipment.pair()
-        run_v1 = partial(
-            v1_engine.execute,
-            *(old, message, first),
-            clock=equipment.clock,
-            limits=equipment.limits,
-        )
-        expected = run_v1()
-        waited_us = _waited_us(first)
-        began = equipment.clock()
-        trace = v2_engine.execute(
-            new,
-            message,
-            second,
-            clock=equipment.clock,
-            limits=equipment.limits,
-            variables=variables,
-            session_id=session_id,
-            pool=equipment.pool,
-        )
+        one = run_both(pair, message, equipment, variables, session_id)
+        v1_us, v1_failed = one.v1.elapsed_us, one.v1.error is not None
         executions.append(
-            Executed(
-                number,
-                message,
-                session_id,
-                began,
-                trace,
-                v1_us=expected.elapsed_us,
-                v1_failed=expected.error is not None,
-            )
+            Executed(number, message, session_id, one.began, one.v2, v1_us, v1_failed)
         )
-        v2_us = trace.elapsed_us - (_waited_us(second) - waited_us)
-        over = v2_us - (expected.elapsed_us - waited_us)
-        overhead_us = over if overhead_us is None else max(overhead_us, over)
-        parity = judge(expected, trace, differences, run_v1)
+        overheads_us.append(one.overhead_us)
+        parity = one.parity
         if parity.same is None:
             undecided = undecided or f"not compared on {quote(message, 40)}: {parity.difference}"
         elif not parity.same:
-            code: Code = "execution_failed" if trace.error is not None else "parity_mismatch"
+            code: Code = "execution_failed" if one.v2.error is not None else "parity_mismatch"
             faults.setdefault(code, f"on {quote(message, 40)}: {parity.difference}")
-        for one in parity.known:
-            if one.code not in met:
-                said = f"{one.message}; on {quote(message, 40)}: {parity.difference}"
-                met[one.code] = Met(one.code, said)
-    found = next((one for one in ("execution_failed", "parity_mismatch") if one in faults), None)
+        for known in parity.known:
+            if known.code not in met:
+                said = f"{known.message}; on {quote(message, 40)}: {parity.difference}"
+                met[known.code] = Met(known.code, said)
+    found = next((code for code in get_args(Code) if code in faults), None)
     return TrialResult(
         executions=tuple(executions),
         agreed=not faults and undecided is None and bool(executions),
         code=found,
         message=undecided if found is None else faults[found],
-        overhead_us=overhead_us,
+        overhead_us=max(overheads_us, default=None),
         known=tuple(met.values()),
     )
 

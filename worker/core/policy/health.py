@@ -100,13 +100,6 @@ COMMITS_LOOKED_AT: Final = 5
 """Commits whose mean is judged: one slow one says nothing."""
 
 
-def complete(
-    readings: Readings, *, commit_ms: tuple[float, ...], answer: Answer | None
-) -> Readings:
-    """Readings with what is not read from the catalog: the last commits and the query's answer."""
-    return msgspec.structs.replace(readings, commit_ms=commit_ms, answer=answer)
-
-
 def settle(
     findings: Iterable[Finding], unread_for_s: Mapping[str, float], unread_s: float
 ) -> list[Verdict]:

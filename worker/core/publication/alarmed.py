@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
-from worker.core.publication.baseline import NOTHING, Count, Metric
+from worker.core.publication.baseline import NOTHING, Count, Metric, Number, Sums
 
 Kind = Literal["brake", "rate", "quarantine", "silence"]
-Number = Annotated[int, Meta(ge=0)]
 
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,28 +41,14 @@ class Alarmed(msgspec.Struct, frozen=True, kw_only=True):
     bots: tuple[str, ...] = ()
 
 
-class Came(msgspec.Struct, frozen=True, kw_only=True):
-    """Executions since an alarm; `running` are those of which it is not known yet what becomes of them."""
+class Came(Sums, frozen=True):
+    """Executions since an alarm; `running` are those of which it is not known yet what becomes of them.
 
-    executions: Number = 0
-    failed: Number = 0
-    slow: Number = 0
-    costly: Number = 0
+    >>> Came(executions=3, failed=1).plus(Came(executions=2, running=4))
+    Came(executions=5, failed=1, slow=0, costly=0, running=4)
+    """
+
     running: Number = 0
-
-    def count(self, metric: Metric) -> Count:
-        """In the sense of one metric."""
-        return Count(getattr(self, metric), self.executions)
-
-    def plus(self, other: Came) -> Came:
-        """Both together.
-
-        >>> Came(executions=3, failed=1).plus(Came(executions=2, running=4)).running
-        4
-        """
-        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        names = self.__struct_fields__
-        return Came(**dict(zip(names, (one + two for one, two in pairs), strict=True)))
 
 
 NONE_CAME = Came()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
+from msgspec import Meta
 
 Metric = Literal["failed", "slow", "costly"]
 METRICS: Final[tuple[Metric, ...]] = ("failed", "slow", "costly")
@@ -35,6 +36,26 @@ class Count(msgspec.Struct, frozen=True):
 
 
 NOTHING: Final = Count()
+
+Number = Annotated[int, Meta(ge=0)]
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """How many executions there were, and how many of them failed, were slow, were costly."""
+
+    executions: Number = 0
+    failed: Number = 0
+    slow: Number = 0
+    costly: Number = 0
+
+    def plus(self, other: Self) -> Self:
+        """Both together."""
+        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
+        return type(self)(*(one + two for one, two in pairs))
+
+    def count(self, metric: Metric) -> Count:
+        """In the sense of one metric."""
+        return Count(getattr(self, metric), self.executions)
 
 
 class Baseline(msgspec.Struct, frozen=True):

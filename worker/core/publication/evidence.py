@@ -12,10 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from worker.core.publication.alarmed import Alarmed, Later
-from worker.core.publication.baseline import NOTHING, Count, Metric, Source
+from worker.core.publication.baseline import NOTHING, Count, Metric, Number, Source
 
 Rate = Annotated[float, Meta(gt=0, lt=1)]
-Number = Annotated[int, Meta(ge=0)]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

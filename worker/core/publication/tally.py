@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from worker.core.publication.baseline import METRICS, Count, Metric
+from worker.core.publication.baseline import METRICS, Count, Metric, Number, Sums
 
 Who = Literal["wave", "waves", "v1"]
 """Whose executions: bots of the wave, those of waves that are out, or of V1."""
@@ -31,33 +31,16 @@ def first_kept(bots: int) -> int:
     return FIRST if bots < MANY else FIRST_OF_MANY
 
 
-class Tally(msgspec.Struct, frozen=True):
-    """How many executions there were, and how many of them failed, were slow, were costly.
+class Tally(Sums, frozen=True):
+    """The executions of a stretch of time.
 
     `timed` had a duration and `metered` a number of tokens; without one an execution is neither
     slow nor costly. `seen` are all that came, those included that count as nothing (yet).
     """
 
-    executions: int = 0
-    failed: int = 0
-    slow: int = 0
-    costly: int = 0
-    timed: int = 0
-    metered: int = 0
-    seen: int = 0
-
-    def plus(self, other: Tally) -> Tally:
-        """Both together.
-
-        >>> Tally(3, 1).plus(Tally(2, 2, timed=2))
-        Tally(executions=5, failed=3, slow=0, costly=0, timed=2, metered=0, seen=0)
-        """
-        pairs = zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True)
-        return Tally(*(one + two for one, two in pairs))
-
-    def count(self, metric: Metric) -> Count:
-        """In the sense of one metric."""
-        return Count(getattr(self, metric), self.executions)
+    timed: Number = 0
+    metered: Number = 0
+    seen: Number = 0
 
     def measures(self, metric: Metric) -> bool:
         """Whether the executions say anything about a metric.

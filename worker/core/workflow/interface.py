@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Literal
 
 from worker.core.workflow.diff import is_same_json
@@ -86,24 +87,16 @@ def _dropped_everywhere(before: Object, after: Object) -> dict[str, frozenset[st
 
 
 def _node(old: Object, new: Object, known: frozenset[str]) -> bool:
-    return _is_saved(
-        old,
-        new,
-        known,
-        {"position": _position, "ports": _ports, "variable_mappings": _mappings},
-    )
+    parts: dict[str, Compare] = {
+        "position": _position,
+        "ports": _ports,
+        "variable_mappings": _mappings,
+    }
+    return _is_saved(old, new, known, parts)
 
 
 def _edge(old: Object, new: Object, known: frozenset[str]) -> bool:
     return _is_saved(old, new, known, {"data": _edge_data})
-
-
-def _position(old: Any, new: Any) -> bool:
-    return _object(old, new, frozenset({"x", "y"}))
-
-
-def _edge_data(old: Any, new: Any) -> bool:
-    return _object(old, new, frozenset({"source_type", "target_type"}))
 
 
 def _ports(old: Any, new: Any) -> bool:
@@ -135,6 +128,10 @@ def _object(
     if not isinstance(old, dict) or not isinstance(new, dict):
         return is_same_json(old, new)
     return _is_saved(old, new, known, inside or {})
+
+
+_position = partial(_object, known=frozenset({"x", "y"}))
+_edge_data = partial(_object, known=frozenset({"source_type", "target_type"}))
 
 
 def _is_saved(
@@ -174,12 +171,9 @@ def _is_given(one: Object, key: str) -> bool:
 
 def _is_graph(value: Any) -> bool:
     return isinstance(value, dict) and all(
-        isinstance(value.get(part), list) and _are_objects(value[part]) for part in MEANING
+        isinstance(value.get(part), list) and all(isinstance(one, dict) for one in value[part])
+        for part in MEANING
     )
-
-
-def _are_objects(values: Iterable[Any]) -> bool:
-    return all(isinstance(one, dict) for one in values)
 
 
 def _loads(text: bytes) -> Any:

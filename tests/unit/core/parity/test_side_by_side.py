@@ -13,13 +13,11 @@ from worker.core.parity.compare import Parity
 from worker.core.parity.messages import BUILT_IN as MESSAGES
 from worker.core.parity.recording import SESSION_OF_TEST, run_and_message, session_id
 from worker.core.parity.side_by_side import (
-    Pair,
     Verdict,
     prepare,
-    run_both,
     verdict,
 )
-from worker.core.parity.trial import Equipment
+from worker.core.parity.trial import Equipment, Pair, run_both
 from worker.providers.echo import Echo
 
 EQUIPMENT = Equipment(lambda: (Echo(), Echo()), Clock(), BUILT_IN)
