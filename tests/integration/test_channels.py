@@ -20,9 +20,9 @@ from tests.hook_server import (
     talks_nonsense,
 )
 from tests.integration.conftest import Run
+from tests.messages import a_message
 from worker.channels import config
 from worker.channels.send import send
-from worker.core.notify.message import an_example
 from worker.core.notify.retry import Answer
 from worker.errors import ConfigError
 from worker.providers.loop import LoopThread
@@ -51,7 +51,7 @@ def loop() -> Iterator[LoopThread]:
 
 def sent(loop: LoopThread, desk: Desk, *, timeout_s: float = 15.0, **changes: object) -> Answer:
     channels = config.load(desk.path)
-    message = an_example(**changes)
+    message = a_message(**changes)
     return send(loop, channels, channels.all[0], message, now_s=1_614_265_330, timeout_s=timeout_s)
 
 
@@ -131,7 +131,7 @@ def test_a_secret_that_is_replaced_counts_from_the_next_message_on(
     channels = config.load(desk.path)
     desk.keep("ops_url", hook.url)
 
-    answer = send(loop, channels, channels.all[0], an_example(), now_s=1)
+    answer = send(loop, channels, channels.all[0], a_message(), now_s=1)
 
     assert answer == Answer("sent", "HTTP 204")
 
@@ -143,7 +143,7 @@ def test_a_secret_file_that_is_gone_is_a_failure_that_names_it_and_not_what_it_h
     channels = config.load(desk.path)
     (desk.directory / "secret").unlink()
 
-    answer = send(loop, channels, channels.all[0], an_example(), now_s=1)
+    answer = send(loop, channels, channels.all[0], a_message(), now_s=1)
 
     assert answer.said == (
         f"FLOWSHIFT_NOTIFY: {desk.path}: the channel ops has a secret_file that cannot be read:"

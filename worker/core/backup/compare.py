@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final, Literal
 
 import msgspec
@@ -97,9 +98,6 @@ def differing_bots(
 
 def collect(differences: Iterable[BotDifference]) -> BotDifferences:
     """Count differences, and keep the first."""
-    bots, examples = 0, []
-    for one in differences:
-        bots += 1
-        if bots <= EXAMPLES:
-            examples.append(one)
-    return BotDifferences(bots, tuple(examples))
+    left = iter(differences)
+    examples = tuple(islice(left, EXAMPLES))
+    return BotDifferences(len(examples) + sum(1 for _ in left), examples)

@@ -10,10 +10,19 @@ from msgspec import Raw
 
 from worker.core.codes import quote
 from worker.core.engine.registry import LOOPS, Registry
-from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode, Rules
+from worker.core.engine.rules import Rules
 from worker.core.workflow.node_types import CustomNode, Node, variable_input
 from worker.core.workflow.order import run_order
-from worker.core.workflow.v2 import RESERVED_IDS, Port, PortMapping, Ports, split_selector
+from worker.core.workflow.v2 import (
+    RESERVED_IDS,
+    DrawnEdge,
+    DrawnGraph,
+    DrawnNode,
+    Port,
+    PortMapping,
+    Ports,
+    split_selector,
+)
 from worker.errors import BotError
 
 
@@ -81,7 +90,7 @@ def decode(graph: bytes, rules: Rules, types: Registry | None = None) -> Program
     """Make a draft's graph (JSON) ready for an engine; once, for any number of messages.
 
     `types` are its node types and those that are installed; its own alone where none are given. This
-    is not the checklist (`worker.core.workflow.v2.check`): only what the engine does not run is refused.
+    is not the checklist (`worker.core.workflow.graph_check`): only what the engine does not run is refused.
 
     Raises:
         BotError: `execution_failed`, and why.

@@ -5,37 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from msgspec import Raw
 
 from worker.core.engine.registry import Registry
 from worker.core.workflow.calls import NodeRecord
-from worker.core.workflow.v2 import PortMapping, Ports
-
-
-class DrawnNode(msgspec.Struct, frozen=True, gc=False):
-    """A node as the graph has it."""
-
-    id: str
-    type: str
-    ports: Ports
-    data: Raw = Raw(b"{}")
-    variable_mappings: dict[str, PortMapping] = {}
-
-
-class DrawnEdge(msgspec.Struct, frozen=True, gc=False):
-    """An edge as the graph has it."""
-
-    source: str
-    target: str
-    source_port: str
-    target_port: str = ""
-
-
-class DrawnGraph(msgspec.Struct, frozen=True):
-    """A graph as far as an engine reads it."""
-
-    nodes: list[DrawnNode]
-    edges: list[DrawnEdge]
+from worker.core.workflow.v2 import DrawnGraph, DrawnNode, PortMapping
 
 
 class Rules(msgspec.Struct, frozen=True):

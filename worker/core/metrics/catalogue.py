@@ -63,178 +63,6 @@ _gauge = partial(Metric, "gauge")
 _counter = partial(Metric, "counter")
 _histogram = partial(Metric, "histogram")
 
-_SCRAPE: Final = (
-    _gauge(
-        "flowshift_up",
-        "1 if the database could be read, else 0; then no other number from its rows is here",
-    ),
-    _gauge(
-        "flowshift_scrape_failed",
-        "1 for each part that could not be read, and whose metrics are missing",
-        (Label("part", PARTS),),
-    ),
-    _gauge("flowshift_scrape_duration_seconds", "How long reading all of this took"),
-    _gauge(
-        "flowshift_read_timestamp_seconds",
-        "When it was read, by the database's clock, in seconds since 1970",
-    ),
-)
-
-_QUEUE_METRICS: Final = (
-    _gauge("flowshift_runs", "Runs that are not over", (_KIND, Label("state", _ACTIVE_STATES))),
-    _gauge(
-        "flowshift_runs_parked",
-        "Runs that wait, by the health check that lets no batch begin",
-        (_CHECK,),
-    ),
-    _gauge(
-        "flowshift_runs_without_worker",
-        "Runs that wait for a worker: none that lives takes messages of their queue",
-        (_QUEUE,),
-    ),
-    _gauge(
-        "flowshift_open_batches",
-        "Batches of active runs that are not done: planned, in the queue, or with a worker; "
-        f"at most {OPEN_BATCHES:,} of a run are counted",
-        (_QUEUE, Label("state", ("planned", "enqueued", "running"))),
-    ),
-    _gauge(
-        "flowshift_oldest_unclaimed_batch_age_seconds",
-        "How long the oldest batch in the queue has waited for a worker; 0 if none waits",
-        (_QUEUE,),
-    ),
-    _gauge(
-        "flowshift_overdue_batches",
-        "Batches with a worker whose lease ran out: the beat enqueues them again",
-        (_QUEUE,),
-    ),
-    _gauge(
-        "flowshift_bots_per_second",
-        "Bots that active runs were done with in the last 30 s, per second",
-        (_KIND,),
-    ),
-)
-
-_PROCESS_METRICS: Final = (
-    _gauge(
-        "flowshift_processes",
-        "Processes of the last day that were not stopped, by what their heartbeats say; "
-        "a worker counts once, whatever its concurrency",
-        (_PROCESS, Label("condition", CONDITIONS)),
-    ),
-    _gauge(
-        "flowshift_processes_cpu_cores",
-        "Cores that the processes of the kind that send heartbeats, and their children, use",
-        (_PROCESS,),
-    ),
-    _gauge(
-        "flowshift_processes_memory_bytes",
-        "Memory of these processes and their children; what processes share counts once",
-        (_PROCESS,),
-    ),
-    _gauge(
-        "flowshift_largest_process_memory_bytes",
-        "Memory of the one of them, with its children, that has the most",
-        (_PROCESS,),
-    ),
-    _gauge(
-        "flowshift_heartbeat_age_seconds",
-        "Since the last heartbeat of a process of the kind; missing if there was none for a day",
-        (_PROCESS,),
-    ),
-    _gauge(
-        "flowshift_work_age_seconds",
-        "Since a process of the kind was last seen to do its work; missing if none was for a day",
-        (_PROCESS,),
-    ),
-)
-
-_PRUNE_METRICS: Final = (
-    _gauge("flowshift_prune_running", "1 while a prune is under way"),
-    _gauge(
-        "flowshift_prune_done_timestamp_seconds",
-        "When the last prune that did all it had to ended; missing if there was none",
-    ),
-    _gauge(
-        "flowshift_prune_done_duration_seconds",
-        "How long that prune took from its beginning to its end",
-    ),
-    _gauge(
-        "flowshift_prune_stopped", "1 if the last prune that ended was stopped before it was done"
-    ),
-    _gauge(
-        "flowshift_prune_next_timestamp_seconds",
-        "When the beat prunes next; missing if it never does (FLOWSHIFT_PRUNE_AT)",
-    ),
-    _gauge("flowshift_prune_missed", "1 if the last time of day for a prune passed without one"),
-)
-
-_PUBLICATION_METRICS: Final = (
-    _gauge(
-        "flowshift_publications", "Publications that are not over", (Label("state", _OPEN_STATES),)
-    ),
-    _gauge(
-        "flowshift_waves", "Waves of publications that are not over", (Label("state", WAVE_STATES),)
-    ),
-    _gauge(
-        "flowshift_gate_look_age_seconds",
-        "Since the gate last looked at the watched wave that it looked at longest ago; 0 if none is",
-    ),
-    _gauge(
-        "flowshift_gate_executions",
-        "Executions that count in the last readings of the waves that are watched",
-        (Label("metric", METRICS),),
-    ),
-    _gauge(
-        "flowshift_gate_bad_executions",
-        "Those of them that failed, were slow, or costly",
-        (Label("metric", METRICS),),
-    ),
-)
-
-_NOTIFICATION_METRICS: Final = (
-    _gauge(
-        "flowshift_unsent_notifications",
-        "Notifications that are due and not given to any channel yet, and deliveries that wait for "
-        "one; at most 10,000 of each are counted",
-        (Label("state", ("unspread", "waiting")),),
-    ),
-    _gauge(
-        "flowshift_oldest_unsent_notification_age_seconds",
-        "Since the oldest of them was due; 0 if there is none",
-    ),
-    _gauge("flowshift_failing_channels", "Channels that did not take what they were sent last"),
-)
-
-_THROTTLE_METRICS: Final = (
-    _gauge(
-        "flowshift_throttle",
-        "1 for what a health check says now, before the next batch: go, wait or stop; else 0. "
-        "How long commits take only workers know",
-        (_CHECK, Label("decision", DECISIONS)),
-    ),
-)
-
-_TRAFFIC_METRICS: Final = (
-    _gauge(
-        "flowshift_traffic_executions",
-        "Executions of real traffic on the platform in the last 5 minutes, or in the part of them "
-        "that flowshift_traffic_window_seconds says; trials do not count",
-        (Label("status", ("succeeded", "failed")),),
-    ),
-    _gauge(
-        "flowshift_traffic_duration_seconds",
-        "Their durations: p50, p90 and p99; missing if none has a duration",
-        (Label("quantile", tuple(f"{one:g}" for one in QUANTILES)),),
-        guide="http.request.duration",
-    ),
-    _gauge(
-        "flowshift_traffic_window_seconds",
-        f"How far back they were looked at: {TRAFFIC_WINDOW_S:g} s, less if there are more than "
-        f"{TRAFFIC_ROWS:,} executions",
-    ),
-)
-
 _HTTP_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STATEMENT_BOUNDS: Final = (0.0005, 0.001, 0.0025, *_HTTP_BOUNDS)
 _TRIAL_BOUNDS: Final = (0.0001, 0.00025, *_STATEMENT_BOUNDS, 30.0, 60.0)
@@ -346,31 +174,192 @@ TOTALS: Final[tuple[Metric, ...]] = (
 )
 """Those that are added up with each change, and survive the pruning of its rows."""
 
-_HTTP_METRICS: Final = (
-    _gauge(
-        "flowshift_http_recent_duration_seconds",
-        "Durations of the requests to all `flowshift serve` in the last 5 minutes, but for probes, "
-        "scrapes and what no route answers: p50, p90 and p99; missing if there was none",
-        (Label("quantile", tuple(f"{one:g}" for one in QUANTILES)),),
-    ),
-    _gauge(
-        "flowshift_http_recent_requests",
-        "These requests, by class of status",
-        (Label("status", HTTP_STATUSES),),
-    ),
-)
-
 GROUPS: Final[Mapping[str, tuple[Metric, ...]]] = {
-    "The scrape itself": _SCRAPE,
+    "The scrape itself": (
+        _gauge(
+            "flowshift_up",
+            "1 if the database could be read, else 0; then no other number from its rows is here",
+        ),
+        _gauge(
+            "flowshift_scrape_failed",
+            "1 for each part that could not be read, and whose metrics are missing",
+            (Label("part", PARTS),),
+        ),
+        _gauge("flowshift_scrape_duration_seconds", "How long reading all of this took"),
+        _gauge(
+            "flowshift_read_timestamp_seconds",
+            "When it was read, by the database's clock, in seconds since 1970",
+        ),
+    ),
     "Totals since the upgrade that began to count, which no prune takes away": TOTALS,
-    "Runs and the queue": _QUEUE_METRICS,
-    "Processes": _PROCESS_METRICS,
-    "Prune": _PRUNE_METRICS,
-    "Publications and the gate": _PUBLICATION_METRICS,
-    "Notifications": _NOTIFICATION_METRICS,
-    "Health checks": _THROTTLE_METRICS,
-    "Real traffic": _TRAFFIC_METRICS,
-    "HTTP": _HTTP_METRICS,
+    "Runs and the queue": (
+        _gauge("flowshift_runs", "Runs that are not over", (_KIND, Label("state", _ACTIVE_STATES))),
+        _gauge(
+            "flowshift_runs_parked",
+            "Runs that wait, by the health check that lets no batch begin",
+            (_CHECK,),
+        ),
+        _gauge(
+            "flowshift_runs_without_worker",
+            "Runs that wait for a worker: none that lives takes messages of their queue",
+            (_QUEUE,),
+        ),
+        _gauge(
+            "flowshift_open_batches",
+            "Batches of active runs that are not done: planned, in the queue, or with a worker; "
+            f"at most {OPEN_BATCHES:,} of a run are counted",
+            (_QUEUE, Label("state", ("planned", "enqueued", "running"))),
+        ),
+        _gauge(
+            "flowshift_oldest_unclaimed_batch_age_seconds",
+            "How long the oldest batch in the queue has waited for a worker; 0 if none waits",
+            (_QUEUE,),
+        ),
+        _gauge(
+            "flowshift_overdue_batches",
+            "Batches with a worker whose lease ran out: the beat enqueues them again",
+            (_QUEUE,),
+        ),
+        _gauge(
+            "flowshift_bots_per_second",
+            "Bots that active runs were done with in the last 30 s, per second",
+            (_KIND,),
+        ),
+    ),
+    "Processes": (
+        _gauge(
+            "flowshift_processes",
+            "Processes of the last day that were not stopped, by what their heartbeats say; "
+            "a worker counts once, whatever its concurrency",
+            (_PROCESS, Label("condition", CONDITIONS)),
+        ),
+        _gauge(
+            "flowshift_processes_cpu_cores",
+            "Cores that the processes of the kind that send heartbeats, and their children, use",
+            (_PROCESS,),
+        ),
+        _gauge(
+            "flowshift_processes_memory_bytes",
+            "Memory of these processes and their children; what processes share counts once",
+            (_PROCESS,),
+        ),
+        _gauge(
+            "flowshift_largest_process_memory_bytes",
+            "Memory of the one of them, with its children, that has the most",
+            (_PROCESS,),
+        ),
+        _gauge(
+            "flowshift_heartbeat_age_seconds",
+            "Since the last heartbeat of a process of the kind; missing if there was none for a day",
+            (_PROCESS,),
+        ),
+        _gauge(
+            "flowshift_work_age_seconds",
+            "Since a process of the kind was last seen to do its work; missing if none was for a day",
+            (_PROCESS,),
+        ),
+    ),
+    "Prune": (
+        _gauge("flowshift_prune_running", "1 while a prune is under way"),
+        _gauge(
+            "flowshift_prune_done_timestamp_seconds",
+            "When the last prune that did all it had to ended; missing if there was none",
+        ),
+        _gauge(
+            "flowshift_prune_done_duration_seconds",
+            "How long that prune took from its beginning to its end",
+        ),
+        _gauge(
+            "flowshift_prune_stopped",
+            "1 if the last prune that ended was stopped before it was done",
+        ),
+        _gauge(
+            "flowshift_prune_next_timestamp_seconds",
+            "When the beat prunes next; missing if it never does (FLOWSHIFT_PRUNE_AT)",
+        ),
+        _gauge(
+            "flowshift_prune_missed", "1 if the last time of day for a prune passed without one"
+        ),
+    ),
+    "Publications and the gate": (
+        _gauge(
+            "flowshift_publications",
+            "Publications that are not over",
+            (Label("state", _OPEN_STATES),),
+        ),
+        _gauge(
+            "flowshift_waves",
+            "Waves of publications that are not over",
+            (Label("state", WAVE_STATES),),
+        ),
+        _gauge(
+            "flowshift_gate_look_age_seconds",
+            "Since the gate last looked at the watched wave that it looked at longest ago; 0 if none is",
+        ),
+        _gauge(
+            "flowshift_gate_executions",
+            "Executions that count in the last readings of the waves that are watched",
+            (Label("metric", METRICS),),
+        ),
+        _gauge(
+            "flowshift_gate_bad_executions",
+            "Those of them that failed, were slow, or costly",
+            (Label("metric", METRICS),),
+        ),
+    ),
+    "Notifications": (
+        _gauge(
+            "flowshift_unsent_notifications",
+            "Notifications that are due and not given to any channel yet, and deliveries that wait for "
+            "one; at most 10,000 of each are counted",
+            (Label("state", ("unspread", "waiting")),),
+        ),
+        _gauge(
+            "flowshift_oldest_unsent_notification_age_seconds",
+            "Since the oldest of them was due; 0 if there is none",
+        ),
+        _gauge("flowshift_failing_channels", "Channels that did not take what they were sent last"),
+    ),
+    "Health checks": (
+        _gauge(
+            "flowshift_throttle",
+            "1 for what a health check says now, before the next batch: go, wait or stop; else 0. "
+            "How long commits take only workers know",
+            (_CHECK, Label("decision", DECISIONS)),
+        ),
+    ),
+    "Real traffic": (
+        _gauge(
+            "flowshift_traffic_executions",
+            "Executions of real traffic on the platform in the last 5 minutes, or in the part of them "
+            "that flowshift_traffic_window_seconds says; trials do not count",
+            (Label("status", ("succeeded", "failed")),),
+        ),
+        _gauge(
+            "flowshift_traffic_duration_seconds",
+            "Their durations: p50, p90 and p99; missing if none has a duration",
+            (Label("quantile", tuple(f"{one:g}" for one in QUANTILES)),),
+            guide="http.request.duration",
+        ),
+        _gauge(
+            "flowshift_traffic_window_seconds",
+            f"How far back they were looked at: {TRAFFIC_WINDOW_S:g} s, less if there are more than "
+            f"{TRAFFIC_ROWS:,} executions",
+        ),
+    ),
+    "HTTP": (
+        _gauge(
+            "flowshift_http_recent_duration_seconds",
+            "Durations of the requests to all `flowshift serve` in the last 5 minutes, but for probes, "
+            "scrapes and what no route answers: p50, p90 and p99; missing if there was none",
+            (Label("quantile", tuple(f"{one:g}" for one in QUANTILES)),),
+        ),
+        _gauge(
+            "flowshift_http_recent_requests",
+            "These requests, by class of status",
+            (Label("status", HTTP_STATUSES),),
+        ),
+    ),
 }
 """All metrics, by what they are about."""
 

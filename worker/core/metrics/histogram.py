@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import zip_longest
 
 
 def bucket_of(value: float, bounds: Sequence[float]) -> int:
@@ -21,12 +22,7 @@ def added(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     >>> added((1, 2), (1, 1, 1))
     (2, 3, 1)
     """
-    length = max(len(one), len(other))
-    return tuple(a + b for a, b in zip(_long(one, length), _long(other, length), strict=True))
-
-
-def _long(counts: Sequence[int], length: int) -> tuple[int, ...]:
-    return (*counts, *(0,) * (length - len(counts)))
+    return tuple(map(sum, zip_longest(one, other, fillvalue=0)))
 
 
 def quantile(share: float, counts: Sequence[int], bounds: Sequence[float]) -> float | None:

@@ -43,25 +43,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subject(message: Message) -> str:
-    """The first line, one line whatever it holds.
-
-    >>> subject(an_example(title="Run 3 \\x1b[2J"))
-    '[flowshift] Run 3 \\\\x1b[2J'
-    """
+    """The first line, one line whatever it holds."""
     return f"[{message.source}] {escape(message.title)}"
 
 
 def lines(message: Message) -> list[str]:
-    """What follows the first line: why, what to do next, where to look, and whether it is late.
-
-    >>> for line in lines(an_example(age_s=2_100.0, repeats=2)):
-    ...     print(line)
-    3 of 120 bots failed
-    Next: flowshift failures 3
-    https://flowshift.example/runs/3
-    Delayed: it happened at 2026-11-29T12:00:00Z, 35 minutes ago
-    It stands for 2 more events of the same cause
-    """
+    """What follows the first line: why, what to do next, where to look, and whether it is late."""
     said = [escape(message.reason)] if message.reason else []
     if message.next_step:
         said.append(f"Next: {escape(message.next_step)}")
@@ -125,23 +112,3 @@ def apprise_note(message: Message) -> dict[str, str]:
     body = "\n".join(line if line == message.page else harmless(line) for line in lines(message))
     type_ = {"info": "info", "warning": "warning", "error": "failure"}[message.level]
     return {"title": harmless(subject(message)), "body": body or message.happened_at, "type": type_}
-
-
-def an_example(**changes: Any) -> Message:
-    """A message to show and to try."""
-    return msgspec.structs.replace(_EXAMPLE, **changes)
-
-
-_EXAMPLE: Final = Message(
-    message_id="msg_00000000000000000000000000000000",
-    kind="run.completed_with_failures",
-    level="warning",
-    title="Run 3 (convert) ended with failures",
-    reason="3 of 120 bots failed",
-    next_step="flowshift failures 3",
-    page="https://flowshift.example/runs/3",
-    happened_at="2026-11-29T12:00:00Z",
-    age_s=1.0,
-    repeats=0,
-    source="flowshift",
-)

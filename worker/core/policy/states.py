@@ -36,10 +36,9 @@ RUN_TRANSITIONS: Final[Mapping[tuple[RunState, RunState], str]] = {
     ("running", "cancelled"): "a person cancelled it",
     ("paused", "running"): "a person resumed it",
     ("paused", "cancelled"): "a person cancelled it while it was paused",
-    (
-        "finishing",
-        "completed",
-    ): "every bot was converted, unchanged, published, rolled back or skipped",
+    ("finishing", "completed"): (
+        "every bot was converted, unchanged, published, rolled back or skipped"
+    ),
     ("finishing", "completed_with_failures"): "some bots or batches failed",
 }
 

@@ -34,6 +34,15 @@ class Count(msgspec.Struct, frozen=True):
     failed: int = 0
     executions: int = 0
 
+    @property
+    def share(self) -> float:
+        """The share that failed, 0 of nothing."""
+        return self.failed / self.executions if self.executions else 0.0
+
+    def plus(self, other: Count) -> Count:
+        """Both together."""
+        return Count(self.failed + other.failed, self.executions + other.executions)
+
 
 NOTHING: Final = Count()
 

@@ -90,8 +90,7 @@ def claimed(since: Count, p1: float) -> float:
     >>> claimed(Count(9, 9), 0.05), claimed(Count(10, 40), 0.05), claimed(Count(0, 0), 0.05)
     (0.5, 0.125, 0.05)
     """
-    rate = share(since) if since.executions else 0.0
-    return max(p1, rate / 2)
+    return max(p1, since.share / 2)
 
 
 def is_still_sick(count: Count, p0: float) -> bool:
@@ -114,8 +113,8 @@ def _of_executions(reading: Reading, said: Confirmed, one: MetricReading, claim:
     is_late = reading.until_s >= said.until_s + reading.limits.max_soak_s
     if reading.until_s < said.until_s or not (wave.executions or is_late):
         return "waits"
-    is_shared = others.executions > 0 and others.failed / others.executions >= claim
-    is_sick = is_sick or (wave.executions > 0 and share(wave) >= _HALF)
+    is_shared = others.share >= claim
+    is_sick = is_sick or wave.share >= _HALF
     return "its_own" if is_sick and not is_shared else "not_known"
 
 
@@ -128,11 +127,6 @@ def _of_silence(reading: Reading, said: Confirmed) -> Found:
     if reading.until_s < said.until_s:
         return "waits"
     return "not_known" if reading.control_traffic.expected else "its_own"
-
-
-def share(count: Count) -> float:
-    """The share that failed, of at least one execution."""
-    return count.failed / count.executions
 
 
 def _is_outage(reading: Reading, alarm: Alarm, one: MetricReading) -> bool:
@@ -232,8 +226,7 @@ def _others(reading: Reading) -> Literal["well", "shared", "not_known"]:
     worst, count = _with_running(others, one.metric), others.count(one.metric)
     if passes(worst.failed, worst.executions, claim, WELL_E):
         return "well"
-    is_shared = count.executions > 0 and share(count) >= claim
-    return "shared" if is_shared else "not_known"
+    return "shared" if count.share >= claim else "not_known"
 
 
 def _is_bot_sick(reading: Reading, bot_id: str, others: str, *, is_late: bool) -> bool:

@@ -49,32 +49,27 @@ HELD_BECAUSE: Final[tuple[HeldBecause, ...]] = get_args(HeldBecause)
 PUBLICATION_TRANSITIONS: Final[Mapping[tuple[PublicationState, PublicationState], str]] = {
     ("planned", "publishing"): "its first wave began",
     ("planned", "held"): "a person or a health check held it before it began",
-    (
-        "planned",
-        "stopped",
-    ): "a person stopped it before it began, or it retried bots of which none was proven",
+    ("planned", "stopped"): (
+        "a person stopped it before it began, or it retried bots of which none was proven"
+    ),
     ("publishing", "watching"): "every bot of the wave is published, skipped or failed",
-    (
-        "publishing",
-        "held",
-    ): "a person or a health check held it, or the gate did before the wave was out",
-    (
-        "publishing",
-        "rolling_back",
-    ): "a person rolled it back, or the gate did before the wave was out",
+    ("publishing", "held"): (
+        "a person or a health check held it, or the gate did before the wave was out"
+    ),
+    ("publishing", "rolling_back"): (
+        "a person rolled it back, or the gate did before the wave was out"
+    ),
     ("publishing", "stopped"): "a person stopped it: what is out stays out",
     ("watching", "publishing"): "the wave passed or was accepted, and the next one began",
     ("watching", "completed"): "the last wave passed or was accepted",
-    (
-        "watching",
-        "held",
-    ): "the wave alarmed, failed, was disturbed or inconclusive, or a person or a health check held it",
+    ("watching", "held"): (
+        "the wave alarmed, failed, was disturbed or inconclusive, or a person or a health check held it"
+    ),
     ("watching", "rolling_back"): "a person rolled it back, or the gate did",
     ("watching", "stopped"): "a person stopped it: what is out stays out",
-    (
-        "held",
-        "planned",
-    ): "a person let it go on, or the health check passes: it was held before it began",
+    ("held", "planned"): (
+        "a person let it go on, or the health check passes: it was held before it began"
+    ),
     ("held", "publishing"): "a person let it go on, or the health check passes",
     ("held", "watching"): "a person let it go on or accepted the wave, or the health check passes",
     ("held", "rolling_back"): "a person rolled it back, or the gate did after an alarm",
@@ -99,10 +94,9 @@ WAVE_TRANSITIONS: Final[Mapping[tuple[WaveState, WaveState], str]] = {
     ("inconclusive", "accepted"): "a person accepted it, with a reason: it is never judged again",
     ("inconclusive", "rolled_back"): "a person rolled it back",
     ("failed", "accepted"): "a person accepted it in spite of that, with a reason: as above",
-    (
-        "failed",
-        "publishing",
-    ): "a person let it go on, with a reason, before it was all out: only executions since then count",
+    ("failed", "publishing"): (
+        "a person let it go on, with a reason, before it was all out: only executions since then count"
+    ),
     ("failed", "rolled_back"): "the gate or a person rolled it back",
     ("passed", "rolled_back"): "a person rolled it back later",
     ("accepted", "rolled_back"): "a person rolled it back later",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -22,10 +23,9 @@ def together(*found: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     >>> together({"paused": 2}, {"paused": 1, "queued": 4})
     (('queued', 4), ('paused', 3))
     """
-    total: dict[str, int] = {}
+    total = Counter[str]()
     for one in found:
-        for status, count in one.items():
-            total[status] = total.get(status, 0) + count
+        total.update(one)
     return tuple(sorted(total.items(), key=lambda one: (-one[1], one[0])))
 
 

@@ -105,19 +105,9 @@ def control_of(minutes: Sequence[Minute]) -> dict[tuple[Who, Metric], Count]:
     for one in minutes:
         for metric in METRICS:
             if one.who != "wave" and one.minute_s in bad[metric]:
-                found[one.who, metric] = add(
-                    found.get((one.who, metric), Count()), one.tally.count(metric)
-                )
+                before = found.get((one.who, metric), Count())
+                found[one.who, metric] = before.plus(one.tally.count(metric))
     return found
-
-
-def add(one: Count, two: Count) -> Count:
-    """Both together.
-
-    >>> add(Count(1, 4), Count(2, 6))
-    Count(failed=3, executions=10)
-    """
-    return Count(one.failed + two.failed, one.executions + two.executions)
 
 
 def columns_of(tallies: Sequence[Tally]) -> dict[str, list[int]]:

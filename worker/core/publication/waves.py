@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from typing import Final
 
 import msgspec
@@ -31,12 +31,10 @@ class Wishes(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         lists = {"--first": set(self.first), "--last": set(self.last), "--never": set(self.never)}
-        names = list(lists)
-        for place, one in enumerate(names):
-            for other in names[place + 1 :]:
-                if both := sorted(lists[one] & lists[other]):
-                    shown = some([*map(repr, both)], _SHOWN)
-                    raise ValueError(f"{shown} in both {one} and {other}: keep one of the two")
+        for (one, mine), (other, theirs) in combinations(lists.items(), 2):
+            if both := sorted(mine & theirs):
+                shown = some([*map(repr, both)], _SHOWN)
+                raise ValueError(f"{shown} in both {one} and {other}: keep one of the two")
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -76,9 +74,7 @@ def plan_waves(
     >>> plan_waves(some, (Step("all"),), salt="7", wishes=Wishes(first=("bot-2",))).bot_ids
     ('bot-2', 'bot-0', 'bot-1')
     """
-    by_id, duplicate = _by_id(candidates)
-    if duplicate is not None:
-        raise ValueError(f"two bots have the id {duplicate!r}: flowshift db check lists such ids")
+    by_id = _by_id(candidates)
     unknown = tuple(
         bot_id for bot_id in dict.fromkeys((*wishes.first, *wishes.last)) if bot_id not in by_id
     )
@@ -96,12 +92,13 @@ def plan_waves(
     return Plan(order, sizes, len(ahead), unknown, sum(one.traffic > 0 for one in all_of_them))
 
 
-def _by_id(candidates: Iterable[Candidate]) -> tuple[dict[str, Candidate], str | None]:
+def _by_id(candidates: Iterable[Candidate]) -> dict[str, Candidate]:
     by_id: dict[str, Candidate] = {}
     for one in candidates:
         if by_id.setdefault(one.bot_id, one) is not one:
-            return by_id, one.bot_id
-    return by_id, None
+            listed = "flowshift db check lists such ids"
+            raise ValueError(f"two bots have the id {one.bot_id!r}: {listed}")
+    return by_id
 
 
 def _in_order(candidates: Iterable[Candidate], salt: str) -> Sequence[Candidate]:

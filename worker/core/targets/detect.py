@@ -160,11 +160,9 @@ def _columns_text(target: Target, named: Mapping[str, Sequence[str]]) -> str:
     if target is DEFAULT and not any(named.values()):
         return f"no column of {or_(one.name for one in _OTHERS)} is there"
     others = [name for one in _OTHERS for name in named[one.name]]
-    return (
-        f"of another target's columns only {', '.join(others)} is there"
-        if others
-        else (f"no column of {target.name} is there")
-    )
+    if others:
+        return f"of another target's columns only {', '.join(others)} is there"
+    return f"no column of {target.name} is there"
 
 
 def _by_table(columns: Sequence[str]) -> list[str]:

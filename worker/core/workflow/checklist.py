@@ -70,8 +70,8 @@ def checklist(
 ) -> tuple[Answer, ...]:
     """Answer the six questions about a draft's graph (JSON), in order.
 
-    A node of a `declared` type is held against what its type declares, as `v2.check` does; `rule` is
-    the target's.
+    A node of a `declared` type is held against what its type declares, as `graph_check.check` does;
+    `rule` is the target's.
     """
     try:
         shape = _shape.decode(graph)
@@ -166,9 +166,9 @@ def _node(raw: Raw, path: str, issues: list[Issue]) -> GraphNode | None:
     mappings = _value(keys, "variable_mappings", dict[str, PortMapping], "mapping", name, issues)
     if node_id is None:
         return None
-    return GraphNode(
-        node_id, node_type or "", ports or Ports(), mappings or {}, keys.get("data", Raw(b"{}"))
-    )
+    data = keys.get("data", Raw(b"{}"))
+    ports, mappings = ports or Ports(), mappings or {}
+    return GraphNode(node_id, node_type or "", ports, data, variable_mappings=mappings)
 
 
 def _edge(raw: Raw, path: str, issues: list[Issue]) -> GraphEdge | None:
@@ -185,7 +185,9 @@ def _edge(raw: Raw, path: str, issues: list[Issue]) -> GraphEdge | None:
         return None
     # A missing type is reported elsewhere: "any" agrees with everything.
     data_type = "any" if data_type is None else data_type
-    return GraphEdge(source, target, source_port or "", target_port or "", data_type)
+    return GraphEdge(
+        source, target, source_port or "", target_port=target_port or "", data_type=data_type
+    )
 
 
 def _object(raw: Raw) -> dict[str, Raw] | None:

@@ -70,30 +70,19 @@ def draft_differences(written: Mapping[str, Any], graph: Mapping[str, Any]) -> l
             difference
             for node_id, old in before.items()
             if node_id in after
-            for difference in _mappings(node_id, old, after[node_id])
+            for difference in _values(
+                f"{node_id}: input", _variables(old), _variables(after[node_id])
+            )
         ),
     ]
 
 
-def _mappings(
-    node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[Difference]:
-    before, after = (_variables(node.get("variable_mappings")) for node in (old, new))
-    for port in dict.fromkeys((*before, *after)):
-        what = f"{node_id}: input {port}"
-        if port not in after:
-            yield Difference("removed", what, before[port])
-        elif port not in before:
-            yield Difference("added", what, None, after[port])
-        elif before[port] != after[port]:
-            yield Difference("changed", what, before[port], after[port])
-
-
-def _variables(mappings: object) -> dict[str, Any]:
+def _variables(node: Mapping[str, Any]) -> dict[str, Any]:
     """Where each input takes its value from, by port."""
+    mappings = object_or_empty(node.get("variable_mappings"))
     return {
         port: mapping.get("variable") if isinstance(mapping, dict) else mapping
-        for port, mapping in object_or_empty(mappings).items()
+        for port, mapping in mappings.items()
     }
 
 
@@ -123,12 +112,13 @@ def _node(
         return
     if old.get("type") != new.get("type"):
         yield Difference("changed", f"{new_id}: type", old.get("type"), new.get("type"))
-    yield from _data(new_id, object_or_empty(old.get("data")), object_or_empty(new.get("data")))
+    data, new_data = (object_or_empty(node.get("data")) for node in (old, new))
+    yield from _values(f"{new_id}:", data, new_data)
 
 
-def _data(node_id: NodeId, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
-    for key in [*old, *(key for key in new if key not in old)]:
-        what = f"{node_id}: {key}"
+def _values(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    for key in dict.fromkeys((*old, *new)):
+        what = f"{where} {key}"
         if key not in new:
             yield Difference("removed", what, old[key])
         elif key not in old:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from worker.core.codes import quote
+from worker.core.workflow.ids import FreeIds
 from worker.core.workflow.json_values import NodeId, as_node_id, id_text, object_of, text_of
 from worker.core.workflow.plan import Plan, PlannedEdge
 from worker.core.workflow.v1 import Edge
@@ -22,45 +23,26 @@ class Replaced(NamedTuple):
     message: str
 
 
-class _FreeIds:
-    """Ids that are free beside those of V1's edges."""
-
-    def __init__(self, given: Iterable[str | None]) -> None:
-        self._taken = set(given)
-        self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
-
-    def free(self, wanted: str) -> str:
-        """`wanted`, or `wanted` with the first number that makes it free."""
-        number = self._tried.get(wanted, 1)  # ids never become free again
-        candidate = wanted if number == 1 else f"{wanted}-{number}"
-        while candidate in self._taken:
-            number += 1
-            candidate = f"{wanted}-{number}"
-        self._tried[wanted] = number
-        self._taken.add(candidate)
-        return candidate
-
-
 def edges_of(
     plan: Plan, edges: Sequence[Edge], ids: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[Replaced]]:
     """The keys of a draft's edges, V1's first, given its nodes' ids; and which of V1's ids gave way."""
     given = [edge.id if isinstance(edge.id, str) else None for edge in edges]
-    free_ids = _FreeIds(given)
+    free_ids = FreeIds(given)
     kept: set[str | None] = {None, ""}  # V1 needs no ids; the platform's editor does, each its own
     replaced: list[Replaced] = []
     found = []
     for index, (edge, edge_id, planned) in enumerate(zip(edges, given, plan.edges, strict=True)):
         keys: dict[str, Any] = edge.keys
         if edge_id in kept:
-            fresh = free_ids.free(_wanted(edge, edge_id))
+            fresh = free_ids.near(_wanted(edge, edge_id))
             replaced += _replaced(index, edge, edge_id, fresh)
             keys = {**keys, "id": fresh}
         kept.add(edge_id)
         found.append(_connected(keys, planned, ids))
     for planned in plan.new_edges:
         wanted = f"e-{ids[planned.source]}-{ids[planned.target]}"
-        found.append(_connected({"id": free_ids.free(wanted)}, planned, ids))
+        found.append(_connected({"id": free_ids.near(wanted)}, planned, ids))
     return found, replaced
 
 

@@ -35,8 +35,20 @@ def new_ids(ids: Sequence[NodeId], usable_id: UsableId) -> list[str]:
 class FreeIds:
     """Ids that are free beside some that are taken."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
+    def __init__(self, taken: Iterable[str | None]) -> None:
         self._taken = set(taken)
+        self._tried: dict[str, int] = {}  # wanted id → the last number that was tried for it
+
+    def near(self, wanted: str) -> str:
+        """`wanted`, or `wanted` with the first number (from 2) that makes it free."""
+        number = self._tried.get(wanted, 1)  # ids never become free again
+        candidate = wanted if number == 1 else f"{wanted}-{number}"
+        while candidate in self._taken:
+            number += 1
+            candidate = f"{wanted}-{number}"
+        self._tried[wanted] = number
+        self._taken.add(candidate)
+        return candidate
 
     def take(self, pattern: str) -> str:
         """`pattern` with the first number (from 1) for its `{}` that makes it free.

@@ -172,10 +172,12 @@ class Planner:
 
     `flows` says what an edge of V1 (source, target) carries: `map` fills it, and a target may lead an
     edge elsewhere there. An edge along which nothing flows gets an input port that only fixes the order.
+    `message` is the output that holds the user's message.
     """
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
+        self.message = Output(wiring.start, wiring.roles[wiring.start].gives["message"])
         self.flows: dict[tuple[int, int], Flow] = {}
         self.nodes = [_Gathered(role) for role in wiring.roles]
         self.types = list(wiring.types)

@@ -1,8 +1,8 @@
-"""V2: ports, the shape of a draft, and the checklist it must pass (design section 3)."""
+"""V2: ports, and the shape of a draft (design section 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -81,31 +81,50 @@ class PortMapping(msgspec.Struct, frozen=True, gc=False):
     value_type: str
 
 
-class GraphNode(msgspec.Struct, frozen=True, gc=False):
-    """What the checklist reads of a node."""
+class DrawnNode(msgspec.Struct, frozen=True, gc=False):
+    """A node as the graph has it."""
 
     id: str
     type: str
     ports: Ports
-    variable_mappings: dict[str, PortMapping]
     data: msgspec.Raw = msgspec.Raw(b"{}")
+    variable_mappings: dict[str, PortMapping] = {}
 
 
-class GraphEdge(msgspec.Struct, frozen=True, gc=False):
-    """What the checklist reads of an edge."""
+class DrawnEdge(msgspec.Struct, frozen=True, gc=False):
+    """An edge as the graph has it."""
 
     source: str
     target: str
     source_port: str
+    target_port: str = ""
+
+
+class DrawnGraph(msgspec.Struct, frozen=True):
+    """A graph as far as an engine reads it."""
+
+    nodes: Sequence[DrawnNode]
+    edges: Sequence[DrawnEdge]
+
+
+class GraphNode(DrawnNode, frozen=True, gc=False, kw_only=True):
+    """A node that has all that a draft's must have."""
+
+    variable_mappings: dict[str, PortMapping]
+
+
+class GraphEdge(DrawnEdge, frozen=True, gc=False, kw_only=True):
+    """An edge that has all that a draft's must have."""
+
     target_port: str
     data_type: str
 
 
-class Graph(msgspec.Struct, frozen=True):
+class Graph(DrawnGraph, frozen=True):
     """A draft's graph, as far as the checklist reads it."""
 
-    nodes: list[GraphNode]
-    edges: list[GraphEdge]
+    nodes: Sequence[GraphNode]
+    edges: Sequence[GraphEdge]
 
 
 class _NodesOnly(msgspec.Struct, frozen=True):

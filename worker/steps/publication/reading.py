@@ -19,7 +19,7 @@ from worker.core.publication.evidence import (
 )
 from worker.core.publication.normal import Normal, cap_of, least_bad, normal
 from worker.core.publication.quarantine import SILENT_FROM, is_suspect
-from worker.core.publication.tally import NONE, Minute, Tally, Who, add, control_of
+from worker.core.publication.tally import NONE, Minute, Tally, Who, control_of
 from worker.core.publication.visits import at_least, expected_by
 from worker.db.publication import traffic, traffic_later, traffic_normal, traffic_sums
 from worker.db.publication.traffic import Rules
@@ -172,7 +172,7 @@ def _control(
 ) -> dict[tuple[Who, Metric], Count]:
     control = traffic_sums.control(connection, publication_id, wave)
     for key, count in control_of(minutes).items():
-        control[key] = add(control.get(key, NOTHING), count)
+        control[key] = control.get(key, NOTHING).plus(count)
     return control
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from worker.core.targets.answer.parts import Parts
 from worker.core.targets.answer.ports import IF_ELSE, PORTS
-from worker.core.workflow.plan import Flow, Mapped, Output, Template, after_port
+from worker.core.targets.answer.text_builder import add_answer
+from worker.core.workflow.plan import Flow, Mapped, Output, Planner, Template, after_port
 from worker.core.workflow.v1_texts import NO_LLM_ANSWER
 from worker.core.workflow.v2 import Port, Ports
 
@@ -19,15 +19,14 @@ _TRUE_PORTS: Final = (
 class Ending:
     """Plans the answer of a draft, and its ends."""
 
-    def __init__(self, parts: Parts) -> None:
-        self.parts = parts
-        self.planner = parts.planner
-        self.wiring = parts.wiring
+    def __init__(self, planner: Planner) -> None:
+        self.planner = planner
+        self.wiring = planner.wiring
 
     def without_llm(self) -> None:
         """V1's fixed sentence."""
-        end, message = self.wiring.end, self.parts.message
-        answer = self.parts.add_answer(end, NO_LLM_ANSWER, mapped=message)
+        message = self.planner.message
+        answer = add_answer(self.planner, self.wiring.end, NO_LLM_ANSWER, message)
         self.planner.connect(message, Output(answer, "target"), "any")
         self._end_with(answer)
 
@@ -40,8 +39,8 @@ class Ending:
         planner, end = self.planner, self.wiring.end
         response = planner.given("response", first)
         branch = self._add_branch(response)
-        said = self.parts.add_answer(end, Template((response,)), mapped=response)
-        nothing = self.parts.add_answer(end, NO_LLM_ANSWER, mapped=Output(branch, "else"))
+        said = add_answer(planner, end, Template((response,)), response)
+        nothing = add_answer(planner, end, NO_LLM_ANSWER, Output(branch, "else"))
         for way, answer in (("if", said), ("else", nothing)):
             planner.connect(Output(branch, way), Output(answer, "target"), "boolean")
         self._end_with(said)

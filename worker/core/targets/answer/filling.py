@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode
 from worker.core.targets.answer.ports import PORTS
-from worker.core.workflow.v2 import Port, PortMapping, Ports
+from worker.core.workflow.v2 import DrawnEdge, DrawnGraph, DrawnNode, Port, PortMapping, Ports
 
 
 def mappings(graph: DrawnGraph, node: DrawnNode) -> Mapping[str, PortMapping]:

@@ -6,10 +6,11 @@ What is not known of the platform is refused in words, never guessed.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
+from worker.core.engine import nodes
 from worker.core.engine.nodes import EVERY_DOCUMENT, End, NoData
 from worker.core.targets.answer.assigner import Assigner
 from worker.core.targets.answer.branch import IfElse
@@ -47,11 +48,9 @@ class Start(Node[NoData]):
         return dict(inputs)
 
 
-class KnowledgeData(msgspec.Struct, frozen=True):
+class KnowledgeData(nodes.KnowledgeData, frozen=True):
     """What a search reads of its data."""
 
-    document_ids: tuple[str, ...] | None = None
-    top_k: Annotated[int, msgspec.Meta(ge=1)] = 5
     similarity_threshold: int | float = 0.4
 
 

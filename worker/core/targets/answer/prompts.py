@@ -118,10 +118,8 @@ def constant(number: int) -> str:
 
 def built(pieces: Pieces) -> Built:
     """What has to be a constant so that answer nodes change nothing: see `is_safe`."""
-    if len(pieces) == 1 and not pieces[0].is_output and not pieces[0].text.strip():
-        return Built([Piece(constant(0), is_output=True)], [pieces[0].text])
-    if not pieces:
-        return Built([Piece(constant(0), is_output=True)], [""])
+    if not (text := _template(pieces)).strip():
+        return Built([Piece(constant(0), is_output=True)], [text])
     shown: list[Piece] = []
     constants: list[str] = []
     for piece in pieces:

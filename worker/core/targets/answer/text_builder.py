@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from worker.core.targets.answer.parts import Parts
-from worker.core.targets.answer.ports import ASSIGNER, operation_port
+from worker.core.targets.answer.ports import ANSWER_TYPE, ASSIGNER, PORTS, operation_port
 from worker.core.targets.answer.prompts import Piece, Pieces, built, constant, cut
 from worker.core.workflow.ids import FreeIds
-from worker.core.workflow.plan import Mapped, Output, Template
+from worker.core.workflow.plan import Mapped, Output, Planner, Template
 from worker.core.workflow.v2 import Port, Ports, split_selector
+
+
+def add_answer(planner: Planner, beside: int, template: str | Template, mapped: Output) -> int:
+    """Add an answer node; its place. `mapped` is the output that its target takes."""
+    return planner.add_node(
+        "answer-{}",
+        ANSWER_TYPE,
+        beside=beside,
+        data={"template": template, "output_format": "text"},
+        ports=PORTS[ANSWER_TYPE],
+        mappings=[Mapped("target", mapped, "any")],
+    )
 
 
 class TextBuilder:
@@ -18,8 +29,8 @@ class TextBuilder:
     How a text is cut depends on how long the ids in it are: `names` are those of V1's nodes.
     """
 
-    def __init__(self, parts: Parts, names: Sequence[str]) -> None:
-        self.parts = parts
+    def __init__(self, planner: Planner, names: Sequence[str]) -> None:
+        self.planner = planner
         self.places = {name: place for place, name in enumerate(names)}
         self.free = FreeIds(names)
 
@@ -46,7 +57,7 @@ class TextBuilder:
 
     def _constants(self, beside: int, texts: Sequence[str]) -> Mapping[str, str]:
         """An assigner that holds texts; the output of each, by the name that it had so far."""
-        planner, message = self.parts.planner, self.parts.message
+        planner, message = self.planner, self.planner.message
         numbers = range(len(texts))
         assigner = planner.add_node(
             "assigner-{}",
@@ -77,10 +88,10 @@ class TextBuilder:
         """An answer node that puts pieces together, with an edge from each node that it names; its id."""
         parts = tuple(self._output(one.text) if one.is_output else one.text for one in pieces)
         outputs = list(dict.fromkeys(one for one in parts if isinstance(one, Output)))
-        outputs = outputs or [self.parts.message]
-        answer = self.parts.add_answer(beside, Template(parts), mapped=outputs[0])
+        outputs = outputs or [self.planner.message]
+        answer = add_answer(self.planner, beside, Template(parts), outputs[0])
         for output in {one.place: one for one in reversed(outputs)}.values():
-            self.parts.planner.connect(output, Output(answer, "target"), "any")
+            self.planner.connect(output, Output(answer, "target"), "any")
         return self._named("answer-{}", answer)
 
     def _output(self, name: str) -> Output:

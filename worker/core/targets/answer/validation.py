@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from worker.core.codes import Issue, quote
-from worker.core.engine.rules import DrawnEdge, DrawnGraph, DrawnNode
 from worker.core.targets.answer.filling import mappings, ports_of
 from worker.core.targets.answer.ports import ANSWER_TYPE, IF_ELSE, PORTS, TEMPLATE_TRANSFORM
 from worker.core.targets.answer.templates import (
@@ -21,7 +20,7 @@ from worker.core.targets.answer.templates import (
 )
 from worker.core.workflow.calls import NodeRecord
 from worker.core.workflow.draft import Draft
-from worker.core.workflow.v2 import Graph, Ports
+from worker.core.workflow.v2 import DrawnGraph, DrawnNode, Graph, Ports
 
 _BRANCHES: Final = (IF_ELSE, "question-classifier")
 _ANSWERS_MAY_NAME: Final = ("sys", "env", "conv")
@@ -244,24 +243,12 @@ def answer(response: str, nodes: Sequence[NodeRecord]) -> str:  # noqa: ARG001
 
 def rule(graph: Graph) -> Iterable[Issue]:
     """What this platform wants of a draft beyond the checklist."""
-    drawn = DrawnGraph(
-        [
-            DrawnNode(
-                node.id, node.type, node.ports, msgspec.Raw(node.data), node.variable_mappings
-            )
-            for node in graph.nodes
-        ],
-        [
-            DrawnEdge(edge.source, edge.target, edge.source_port, edge.target_port)
-            for edge in graph.edges
-        ],
-    )
-    for node in drawn.nodes:
+    for node in graph.nodes:
         if (kind := _read(node).kind) != node.type:
             yield Issue("target", quote(node.id), f"its data.type is {kind!r}, not its type")
-    ids = {node.id for node in drawn.nodes}
-    leads_somewhere = all(edge.source in ids and edge.target in ids for edge in drawn.edges)
-    if leads_somewhere and (why := refuse(drawn)) is not None:
+    ids = {node.id for node in graph.nodes}
+    leads_somewhere = all(edge.source in ids and edge.target in ids for edge in graph.edges)
+    if leads_somewhere and (why := refuse(graph)) is not None:
         yield Issue("target", "", why)
 
 

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple, cast
 
 from worker.core.targets.answer.data import data_of, graph_keys
 from worker.core.targets.answer.ending import Ending
-from worker.core.targets.answer.parts import Parts
 from worker.core.targets.answer.ports import ROLES
 from worker.core.targets.answer.prompts import Piece, pieces_of, plain
 from worker.core.targets.answer.templates import usable_id
@@ -84,8 +83,7 @@ class _Layout:
     def __init__(self, planner: Planner, prompts: Prompts) -> None:
         self.planner = planner
         self.wiring = planner.wiring
-        self.parts = Parts(planner)
-        self.texts = TextBuilder(self.parts, prompts.names)
+        self.texts = TextBuilder(planner, prompts.names)
         self.forms = cast("Sequence[TextForm | None]", prompts.forms)
 
     def lay_out(self) -> None:
@@ -100,9 +98,9 @@ class _Layout:
             if response is not None and place != wiring.end:
                 planner.map_and_connect("response", response, place)
         if (first := wiring.response[wiring.end]) is None:
-            Ending(self.parts).without_llm()
+            Ending(planner).without_llm()
         else:
-            Ending(self.parts).first_response(first)
+            Ending(planner).first_response(first)
         self._warn_of_differences()
 
     def _write_prompt(self, place: int, form: TextForm) -> None:

@@ -11,12 +11,13 @@ from typing import Final
 from worker.core.engine.conditions import IfElse
 from worker.core.engine.nodes import End, KnowledgeRetrieval, Start
 from worker.core.engine.registry import register
-from worker.core.engine.rules import DrawnGraph, Rules
+from worker.core.engine.rules import Rules
 from worker.core.targets.guide.nodes import Llm, TextJoin
 from worker.core.targets.guide.ports import TEXT_JOIN
 from worker.core.targets.guide.rendering import REMOVED, TRIMMED
 from worker.core.targets.guide.writer import WRITER
 from worker.core.targets.target import AS_THE_PLATFORM, Target
+from worker.core.workflow.v2 import DrawnGraph
 
 
 def refuse(graph: DrawnGraph) -> str | None:

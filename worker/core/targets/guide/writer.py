@@ -135,7 +135,7 @@ class _Layout:
             end, default=NO_LLM_ANSWER, inputs=[after_port("after", "string")], mappings={}
         )
         text, response = Output(join, "text"), Output(end, "response")
-        planner.connect(Output(self.wiring.start, "query"), Output(join, "after"))
+        planner.connect(planner.message, Output(join, "after"))
         planner.connect(text, response)
         planner.nodes[end].map(response.port, text)
 
