@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import uuid
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from tests.fleet import Fleet
 from tests.integration.conftest import Run
+from tests.web import serving
 from worker.db import heartbeats
 from worker.db.heartbeats import Identity, Sign
+from worker.runtime import Runtime
 
 
 @pytest.fixture
@@ -57,3 +61,35 @@ def test_a_run_that_is_started_names_its_page_where_flower_works(
 
     assert page.format(1, 1) not in before
     assert page.format(2, 2) in after
+
+
+def linked(current: Runtime, **chosen: object) -> list[str]:
+    """The links to Flower on the first page and on a run's page."""
+    current.settings = msgspec.structs.replace(current.settings, **chosen)
+    with serving(current) as client:
+        pages = [client.get(path).text for path in ("/", "/runs/1")]
+    return re.findall(r'href="([^"]*/(?:tasks|task/[^"]*))"', "".join(pages))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "base"),
+    [
+        ({"flower_port": 5601}, "http://127.0.0.1:5601"),
+        ({"flower_port": 5601, "flower_url": "https://flower.example/"}, "https://flower.example"),
+        ({"flower_port": 0, "flower_url": "https://a.example/flower"}, "https://a.example/flower"),
+    ],
+)
+def test_pages_link_flower_where_people_reach_it(
+    fleet: Fleet, current: Runtime, chosen: dict[str, object], base: str
+) -> None:
+    fleet.add_many(1)
+    fleet.run()
+
+    assert linked(current, **chosen) == [f"{base}/tasks", f"{base}/tasks", f"{base}/task/run-1"]
+
+
+def test_pages_link_no_flower_whose_port_is_not_known(fleet: Fleet, current: Runtime) -> None:
+    fleet.add_many(1)
+    fleet.run()
+
+    assert linked(current, flower_port=0) == []

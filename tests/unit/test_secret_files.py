@@ -40,7 +40,8 @@ def test_a_secret_is_read_from_its_file_without_the_end_of_its_line(
 
 @pytest.mark.parametrize("key", secrets())
 def test_every_secret_may_be_in_a_file(tmp_path: Path, key: str) -> None:
-    value = {"web_url": "https://flowshift.example", "web_secret": "s" * 32}.get(key, "user:s3cret")
+    sites = dict.fromkeys(("web_url", "flower_url"), "https://flowshift.example")
+    value = {**sites, "web_secret": "s" * 32}.get(key, "user:s3cret")
     named = a_file(tmp_path, value.encode())
 
     assert getattr(load({f"FLOWSHIFT_{key.upper()}_FILE": named}), key) == value

@@ -46,6 +46,7 @@ BY_HAND = {
     "notify": ("~nobody-here/x",),
     "alerts": ("~nobody-here/x",),
     "web_url": ("flowshift.example", "ftp://a", "https://me@a", "https://a/?b", "https://a b", " "),
+    "flower_url": ("flower.example", "ftp://a", "https://me@a", "https://a/#b", " "),
     "flower_basic_auth": ("me", "me:", ":s3cret"),
     "web_hosts": ("a b", "flowshift:80", "a,,b", "http://a", " "),
     "web_users": ("~nobody-here/x",),

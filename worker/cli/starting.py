@@ -71,13 +71,13 @@ def print_report(current: Runtime, run_id: int, *, as_json: bool = False) -> int
 
 def _flower_page(current: Runtime, run_id: int) -> str | None:
     """The address of a run's own page, if a Flower of this machine works and its port is known."""
-    values = current.settings
-    if values.flower_port == 0:
+    page = page_of_run(current.settings, run_id)
+    if page is None:
         return None
     found = read_processes(current.engine, host=socket.gethostname())
     if not any(one.kind == "flower" for one in working(found, max_age_s(current))):
         return None
-    return page_of_run(values, run_id)
+    return page
 
 
 def _detached(current: Runtime, run: Run, *, as_json: bool) -> int:

@@ -66,10 +66,22 @@ def free_port(values: Settings) -> int:
     return ports.free_port(values.flower_address, values.flower_port, who="Flower", setting=_PORT)
 
 
-def page_of_run(values: Settings, run_id: int) -> str:
-    """Where a browser finds a run's own page."""
-    base = flower_url(values, values.flower_port).removesuffix("/tasks")
-    return f"{base}/task/{row_id(run_id)}"
+def tasks_page(values: Settings) -> str | None:
+    """Where people find Flower's tasks, None if that is not known: it may listen on any free port."""
+    return _page(values, "tasks")
+
+
+def page_of_run(values: Settings, run_id: int) -> str | None:
+    """Where people find a run's own page in Flower, None if that is not known."""
+    return _page(values, f"task/{row_id(run_id)}")
+
+
+def _page(values: Settings, path: str) -> str | None:
+    if values.flower_url:
+        return f"{values.flower_url.rstrip('/')}/{path}"
+    if not values.flower_port:
+        return None
+    return f"{ports.base_url(values.flower_address, values.flower_port)}/{path}"
 
 
 def state_dir(values: Settings) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from worker.settings.field import text
+from worker.settings.field import base_address, text
 from worker.settings.retention import Retention
 
 
@@ -51,5 +51,15 @@ class Display(Retention, frozen=True, kw_only=True):
             expected="user:password",
             check=_user_and_password,
             is_secret=True,
+        ),
+    ] = ""
+    flower_url: Annotated[
+        str,
+        text(
+            "The address at which people reach Flower, for links on pages. Empty: where it listens, by "
+            "FLOWSHIFT_FLOWER_ADDRESS and FLOWSHIFT_FLOWER_PORT.",
+            expected="an address such as https://flower.example",
+            check=base_address,
+            is_secret=True,  # somebody may put a password into it
         ),
     ] = ""

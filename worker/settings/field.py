@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
@@ -52,3 +53,14 @@ def path(value: str) -> Path:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError("there is no such user's home") from error
+
+
+def base_address(value: str) -> None:
+    """Raise ValueError if a value is neither empty nor the address of a site, without a password."""
+    if not value:
+        return
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError
+    if parts.username or parts.query or parts.fragment or any(c.isspace() for c in value):
+        raise ValueError

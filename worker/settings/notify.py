@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from worker.settings.field import path, text
+from worker.settings.field import base_address, path, text
 from worker.settings.web import Web
-
-
-def _base_address(value: str) -> None:
-    if not value:
-        return
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError
-    if parts.username or parts.query or parts.fragment or any(c.isspace() for c in value):
-        raise ValueError
 
 
 class Notify(Web, frozen=True, kw_only=True):
@@ -53,7 +42,7 @@ class Notify(Web, frozen=True, kw_only=True):
             "in Flower. Empty: with `flowshift up`, that of its own pages if they listen on loopback; else "
             "none are linked.",
             expected="an address such as https://flowshift.example",
-            check=_base_address,
+            check=base_address,
             is_secret=True,  # somebody may put a password into it
         ),
     ] = ""

@@ -107,16 +107,11 @@ def run(
         label=label(found.progress),
         reason=reason_of(found.progress),
         queue=queue_of(found.run.kind),
-        flower_run=_flower(shell, run_id),
+        flower_run=page_of_run(shell.current.settings, run_id),
         log_key=f"run_id={run_id}",
         meanings=MEANINGS,
         remedies=REMEDIES,
     )
-
-
-def _flower(shell: PageShell, run_id: int) -> str | None:
-    settings = shell.current.settings
-    return page_of_run(settings, run_id) if settings.flower_port else None
 
 
 @get("/runs/{run_id:int}/failures.csv", sync_to_thread=True, include_in_schema=False)

@@ -13,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.response import Redirect, Stream
 
 from worker import __version__
-from worker.processes.flower_program import flower_url
+from worker.processes.flower_program import tasks_page
 from worker.runtime import Runtime
 from worker.web.doors.people import Person
 from worker.web.given import CsrfToken, Current, Who
@@ -70,16 +70,10 @@ class Shell:
             "who": self.who,
             "path": self._request.url.path,
             "refresh_s": refresh_s,
-            "flower": flower_address(self.current),
+            "flower": tasks_page(self.current.settings),
             "version": __version__,
             "namespace": settings.namespace,
         }
-
-
-def flower_address(current: Runtime) -> str | None:
-    """Where Flower is, None if that is not known: it may listen on any free port."""
-    port = current.settings.flower_port
-    return flower_url(current.settings, port) if port else None
 
 
 def give_shell(request: AnyRequest, current: Current, who: Who, csrf_token: CsrfToken) -> Shell:
