@@ -9,6 +9,7 @@ import pytest
 
 from bench.plans import Plan, explained
 from tests.fleet import Fleet
+from tests.live import eventually
 from worker.core.policy.batch_ref import BatchRef
 from worker.db import admission
 from worker.steps.rescue import runs_to_close, sweep
@@ -99,3 +100,31 @@ def test_recording_executions_looks_up_the_drafts_of_its_bots_alone(fleet: Fleet
     [plan] = [one for one in plans if "INSERT INTO workflow_execution_runs" in one.statement]
     lookups = r" on bot_workflow_versions .*loops=230\)\n *Index Cond: \(\(bot_id\)::text = "
     assert re.search(lookups, plan.text), plan
+
+
+WRITTEN = ("workflow_execution_runs", "workflow_node_executions")
+
+
+def test_executions_are_not_read_whole_where_they_were_analyzed_while_there_were_none(
+    fleet: Fleet,
+) -> None:
+    """Foreign keys are checked by plans that a session keeps until a table is analyzed again."""
+    fleet.add_many(30)
+    with fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
+        vacuum.exec_driver_sql("VACUUM ANALYZE")
+    run = fleet.planned(batch_size=10, validate="sample:1")
+    before = reads_of_whole_tables(fleet)
+
+    for number in (1, 2, 3):
+        assert fleet.convert(run.run_id, number).counts.converted == 10
+
+    assert reads_of_whole_tables(fleet) == before
+
+
+def reads_of_whole_tables(fleet: Fleet) -> dict[str, int]:
+    """How often each table of executions was read whole, told once the sessions have ended."""
+    fleet.engine.dispose()
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
+    eventually(lambda: fleet.rows(asked)[0][0] == 0)
+    counted = "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname = ANY(:names)"
+    return {row.relname: row.seq_scan for row in fleet.rows(counted, names=list(WRITTEN))}

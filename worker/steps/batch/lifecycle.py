@@ -14,6 +14,7 @@ from worker.core.metrics.model import Sample
 from worker.core.policy.batch_ref import BatchRef
 from worker.core.policy.states import BatchState
 from worker.db import audit, batches, leaving, ledger
+from worker.db.access import prefer_indexes
 from worker.db.batches import Batch
 from worker.db.bulk import driver
 from worker.db.engine import map_database_errors
@@ -83,6 +84,7 @@ def ending(runtime: Runtime, batch: Batch) -> Iterator[Ending]:
         runtime.engine.begin() as connection,
         _known_if_lost(connection),
     ):
+        prefer_indexes(connection)
         if not batches.lock_for_work(connection, batch):
             raise StaleError(f"{batch.ref} was done meanwhile")
         end = Ending(connection, batch)
