@@ -1,8 +1,8 @@
 """Worker machines in miniature: network namespaces of Linux, each with an address of its own.
 
 They share the processors, so that no more work is done than without them; what is measured is that
-workers on several machines do it by the network alone. Embedded servers listen on sockets in files:
-`socat` hands on to these what comes by the network. Needs root, `ip` (iproute2) and `socat`.
+workers on several machines do it by the network alone. Servers that listen on sockets in files, or on
+loopback, are not reached by it: `socat` hands on to these. Needs root, `ip` (iproute2) and `socat`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NETWORK: Final = "10.213.77"
 HOST: Final = f"{NETWORK}.1"
 POSTGRES_PORT: Final = 15432
 REDIS_PORT: Final = 16379
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -75,29 +76,44 @@ def _machine(stack: ExitStack, bridge: str, number: int) -> Machine:
 
 @contextmanager
 def by_network(database_url: str, redis_url: str) -> Iterator[tuple[str, str]]:
-    """The URLs by which machines reach servers that listen on sockets in files.
+    """The URLs by which machines reach servers that listen on sockets in files, or on loopback.
 
     URLs of servers that listen on a network already are left as they are.
     """
-    url = sa.make_url(database_url)
-    directory = url.query.get("host")
+    database, queue = sa.make_url(database_url), sa.make_url(redis_url)
     with ExitStack() as stack:
-        if isinstance(directory, str) and directory.startswith("/"):
-            stack.enter_context(_relay(POSTGRES_PORT, f"{directory}/.s.PGSQL.{url.query['port']}"))
-            url = url.set(host=HOST, port=POSTGRES_PORT, query={})
-        if redis_url.startswith("unix://"):
-            stack.enter_context(_relay(REDIS_PORT, redis_url.removeprefix("unix://").split("?")[0]))
-            redis_url = f"redis://{HOST}:{REDIS_PORT}/0"
-        yield url.render_as_string(hide_password=False), redis_url
+        if (serves := _place(database, 5432)) is not None:
+            stack.enter_context(_relay(POSTGRES_PORT, serves))
+            database = database.set(host=HOST, port=POSTGRES_PORT).difference_update_query(
+                ["host", "port"]
+            )
+        if (serves := _place(queue, 6379)) is not None:
+            stack.enter_context(_relay(REDIS_PORT, serves))
+            number = queue.query.get("db") or (queue.database if queue.host else "0")
+            queue = queue.set(
+                drivername="redis", host=HOST, port=REDIS_PORT, database=f"{number}", query={}
+            )
+        yield (
+            database.render_as_string(hide_password=False),
+            queue.render_as_string(hide_password=False),
+        )
+
+
+def _place(url: sa.URL, port: int) -> str | None:
+    """Where a server listens that a machine does not reach, in socat's words; None if it does."""
+    if url.drivername == "unix":
+        return f"UNIX-CONNECT:/{url.database}"
+    directory = url.query.get("host")
+    if isinstance(directory, str) and directory.startswith("/"):
+        return f"UNIX-CONNECT:{directory}/.s.PGSQL.{url.query['port']}"
+    return f"TCP:{url.host}:{url.port or port},nodelay" if url.host in LOOPBACK else None
 
 
 @contextmanager
-def _relay(port: int, socket: str) -> Iterator[None]:
+def _relay(port: int, serves: str) -> Iterator[None]:
     listen = f"TCP-LISTEN:{port},bind={HOST},fork,reuseaddr,nodelay"
     # A group of its own, so that it ends with the children that it has for each connection.
-    with subprocess.Popen(
-        ["socat", "-b", "65536", listen, f"UNIX-CONNECT:{socket}"], process_group=0
-    ) as process:
+    with subprocess.Popen(["socat", "-b", "65536", listen, serves], process_group=0) as process:
         try:
             yield
         finally:
