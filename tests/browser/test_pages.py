@@ -121,6 +121,7 @@ PATHS = (
     f"/executions/{EXECUTION}",
     "/audit",
     "/settings",
+    "/docs",
 )
 
 REFUSED = ("/bot?id=nothing", "/runs/99", "/nowhere", "/executions/00")

@@ -15,6 +15,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 
 from worker import __version__
 from worker.web.documentation.document import COMPONENTS, SECURITY, Json, document
+from worker.web.pages.assets import ASSETS
 
 PATH: Final = "/docs"
 _PACKAGE: Final = "worker.web.documentation"
@@ -34,7 +35,8 @@ class AsPage(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: Json) -> bytes:  # noqa: ARG002
         """The page: every request by its room, and every shape."""
         shown = document(openapi_schema)
-        said: str = _template().render(rooms=list(rooms(shown)), shapes=shapes(shown))
+        icon = ASSETS["icon.svg"].path
+        said: str = _template().render(rooms=list(rooms(shown)), shapes=shapes(shown), icon=icon)
         return said.encode()
 
 
