@@ -168,6 +168,7 @@ def test_a_publication_begins_only_with_the_number_of_its_bots_and_is_moved_by_h
 
     assert [one["changed"] for one in held] == [True, False]
     assert (shown["state"], shown["state_reason"], shown["requested_by"]) == ("held", "x", "ann")
+    assert shown["options"]["waves"] == "1, all"
     assert [(wave["number"], wave["verdict"]) for wave in shown["waves"]] == [(1, None), (2, None)]
     assert (went["publication_id"], gate["outcome"], gate["agrees"]) == (1, None, True)
     assert stopped == {"publication_id": 1, "changed": True}

@@ -31,7 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Alert rules: while one of them fires, no further wave begins."""
     next_draft: NextDraft = "empty"
     waves: str = DEFAULT_WAVES
-    """Who goes when, of one that is planned once its bots are proven."""
+    """Who goes when, as it was asked for; the waves of one that is not planned yet are made by it."""
     request_digest: str = ""
     """Tells what was asked for: another request with the same id is refused."""
 

@@ -47,7 +47,8 @@ def publish(
         UsageError: there is no such run, or no bot to publish.
     """
     asked = _digest(wanted, gate)
-    options = msgspec.structs.replace(wanted.options, request_digest=asked)
+    said = ", ".join(step.text for step in wanted.steps)
+    options = msgspec.structs.replace(wanted.options, waves=said, request_digest=asked)
     traffic = asked_of_late(current.engine)
     with map_database_errors(), current.engine.begin() as connection:
         request_ids.need_free(connection, request_id, "publication")
