@@ -122,7 +122,7 @@ def test_executions_are_not_read_whole_where_they_were_analyzed_while_there_were
 
 
 def reads_of_whole_tables(fleet: Fleet) -> dict[str, int]:
-    """How often each table of executions was read whole, told once the sessions have ended."""
+    """How often each table of executions was read whole, by sessions that have ended."""
     fleet.engine.dispose()
     asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
     eventually(lambda: fleet.rows(asked)[0][0] == 0)
