@@ -29,16 +29,22 @@ BOTS = 500
 REPEATS = 7
 SOURCE = Source("bench", run_id=10**9, batch=1)
 
+_EXECUTIONS = "workflow_execution_runs"
+_INDEX = "bench_executions_by_version"
+
 _T = TypeVar("_T")
 
 
 def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> dict[str, float]:
     """Microseconds a bot, the median of a few tries; everything is rolled back."""
     with engine.connect() as connection:
-        for table in ("workflow_execution_runs", "bot_workflow_versions"):
+        # The platform has no index by which a draft that is deleted finds executions that refer to it.
+        connection.execute(sa.text(f"CREATE INDEX {_INDEX} ON {_EXECUTIONS} (workflow_version_id)"))
+        for table in (_EXECUTIONS, "bot_workflow_versions"):
             connection.execute(
                 sa.text(f"DELETE FROM {table} WHERE bot_id <= :b"), {"b": _last(connection)}
             )
+        connection.execute(sa.text(f"DROP INDEX {_INDEX}"))
         trial = Trial(SOURCE, Trials(BUILT_IN, 1), equipment)
         rows = _read(connection)
         ready = [one for row in rows if isinstance(one := decide(row, defaults, trial), Converted)]
