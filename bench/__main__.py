@@ -36,10 +36,10 @@ from bench.measured import SLICES, Measured, report, slice_rates
 from bench.peer import measure_peer
 from bench.profile import batch_times
 from bench.stored import ends_of_batches, table_sizes, wal_position
+from bench.waiting import wait_for_workers
 from migrations import upgrade
 from tasks import start_run
 from worker import log, runtime
-from worker.app import app
 from worker.db import run_progress
 from worker.processes.supervisor import Supervisor, worker_program
 from worker.runtime import Runtime
@@ -170,10 +170,9 @@ def _measure(settings: Settings, wanted: Wanted) -> Measured:
     }
     program = worker_program(WORKERS, log_level="warning")
     program = msgspec.structs.replace(program, environment={**program.environment, **environment})
-    with Supervisor(
-        [program], shutdown_s=settings.shutdown_s, log_dir=Path(settings.data_dir) / "log"
-    ) as supervisor:
-        _wait_for_worker()
+    log_dir = Path(settings.data_dir) / "log"
+    with Supervisor([program], shutdown_s=settings.shutdown_s, log_dir=log_dir) as supervisor:
+        wait_for_workers(log_dir)
         with _PeakMemory(supervisor.pids) as peak:
             wal = wal_position(current.engine)
             seconds, run_id = _run(current, validate)
@@ -214,11 +213,6 @@ def _run(current: Runtime, validate: str) -> tuple[float, int]:
         if progress is not None and progress.is_over:
             return time.perf_counter() - started, run.run_id
         time.sleep(max(POLL_S, (time.perf_counter() - started) / POLLS))
-
-
-def _wait_for_worker() -> None:
-    while not app.control.ping(timeout=0.5):
-        pass
 
 
 class _PeakMemory:

@@ -21,9 +21,10 @@ import msgspec
 import psycopg
 import sqlalchemy as sa
 
-from bench.__main__ import WORKERS, _run, _wait_for_worker
+from bench.__main__ import WORKERS, _run
 from bench.floor import load_fleet
 from bench.main import Bench, Place, main
+from bench.waiting import wait_for_workers
 from migrations import upgrade
 from worker import runtime
 from worker.db import runs
@@ -80,10 +81,9 @@ def measure_with(settings: Settings, bots: int, validate: str) -> Measured:
     }
     program = worker_program(WORKERS, log_level="error")
     program = msgspec.structs.replace(program, environment={**program.environment, **environment})
-    with Supervisor(
-        [program], shutdown_s=settings.shutdown_s, log_dir=Path(settings.data_dir) / "log"
-    ):
-        _wait_for_worker()
+    log_dir = Path(settings.data_dir) / "log"
+    with Supervisor([program], shutdown_s=settings.shutdown_s, log_dir=log_dir):
+        wait_for_workers(log_dir)
         with saving(settings.database_url, texts) as beside:
             run_s, run_id = _run(current, validate)
     with current.engine.connect() as connection:

@@ -30,12 +30,11 @@ from bench.main import Bench, Place, main
 from bench.measured import table
 from bench.model import US, Demands, Predicted, Site, fleet, predict, stations_of
 from bench.stored import ends_of_batches, wal_position
+from bench.waiting import wait_for_workers
 from migrations import upgrade
 from worker import runtime
-from worker.app import app
 from worker.core.policy.batch_ref import BatchRef
 from worker.db import batches, run_progress, runs
-from worker.errors import ConfigError
 from worker.processes.supervisor import Program, Supervisor, worker_program
 from worker.progress.redis import SHARE
 from worker.runtime import Runtime
@@ -56,8 +55,6 @@ DISK_TIMES: Final = 4.0
 """How much faster a database server's disk is than a virtual machine's: assumed."""
 
 BLOCK: Final = 2**23
-PATIENCE_S: Final = 120.0
-"""How long workers may take to start."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -179,21 +176,8 @@ def _workers(settings: Settings, count: int, processes: int) -> Iterator[Supervi
         supervisor = stack.enter_context(
             Supervisor(programs, shutdown_s=settings.shutdown_s, log_dir=log_dir)
         )
-        _wait_for(count, log_dir)
+        wait_for_workers(log_dir, count)
         yield supervisor
-
-
-def _wait_for(count: int, log_dir: Path) -> None:
-    """Wait until so many workers answer.
-
-    Raises:
-        ConfigError: they have not within `PATIENCE_S`.
-    """
-    deadline = time.monotonic() + PATIENCE_S
-    while len(app.control.ping(timeout=1.0) or ()) < count:
-        if time.monotonic() > deadline:
-            said = "\n".join(path.read_text()[-500:] for path in sorted(log_dir.glob("*.log")))
-            raise ConfigError(f"not all of {count} workers answered; they said last:\n{said}")
 
 
 def _environment(settings: Settings, database_url: str, redis_url: str) -> dict[str, str]:

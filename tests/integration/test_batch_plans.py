@@ -15,8 +15,9 @@ from worker.db import admission
 from worker.steps.rescue import runs_to_close, sweep
 
 DONE, WAITING = 20_000, 20_000
-FEW_PAGES = 300
-"""Each batch of the run is a row of 150 bytes, 40,000 of them some 800 pages. To update one touches ten."""
+IN_QUEUE = 8
+FEW_PAGES = 100
+"""Each batch of the run is a row of 150 bytes, 40,000 of them some 800 pages."""
 
 
 def add_batches(fleet: Fleet, run_id: int) -> None:
@@ -74,7 +75,7 @@ def test_what_enqueues_and_claims_reads_the_batches_in_flight_alone(
     add_batches(fleet, run_id)
 
     with explained(fleet.engine) as plans:
-        taken = fleet.take(run_id, 20)
+        taken = fleet.take(run_id, IN_QUEUE + 4)
         with fleet.engine.begin() as connection:
             ref = BatchRef(run_id, taken[0])
             claimed = admission.claim(connection, ref, worker="two", lease_s=60, target_ms=0)
