@@ -35,6 +35,7 @@ from worker.db.publication.content import content_hash, workflow_hash
 from worker.processes.ports import listen
 from worker.runtime import Runtime
 from worker.steps.examine import examine_bot
+from worker.steps.now import read_fleet
 from worker.steps.prune.calendar import read_schedule
 from worker.steps.publication.look import look
 from worker.steps.status import read_status
@@ -141,7 +142,7 @@ def _row(one: Taken) -> str:
 # -- measuring -------------------------------------------------------------------------------------
 
 
-_BY_THE_CLOCK: Final = ("requests", "heartbeat")
+_BY_THE_CLOCK: Final = ("requests", "heartbeat", "count")
 
 
 class Watch:
@@ -240,7 +241,7 @@ def once(port: int, path: str) -> float:
 
 
 def commands(current: Runtime) -> dict[str, Callable[[], object]]:
-    """What commands read that say what a page says, in this process."""
+    """What commands read that say what a page says, in this process; and what `/` has counted beside it."""
     settings, engine = current.settings, current.engine
 
     def status(run_id: int | None) -> None:
@@ -250,7 +251,12 @@ def commands(current: Runtime) -> dict[str, Callable[[], object]]:
     def show() -> None:
         examine_bot(engine, BOT, current.defaults, current.echo_for, setting=settings.target)
 
-    return {"status": lambda: status(None), "status 1": lambda: status(1), f"show {BOT}": show}
+    return {
+        "status": lambda: status(None),
+        "status 1": lambda: status(1),
+        f"show {BOT}": show,
+        "the count of /": lambda: read_fleet(engine, settings),
+    }
 
 
 def _plans(current: Runtime, path: str) -> list[str]:

@@ -14,6 +14,7 @@ from tests.builders import a_node, an_edge, paths
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from tests.html import Page
 from tests.integration.conftest import Run
+from tests.live import eventually
 from tests.web import serving
 from worker.db import run_pace, run_results
 from worker.db.run_pace import slices_for
@@ -43,6 +44,12 @@ def page(client: httpx.Client, path: str, status: int = 200) -> Page:
     return found
 
 
+def with_text(client: httpx.Client, path: str, text: str) -> Page | None:
+    """The page, if it says this."""
+    found = page(client, path)
+    return found if text in found.text else None
+
+
 def tokens(client: httpx.Client, path: str) -> str:
     return page(client, path).fields("csrf_token")[0]
 
@@ -64,6 +71,19 @@ def test_the_first_page_says_what_goes_on_and_why_it_waits(
     assert run.run_id == 1
 
 
+def test_the_first_page_does_not_wait_for_a_count_of_the_fleet_and_has_it_later(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    fleet.add_many(3)
+    fleet.planned()
+    with fleet.engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
+        found = page(client, "/")
+        assert "The fleet is being counted." in found.text
+        assert "0 of 3 bots" in found.text
+    assert "being counted" not in eventually(lambda: with_text(client, "/", "Counted 2")).text
+
+
 def test_the_first_page_is_there_even_if_the_fleet_cannot_be_counted(
     fleet: Fleet, client: httpx.Client
 ) -> None:
@@ -71,9 +91,8 @@ def test_the_first_page_is_there_even_if_the_fleet_cannot_be_counted(
     fleet.planned()
     with fleet.engine.begin() as other:
         other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
-        client.timeout = httpx.Timeout(60)
-        found = page(client, "/")
-    assert "The fleet could not be counted: " in found.text
+        said = "The fleet could not be counted: "
+        found = eventually(lambda: with_text(client, "/", said))
     assert "0 of 3 bots" in found.text
 
 
@@ -324,10 +343,12 @@ def test_a_large_workflow_is_listed_and_not_drawn(fleet: Fleet, client: httpx.Cl
 
 def test_files_are_kept_by_browsers_under_names_that_change_with_them(client: httpx.Client) -> None:
     found = page(client, "/runs")
-    [style] = [str(values["href"]) for _, values in found.tags if values.get("rel") == "stylesheet"]
-    answer = client.get(style)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/css; charset=utf-8"
-    assert "immutable" in answer.headers["cache-control"]
-    assert client.get(f"/assets/0123456789abcdef/{style.rpartition('/')[2]}").status_code == 404
+    styles = [str(values["href"]) for _, values in found.tags if values.get("rel") == "stylesheet"]
+    assert [path.rpartition("/")[2] for path in styles] == ["colours.css", "style.css"]
+    for path in styles:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/css; charset=utf-8"
+        assert "immutable" in answer.headers["cache-control"]
+    assert client.get("/assets/0123456789abcdef/style.css").status_code == 404
     assert client.get("/assets/x/..%2f..%2fapp.py").status_code == 404

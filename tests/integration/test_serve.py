@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2 as httpx
 import pytest
@@ -104,10 +105,9 @@ def test_a_port_that_is_taken_and_an_address_beyond_loopback_are_refused(flowshi
     assert "FLOWSHIFT_WEB_ADDRESS" in err
 
 
-def test_the_command_serves_shows_that_it_works_and_ends_with_0_on_sigterm(
-    fleet: Fleet, environment: dict[str, str]
-) -> None:
-    environment["FLOWSHIFT_HEARTBEAT_S"] = "1"
+@contextmanager
+def served(environment: dict[str, str]) -> Iterator[str]:
+    """The command at an address; asked to stop, it ends with 0 and says nothing more."""
     with subprocess.Popen(
         [sys.executable, "-m", "worker", "serve"],
         env=environment,
@@ -117,22 +117,42 @@ def test_the_command_serves_shows_that_it_works_and_ends_with_0_on_sigterm(
         assert process.stderr is not None
         line = process.stderr.readline()
         try:
-            url = line.partition('"url": "')[2].partition('"')[0]
-
-            def works() -> bool:
-                with fleet.engine.connect() as connection:
-                    found = heartbeats.processes(connection)
-                return [(one.kind, one.evidence) for one in found] == [
-                    ("serve", "it answers, and reads the database")
-                ]
-
-            eventually(works)
-            with urllib.request.urlopen(url) as page:
-                assert page.status == 200
+            yield line.partition('"url": "')[2].partition('"')[0]
         finally:
             process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-
+            try:
+                _, err = process.communicate(timeout=45)
+            finally:
+                process.kill()
     assert (process.returncode, err) == (0, "")
+
+
+def test_the_command_serves_shows_that_it_works_and_ends_with_0_on_sigterm(
+    fleet: Fleet, environment: dict[str, str]
+) -> None:
+    environment["FLOWSHIFT_HEARTBEAT_S"] = "1"
+
+    def works() -> bool:
+        with fleet.engine.connect() as connection:
+            found = heartbeats.processes(connection)
+        return [(one.kind, one.evidence) for one in found] == [
+            ("serve", "it answers, and reads the database")
+        ]
+
+    with served(environment) as url:
+        eventually(works)
+        with urllib.request.urlopen(url) as page:
+            assert page.status == 200
     with fleet.engine.connect() as connection:
         assert [one.stopped for one in heartbeats.processes(connection)] == [True]
+
+
+def test_the_command_ends_on_sigterm_while_it_still_counts_the_fleet(
+    fleet: Fleet, environment: dict[str, str]
+) -> None:
+    environment["FLOWSHIFT_LOCK_TIMEOUT_MS"] = "60000"
+    environment["FLOWSHIFT_WEB_STATEMENT_TIMEOUT_MS"] = "60000"
+    with fleet.engine.begin() as other:
+        other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
+        with served(environment) as url, urllib.request.urlopen(url) as page:
+            assert "The fleet is being counted." in page.read().decode()

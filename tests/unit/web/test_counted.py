@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.live import eventually
 from worker.errors import TransientError
-from worker.web.pages.counted import Counted, CountedEach
+from worker.web.pages.counted import Counted, CountedEach, Last
 
 
 class Source:
@@ -26,9 +27,13 @@ class Source:
         return self.reads
 
 
+PATIENCE_S = 60.0
+"""Longer than a read takes on a slow machine."""
+
+
 def test_a_value_is_read_again_once_it_is_old() -> None:
     source = Source()
-    counted = Counted[int](60, 20, clock=lambda: source.now_s)
+    counted = Counted[int](60, 20, PATIENCE_S, clock=lambda: source.now_s)
     values = []
     for source.now_s in (0.0, 59.0, 60.0):
         values.append(counted.get(source.read).value)
@@ -39,7 +44,7 @@ def test_what_cannot_be_read_leaves_the_value_before_it_and_is_not_asked_for_at_
     None
 ):
     source = Source()
-    counted = Counted[int](60, 20, clock=lambda: source.now_s)
+    counted = Counted[int](60, 20, PATIENCE_S, clock=lambda: source.now_s)
     assert counted.get(source.read).error is None
     source.now_s, source.is_away = 60.0, True
     last = counted.get(source.read)
@@ -49,6 +54,58 @@ def test_what_cannot_be_read_leaves_the_value_before_it_and_is_not_asked_for_at_
     source.now_s = 80.0
     last = counted.get(source.read)
     assert (last.value, last.error) == (3, None)
+
+
+def test_who_asks_does_not_wait_for_a_long_read_and_gets_the_value_before_it() -> None:
+    source, goes_on = Source(), threading.Event()
+    counted = Counted[int](60, 20, 0.01, clock=lambda: source.now_s)
+
+    def slow() -> int:
+        assert goes_on.wait(PATIENCE_S)
+        return source.read()
+
+    def looked() -> Last[int]:
+        return counted.get(slow)
+
+    try:
+        assert [looked() for _ in range(3)] == [Last(None, is_being_read=True)] * 3
+        goes_on.set()
+        assert eventually(lambda: looked().value) == 1
+        goes_on.clear()
+        source.now_s = 60.0
+        assert [looked() for _ in range(3)] == [Last(1, is_being_read=True)] * 3
+        goes_on.set()
+        assert eventually(lambda: not looked().is_being_read)
+        assert looked() == Last(2)
+    finally:
+        goes_on.set()
+
+
+def test_a_long_read_is_old_so_long_after_its_end() -> None:
+    source = Source()
+    counted = Counted[int](60, 20, PATIENCE_S, clock=lambda: source.now_s)
+
+    def slow() -> int:
+        source.now_s += 100.0
+        return source.read()
+
+    assert [counted.get(slow).value, counted.get(slow).value] == [1, 1]
+
+
+def test_an_error_that_no_database_raised_is_raised_at_each_look_and_tried_again() -> None:
+    source = Source()
+    counted = Counted[int](60, 20, PATIENCE_S, clock=lambda: source.now_s)
+
+    def wrong() -> int:
+        source.reads += 1
+        raise ValueError("a defect")
+
+    for source.now_s in (0.0, 19.0):
+        with pytest.raises(ValueError, match="a defect"):
+            counted.get(wrong)
+    assert source.reads == 1
+    source.now_s = 20.0
+    assert counted.get(source.read) == Last(2)
 
 
 def test_of_each_key_a_value_is_read_again_once_it_is_old() -> None:

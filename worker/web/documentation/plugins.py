@@ -35,8 +35,12 @@ class AsPage(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: Json) -> bytes:  # noqa: ARG002
         """The page: every request by its room, and every shape."""
         shown = document(openapi_schema)
-        icon = ASSETS["icon.svg"].path
-        said: str = _template().render(rooms=list(rooms(shown)), shapes=shapes(shown), icon=icon)
+        said: str = _template().render(
+            rooms=list(rooms(shown)),
+            shapes=shapes(shown),
+            icon=ASSETS["icon.svg"].path,
+            colours=ASSETS["colours.css"].path,
+        )
         return said.encode()
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -20,42 +21,76 @@ MOST_KEPT: Final = 200
 
 
 class Last(msgspec.Struct, Generic[Value], frozen=True):
-    """What was counted last, None if nothing was yet; and why it could not be counted again, if so."""
+    """What was counted last, None if nothing was yet.
+
+    `error` is why it could not be counted again, if so; `is_being_read` says that a count goes on now.
+    """
 
     value: Value | None = None
     error: TransientError | None = None
+    is_being_read: bool = False
 
 
 class Counted(Generic[Value]):
-    """A value that is read anew once it is `max_age_s` old. One thread reads it, others wait for it.
+    """A value that is read anew once it is `max_age_s` old, in a thread of its own.
 
-    After an error it is tried again after `retry_s`, so that a page which is looked at adds nothing
-    to the load of a database that cannot answer it.
+    Who asks waits at most `patience_s` for it, and gets the value before it then: a page is there in time,
+    however long a count of the fleet takes. After an error it is tried again after `retry_s`, so that a
+    page which is looked at adds nothing to the load of a database that cannot answer it.
     """
 
     def __init__(
-        self, max_age_s: float, retry_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        max_age_s: float,
+        retry_s: float,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_age_s = max_age_s
         self._retry_s = retry_s
+        self._patience_s = patience_s
         self._clock = clock
         self._lock = threading.Lock()
         self._due_at = float("-inf")
+        self._reading: Future[Value] | None = None
         self._last: Last[Value] = Last()
 
     def get(self, read: Callable[[], Value]) -> Last[Value]:
-        """The value, or the one before it with what `read` raised: the database was unavailable."""
-        with self._lock:
-            if self._clock() >= self._due_at:
-                self._last, wait_s = self._read(read)
-                self._due_at = self._clock() + wait_s
-            return self._last
+        """The value, or the one before it with what `read` raised: the database was unavailable.
 
-    def _read(self, read: Callable[[], Value]) -> tuple[Last[Value], float]:
+        Raises:
+            Exception: what `read` raised otherwise, at each look until it is tried again.
+        """
+        with self._lock:
+            if self._reading is None or (self._reading.done() and self._clock() >= self._due_at):
+                self._reading = self._begin(read)
+            reading = self._reading
+        wait([reading], self._patience_s)
+        if not reading.done():
+            return msgspec.structs.replace(self._last, is_being_read=True)
+        error = reading.exception()
+        if error is not None and not isinstance(error, TransientError):
+            raise error
+        return self._last
+
+    def _begin(self, read: Callable[[], Value]) -> Future[Value]:
+        """Read it in a thread that does not keep the process from ending."""
+        reading: Future[Value] = Future()
+        threading.Thread(target=self._read, args=(read, reading), name="count", daemon=True).start()
+        return reading
+
+    def _read(self, read: Callable[[], Value], reading: Future[Value]) -> None:
         try:
-            return Last(read()), self._max_age_s
-        except TransientError as error:
-            return Last(self._last.value, error), self._retry_s
+            value = read()
+        except Exception as error:  # noqa: BLE001 - `get` raises it
+            self._due_at = self._clock() + self._retry_s
+            if isinstance(error, TransientError):
+                self._last = Last(self._last.value, error)
+            reading.set_exception(error)
+        else:
+            self._due_at = self._clock() + self._max_age_s
+            self._last = Last(value)
+            reading.set_result(value)
 
 
 class _Place(Generic[Value]):

@@ -21,7 +21,10 @@ from worker.web.pages.shell import PageShell
 
 REFRESH_S: Final = 5
 FLEET_S: Final = 60.0
-"""The fleet is counted so often at most: at a million bots that takes some tenths of a second."""
+"""The fleet is counted so often at most: at a million bots that takes some seconds."""
+
+PATIENCE_S: Final = 0.1
+"""So long a page waits for the count; it has 0.2 s for everything."""
 
 RETRY_S: Final = 20.0
 """If it could not be counted, it is tried again after so long."""
@@ -34,14 +37,15 @@ _FLEET_OF: Final[WeakKeyDictionary[Runtime, Counted[Fleet]]] = WeakKeyDictionary
 
 def _counted(current: Runtime) -> Counted[Fleet]:
     """The count of this process, which every request shares."""
-    return _FLEET_OF.setdefault(current, Counted(FLEET_S, RETRY_S))
+    return _FLEET_OF.setdefault(current, Counted(FLEET_S, RETRY_S, PATIENCE_S))
 
 
 @get("/", sync_to_thread=True, include_in_schema=False)
 def now(shell: PageShell, reading: Reading) -> Response[str]:
     """Runs, publications, processes, the fleet and the prune.
 
-    If the fleet cannot be counted in time, the page says so, and everything else.
+    If the fleet cannot be counted in time, the page says so, and everything else. The count's connection is
+    not the request's: it is read beside the page, and may outlive it.
     """
     settings = shell.current.settings
     found = read_now(reading, settings)
@@ -52,6 +56,7 @@ def now(shell: PageShell, reading: Reading) -> Response[str]:
         now=found,
         fleet=counted.value,
         uncounted=counted.error,
+        is_being_counted=counted.is_being_read,
         healths=healths_of(found.processes, max_age_s(shell.current)),
         stuck=stuck_lines(found.notifications_stuck),
         meanings=MEANINGS,
