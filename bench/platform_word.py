@@ -30,7 +30,7 @@ from worker.platform.platform import Platform
 from worker.providers.echo import Echo
 from worker.sample import SMALLEST, sample_bots
 from worker.settings import Settings
-from worker.steps.batch.decide import Asked, Decided, decide_on, heard
+from worker.steps.batch.decide import Asked, Decided, decide_each, heard
 from worker.steps.batch.trial import Trial
 
 BOTS: Final = 2_000
@@ -84,7 +84,7 @@ class Bench:
             lambda: (echo, echo), time.perf_counter, self._registry, platform=platform
         )
         trial = Trial(Source("bench"), Trials(BUILT_IN, 1), equipment)
-        return (decide_on(row, Defaults(), trial, Asked(), equipment) for row in self.rows)
+        return decide_each(self.rows, Defaults(), trial, Asked(), equipment)
 
     def _one_at_a_time(self) -> None:
         for one in self._decided(self._check):

@@ -22,7 +22,7 @@ from worker.db.bots import BotRow, Lock
 from worker.db.ledger import LedgerRow, insert_ledger
 from worker.db.recordings import insert_executions
 from worker.db.row_ids import Source
-from worker.steps.batch.decide import Converted, decide
+from worker.steps.batch.decide import Converted, decide, decide_each
 from worker.steps.batch.trial import Trial
 
 BOTS = 500
@@ -69,6 +69,10 @@ def batch_times(engine: sa.Engine, defaults: Defaults, equipment: Equipment) -> 
                 trial.try_draft(one.bot_id, workflow, draft)
                 for one, workflow, draft in zip(ready, workflows, written, strict=True)
             ],
+            "core: all of it, one bot after the other": lambda: [
+                decide(row, defaults, trial) for row in rows
+            ],
+            "core: all of it, some bots together": lambda: [*decide_each(rows, defaults, trial)],
             "insert drafts, hashed": lambda: drafts.insert_drafts(connection, graphs),
             "fill backups": lambda: back_up(connection, [one.bot_id for one in ready], "column"),
             "insert ledger": lambda: insert_ledger(connection, 10**9, 1, ledger),

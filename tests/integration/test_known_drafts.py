@@ -50,15 +50,15 @@ del BARE["nodes"][2]["data"]["model"]
 def known(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The bots that were known and not converted, as runs come to them."""
     found: list[str] = []
-    decide_on = decide.decide_on
+    decide_each = decide.decide_each
 
     def noting(*arguments: Any, **options: Any) -> Any:
-        one = decide_on(*arguments, **options)
-        if isinstance(one.what, decide.Known):
-            found.append(one.bot_id)
-        return one
+        for one in decide_each(*arguments, **options):
+            if isinstance(one.what, decide.Known):
+                found.append(one.bot_id)
+            yield one
 
-    monkeypatch.setattr(convert, "decide_on", noting)
+    monkeypatch.setattr(convert, "decide_each", noting)
     return found
 
 

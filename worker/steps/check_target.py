@@ -17,7 +17,7 @@ from worker.db.bots import BotRow
 from worker.db.ledger import LedgerRow
 from worker.db.row_ids import Source
 from worker.platform.platform import Capability, Platform
-from worker.steps.batch.decide import Asked, Converted, Decided, decide_on, heard
+from worker.steps.batch.decide import Asked, Converted, Decided, decide_each, heard
 from worker.steps.batch.trial import Trial, judged
 
 _SOURCE: Final = Source("flowshift check-target")
@@ -74,7 +74,7 @@ def check_target(
     cases = corpus()
     trial = Trial(_SOURCE, Trials(MESSAGES, len(MESSAGES)), equipment)
     asked = Asked(equipment.target)
-    decided = (decide_on(_row(one), defaults, trial, asked, equipment) for one in cases)
+    decided = decide_each(map(_row, cases), defaults, trial, asked, equipment)
     rows = [_outcome(one) for one in (decided if platform is None else heard(decided, platform))]
     return Checked(
         target=choice,

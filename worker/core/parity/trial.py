@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -25,6 +25,7 @@ from worker.core.targets.target import KnownDifference, Target
 from worker.core.workflow.calls import DEFAULT_LIMITS, Clock, Limits, Providers, Trace
 
 Code = Literal["execution_failed", "parity_mismatch"]
+_CODES: Final[tuple[Code, ...]] = get_args(Code)
 
 
 class Executed(msgspec.Struct, frozen=True):
@@ -197,7 +198,7 @@ def try_draft(
             if known.code not in met:
                 said = f"{known.message}; on {quote(message, 40)}: {parity.difference}"
                 met[known.code] = Met(known.code, said)
-    found = next((code for code in get_args(Code) if code in faults), None)
+    found = next((code for code in _CODES if code in faults), None)
     return TrialResult(
         executions=tuple(executions),
         agreed=not faults and undecided is None and bool(executions),

@@ -27,7 +27,7 @@ from worker.db.runs import ECHO, RunOptions
 from worker.errors import LockedError, TransientError, UsageError
 from worker.log import get_logger
 from worker.runtime import Runtime
-from worker.steps.batch.decide import Asked, Decided, decide_on, heard
+from worker.steps.batch.decide import Asked, Decided, decide_each, heard
 from worker.steps.batch.kind import Kind
 from worker.steps.batch.lifecycle import at_work, ending, log_left
 from worker.steps.batch.plans import plans_counted
@@ -65,11 +65,11 @@ class _Decider(msgspec.Struct, frozen=True):
     def decide(self, rows: Iterable[BotRow]) -> Generator[Decided]:
         """What becomes of bots, in their order; the platform's own programs are asked about each draft."""
         word = self.equipment.platform
-        decided = (self._decide(row) for row in rows)
+        decided = self._decide(rows)
         return decided if word is None else heard(decided, word)
 
-    def _decide(self, row: BotRow) -> Decided:
-        return decide_on(row, self.defaults, self.trial, self.asked, self.equipment)
+    def _decide(self, rows: Iterable[BotRow]) -> Generator[Decided]:
+        return decide_each(rows, self.defaults, self.trial, self.asked, self.equipment)
 
     def redo(self, connection: sa.Connection, bot_ids: Sequence[str]) -> list[Decided]:
         """Decide on bots again, from what is committed now.
@@ -80,7 +80,7 @@ class _Decider(msgspec.Struct, frozen=True):
         if self.equipment.platform is not None:
             raise TransientError(f"bot {bot_ids[0]} changed while the platform was asked about it")
         chunks = bots.read_chunks(connection, after=None, through=None, bot_ids=bot_ids)
-        return [self._decide(row) for chunk in chunks for row in chunk]
+        return [one for chunk in chunks for one in self._decide(chunk)]
 
 
 class _Made(msgspec.Struct, frozen=True):
