@@ -74,7 +74,7 @@ GROWING: Final = (
 
 
 KNOWN: Final = {
-    "SELECT flowshift.runs.request_id, flowshift.runs.kind, flowshift.runs.state,": (
+    "SELECT flowshift.runs.run_id, flowshift.runs.request_id, flowshift.runs.kind,": (
         "of its run's batches; for 2 % of a process's time at most"
     ),
 }

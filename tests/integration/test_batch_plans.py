@@ -20,9 +20,17 @@ FEW_PAGES = 100
 """Each batch of the run is a row of 150 bytes, 40,000 of them some 800 pages."""
 
 
-def add_batches(fleet: Fleet, run_id: int) -> None:
-    """Let a run have many batches that are done, some in the queue and at work, and many that wait."""
-    fleet.execute(_BATCHES, run_id=run_id, done=DONE, all=DONE + WAITING)
+def add_batches(fleet: Fleet, run_id: int, done: int = DONE, *, is_analyzed: bool = True) -> None:
+    """Let a run have many batches that are done, some in the queue and at work, and many that wait.
+
+    Where it is not analyzed, the statistics are of the table as it was before.
+    """
+    with fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
+        vacuum.exec_driver_sql("VACUUM ANALYZE flowshift.batches")
+        vacuum.exec_driver_sql("ALTER TABLE flowshift.batches SET (autovacuum_enabled = off)")
+    fleet.execute(_BATCHES, run_id=run_id, done=done, all=done + WAITING)
+    if not is_analyzed:
+        return
     with fleet.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as vacuum:
         vacuum.exec_driver_sql("VACUUM ANALYZE flowshift.batches")
         vacuum.exec_driver_sql("ANALYZE flowshift.runs")
@@ -63,6 +71,23 @@ def test_a_sweep_reads_no_batches_but_those_in_flight_and_the_last_that_ended(fl
 
     assert found is not None
     assert found.to_enqueue
+    assert costly(plans) == []
+
+
+@pytest.mark.parametrize("limits", [{}, {"concurrency": 30}])
+def test_of_a_run_that_was_just_planned_not_all_batches_are_read_either(
+    fleet: Fleet, limits: dict[str, int]
+) -> None:
+    fleet.add_many(2)
+    run_id = fleet.planned(**limits).run_id
+    add_batches(fleet, run_id, done=1, is_analyzed=False)
+
+    with explained(fleet.engine) as plans:
+        assert len(fleet.take(run_id, IN_QUEUE + 4)) >= 4
+        report = fleet.convert(run_id, 1, target_ms=1_000)
+        sweep(fleet.engine, empty=[], actor="test", lease_s=60, heartbeat_s=10)
+
+    assert report.counts.converted == 2
     assert costly(plans) == []
 
 

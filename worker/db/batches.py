@@ -85,7 +85,7 @@ def claim(connection: sa.Connection, ref: BatchRef, *, worker: str, lease_s: int
     row = connection.execute(
         sa.update(batches)
         .where(
-            batches.c.run_id == ref.run_id,
+            *_named(ref),  # by its key, whatever the planner takes the run for
             batches.c.number == free.c.number,
             runs.c.run_id == batches.c.run_id,
         )

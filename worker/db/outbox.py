@@ -39,31 +39,37 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
     window, most = queue_room(connection, run_id, window)
     if most == 0:
         return []
+    waiting = (batches.c.run_id == run_id, batches.c.state == "pending")
     in_window = (
         sa.select(batches.c.number)
-        .where(batches.c.run_id == run_id, batches.c.state == "pending")
+        .where(*waiting)
         .order_by(batches.c.number)
         .limit(window)
-        .scalar_subquery()
+        .subquery()
     )
-    # An array, looked up in the key's index: as a join it is done again for every waiting batch.
+    last_in_window = sa.select(sa.func.max(in_window.c.number)).scalar_subquery()
     chosen = (
         sa.select(batches.c.number)
-        .where(
-            batches.c.run_id == run_id,
-            batches.c.state == "pending",
-            batches.c.enqueued_at.is_(None),
-            batches.c.number == sa.func.any(sa.func.array(in_window)),
-        )
+        .where(*waiting, batches.c.enqueued_at.is_(None), batches.c.number <= last_in_window)
         .order_by(batches.c.number)
         .limit(most)
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
+    # An array, and its ends: looked up in the key's index. In a join all batches of a run that is new are
+    # read, which the planner takes for an empty one until the table is analyzed.
+    numbers = sa.func.array(sa.select(chosen.c.number).scalar_subquery())
+    first, last = (
+        sa.select(end(chosen.c.number)).scalar_subquery() for end in (sa.func.min, sa.func.max)
+    )
     kind = sa.select(runs.c.kind).where(runs.c.run_id == run_id).scalar_subquery()
     taken = connection.execute(
         sa.update(batches)
-        .where(batches.c.run_id == run_id, batches.c.number == chosen.c.number)
+        .where(
+            batches.c.run_id == run_id,
+            batches.c.number.between(first, last),
+            batches.c.number == sa.func.any(numbers),
+        )
         .values(enqueued_at=sa.func.now())
         .returning(
             batches.c.number,
