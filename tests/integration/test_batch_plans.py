@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from bench.ledger import KNOWN
 from bench.plans import Plan, explained
 from tests.fleet import Fleet
 from tests.live import eventually
@@ -107,6 +108,20 @@ def test_what_enqueues_and_claims_reads_the_batches_in_flight_alone(
 
     assert claimed is not None
     assert costly(plans) == []
+
+
+def test_the_statement_that_reads_all_batches_of_its_run_is_the_one_that_the_bench_knows(
+    fleet: Fleet,
+) -> None:
+    fleet.add_many(2)
+    run_id = fleet.planned().run_id
+    add_batches(fleet, run_id)
+
+    with explained(fleet.engine) as plans:
+        fleet.progress(run_id)
+
+    [start] = KNOWN
+    assert [plan.name.startswith(start) for plan in plans if plan.pages > FEW_PAGES] == [True]
 
 
 def test_recording_executions_looks_up_the_drafts_of_its_bots_alone(fleet: Fleet) -> None:
