@@ -7,6 +7,8 @@ import re
 from bench.plans import Plan, explained
 from bench.publish import begin_wave, fill, publish
 from tests.fleet import Fleet
+from worker.core.publication.sizes import Wave
+from worker.core.publication.waves import Plan as WavePlan
 from worker.db.publication import waves
 from worker.db.publication.rolling import Which
 from worker.steps.batch.kinds import KINDS
@@ -57,6 +59,32 @@ def test_no_statement_of_a_batch_reads_a_table_whole(fleet: Fleet) -> None:
         assert KINDS["roll_back"].run(claimed, fleet.current).counts.rolled_back == 400
     assert len(plans) > 10
     assert whole_tables(plans) == []
+
+
+def test_the_planner_knows_a_publication_that_was_just_planned(fleet: Fleet) -> None:
+    """Taken for an empty one, all its bots are read for each batch, until autovacuum comes."""
+    fleet.execute("ALTER TABLE flowshift.publication_bots SET (autovacuum_enabled = off)")
+    fleet.execute("ANALYZE flowshift.publication_bots")
+    fill(fleet.engine, 1_000, 400, shapes=1)
+    bot_ids = tuple(f"new-{number:05}" for number in range(20_000))
+    plan = WavePlan(bot_ids, (Wave("all", len(bot_ids)),), canaries=0)
+    with fleet.engine.begin() as connection:
+        new, _ = waves.create(
+            connection,
+            request_id="new",
+            source_run_id=None,
+            options=waves.Options(target="guide"),
+            requested_by="test",
+        )
+        waves.add_plan(connection, new, plan)
+
+    query = f"SELECT FROM flowshift.publication_bots WHERE publication_id = {new}"
+    [expected] = [
+        int(re.search(r"rows=(\d+)", row[0])[1])  # type: ignore[index]
+        for row in fleet.rows(f"EXPLAIN {query}")
+        if "publication_bots" in row[0]
+    ]
+    assert 10_000 < expected < 40_000
 
 
 def test_whether_a_large_wave_is_out_is_asked_of_its_first_bot(fleet: Fleet) -> None:

@@ -201,8 +201,13 @@ def wait_for_run(connection: sa.Connection, publication_id: int, run_id: int) ->
     )
 
 
+# Of a publication that is new the planner has no statistics, takes it for an empty one, and would read all
+# its bots for each batch, until autovacuum comes. A role that does not own the table is warned, no more.
+_ANALYZE: Final = "ANALYZE (SKIP_LOCKED) flowshift.publication_bots"
+
+
 def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None:
-    """Write a plan down: its waves, and every bot in one of them."""
+    """Write a plan down: its waves, and every bot in one of them; the planner knows them then."""
     connection.execute(
         sa.insert(waves),
         [
@@ -222,6 +227,7 @@ def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None
                 " SELECT unnest(%b::text[]), %b, %b",
                 (bot_ids, publication_id, number),
             )
+    connection.exec_driver_sql(_ANALYZE)
     connection.execute(
         sa.update(publications)
         .where(publications.c.publication_id == publication_id)
