@@ -44,12 +44,15 @@ def _put_back_lost(
     overdue = batches.c.enqueued_at < _ago(MESSAGE_GRACE_S)
     if not is_empty:
         overdue &= batches.c.enqueued_at < _delivered(queue)
+    running = sa.select(runs.c.run_id).where(
+        runs.c.state == "running", runs.c.kind.in_(kinds_in(queue))
+    )
+    # An array: runs are not looked up for each batch, nor batches of runs that are over.
+    its_runs = sa.func.array(running.scalar_subquery())
     found = connection.execute(
         sa.update(batches)
         .where(
-            batches.c.run_id == runs.c.run_id,
-            runs.c.state == "running",
-            runs.c.kind.in_(kinds_in(queue)),
+            batches.c.run_id == sa.func.any(its_runs),
             batches.c.state == "pending",
             overdue,
         )
