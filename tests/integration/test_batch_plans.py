@@ -87,6 +87,7 @@ def test_of_a_run_that_was_just_planned_not_all_batches_are_read_either(
         assert len(fleet.take(run_id, IN_QUEUE + 4)) >= 4
         report = fleet.convert(run_id, 1, target_ms=1_000)
         sweep(fleet.engine, empty=[], actor="test", lease_s=60, heartbeat_s=10)
+        runs_to_close(fleet.engine)
 
     assert report.counts.converted == 2
     assert costly(plans) == []
