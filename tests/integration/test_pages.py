@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx2 as httpx
 import pytest
@@ -71,13 +72,20 @@ def test_the_first_page_says_what_goes_on_and_why_it_waits(
     assert run.run_id == 1
 
 
-def test_the_first_page_does_not_wait_for_a_count_of_the_fleet_and_has_it_later(
-    fleet: Fleet, client: httpx.Client
-) -> None:
+@contextmanager
+def uncountable(fleet: Fleet) -> Iterator[None]:
+    """A run over three bots; meanwhile nobody can count the fleet."""
     fleet.add_many(3)
     fleet.planned()
     with fleet.engine.begin() as other:
         other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+def test_the_first_page_does_not_wait_for_a_count_of_the_fleet_and_has_it_later(
+    fleet: Fleet, client: httpx.Client
+) -> None:
+    with uncountable(fleet):
         found = page(client, "/")
         assert "The fleet is being counted." in found.text
         assert "0 of 3 bots" in found.text
@@ -87,10 +95,7 @@ def test_the_first_page_does_not_wait_for_a_count_of_the_fleet_and_has_it_later(
 def test_the_first_page_is_there_even_if_the_fleet_cannot_be_counted(
     fleet: Fleet, client: httpx.Client
 ) -> None:
-    fleet.add_many(3)
-    fleet.planned()
-    with fleet.engine.begin() as other:
-        other.exec_driver_sql("LOCK TABLE bot_workflow_versions IN ACCESS EXCLUSIVE MODE")
+    with uncountable(fleet):
         said = "The fleet could not be counted: "
         found = eventually(lambda: with_text(client, "/", said))
     assert "0 of 3 bots" in found.text

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import httpx2 as httpx
 import pytest
@@ -22,6 +22,7 @@ from worker.db import heartbeats
 from worker.db.engine import map_database_errors
 from worker.errors import TransientError
 from worker.runtime import Runtime
+from worker.web.app import THREADS
 from worker.web.reading import reading_engine
 
 
@@ -79,6 +80,16 @@ def test_what_only_reads_cannot_write_and_is_cut_off_by_its_own_time_out(current
     engine.dispose()
 
     assert timeout == "5s"
+
+
+def test_every_request_at_work_and_the_count_of_the_fleet_have_a_connection(
+    current: Runtime,
+) -> None:
+    engine = reading_engine(current)
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        for _ in range(THREADS + 1):  # one too many waits for half a minute, and fails
+            stack.enter_context(engine.connect())
 
 
 def test_an_unknown_path_and_a_wrong_method_are_problems(client: httpx.Client) -> None:

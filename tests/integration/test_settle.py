@@ -12,15 +12,16 @@ import pytest
 
 from tests.fleet import Fleet, a_broken_workflow, a_workflow
 from worker.core.parity.messages import Trials
-from worker.core.targets.convert import convert_checked, convert_text
+from worker.core.parity.trial import TrialResult
+from worker.core.targets.convert import convert_text
 from worker.core.workflow.config import Defaults
-from worker.core.workflow.draft import Draft
 from worker.db.bots import Basis
 from worker.db.ledger import LedgerRow
 from worker.db.runs import RunOptions
 from worker.errors import TransientError
-from worker.steps.batch import chunks, convert, decide, settle
+from worker.steps.batch import chunks, convert, settle
 from worker.steps.batch.decide import Decided
+from worker.steps.batch.trial import Trial
 
 Json = dict[str, Any]
 NEW = a_workflow("new {question}")
@@ -198,19 +199,20 @@ def test_nothing_is_locked_while_drafts_are_executed(
 ) -> None:
     ids = fleet.add_many(3)
     run = fleet.planned()
-    saved = 0
+    try_draft = Trial.try_draft
+    saved = []
 
-    def slowly(*arguments: Any) -> Draft:
-        nonlocal saved
+    def slowly(trial: Trial, bot_id: str, *arguments: Any) -> TrialResult:
+        result = try_draft(trial, bot_id, *arguments)
         with fleet.connect() as platform:
             platform.execute("SET lock_timeout = '100ms'")
             platform.execute("UPDATE bots SET name = 'x' WHERE bot_id = ANY(%s)", [ids])
-            saved += 1
-        return convert_checked(*arguments)
+            saved.append(bot_id)
+        return result
 
-    monkeypatch.setattr(decide, "convert_checked", slowly)
+    monkeypatch.setattr(Trial, "try_draft", slowly)
     assert fleet.convert(run.run_id, 1).counts.converted == 3
-    assert saved == 3
+    assert saved == ids
 
 
 @pytest.mark.parametrize(

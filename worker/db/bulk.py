@@ -8,8 +8,8 @@ time: psycopg would look at each value of a list alone.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 import psycopg
@@ -18,13 +18,13 @@ from psycopg import sql
 from psycopg.adapt import Dumper, Loader
 from psycopg.pq import Format
 
+from worker.core.bounded import Item, bounded
+
 STATEMENT_ROWS: Final = 100
 """Rows of one statement at most: the server copies an array whole, and large memory is dear to get."""
 
 STATEMENT_BYTES: Final = 512 * 1024
 """Bytes of one statement, but for a single row that has more."""
-
-Item = TypeVar("Item")
 
 
 class JsonText(bytes):
@@ -76,21 +76,13 @@ def driver(connection: sa.Connection) -> psycopg.Connection[Any]:
     return raw
 
 
-def slices(items: Sequence[Item], size: Callable[[Item], int]) -> Iterator[Sequence[Item]]:
+def slices(items: Iterable[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
     """What one statement takes at a time, in order: bounded by rows and by the bytes that `size` says.
 
     >>> [len(some) for some in slices([b"x"] * 250, len)]
     [100, 100, 50]
     """
-    first = total = 0
-    for place, item in enumerate(items):
-        octets = size(item)
-        if place > first and (place - first >= STATEMENT_ROWS or total + octets > STATEMENT_BYTES):
-            yield items[first:place]
-            first, total = place, 0
-        total += octets
-    if first < len(items):
-        yield items[first:]
+    return bounded(items, size, most=STATEMENT_ROWS, most_size=STATEMENT_BYTES)
 
 
 def graph_slices(

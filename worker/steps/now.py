@@ -91,7 +91,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_fleet(engine: sa.Engine, settings: Settings) -> Fleet:
-    """Count the fleet: some seconds at a million bots, so not within a look at a page.
+    """Count the fleet: half a second at a million bots, some where they are on disk; not within a page.
 
     Raises:
         TransientError: the database was unavailable.

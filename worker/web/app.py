@@ -30,8 +30,11 @@ from worker.web.metrics import Committing, Scrapes, TimedRequests, metrics
 from worker.web.pages import problems
 from worker.web.reading import reading_engine
 
-THREADS: Final = 8
-"""So many requests work at the same time; each has at most one connection to the database."""
+THREADS: Final = 7
+"""So many requests work at the same time; each has at most one connection to the database.
+
+With that of the fleet's count, which goes on beside them, they are as many as the engine's pool has.
+"""
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -11,7 +11,7 @@ from worker.runtime import Runtime
 def reading_engine(current: Runtime) -> sa.Engine:
     """An engine whose transactions PostgreSQL holds to reading; nothing connects yet.
 
-    As many threads as its pool has connections use it: none waits for one (`app.THREADS`).
+    No more threads than its pool has connections use it: none waits for one (`app.THREADS`).
     """
     engine = create_engine(
         database_url(current.servers.database_url),

@@ -201,13 +201,13 @@ def wait_for_run(connection: sa.Connection, publication_id: int, run_id: int) ->
     )
 
 
-# Of a publication that is new the planner has no statistics, takes it for an empty one, and would read all
-# its bots for each batch, until autovacuum comes. A role that does not own the table is warned, no more.
-_ANALYZE: Final = "ANALYZE (SKIP_LOCKED) flowshift.publication_bots"
+ANALYZED_FROM: Final = 1_000
+"""A plan of so many bots is analyzed: of a publication that is new the planner has no statistics, takes it
+for an empty one, and would read all its bots for each batch, until autovacuum comes."""
 
 
 def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None:
-    """Write a plan down: its waves, and every bot in one of them; the planner knows them then."""
+    """Write a plan down: its waves, and every bot in one of them; of a large one the planner knows."""
     connection.execute(
         sa.insert(waves),
         [
@@ -227,7 +227,9 @@ def add_plan(connection: sa.Connection, publication_id: int, plan: Plan) -> None
                 " SELECT unnest(%b::text[]), %b, %b",
                 (bot_ids, publication_id, number),
             )
-    connection.exec_driver_sql(_ANALYZE)
+    if len(plan.bot_ids) >= ANALYZED_FROM:
+        # A role that does not own the table is warned, no more; nobody is waited for.
+        connection.exec_driver_sql("ANALYZE (SKIP_LOCKED) flowshift.publication_bots")
     connection.execute(
         sa.update(publications)
         .where(publications.c.publication_id == publication_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from worker.core.bounded import bounded
 from worker.db.runs import RunOptions
 from worker.steps.batch.decide import Decided, Ready
 
@@ -19,16 +20,7 @@ def chunks(decided: Sequence[Decided], options: RunOptions) -> Iterator[list[Dec
     """What is written at a time, in order: bounded by bytes, and by rows of drafts and executions."""
     rows = 1 + (0 if options.trials is None else options.trials.per_bot)
     most = max(1, CHUNK_ROWS // rows)
-    chunk: list[Decided] = []
-    size = 0
-    for one in decided:
-        if chunk and (len(chunk) >= most or size + one.size > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(one)
-        size += one.size
-    if chunk:
-        yield chunk
+    return bounded(decided, lambda one: one.size, most=most, most_size=CHUNK_BYTES)
 
 
 def ready_of(some: Iterable[Decided]) -> list[Ready]:

@@ -9,6 +9,7 @@ from typing import Final, Self, cast
 
 import msgspec
 
+from worker.core.bounded import bounded
 from worker.core.codes import ConversionWarning
 from worker.core.parity.opinion import Inquiry, Opinion
 from worker.core.parity.recording import ExecutionRow, as_row
@@ -130,8 +131,12 @@ def decide_each(
     the processor's caches (measured by `bench.profile`).
     """
     steps = _Steps(defaults, trial, asked, equipment)
-    for some in _together(rows):
+    for some in bounded(rows, _workflow_bytes, most=TOGETHER, most_size=TOGETHER_BYTES):
         yield from steps.decide(some)
+
+
+def _workflow_bytes(row: BotRow) -> int:
+    return len(row.workflow or b"")
 
 
 def decide(
@@ -179,21 +184,6 @@ def _heard(one: Decided, found: Opinion | None) -> Decided:
     return Decided(one.basis, what, math.inf)
 
 
-def _together(rows: Iterable[BotRow]) -> Iterator[list[BotRow]]:
-    """The bots that are decided on together: few, so that their workflows fit into memory."""
-    some: list[BotRow] = []
-    size = 0
-    for row in rows:
-        more = len(row.workflow or b"")
-        if some and (len(some) >= TOGETHER or size + more > TOGETHER_BYTES):
-            yield some
-            some, size = [], 0
-        some.append(row)
-        size += more
-    if some:
-        yield some
-
-
 class _Bot:
     """A bot on its way: what was made of it so far, and how long that took; `what` once it is decided."""
 
@@ -230,7 +220,7 @@ class _Steps(msgspec.Struct, frozen=True):
     def decide(self, rows: Iterable[BotRow]) -> Iterator[Decided]:
         """What becomes of each bot, in their order."""
         bots = [_Bot(row) for row in rows]
-        for step in (self._look, self._read, self._convert, self._try):
+        for step in (self._read, self._convert, self._try):
             for bot in bots:
                 if bot.what is None:
                     bot.take(step)
@@ -239,7 +229,7 @@ class _Steps(msgspec.Struct, frozen=True):
             took_s = math.inf if isinstance(what, Known) else bot.took_s
             yield Decided(bot.row.basis, what, took_s)
 
-    def _look(self, bot: _Bot) -> Ready | LedgerRow | None:
+    def _read(self, bot: _Bot) -> Ready | LedgerRow | None:
         row = bot.row
         if (skipped := _skipped(row, self.asked)) is not None:
             return skipped
@@ -249,10 +239,8 @@ class _Steps(msgspec.Struct, frozen=True):
         if row.workflow is None:
             message = f"{row.workflow_bytes:,} bytes of JSON; at most {MAX_BYTES:,}"
             return LedgerRow(row.bot_id, "failed", "too_large", message)
+        bot.workflow = v1.decode(row.workflow, self.defaults)
         return None
-
-    def _read(self, bot: _Bot) -> None:
-        bot.workflow = v1.decode(bot.row.workflow or b"", self.defaults)
 
     def _convert(self, bot: _Bot) -> None:
         bot.draft = convert_checked(bot.workflow, self.asked.target)

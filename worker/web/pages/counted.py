@@ -52,7 +52,7 @@ class Counted(Generic[Value]):
         self._clock = clock
         self._lock = threading.Lock()
         self._due_at = float("-inf")
-        self._reading: Future[Value] | None = None
+        self._reading: Future[Last[Value]] | None = None
         self._last: Last[Value] = Last()
 
     def get(self, read: Callable[[], Value]) -> Last[Value]:
@@ -68,29 +68,27 @@ class Counted(Generic[Value]):
         wait([reading], self._patience_s)
         if not reading.done():
             return msgspec.structs.replace(self._last, is_being_read=True)
-        error = reading.exception()
-        if error is not None and not isinstance(error, TransientError):
-            raise error
-        return self._last
+        return reading.result()
 
-    def _begin(self, read: Callable[[], Value]) -> Future[Value]:
+    def _begin(self, read: Callable[[], Value]) -> Future[Last[Value]]:
         """Read it in a thread that does not keep the process from ending."""
-        reading: Future[Value] = Future()
+        reading: Future[Last[Value]] = Future()
         threading.Thread(target=self._read, args=(read, reading), name="count", daemon=True).start()
         return reading
 
-    def _read(self, read: Callable[[], Value], reading: Future[Value]) -> None:
+    def _read(self, read: Callable[[], Value], reading: Future[Last[Value]]) -> None:
+        kept_s, fault = self._retry_s, None
         try:
-            value = read()
+            self._last, kept_s = Last(read()), self._max_age_s
+        except TransientError as error:
+            self._last = Last(self._last.value, error)
         except Exception as error:  # noqa: BLE001 - `get` raises it
-            self._due_at = self._clock() + self._retry_s
-            if isinstance(error, TransientError):
-                self._last = Last(self._last.value, error)
-            reading.set_exception(error)
+            fault = error
+        self._due_at = self._clock() + kept_s
+        if fault is None:
+            reading.set_result(self._last)
         else:
-            self._due_at = self._clock() + self._max_age_s
-            self._last = Last(value)
-            reading.set_result(value)
+            reading.set_exception(fault)
 
 
 class _Place(Generic[Value]):

@@ -21,7 +21,7 @@ from worker.web.pages.shell import PageShell
 
 REFRESH_S: Final = 5
 FLEET_S: Final = 60.0
-"""The fleet is counted so often at most: at a million bots that takes some seconds."""
+"""The fleet is counted so often at most: at a million bots that takes half a second, or some."""
 
 PATIENCE_S: Final = 0.1
 """So long a page waits for the count; it has 0.2 s for everything."""
