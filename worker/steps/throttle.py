@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -26,7 +26,7 @@ from worker.settings import Settings
 log = get_logger(__name__)
 
 FRESH_S = 1.0
-"""Seconds for which a verdict holds."""
+"""Seconds for which what was read holds."""
 
 COMMITS_KEPT_S = 10.0
 """Older commits are forgotten, so that after a wait one batch is tried again."""
@@ -68,14 +68,13 @@ class Throttle:
         self._commits: deque[tuple[float, float]] = deque(maxlen=COMMITS_LOOKED_AT)
         self._unread_since: dict[str, float] = {}
         self._rested_from: tuple[float, float] | None = None
-        self._judged: tuple[float, list[Verdict]] | None = None
+        self._seen: tuple[float, Readings | list[Unreadable]] | None = None
 
     def record(self, work: Timed) -> None:
         """Keep how long this process's last batch and its commit took."""
         now = self._clock()
         self._commits.append((now, work.commit_ms))
         self._rested_from = (now, pace.rest_s(work.duration_ms, self._settings.nice_ratio))
-        self._judged = None
 
     def rest_s(self) -> float:
         """Seconds that this process still has to rest after its last batch."""
@@ -85,7 +84,7 @@ class Throttle:
         return max(0.0, min(rest, MOST_REST_S) - (self._clock() - ended))
 
     def check(self) -> Verdict:
-        """The verdict that counts, at most `FRESH_S` old.
+        """The verdict that counts, by what was read at most `FRESH_S` ago and the commits until now.
 
         Raises:
             TransientError: the database was unavailable.
@@ -98,25 +97,25 @@ class Throttle:
         Raises:
             TransientError: the database was unavailable.
         """
-        self._judged = None
+        self._seen = None
         return self.check()
 
     def check_all(self) -> list[Verdict]:
-        """What every check says, at most `FRESH_S` old.
+        """What every check says, by what was read at most `FRESH_S` ago and the commits until now.
 
         Raises:
             TransientError: the database was unavailable.
         """
         now = self._clock()
-        if self._judged is None or now - self._judged[0] >= FRESH_S:
-            findings = self._findings(now)
-            self._remember_unread(findings, now)
-            unread_for_s = {check: now - since for check, since in self._unread_since.items()}
-            verdicts = health.settle(findings, unread_for_s, UNREAD_S)
-            self._judged = (now, verdicts)
-        return self._judged[1]
+        if self._seen is None or now - self._seen[0] >= FRESH_S:
+            self._seen = (now, self._look())
+        findings = self._findings(self._seen[1], now)
+        self._remember_unread(findings, now)
+        unread_for_s = {check: now - since for check, since in self._unread_since.items()}
+        return health.settle(findings, unread_for_s, UNREAD_S)
 
-    def _findings(self, now: float) -> list[Finding]:
+    def _look(self) -> Readings | list[Unreadable]:
+        """What the database says of itself and the user's query answers, or why it cannot be read."""
         with map_database_errors():
             try:
                 with self._engine.begin() as connection:
@@ -132,17 +131,18 @@ class Throttle:
                     raise
                 reason = f"reading it failed ({sqlstate(error) or type(error).__name__})"
                 return [Unreadable(check, reason) for check in health_checks.CHECKS]
-            return health_checks.judge(self._completed(readings, now), self._settings.limits)
+            query = self._settings.health_query
+            answer = health_table.ask(self._engine, query, timeout_ms=timeout_ms) if query else None
+            return msgspec.structs.replace(readings, answer=answer)
 
-    def _completed(self, readings: Readings, now: float) -> Readings:
-        """The readings with what only this process knows, and the answer of the user's query."""
-        query = self._settings.health_query
-        timeout_ms = self._settings.health_timeout_ms
-        answer = health_table.ask(self._engine, query, timeout_ms=timeout_ms) if query else None
+    def _findings(self, seen: Readings | list[Unreadable], now: float) -> Sequence[Finding]:
+        if not isinstance(seen, Readings):
+            return seen
         commits = tuple(ms for at, ms in self._commits if now - at < COMMITS_KEPT_S)
-        return msgspec.structs.replace(readings, commit_ms=commits, answer=answer)
+        readings = msgspec.structs.replace(seen, commit_ms=commits)
+        return health_checks.judge(readings, self._settings.limits)
 
-    def _remember_unread(self, findings: list[Finding], now: float) -> None:
+    def _remember_unread(self, findings: Iterable[Finding], now: float) -> None:
         unread = {found.check: found.reason for found in findings if isinstance(found, Unreadable)}
         for check, reason in unread.items():
             if check not in self._unread_since:
