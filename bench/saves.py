@@ -60,11 +60,13 @@ class Measured(msgspec.Struct, frozen=True):
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bots", type=int, default=BOTS)
     parser.add_argument("--validate", default="all")
+    parser.add_argument("--batch-size", type=int, default=Settings().batch_size)
 
 
 def measure(given: argparse.Namespace, place: Place) -> Measured:
     with place.settings("saves") as settings:
-        return measure_with(settings, given.bots, given.validate)
+        wanted = msgspec.structs.replace(settings, batch_size=given.batch_size)
+        return measure_with(wanted, given.bots, given.validate)
 
 
 def measure_with(settings: Settings, bots: int, validate: str) -> Measured:
