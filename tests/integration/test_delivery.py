@@ -19,8 +19,9 @@ from tests.queues import TestQueue
 from tests.servers import PrivatePostgres, private_servers
 from worker import runtime
 from worker.core.policy.batch_ref import BatchRef
-from worker.db import bots
+from worker.db import bots, outbox
 from worker.db.engine import map_database_errors
+from worker.db.outbox import ToEnqueue
 from worker.errors import GivenUpError, TransientError
 from worker.runtime import Runtime
 from worker.settings import Settings
@@ -116,6 +117,50 @@ def test_planning_enqueues_the_first_batches_and_does_them_while_the_queue_is_aw
     again = fleet.start(batch_size=1, allow_overlap=True)
     assert "1 bot: bot-00001" in plan(again.run_id, fleet.process(queue))
     assert fleet.get(again.run_id).state == "completed"
+
+
+# -- the queue -------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_batch_asks_for_no_others_where_its_claim_has_filled_the_queue(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1)
+    queue, asked, take = TestQueue(), list[int](), outbox.take
+
+    def noted(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:
+        asked.append(run_id)
+        return take(connection, run_id, window)
+
+    monkeypatch.setattr(outbox, "take", noted)
+    deliver(fleet, run.run_id, queue=queue)
+    assert asked == [run.run_id]
+    assert queue.messages == [f"convert {run.run_id}/2", f"convert {run.run_id}/3"]
+
+
+@pytest.mark.parametrize("limit", [{"concurrency": 1}, {"max_rate": 1e6}])
+def test_the_end_of_a_batch_lets_the_next_one_in_where_its_run_has_a_limit(
+    fleet: Fleet, limit: dict[str, Any]
+) -> None:
+    fleet.add_many(3)
+    run = fleet.planned(batch_size=1, **limit)
+    queue = TestQueue()
+    process = fleet.process(queue)
+    process.queue.top_up(run.run_id)
+    for done in (1, 2):
+        do_batches(BatchRef(run.run_id, done), process)
+        assert queue.messages[-1] == f"convert {run.run_id}/{done + 1}"
+
+
+def test_bots_that_a_batch_leaves_are_enqueued_at_its_end(fleet: Fleet) -> None:
+    [left, _] = fleet.add_many(2)
+    run = fleet.planned()
+    queue = TestQueue()
+    with fleet.engine.connect() as platform:
+        platform.execute(sa.text("SELECT FROM bots WHERE bot_id = :b FOR UPDATE"), {"b": left})
+        deliver(fleet, run.run_id, queue=queue)
+    assert queue.messages == [f"convert {run.run_id}/2"]
 
 
 # -- postponed -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ PostgreSQL keeps what was enqueued; a message that is lost is enqueued again fro
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -27,24 +28,22 @@ class ToEnqueue(msgspec.Struct, frozen=True):
     kind: RunKind
 
 
-def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:
-    """Mark as enqueued what should be in the queue and is not, and return it, in order.
+# Statements that each batch needs are made once: to make one takes longer than to send it.
+_RUN: Final = sa.bindparam("of_run", type_=sa.BigInteger)
+_ROOM: Final = sa.select(runs.c.options).where(
+    runs.c.run_id == _RUN,
+    runs.c.state == "running",
+    sa.not_(sa.func.coalesce(runs.c.parked_until > sa.func.now(), sa.false())),
+)
 
-    The first `window` batches that no worker has begun belong there, however many are at work: a fleet
-    of any size has no more messages wait in Redis at once, and any number of processes finds work.
-    Nothing does while the run is paused, over or parked, and no more than the run's own limits let
-    through (`queue_room`). Two callers at once get different batches. Send the messages after the
-    commit, and `put_back` those that could not be sent.
-    """
-    window, most = queue_room(connection, run_id, window)
-    if most == 0:
-        return []
-    waiting = (batches.c.run_id == run_id, batches.c.state == "pending")
+
+def _take() -> sa.sql.dml.ReturningUpdate[Any]:
+    waiting = (batches.c.run_id == _RUN, batches.c.state == "pending")
     in_window = (
         sa.select(batches.c.number)
         .where(*waiting)
         .order_by(batches.c.number)
-        .limit(window)
+        .limit(sa.bindparam("window", type_=sa.Integer))
         .subquery()
     )
     last_in_window = sa.select(sa.func.max(in_window.c.number)).scalar_subquery()
@@ -52,7 +51,7 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
         sa.select(batches.c.number)
         .where(*waiting, batches.c.enqueued_at.is_(None), batches.c.number <= last_in_window)
         .order_by(batches.c.number)
-        .limit(most)
+        .limit(sa.bindparam("most", type_=sa.Integer))  # null: all of them
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
@@ -62,11 +61,11 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
     first, last = (
         sa.select(end(chosen.c.number)).scalar_subquery() for end in (sa.func.min, sa.func.max)
     )
-    kind = sa.select(runs.c.kind).where(runs.c.run_id == run_id).scalar_subquery()
-    taken = connection.execute(
+    kind = sa.select(runs.c.kind).where(runs.c.run_id == _RUN).scalar_subquery()
+    return (
         sa.update(batches)
         .where(
-            batches.c.run_id == run_id,
+            batches.c.run_id == _RUN,
             batches.c.number.between(first, last),
             batches.c.number == sa.func.any(numbers),
         )
@@ -79,7 +78,26 @@ def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]
             batches.c.bot_count,
             kind,
         )
-    ).all()
+    )
+
+
+_TAKE: Final = _take()
+
+
+def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:
+    """Mark as enqueued what should be in the queue and is not, and return it, in order.
+
+    The first `window` batches that no worker has begun belong there, however many are at work: a fleet
+    of any size has no more messages wait in Redis at once, and any number of processes finds work.
+    Nothing does while the run is paused, over or parked, and no more than the run's own limits let
+    through (`queue_room`). Two callers at once get different batches. Send the messages after the
+    commit, and `put_back` those that could not be sent.
+    """
+    window, most = queue_room(connection, run_id, window)
+    if most == 0:
+        return []
+    parameters = {"of_run": run_id, "window": window, "most": most}
+    taken = connection.execute(_TAKE, parameters).all()
     publishes = bool(taken) and taken[0][-1] in PUBLISHES
     wave = wave_of_run(connection, run_id) if publishes else None
     return [_to_enqueue(run_id, *row, wave=wave) for row in sorted(taken)]
@@ -91,12 +109,7 @@ def queue_room(connection: sa.Connection, run_id: int, window: int) -> tuple[int
     The run's own `batch_window` goes before the given one. With a `concurrency` no more batches are
     in the queue and at work together; with a `max_rate` one waits for its turn and no more.
     """
-    parked = sa.func.coalesce(runs.c.parked_until > sa.func.now(), sa.false())
-    run = connection.execute(
-        sa.select(runs.c.options).where(
-            runs.c.run_id == run_id, runs.c.state == "running", sa.not_(parked)
-        )
-    ).one_or_none()
+    run = connection.execute(_ROOM, {"of_run": run_id}).one_or_none()
     if run is None:
         return window, 0
     limits = (run.options.get(name) for name in ("batch_window", "concurrency", "max_rate"))

@@ -6,7 +6,7 @@ While the queue is unavailable no further message comes, so the worker does the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -44,7 +44,8 @@ def do_batches(first: BatchRef | None, process: Process) -> str:
     """
     said, given_up = "", ""
     try:
-        for ref in _batches_from(first, process):
+        ref = first
+        while ref is not None:
             report = None
             try:
                 report = persist(partial(execute, ref, process), process.sleep)
@@ -54,6 +55,9 @@ def do_batches(first: BatchRef | None, process: Process) -> str:
                 said = handled.said or said
                 given_up = given_up or (handled.said if handled.is_given_up else "")
             _follow_up(ref.run_id, process, report)
+            ref = None if _leaves_queue_full(process, report) else _next(ref.run_id, process)
+            if ref is not None and process.admission.claimed is None:
+                process.sleep(PAUSE_S)
     except TransientError as error:
         log.warning("batch.unfollowed", error=str(error))
         said = said or f"a sweep does the rest: {error}"
@@ -97,14 +101,16 @@ def _plan(run_id: int, process: Process) -> str:
     return ""
 
 
-def _batches_from(first: BatchRef | None, process: Process) -> Iterator[BatchRef]:
-    """The batch that a message named, then those that this process is to do without the queue."""
-    ref = first
-    while ref is not None:
-        yield ref
-        ref = _next(ref.run_id, process)
-        if ref is not None and process.admission.claimed is None:
-            process.sleep(PAUSE_S)
+def _leaves_queue_full(process: Process, report: Report | None) -> bool:
+    """Whether the end of a batch lets no other one into the queue.
+
+    When it was claimed the queue was filled. It left no bots, and its run has no `concurrency`, which
+    lets one in for each that ends.
+    """
+    claimed, messages = process.admission.claimed, process.queue.messages
+    if report is None or claimed is None or messages.failed_last or messages.is_away:
+        return False
+    return claimed.options.concurrency is None and report.counts.bots >= claimed.bot_count
 
 
 def _next(run_id: int, process: Process) -> BatchRef | None:
