@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
-import time
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import click
 import pytest
@@ -22,7 +23,7 @@ from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.steps.publication import rollback as step
 from worker.steps.publication import rounds
-from worker.steps.publication.rounds import Moved
+from worker.steps.publication.rounds import Moved, Rounds
 
 BOTS = [f"bot-0000{n}" for n in range(5)]
 
@@ -310,18 +311,32 @@ def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing
     assert publication(publishing)[0] == "held"
 
 
-def test_ctrl_c_ends_every_connection_after_the_batch_that_it_is_at(
-    publishing: Publishing, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Three connections go through the bots, one bot at a time; set when they are to end."""
+    event = threading.Event()
+
+    class Watched(Rounds):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self._stopped = event
+
+    monkeypatch.setattr(step, "Rounds", Watched)
     monkeypatch.setattr(rounds, "FIRST_BOTS", 1)  # so that there are three of them
     monkeypatch.setattr(rounds, "batch_size", lambda *_, **__: 1)
+    return event
+
+
+def test_ctrl_c_ends_every_connection_after_the_batch_that_it_is_at(
+    publishing: Publishing, stopped: threading.Event
+) -> None:
     shown: list[Moved] = []
 
     def show(moved: Moved) -> None:
         shown.append(moved)
         if len(shown) == 1:
             raise KeyboardInterrupt
-        time.sleep(0.3)
+        stopped.wait(10)
 
     result = step.roll_back(
         publishing.fleet.current, Which(), digest=None, actor="test", reason=None, show=show
@@ -329,6 +344,32 @@ def test_ctrl_c_ends_every_connection_after_the_batch_that_it_is_at(
 
     assert result.interrupted
     assert result.left == len(live(publishing)) >= 2
+
+
+def test_whichever_connection_gives_up_the_others_end(
+    publishing: Publishing, stopped: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+
+    def roll_back(*arguments: Any, **options: Any) -> Any:
+        if not threading.current_thread().name.endswith("_0"):
+            raise KeyboardInterrupt
+        ended.append(stopped.wait(10))
+        return roll_back_bots(*arguments, **options)
+
+    monkeypatch.setattr(rounds, "roll_back_bots", roll_back)
+    result = step.roll_back(
+        publishing.fleet.current,
+        Which(),
+        digest=None,
+        actor="test",
+        reason=None,
+        show=lambda _: None,
+    )
+
+    assert result.interrupted
+    assert ended == [True]
+    assert result.left == 4
 
 
 # -- the plan and the question -----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Final
 
 import msgspec
@@ -125,7 +125,7 @@ class Rounds:
                     threads.submit(self._through, publication_id, sleep, alongside=True)
                     for _ in range(count)
                 ]
-                for work in works:
+                for work in as_completed(works):  # not in order: any may be the first to fail
                     work.result()
             finally:  # Ctrl-C, or one of them gave up: the others end with their batch
                 self._stopped.set()
