@@ -153,16 +153,6 @@ def test_the_end_of_a_batch_lets_the_next_one_in_where_its_run_has_a_limit(
         assert queue.messages[-1] == f"convert {run.run_id}/{done + 1}"
 
 
-def test_bots_that_a_batch_leaves_are_enqueued_at_its_end(fleet: Fleet) -> None:
-    [left, _] = fleet.add_many(2)
-    run = fleet.planned()
-    queue = TestQueue()
-    with fleet.engine.connect() as platform:
-        platform.execute(sa.text("SELECT FROM bots WHERE bot_id = :b FOR UPDATE"), {"b": left})
-        deliver(fleet, run.run_id, queue=queue)
-    assert queue.messages == [f"convert {run.run_id}/2"]
-
-
 # -- postponed -------------------------------------------------------------------------------------
 
 

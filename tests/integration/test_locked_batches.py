@@ -75,3 +75,17 @@ def test_a_batch_whose_bots_are_all_locked_comes_again_however_often_and_is_done
     do_batches(ref, process)
     assert count(fleet) == done
     assert fleet.progress(ref.run_id).state == "completed"
+
+
+@pytest.mark.parametrize("begin", [convert, publish, roll_back])
+def test_bots_that_a_batch_leaves_are_enqueued_at_its_end(
+    fleet: Fleet, begin: Callable[[Fleet], int]
+) -> None:
+    run_id = begin(fleet)
+    queue = TestQueue()
+    with fleet.engine.connect() as person:
+        person.exec_driver_sql(
+            "SELECT FROM bots WHERE bot_id = (SELECT min(bot_id) FROM bots) FOR UPDATE"
+        )
+        do_batches(BatchRef(run_id, 1), fleet.process(queue))
+    assert [message.partition(" ")[2] for message in queue.messages] == [f"{run_id}/2"]

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from worker.db.publication.rolling import Which
 from worker.errors import UsageError
 from worker.steps.publication import rollback as step
 from worker.steps.publication import rounds
-from worker.steps.publication.rounds import Moved, Rounds
+from worker.steps.publication.rounds import Moved, Rounds, Sleep
 
 BOTS = [f"bot-0000{n}" for n in range(5)]
 
@@ -46,6 +47,25 @@ def publishing(fleet: Fleet) -> Publishing:
     )
     assert set(made.publish().values()) == {"published"}
     return made
+
+
+def roll_back(
+    publishing: Publishing,
+    *,
+    digest: str | None = None,
+    show: Callable[[Moved], None] = lambda _: None,
+    sleep: Sleep = time.sleep,
+) -> step.Result:
+    """Take back all that is live."""
+    return step.roll_back(
+        publishing.fleet.current,
+        Which(),
+        digest=digest,
+        actor="test",
+        reason=None,
+        show=show,
+        sleep=sleep,
+    )
 
 
 def live(publishing: Publishing) -> list[str]:
@@ -225,15 +245,7 @@ def test_a_locked_bot_comes_again_until_it_is_free(publishing: Publishing) -> No
     def free(_seconds: float) -> None:
         connection.close()
 
-    result = step.roll_back(
-        fleet.current,
-        Which(),
-        digest=None,
-        actor="test",
-        reason=None,
-        show=seen.append,
-        sleep=free,
-    )
+    result = roll_back(publishing, show=seen.append, sleep=free)
 
     assert result.bots["rolled_back"] == 5
     assert scrape(fleet)["bots", "roll_back", "rolled_back", ""] == 5
@@ -253,10 +265,7 @@ def test_what_another_rollback_had_locked_and_gave_up_is_taken_too(publishing: P
     def give_up(_seconds: float) -> None:
         other.close()
 
-    result = step.roll_back(
-        fleet.current, Which(), digest=None, actor="test", reason=None,
-        show=lambda _: None, sleep=give_up,
-    )  # fmt: skip
+    result = roll_back(publishing, sleep=give_up)
 
     assert (result.bots, result.left) == ({"rolled_back": 5}, 0)
     assert live(publishing) == []
@@ -274,15 +283,8 @@ def test_v1_that_breaks_after_the_look_keeps_its_bot_on_v2(publishing: Publishin
         person.commit()
         person.close()
 
-    result = step.roll_back(
-        fleet.current,
-        Which(),
-        digest=step.look(fleet.current, Which()).preview.digest,
-        actor="test",
-        reason=None,
-        show=lambda _: None,
-        sleep=commit,
-    )
+    digest = step.look(fleet.current, Which()).preview.digest
+    result = roll_back(publishing, digest=digest, sleep=commit)
 
     assert result.bots == {"rolled_back": 4, "no_way_back": 1}
     assert live(publishing) == ["bot-00002"]
@@ -295,15 +297,7 @@ def test_ctrl_c_leaves_what_is_back_and_says_what_is_left(publishing: Publishing
 
     with publishing.fleet.engine.connect() as connection:
         connection.exec_driver_sql("SELECT FROM bots WHERE bot_id = 'bot-00002' FOR UPDATE")
-        result = step.roll_back(
-            publishing.fleet.current,
-            Which(),
-            digest=None,
-            actor="test",
-            reason=None,
-            show=lambda _: None,
-            sleep=interrupt,
-        )
+        result = roll_back(publishing, sleep=interrupt)
 
     assert result.interrupted
     assert (result.bots, result.left) == ({"rolled_back": 4}, 1)
@@ -338,34 +332,25 @@ def test_ctrl_c_ends_every_connection_after_the_batch_that_it_is_at(
             raise KeyboardInterrupt
         stopped.wait(10)
 
-    result = step.roll_back(
-        publishing.fleet.current, Which(), digest=None, actor="test", reason=None, show=show
-    )
+    result = roll_back(publishing, show=show)
 
     assert result.interrupted
     assert result.left == len(live(publishing)) >= 2
 
 
-def test_whichever_connection_gives_up_the_others_end(
+def test_if_any_connection_gives_up_the_others_end(
     publishing: Publishing, stopped: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended: list[bool] = []
 
-    def roll_back(*arguments: Any, **options: Any) -> Any:
+    def give_up(*arguments: Any, **options: Any) -> Any:
         if not threading.current_thread().name.endswith("_0"):
             raise KeyboardInterrupt
         ended.append(stopped.wait(10))
         return roll_back_bots(*arguments, **options)
 
-    monkeypatch.setattr(rounds, "roll_back_bots", roll_back)
-    result = step.roll_back(
-        publishing.fleet.current,
-        Which(),
-        digest=None,
-        actor="test",
-        reason=None,
-        show=lambda _: None,
-    )
+    monkeypatch.setattr(rounds, "roll_back_bots", give_up)
+    result = roll_back(publishing)
 
     assert result.interrupted
     assert ended == [True]
@@ -417,14 +402,7 @@ def test_a_change_after_the_question_is_refused_too(publishing: Publishing) -> N
     publishing.fleet.execute("UPDATE bots SET workflow = NULL WHERE bot_id = 'bot-00003'")
 
     with pytest.raises(UsageError, match="nothing was changed"):
-        step.roll_back(
-            publishing.fleet.current,
-            Which(),
-            digest=seen.preview.digest,
-            actor="test",
-            reason=None,
-            show=lambda _: None,
-        )
+        roll_back(publishing, digest=seen.preview.digest)
 
     assert live(publishing) == BOTS
     assert publication(publishing)[0] == "publishing"

@@ -37,7 +37,7 @@ _ROOM: Final = sa.select(runs.c.options).where(
 )
 
 
-def _take() -> sa.sql.dml.ReturningUpdate[Any]:
+def _take_statement() -> sa.sql.dml.ReturningUpdate[Any]:
     waiting = (batches.c.run_id == _RUN, batches.c.state == "pending")
     in_window = (
         sa.select(batches.c.number)
@@ -81,7 +81,7 @@ def _take() -> sa.sql.dml.ReturningUpdate[Any]:
     )
 
 
-_TAKE: Final = _take()
+_TAKE: Final = _take_statement()
 
 
 def take(connection: sa.Connection, run_id: int, window: int) -> list[ToEnqueue]:

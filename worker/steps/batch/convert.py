@@ -191,11 +191,14 @@ def _save(
     ledger.insert_ledger(connection, batch.run_id, batch.number, settled.rows, how.recipe)
     tally = Tally()
     tally.add(settled.rows)
-    _leave(connection, batch, settled, settled.through or made.through)
-    return tally.complete(connection, batch, started)
+    numbers = _leave(connection, batch, settled, settled.through or made.through)
+    return tally.complete(connection, batch, started, numbers)
 
 
-def _leave(connection: sa.Connection, batch: Batch, settled: Settled, through: str | None) -> None:
+def _leave(
+    connection: sa.Connection, batch: Batch, settled: Settled, through: str | None
+) -> list[int]:
+    """Leave what is not settled to batches of its own; their numbers."""
     numbers = leaving.leave(
         connection,
         batch,
@@ -205,3 +208,4 @@ def _leave(connection: sa.Connection, batch: Batch, settled: Settled, through: s
     )
     if numbers:
         log_left(batch, len(settled.left), numbers)
+    return numbers

@@ -107,10 +107,10 @@ def _leaves_queue_full(process: Process, report: Report | None) -> bool:
     When it was claimed the queue was filled. It left no bots, and its run has no `concurrency`, which
     lets one in for each that ends.
     """
-    claimed, messages = process.admission.claimed, process.queue.messages
-    if report is None or claimed is None or messages.failed_last or messages.is_away:
+    claimed = process.admission.claimed
+    if report is None or claimed is None or process.queue.messages.failed_last:
         return False
-    return claimed.options.concurrency is None and report.counts.bots >= claimed.bot_count
+    return claimed.options.concurrency is None and not report.new_batches
 
 
 def _next(run_id: int, process: Process) -> BatchRef | None:

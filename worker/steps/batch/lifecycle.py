@@ -114,6 +114,7 @@ def end_batch(
     """
     if locked and not rows:
         raise LockedError(f"every bot of {batch.ref} is locked by others, or has just changed")
+    numbers: list[int] = []
     if locked:
         done = [row.bot_id for row in rows]
         numbers = leaving.leave(connection, batch, done=done, left=locked, through=None)
@@ -121,7 +122,7 @@ def end_batch(
     ledger.insert_ledger(connection, batch.run_id, batch.number, rows)
     tally = Tally()
     tally.add(rows)
-    return tally.complete(connection, batch, started)
+    return tally.complete(connection, batch, started, numbers)
 
 
 def log_left(batch: Batch, bots: int, new_batches: Sequence[int]) -> None:

@@ -42,6 +42,8 @@ class Report(msgspec.Struct, frozen=True):
     """By code, the first `EXAMPLES` of the bots that failed with it."""
     of: str = ""
     """What the batch is a part of, beside its run: a wave of a publication."""
+    new_batches: tuple[int, ...] = ()
+    """The batches that have the bots which it left undone."""
 
     def in_words(self) -> str:
         """The result of the batch, for a person: of what, what failed, then the rest and which bots."""
@@ -112,10 +114,17 @@ class Tally:
             if row.overhead_us is not None:
                 self._overheads.append((row.bot_id, row.overhead_us))
 
-    def complete(self, connection: sa.Connection, batch: Batch, started: float) -> Report:
+    def complete(
+        self,
+        connection: sa.Connection,
+        batch: Batch,
+        started: float,
+        new_batches: Sequence[int] = (),
+    ) -> Report:
         """Take the batch to `done` with its counts, in the transaction that they count.
 
-        `started` is the reading of `time.monotonic` when the batch began.
+        `started` is the reading of `time.monotonic` when the batch began; `new_batches` have the bots that
+        it left.
 
         Raises:
             StaleError: the batch was taken from us meanwhile; nothing of this may be committed.
@@ -141,4 +150,5 @@ class Tally:
             attempt=batch.attempt,
             bots=tuple(ends),
             failed=self._failed,
+            new_batches=tuple(new_batches),
         )
